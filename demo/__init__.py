@@ -1,0 +1,1 @@
+"""`laurel demo` and `laurel dev`: supervisor, event generator, independent truth, live view."""

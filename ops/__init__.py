@@ -1,0 +1,1 @@
+"""What every process needs: settings, errors, logs, metrics, clock, lifecycle, http, faults. Imports nothing of Laurel."""

@@ -1,0 +1,59 @@
+"""What every command shares: settings when they are first needed, results on stdout, talk on stderr.
+
+A command takes `@click.pass_obj console: Console`. Results go through `result` (text for people, one JSON document with `--json`);
+everything else that is said goes through `say`. Importing this module loads click and nothing heavy: `laurel --help` stays fast.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from ops.lifecycle import Stop
+    from ops.settings import Settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Console:
+    """The settings of this call, and its two voices."""
+
+    @cached_property
+    def settings(self) -> "Settings":
+        """Return the settings, read once.
+
+        Raises:
+            UsageError: they are broken.
+        """
+        from ops import logs
+        from ops.settings import load
+
+        settings = load()
+        as_json = None if settings.log.format == "auto" else settings.log.format == "json"
+        logs.configure(settings.log.level, json=as_json)
+        return settings
+
+    def run(self, main: "Callable[[Stop], Coroutine[Any, Any, int]]") -> None:
+        """Run `main` under ops.lifecycle (signals, drain bound) and end the process with its exit code."""
+        from ops import lifecycle
+
+        sys.exit(lifecycle.run(main, self.settings.lifecycle.drain_timeout))
+
+    @staticmethod
+    def result(document: Mapping[str, object], text: str, *, as_json: bool) -> None:
+        """Print the result: `text` for a person, `document` as one line of JSON for a script."""
+        click.echo(json.dumps(document, default=str, ensure_ascii=False) if as_json else text)
+
+    @staticmethod
+    def say(text: str) -> None:
+        """Tell a person something that is not the result."""
+        click.echo(text, err=True)
+
+
+def json_option(command: Command) -> Command:
+    """Add `--json`, passed as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")(command)

@@ -1,0 +1,53 @@
+"""The four ways a step can go wrong, and the one way a request can.
+
+Each error has a `code`: a closed, lower-case word that is the same in logs, metrics and documents. Packages subclass the kind that
+tells what to do about it, so that a caller never has to look at a message.
+"""
+
+from typing import ClassVar
+
+
+class LaurelError(Exception):
+    """The root of every error that Laurel raises on purpose.
+
+    Args:
+        message: one sentence for a person; names the place, and the way out where there is one.
+        details: ids and numbers for the log line; never a secret, never personal data.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class Transient(LaurelError):
+    """The same step may succeed if it is tried again: retry in place, within a bound, then exit."""
+
+    code = "transient"
+
+
+class Permanent(LaurelError):
+    """Trying again cannot help: dead letter or park, and go on with the neighbours."""
+
+    code = "permanent"
+
+
+class LeaseLost(LaurelError):
+    """Somebody else holds the row by now: drop the work, count it, change nothing."""
+
+    code = "lease_lost"
+
+
+class InvariantBroken(LaurelError):
+    """Something that cannot be, is: crash before it spreads."""
+
+    code = "invariant_broken"
+
+
+class UsageError(LaurelError):
+    """A setting, file or argument is wrong: exit code 2, one message with the place and the way out."""
+
+    code = "usage"

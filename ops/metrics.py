@@ -1,0 +1,73 @@
+"""Every metric of Laurel: name, unit, closed label sets, meaning. docs/metrics.md is generated from here.
+
+Base units (seconds, bytes); never an id as a label. A process exposes them at /metrics; short-lived commands write a textfile for the
+node exporter where asked (`write_textfile`).
+"""
+
+from pathlib import Path
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, write_to_textfile
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_MINT_SECONDS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+
+EVENTS = Counter(
+    "laurel_events_total",
+    "Events by type and outcome: counted, duplicate (same source and id), ignored (known type that no counter listens to), "
+    "applied or repeated (commands and wallets), dead_letter. An undeclared type is `unknown`.",
+    ("type", "outcome"),
+)
+BATCH_SECONDS = Histogram(
+    "laurel_batch_seconds", "Time of one batch's transaction, from fence to commit.", buckets=_SECONDS
+)
+BATCH_RECORDS = Histogram(
+    "laurel_batch_records", "Records in one batch.", buckets=(1, 10, 100, 500, 1000, 2500, 5000, 10000, 20000)
+)
+EVENT_LAG_SECONDS = Gauge(
+    "laurel_event_lag_seconds",
+    "Age of the newest record of the last committed batch, by its Kafka timestamp.",
+    ("topic",),
+)
+CONSUMER_LAG_RECORDS = Gauge(
+    "laurel_consumer_lag_records", "Records between the ledger and the high watermark.", ("topic", "partition")
+)
+LEDGER_EVENTS = Counter(
+    "laurel_ledger_events_total",
+    "What the offset ledger noticed: skipped (records below it), sought (a chunk that did not continue), offset_skip_detected "
+    "(Kafka's committed offset was past the ledger), fenced (a batch of a former owner).",
+    ("event",),
+)
+DEAD_LETTERS = Counter("laurel_dead_letters_total", "Messages put aside, by reason code.", ("reason",))
+LEVELS = Counter("laurel_levels_total", "Badges created or raised, by type and the level reached.", ("type", "level"))
+TASKS = Gauge(
+    "laurel_mint_tasks",
+    "Rows of the mint queue by operation, status and hold reason (none when not held).",
+    ("operation", "status", "hold"),
+)
+MINT_STAGE_SECONDS = Histogram(
+    "laurel_mint_stage_seconds",
+    "Time a mint or burn spends in a stage: queued (created to signed), sent (signed to seen on chain), total.",
+    ("operation", "stage"),
+    buckets=_MINT_SECONDS,
+)
+MINTS = Counter(
+    "laurel_mint_decisions_total", "What the minter decided about tasks, by decision.", ("operation", "decision")
+)
+RECONCILE_FINDINGS = Gauge(
+    "laurel_reconcile_findings", "Differences between chain and database in the last run, by kind.", ("finding",)
+)
+RECONCILE_SECONDS = Histogram("laurel_reconcile_seconds", "Time of one reconcile run.", buckets=_MINT_SECONDS)
+RETRIES = Counter(
+    "laurel_retries_total",
+    "Attempts repeated in place, by what was repeated and the error's code.",
+    ("operation", "code"),
+)
+ERRORS = Counter("laurel_errors_total", "Errors that ended a step, by code.", ("code",))
+CHAIN_SEQNO = Gauge("laurel_chain_seqno", "The newest masterchain block that the minter has seen.")
+WALLET_BALANCE_NANO = Gauge("laurel_wallet_balance_nanotons", "Balance of the minting wallet in nanotons.")
+READY = Gauge("laurel_ready", "1 while the process does its work, 0 while it waits for something (see /ready).")
+
+
+def write_textfile(path: Path) -> None:
+    """Write all metrics of this process to `path`, atomically, in the text format of the node exporter's textfile collector."""
+    write_to_textfile(str(path), REGISTRY)

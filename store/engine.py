@@ -1,0 +1,185 @@
+"""The way to PostgreSQL: one async engine a process, transactions, and the drivers' errors in Laurel's words.
+
+Every connection speaks UTC and has a lock and a statement timeout: a blocking statement must not freeze the agents that share the loop.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Self, TypeVar
+
+import psycopg
+from pydantic import SecretStr
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from ops import metrics
+from ops.errors import InvariantBroken, Permanent, Transient, UsageError
+from ops.settings import DatabaseSettings
+
+Connection = AsyncConnection
+Result = TypeVar("Result")
+ATTEMPTS_MAX = 8
+
+
+class DatabaseUnreachable(Transient):
+    """No connection: refused, lost, or the server is going down."""
+
+    code = "database_unreachable"
+
+
+class TransactionConflict(Transient):
+    """Deadlock, serialisation failure or lock timeout: nothing was written, the transaction may be run again."""
+
+    code = "transaction_conflict"
+
+
+class StatementRefused(Permanent):
+    """PostgreSQL refused a statement: a constraint, a type, a missing table."""
+
+    code = "statement_refused"
+
+    def __init__(self, message: str, *, sqlstate: str | None, constraint: str | None) -> None:
+        super().__init__(message, sqlstate=sqlstate, constraint=constraint)
+        self.sqlstate = sqlstate
+        self.constraint = constraint
+
+
+# PostgreSQL, appendix A: class 40 is transaction rollback; 55P03 lock_not_available; 57014 query_canceled is the statement timeout.
+_CONFLICTS = frozenset({"40001", "40P01", "55P03", "57014"})
+_GONE = ("08", "57P", "53")
+
+
+def normalised_url(url: str) -> str:
+    """Return `url` for SQLAlchemy's psycopg 3 dialect.
+
+    Raises:
+        UsageError: it is no URL of a PostgreSQL database. The message does not repeat it: it may hold a password.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise UsageError(
+            "LAUREL_DATABASE_URL is no URL: it should read postgresql://user:password@host:port/database."
+        ) from None
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise UsageError(f"LAUREL_DATABASE_URL: {parsed.get_backend_name()} is not PostgreSQL.")
+    return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+class Database:
+    """A pool of connections to one database; use it as `async with Database(...) as db`."""
+
+    def __init__(self, url: SecretStr | str, settings: DatabaseSettings | None = None) -> None:
+        chosen = settings or DatabaseSettings()
+        clear = url.get_secret_value() if isinstance(url, SecretStr) else url
+        options = " ".join(
+            (
+                f"-c lock_timeout={_milliseconds(chosen.lock_timeout.total_seconds())}",
+                f"-c statement_timeout={_milliseconds(chosen.statement_timeout.total_seconds())}",
+                "-c timezone=UTC",
+                "-c application_name=laurel",
+                "-c jit=off",  # short statements: compiling them costs more than it saves
+            )
+        )
+        self.engine = create_async_engine(
+            normalised_url(clear),
+            pool_size=chosen.pool_size,
+            max_overflow=0,
+            pool_pre_ping=True,
+            hide_parameters=True,  # rows hold ids of people; they do not belong into error texts
+            connect_args={"options": options, "connect_timeout": max(1, round(chosen.connect_timeout.total_seconds()))},
+        )
+        self.place = self.engine.url.render_as_string(hide_password=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Run the block in one READ COMMITTED transaction: commit at its end, roll back on any exception.
+
+        Raises:
+            DatabaseUnreachable, TransactionConflict, StatementRefused: in place of the driver's errors.
+        """
+        try:
+            async with self.engine.begin() as conn:
+                yield conn
+        except (DBAPIError, PoolTimeoutError, psycopg.Error, OSError) as error:
+            raise translated(error, self.place) from error
+
+    async def retried(self, operation: str, body: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Run `body` in a transaction, the whole of it again on a deadlock, serialisation failure or lock timeout.
+
+        Args:
+            operation: label of laurel_retries_total.
+            body: must have no effect outside the transaction.
+
+        Raises:
+            TransactionConflict: also the last of ATTEMPTS_MAX attempts met one.
+        """
+
+        def count(_state: RetryCallState) -> None:
+            metrics.RETRIES.labels(operation, TransactionConflict.code).inc()
+
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(TransactionConflict),
+            stop=stop_after_attempt(ATTEMPTS_MAX),
+            wait=wait_random_exponential(multiplier=0.02, max=1),
+            before_sleep=count,
+            reraise=True,
+        )
+        async for attempt in attempts:
+            with attempt:
+                async with self.transaction() as conn:
+                    return await body(conn)
+        raise InvariantBroken("a retry loop ended without a result")
+
+    async def ping(self) -> None:
+        """Return when the database answers.
+
+        Raises:
+            DatabaseUnreachable: it does not.
+        """
+        async with self.transaction() as conn:
+            await conn.execute(text("SELECT 1"))
+
+
+def translated(error: Exception, place: str) -> Transient | Permanent:
+    """Return the driver's `error` in Laurel's words; `place` names the database without its password."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(cause, "sqlstate", None)
+    if state in _CONFLICTS:
+        return TransactionConflict(
+            f"PostgreSQL gave up on a transaction ({state}): {_first_line(cause)}", sqlstate=state
+        )
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    if (
+        lost
+        or isinstance(error, (PoolTimeoutError, OSError))
+        or (state or "").startswith(_GONE)
+        or _without_state(cause, state)
+    ):
+        return DatabaseUnreachable(f"PostgreSQL does not answer at {place}: {_first_line(cause)}", place=place)
+    constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
+    return StatementRefused(
+        f"PostgreSQL refused a statement: {_first_line(cause)}", sqlstate=state, constraint=constraint
+    )
+
+
+def _without_state(cause: BaseException | None, state: str | None) -> bool:
+    # psycopg raises OperationalError without an SQLSTATE when there is no server to give one.
+    return state is None and isinstance(cause, psycopg.OperationalError)
+
+
+def _first_line(cause: BaseException | None) -> str:
+    return str(cause).strip().partition("\n")[0]
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,551 @@
+"""Every table, typed. The seed's entities keep their names and fields; what is ours beside them is marked `+`.
+
+Statements longer than a line or two are SQL texts in the modules that own them; this file is the one place that says which columns,
+constraints and indexes exist. The migration in store/migrations is generated from it, and a test holds both equal.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from store.values import (
+    AchievementStatus,
+    AuditAction,
+    Category,
+    CounterKind,
+    HoldReason,
+    InstanceStatus,
+    MessageKind,
+    MessageStatus,
+    OnchainPolicy,
+    OnchainStatus,
+    Rarity,
+    TaskOperation,
+    TaskStatus,
+    Visibility,
+)
+
+Json = dict[str, Any]
+
+
+class Base(DeclarativeBase):
+    """Naming and types shared by all tables."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "pk": "%(table_name)s_pkey",
+        }
+    )
+    type_annotation_map: ClassVar = {
+        UUID: postgresql.UUID(as_uuid=True),
+        datetime: DateTime(timezone=True),
+        Json: JSONB,
+        str: Text,
+        bytes: LargeBinary,
+    }
+
+
+def one_of(column: str, enum: type[StrEnum], *, nullable: bool = False) -> CheckConstraint:
+    """Return the CHECK that holds `column` to the values of `enum`."""
+    values = ", ".join(f"'{member.value}'" for member in enum)
+    condition = f"{column} IN ({values})"
+    return CheckConstraint(f"{column} IS NULL OR {condition}" if nullable else condition, name=column)
+
+
+class _Identified:
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4, server_default=func.gen_random_uuid())
+
+
+class _Created:
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class _Dated(_Created):
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class NFTType(_Identified, _Dated, Base):
+    """A kind of badge."""
+
+    __tablename__ = "nft_type"
+    __table_args__ = (
+        one_of("category", Category),
+        one_of("default_onchain_policy", OnchainPolicy),
+        one_of("onchain_min_rarity", Rarity),
+    )
+
+    code: Mapped[str] = mapped_column(String(64), unique=True)
+    title: Mapped[str] = mapped_column(String(255))
+    description: Mapped[str]
+    category: Mapped[str] = mapped_column(String(32))
+    base_image_url: Mapped[str]
+    is_onchain_capable: Mapped[bool]
+    default_onchain_policy: Mapped[str] = mapped_column(String(32))
+    metadata_schema: Mapped[Json]
+    onchain_min_rarity: Mapped[str] = mapped_column(String(16), server_default=Rarity.RARE.value)  # +
+    i18n: Mapped[Json] = mapped_column(server_default=text("'{}'"))  # +
+
+
+class NFTLevelRule(_Identified, _Dated, Base):
+    """A step of a type, with its conditions."""
+
+    __tablename__ = "nft_level_rule"
+    __table_args__ = (
+        UniqueConstraint("type_id", "level"),
+        UniqueConstraint("type_id", "order"),
+        one_of("rarity", Rarity),
+        one_of("onchain_policy", OnchainPolicy, nullable=True),
+        CheckConstraint("level >= 1", name="level"),
+    )
+
+    type_id: Mapped[UUID] = mapped_column(ForeignKey("nft_type.id"))
+    level: Mapped[int]
+    title: Mapped[str] = mapped_column(String(255))
+    description: Mapped[str]
+    rarity: Mapped[str] = mapped_column(String(16))
+    image_url: Mapped[str | None]
+    conditions: Mapped[Json]
+    auto_mint_onchain: Mapped[bool]
+    order: Mapped[int]
+    onchain_policy: Mapped[str | None] = mapped_column(String(32))  # + null = the type's
+    i18n: Mapped[Json] = mapped_column(server_default=text("'{}'"))  # +
+
+
+class NFTInstance(_Identified, _Dated, Base):
+    """One user's badge of one type at one level."""
+
+    __tablename__ = "nft_instance"
+    __table_args__ = (
+        # A level that somebody holds cannot be removed from the catalogue.
+        ForeignKeyConstraint(["type_id", "current_level"], ["nft_level_rule.type_id", "nft_level_rule.level"]),
+        one_of("status", InstanceStatus),
+        one_of("onchain_status", OnchainStatus),
+        CheckConstraint("onchain_token_id ~ '^-?[0-9]+:[0-9a-f]{64}$'", name="onchain_token_id"),
+        Index(None, "user_id"),
+        Index(None, "type_id"),
+        Index(None, "user_id", "type_id"),
+        Index(
+            "nft_instance_one_active_key",
+            "user_id",
+            "type_id",
+            unique=True,
+            postgresql_where=text(f"status = '{InstanceStatus.ACTIVE}'"),
+        ),
+    )
+
+    type_id: Mapped[UUID] = mapped_column(ForeignKey("nft_type.id"))
+    user_id: Mapped[UUID]
+    current_level: Mapped[int]
+    status: Mapped[str] = mapped_column(String(16), server_default=InstanceStatus.ACTIVE.value)
+    onchain_token_id: Mapped[str | None] = mapped_column(unique=True)
+    onchain_status: Mapped[str] = mapped_column(String(16), server_default=OnchainStatus.NOT_MINTED.value)
+    # The column is called metadata, as in the seed; the attribute cannot be: SQLAlchemy keeps that name for itself.
+    instance_metadata: Mapped[Json] = mapped_column("metadata", server_default=text("'{}'"))
+    external_id: Mapped[str | None] = mapped_column(unique=True)
+    source_service: Mapped[str]
+    source_event_id: Mapped[str | None]
+    tenant_id: Mapped[UUID]  # +
+
+
+class NFTProgress(_Identified, _Dated, Base):
+    """One user's counters for one type."""
+
+    __tablename__ = "nft_progress"
+    __table_args__ = (
+        UniqueConstraint("user_id", "type_id"),
+        {"postgresql_with": {"fillfactor": 70}},  # counters are rewritten in place (HOT) as long as the page has room
+    )
+
+    type_id: Mapped[UUID] = mapped_column(ForeignKey("nft_type.id"))
+    user_id: Mapped[UUID]
+    counters: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    last_event_at: Mapped[datetime]
+
+
+class NFTMintQueue(_Identified, _Dated, Base):
+    """A task for the chain: mint or burn one instance's token."""
+
+    __tablename__ = "nft_mint_queue"
+    __table_args__ = (
+        one_of("status", TaskStatus),
+        one_of("operation", TaskOperation),
+        one_of("hold_reason", HoldReason, nullable=True),
+        CheckConstraint("hold_reason IS NULL OR status = 'pending'", name="held_pending"),
+        CheckConstraint("(lease_token IS NULL) = (lease_expires_at IS NULL)", name="lease"),
+        CheckConstraint("status <> 'sent' OR chain_message_id IS NOT NULL", name="sent_message"),
+        CheckConstraint(
+            "operation <> 'mint' OR status NOT IN ('sent', 'confirmed') OR (token_index IS NOT NULL AND recipient IS NOT NULL)",
+            name="assigned",
+        ),
+        Index(
+            "nft_mint_queue_one_open_key",
+            "nft_instance_id",
+            "operation",
+            unique=True,
+            postgresql_where=text("status IN ('pending', 'sent')"),
+        ),
+        Index(
+            "nft_mint_queue_token_index_key",
+            "chain_collection_id",
+            "token_index",
+            unique=True,
+            postgresql_where=text("operation = 'mint' AND token_index IS NOT NULL"),
+        ),
+        Index(
+            "nft_mint_queue_due_idx",
+            "lane",
+            "run_after",
+            postgresql_where=text("status IN ('pending', 'sent') AND hold_reason IS NULL"),
+        ),
+        Index("nft_mint_queue_held_idx", "hold_reason", postgresql_where=text("hold_reason IS NOT NULL")),
+        Index(None, "chain_message_id"),
+        Index(None, "nft_instance_id"),
+    )
+
+    nft_instance_id: Mapped[UUID] = mapped_column(ForeignKey("nft_instance.id"))
+    status: Mapped[str] = mapped_column(String(16), server_default=TaskStatus.PENDING.value)
+    retry_count: Mapped[int] = mapped_column(server_default=text("0"))
+    last_error: Mapped[str | None]
+    operation: Mapped[str] = mapped_column(String(16), server_default=TaskOperation.MINT.value)  # +
+    recipient: Mapped[str | None]  # + the owner's raw address, written at the first signature
+    chain_collection_id: Mapped[UUID | None] = mapped_column(ForeignKey("chain_collection.id"))  # +
+    token_index: Mapped[int | None] = mapped_column(BigInteger)  # + of a burn: the token's
+    chain_message_id: Mapped[UUID | None] = mapped_column(ForeignKey("chain_message.id"))  # + the message in force
+    run_after: Mapped[datetime] = mapped_column(server_default=func.now())  # +
+    hold_reason: Mapped[str | None] = mapped_column(String(16))  # +
+    lane: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # + lower goes first
+    lease_token: Mapped[UUID | None]  # +
+    lease_expires_at: Mapped[datetime | None]  # +
+
+
+class NFTAuditLog(_Identified, _Created, Base):
+    """The history of all that matters; the database refuses to change, delete or truncate it."""
+
+    __tablename__ = "nft_audit_log"
+    __table_args__ = (
+        one_of("action", AuditAction),
+        Index(None, "nft_instance_id"),
+    )
+
+    nft_instance_id: Mapped[UUID | None]  # null for a type's own history
+    action: Mapped[str] = mapped_column(String(32))
+    actor_service: Mapped[str]
+    details: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+
+
+class AchievementCategory(_Identified, _Dated, Base):
+    """A tenant's heading for achievements."""
+
+    __tablename__ = "achievement_category"
+    __table_args__ = (UniqueConstraint("tenant_id", "slug"), Index(None, "tenant_id"), Index(None, "slug"))
+
+    tenant_id: Mapped[UUID]
+    slug: Mapped[str] = mapped_column(String(64))
+    name_i18n: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    order: Mapped[int] = mapped_column(server_default=text("0"))
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+
+
+class Achievement(_Identified, _Dated, Base):
+    """Something that a person is granted by an issuer."""
+
+    __tablename__ = "achievement"
+    __table_args__ = (one_of("status", AchievementStatus), Index(None, "tenant_id"), Index(None, "category_id"))
+
+    tenant_id: Mapped[UUID]
+    name_i18n: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    description: Mapped[str]
+    category_id: Mapped[UUID] = mapped_column(ForeignKey("achievement_category.id", ondelete="RESTRICT"))
+    status: Mapped[str] = mapped_column(String(16))
+    images: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    created_by: Mapped[UUID]
+
+
+class AchievementGrant(_Identified, _Created, Base):
+    """An achievement in a person's hands."""
+
+    __tablename__ = "achievement_grant"
+    __table_args__ = (
+        one_of("visibility", Visibility),
+        CheckConstraint("(revoked_at IS NULL) = (revoked_by IS NULL)", name="revoked"),
+        Index(None, "tenant_id"),
+        Index(None, "recipient_id"),
+        Index(None, "issuer_id"),
+        Index(
+            "achievement_grant_one_standing_key",
+            "achievement_id",
+            "recipient_id",
+            "issuer_id",
+            unique=True,
+            postgresql_where=text("revoked_at IS NULL"),
+        ),
+    )
+
+    tenant_id: Mapped[UUID]
+    achievement_id: Mapped[UUID] = mapped_column(ForeignKey("achievement.id", ondelete="CASCADE"))
+    recipient_id: Mapped[UUID]
+    issuer_id: Mapped[UUID]
+    reason: Mapped[str]
+    visibility: Mapped[str] = mapped_column(String(16))
+    revoked_at: Mapped[datetime | None]
+    revoked_by: Mapped[UUID | None]
+
+
+class OutboxMessage(_Identified, Base):
+    """A change that others care about, written in the transaction that made it."""
+
+    __tablename__ = "outbox_message"
+    __table_args__ = (
+        UniqueConstraint("user_id", "seq"),
+        Index(None, "tenant_id"),
+        Index("outbox_message_unpublished_idx", "user_id", "seq", postgresql_where=text("published_at IS NULL")),
+    )
+
+    tenant_id: Mapped[UUID]
+    event_type: Mapped[str] = mapped_column(String(128))
+    payload: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    occurred_at: Mapped[datetime]
+    published_at: Mapped[datetime | None]
+    user_id: Mapped[UUID]  # +
+    seq: Mapped[int] = mapped_column(BigInteger)  # + the user's own order, from outbox_sequence
+
+
+class OutboxSequence(Base):
+    """+ The last seq a user was given. A row locked to the end of the transaction is in commit order; a sequence is not."""
+
+    __tablename__ = "outbox_sequence"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    last_seq: Mapped[int] = mapped_column(BigInteger)
+
+
+class OffsetLedger(Base):
+    """+ How far a partition is counted: written with the counters, so both are true or neither is."""
+
+    __tablename__ = "offset_ledger"
+    __table_args__ = (CheckConstraint("next_offset >= 0", name="next_offset"),)
+
+    cluster_id: Mapped[str] = mapped_column(primary_key=True)
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(primary_key=True)
+    next_offset: Mapped[int] = mapped_column(BigInteger)
+    last_offset: Mapped[int | None] = mapped_column(BigInteger)
+    last_timestamp_ms: Mapped[int | None] = mapped_column(BigInteger)  # Kafka's, of the record at last_offset
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ProcessedEvent(Base):
+    """+ The events that were counted: the first 128 bits of SHA-256 over the length-prefixed source and id."""
+
+    __tablename__ = "processed_event"
+
+    event_key: Mapped[UUID] = mapped_column(primary_key=True)
+    occurred_at: Mapped[datetime]  # the event's time: what a retention deletes by
+
+
+class ProgressMember(Base):
+    """+ An id that a distinct or undoable counter has seen for a user, whichever came first."""
+
+    __tablename__ = "progress_member"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    counter_id: Mapped[int] = mapped_column(SmallInteger, ForeignKey("counter_definition.id"), primary_key=True)
+    member: Mapped[str] = mapped_column(primary_key=True)
+    posted: Mapped[bool]
+    undone: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class DeadLetter(Base):
+    """+ A message that could not be understood or was refused, as it came."""
+
+    __tablename__ = "dead_letter"
+    __table_args__ = (UniqueConstraint("cluster_id", "topic", "partition", "offset"), Index(None, "reason"))
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    cluster_id: Mapped[str]
+    topic: Mapped[str]
+    partition: Mapped[int]
+    offset: Mapped[int] = mapped_column(BigInteger)
+    key: Mapped[bytes | None]
+    value: Mapped[bytes | None]
+    headers: Mapped[list[Any]] = mapped_column(
+        JSONB, server_default=text("'[]'")
+    )  # [[name, base64 or null], ...] in order
+    reason: Mapped[str] = mapped_column(String(64))
+    detail: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    published_at: Mapped[datetime | None]
+
+
+class CommandLog(Base):
+    """+ Commands that were applied, for ever: the same id again is a repetition, with other content a conflict."""
+
+    __tablename__ = "command_log"
+
+    external_id: Mapped[str] = mapped_column(primary_key=True)
+    content_hash: Mapped[bytes]  # SHA-256 over type, subject and data
+    type: Mapped[str] = mapped_column(String(128))
+    nft_instance_id: Mapped[UUID | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class CatalogVersion(Base):
+    """+ A catalogue as it was applied; one is current. A batch locks the current row FOR SHARE first."""
+
+    __tablename__ = "catalog_version"
+    __table_args__ = (
+        Index("catalog_version_one_current_key", "is_current", unique=True, postgresql_where=text("is_current")),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
+    content_hash: Mapped[bytes]  # SHA-256 over the canonical JSON of `document`
+    document: Mapped[Json]  # event types, counters, types, levels: what the worker evaluates
+    is_current: Mapped[bool] = mapped_column(Boolean)
+    applied_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class CounterDefinition(Base):
+    """+ A counter of the catalogue. The small id keeps progress_member narrow and never changes its meaning."""
+
+    __tablename__ = "counter_definition"
+    __table_args__ = (one_of("kind", CounterKind),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, Identity(always=True), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    event_type: Mapped[str] = mapped_column(String(128))
+    field: Mapped[str | None] = mapped_column(String(64))
+    filter: Mapped[Json | None]
+    undo_event_type: Mapped[str | None] = mapped_column(String(128))
+    undo_field: Mapped[str | None] = mapped_column(String(64))
+
+
+class UserWallet(Base):
+    """+ When a user linked and unlinked an address, by the events' own times; the latest link that stands receives."""
+
+    __tablename__ = "user_wallet"
+    __table_args__ = (CheckConstraint("linked_at IS NOT NULL OR unlinked_at IS NOT NULL", name="seen"),)
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    address: Mapped[str] = mapped_column(primary_key=True)
+    linked_at: Mapped[datetime | None]
+    unlinked_at: Mapped[datetime | None]
+
+
+class ChainWallet(_Identified, _Dated, Base):
+    """+ The minting wallet (highload-wallet-v3) on one network. A database belongs to one network for ever."""
+
+    __tablename__ = "chain_wallet"
+    __table_args__ = (
+        CheckConstraint("length(zero_state_hash) = 32 AND length(public_key) = 32", name="hashes"),
+        # One row: the index over a constant refuses a second network or key.
+        Index("chain_wallet_single_key", text("(true)"), unique=True),
+    )
+
+    address: Mapped[str]
+    public_key: Mapped[bytes]
+    subwallet_id: Mapped[int] = mapped_column(BigInteger)
+    timeout_s: Mapped[int]
+    zero_state_hash: Mapped[bytes]  # the network's root hash of masterchain block 0
+    next_query_seq: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("0")
+    )  # maps to (shift, bit), see minter/wallet.py
+    seqno_seen: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))  # newest masterchain block ever seen
+    deployed_at: Mapped[datetime | None]
+
+
+class ChainCollection(_Identified, _Dated, Base):
+    """+ The contract that a type's tokens belong to."""
+
+    __tablename__ = "chain_collection"
+    __table_args__ = (CheckConstraint("next_index >= 0", name="next_index"),)
+
+    type_id: Mapped[UUID] = mapped_column(ForeignKey("nft_type.id"), unique=True)
+    chain_wallet_id: Mapped[UUID] = mapped_column(ForeignKey("chain_wallet.id"))
+    address: Mapped[str] = mapped_column(unique=True)
+    content_uri: Mapped[str]
+    item_prefix: Mapped[str]  # the common part of the items' metadata URIs
+    next_index: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))  # the next index to assign
+    deployed_at: Mapped[datetime | None]
+
+
+class ChainMessage(_Identified, _Dated, Base):
+    """+ A signed external message: committed before it is sent, resent byte for byte until it is resolved."""
+
+    __tablename__ = "chain_message"
+    __table_args__ = (
+        one_of("kind", MessageKind),
+        one_of("status", MessageStatus),
+        UniqueConstraint("chain_wallet_id", "query_seq"),
+        Index(
+            "chain_message_one_unresolved_key",
+            "chain_collection_id",
+            unique=True,
+            postgresql_where=text(f"status = '{MessageStatus.UNRESOLVED}'"),
+        ),
+    )
+
+    chain_wallet_id: Mapped[UUID] = mapped_column(ForeignKey("chain_wallet.id"))
+    chain_collection_id: Mapped[UUID] = mapped_column(ForeignKey("chain_collection.id"))
+    kind: Mapped[str] = mapped_column(String(16))
+    status: Mapped[str] = mapped_column(String(16), server_default=MessageStatus.UNRESOLVED.value)
+    query_seq: Mapped[int] = mapped_column(BigInteger)
+    signed_at: Mapped[datetime]  # created_at inside the message: chain time, less a margin
+    valid_until: Mapped[datetime]  # chain time after which the wallet refuses it
+    boc: Mapped[bytes]
+    message_hash: Mapped[bytes]  # TEP-467, normalised external-message hash
+    send_count: Mapped[int] = mapped_column(server_default=text("0"))
+    last_sent_at: Mapped[datetime | None]
+
+
+class MintTaskEvent(Base):
+    """+ A task's own history, one row a decision that changed it."""
+
+    __tablename__ = "mint_task_event"
+    __table_args__ = (Index(None, "task_id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    task_id: Mapped[UUID] = mapped_column(ForeignKey("nft_mint_queue.id"))
+    event: Mapped[str] = mapped_column(String(32))
+    from_status: Mapped[str | None] = mapped_column(String(16))
+    to_status: Mapped[str] = mapped_column(String(16))
+    details: Mapped[Json] = mapped_column(server_default=text("'{}'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class NFTLevelAchievement(Base):
+    """+ The achievement that reaching a level grants in a tenant."""
+
+    __tablename__ = "nft_level_achievement"
+
+    level_rule_id: Mapped[UUID] = mapped_column(ForeignKey("nft_level_rule.id"), primary_key=True)
+    tenant_id: Mapped[UUID] = mapped_column(primary_key=True)
+    achievement_id: Mapped[UUID] = mapped_column(ForeignKey("achievement.id"))

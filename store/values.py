@@ -1,0 +1,317 @@
+"""The words of the domain: enumerations and small records. Standard library only, so that pure modules may import them.
+
+The values are stored as text under CHECK constraints; tests/store/test_enums.py holds both equal. docs/data-model.md explains each.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+from uuid import UUID
+
+TypeCode = NewType("TypeCode", str)
+CounterName = NewType("CounterName", str)
+# A TON account in raw form, `workchain:64 hex digits`, lower case.
+RawAddress = NewType("RawAddress", str)
+
+
+class Category(StrEnum):
+    """What a badge type is about."""
+
+    TRAVELER = "traveler"
+    PRO_CREATOR = "pro_creator"
+    RF_REPUTATION = "rf_reputation"
+    REFERRAL = "referral"
+    SYSTEM = "system"
+
+
+class Rarity(StrEnum):
+    """How rare a level is; ordered by `rank`."""
+
+    COMMON = "common"
+    UNCOMMON = "uncommon"
+    RARE = "rare"
+    EPIC = "epic"
+    LEGENDARY = "legendary"
+
+    @property
+    def rank(self) -> int:
+        """Return 0 for common up to 4 for legendary."""
+        return list(Rarity).index(self)
+
+
+class OnchainPolicy(StrEnum):
+    """Whether an instance may have a token."""
+
+    NEVER = "never"
+    RARE_AND_ABOVE = "rare_and_above"
+    BY_USER_REQUEST = "by_user_request"
+    ALWAYS = "always"
+
+
+class InstanceStatus(StrEnum):
+    """What became of a badge: active -> revoked | burned_onchain."""
+
+    ACTIVE = "active"
+    REVOKED = "revoked"
+    BURNED_ONCHAIN = "burned_onchain"
+
+
+class OnchainStatus(StrEnum):
+    """How far its mint came: not_minted -> pending -> minted | failed; failed -> pending. Stays `minted` after a burn."""
+
+    NOT_MINTED = "not_minted"
+    PENDING = "pending"
+    MINTED = "minted"
+    FAILED = "failed"
+
+
+class TaskStatus(StrEnum):
+    """A mint task's state; docs/mint-lifecycle.md has the diagram."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+
+
+class TaskOperation(StrEnum):
+    """What a task asks of the chain. `burn` revokes the token (TEP-85): only its owner could destroy it."""
+
+    MINT = "mint"
+    BURN = "burn"
+
+
+class HoldReason(StrEnum):
+    """Why a pending task waits for something other than time."""
+
+    NO_WALLET = "no_wallet"
+    OPERATOR = "operator"
+    BREAKER = "breaker"
+    RECIPIENT = "recipient"
+
+
+class MessageKind(StrEnum):
+    """What a signed external message does."""
+
+    DEPLOY = "deploy"
+    MINT = "mint"
+    BURN = "burn"
+
+
+class MessageStatus(StrEnum):
+    """A signed message: unresolved until the chain's word about each of its tasks is in the database."""
+
+    UNRESOLVED = "unresolved"
+    SETTLED = "settled"
+    VOID = "void"
+
+
+class AuditAction(StrEnum):
+    """The seed's audit actions."""
+
+    CREATED = "created"
+    LEVEL_UP = "level_up"
+    METADATA_UPDATED = "metadata_updated"
+    SUBMITTED_ONCHAIN = "submitted_onchain"
+    MINTED_ONCHAIN = "minted_onchain"
+    BURNED_ONCHAIN = "burned_onchain"
+    REVOKED = "revoked"
+
+
+class CounterKind(StrEnum):
+    """How a counter adds up."""
+
+    COUNT = "count"
+    DISTINCT = "distinct"
+    SUM = "sum"
+    MAX = "max"
+
+
+class AchievementStatus(StrEnum):
+    """Draft (not listed, not grantable) -> published (listed) -> active (listed, grantable) <-> hidden (secret, grantable)."""
+
+    DRAFT = "draft"
+    PUBLISHED = "published"
+    HIDDEN = "hidden"
+    ACTIVE = "active"
+
+
+class Visibility(StrEnum):
+    """Who sees a grant."""
+
+    PUBLIC = "public"
+    PRIVATE = "private"
+
+
+class Actor(StrEnum):
+    """Who acted, in the audit log, beside the services that events and commands come from."""
+
+    SYSTEM = "system"
+    ADMIN = "admin"
+
+
+class OutboxType(StrEnum):
+    """CloudEvents types of what Laurel publishes."""
+
+    BADGE_CREATED = "badge.created"
+    BADGE_LEVELED_UP = "badge.leveled_up"
+    BADGE_MINTED = "badge.minted"
+    BADGE_BURNED = "badge.burned"
+    BADGE_REVOKED = "badge.revoked"
+    ACHIEVEMENT_GRANTED = "achievement.granted"
+    ACHIEVEMENT_REVOKED = "achievement.revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """One record's place in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One user's badge of one type (nft_instance)."""
+
+    id: UUID
+    type_id: UUID
+    user_id: UUID
+    tenant_id: UUID
+    current_level: int
+    status: InstanceStatus
+    onchain_status: OnchainStatus
+    onchain_token_id: RawAddress | None
+
+
+@dataclass(frozen=True, slots=True)
+class MintTask:
+    """A row of nft_mint_queue. `attempt` counts signed messages, 0 when none."""
+
+    id: UUID
+    nft_instance_id: UUID
+    operation: TaskOperation
+    status: TaskStatus
+    retry_count: int
+    recipient: RawAddress | None
+    chain_collection_id: UUID | None
+    token_index: int | None
+    chain_message_id: UUID | None
+    hold_reason: HoldReason | None
+    run_after: datetime
+    lease_token: UUID | None
+    created_at: datetime
+
+    @property
+    def attempt(self) -> int:
+        """Return how many messages were signed for this task."""
+        return self.retry_count + 1 if self.chain_message_id is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    """One declared field of an event's data.
+
+    `kind` is `id` (opaque string, 1 to 128 characters), `text`, `integer` (0 to 2^53-1 unless bounded) or `number` (decimal of at most 30
+    digits, exponent within 30); `minimum` and `maximum` bound the numbers.
+    """
+
+    name: str
+    kind: str
+    required: bool = False
+    minimum: int | None = None
+    maximum: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """An event type of the contract: the topic (without prefix) it arrives on, and its declared fields."""
+
+    type: str
+    topic: str
+    fields: tuple[FieldSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CounterSpec:
+    """A counter: which events, how they add up, what undoes them. `id` is counter_definition.id, 0 before it is applied."""
+
+    id: int
+    name: CounterName
+    kind: CounterKind
+    event_type: str
+    field: str | None = None  # distinct, sum, max: the field; count with undo: the id that pairs post and undo
+    filter: Mapping[str, object] | None = None
+    undo_event_type: str | None = None
+    undo_field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LevelSpec:
+    """A step of a type; `conditions` in the grammar of processor/rules.py."""
+
+    level: int
+    order: int
+    title: str
+    description: str
+    rarity: Rarity
+    image_url: str | None
+    conditions: Mapping[str, object]
+    auto_mint_onchain: bool
+    onchain_policy: OnchainPolicy | None = None
+    order_dependent: bool = False
+    i18n: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TypeSpec:
+    """A badge type with its levels, sorted by `order`. `id` is nft_type.id, derived from the code."""
+
+    id: UUID
+    code: TypeCode
+    title: str
+    description: str
+    category: Category
+    base_image_url: str
+    is_onchain_capable: bool
+    default_onchain_policy: OnchainPolicy
+    onchain_min_rarity: Rarity
+    metadata_schema: Mapping[str, object]
+    counters: tuple[CounterName, ...]
+    metadata_fields: Mapping[str, CounterName]  # metadata field -> counter
+    levels: tuple[LevelSpec, ...]
+    i18n: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Everything that is data, not code. `version` is catalog_version.id, 0 before it is applied."""
+
+    version: int
+    events: tuple[EventSpec, ...]
+    counters: tuple[CounterSpec, ...]
+    types: tuple[TypeSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """A row for nft_audit_log; `instance_id` None for a type's own history."""
+
+    instance_id: UUID | None
+    action: AuditAction
+    actor_service: str
+    details: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """A message for the outbox; seq is given when it is written."""
+
+    user_id: UUID
+    tenant_id: UUID
+    event_type: OutboxType
+    payload: Mapping[str, object]
+    occurred_at: datetime
