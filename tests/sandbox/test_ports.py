@@ -1,0 +1,53 @@
+"""A port of the sandbox is below the ephemeral range, and nobody else gets it meanwhile."""
+
+import socket
+import threading
+
+import pytest
+
+from ops.errors import UsageError
+from sandbox import ports
+
+
+def test_a_reserved_port_is_below_the_ephemeral_range() -> None:
+    with ports.reserved() as port:
+        assert ports.FIRST <= port < 32768
+
+
+def test_a_server_can_listen_on_the_reserved_port_while_it_is_held() -> None:
+    with ports.reserved() as port, socket.create_server(("127.0.0.1", port)):
+        assert ports.answers("127.0.0.1", port)
+    assert not ports.answers("127.0.0.1", port)
+
+
+def test_a_reserved_port_is_refused_to_a_second_starter() -> None:
+    with (
+        ports.reserved() as port,
+        pytest.raises(UsageError, match=f"127.0.0.1:{port} cannot be listened on"),
+        ports.reserved(port=port),
+    ):
+        pass
+    with ports.reserved(port=port) as again:
+        assert again == port
+
+
+def test_parallel_starters_get_different_ports() -> None:
+    got: list[int] = []
+    all_hold = threading.Barrier(40)
+
+    def starter() -> None:
+        with ports.reserved() as port:
+            got.append(port)
+            all_hold.wait(timeout=10)
+
+    threads = [threading.Thread(target=starter) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(got)) == 40
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"192\.0\.2\.1 cannot be listened on"), ports.reserved("192.0.2.1"):
+        pass

@@ -1,0 +1,174 @@
+"""A child says when it is ready, explains its death, and does not outlive its owner."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sandbox.process import PartFailed, running, start, unprivileged_account
+
+BOUND = timedelta(seconds=20)
+REPOSITORY = Path(__file__).parents[2]
+SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
+MECHANISMS = [pytest.param(True, id="watchdog")]
+if sys.platform == "linux":
+    MECHANISMS.append(pytest.param(False, id="parent-death signal"))
+
+
+def is_running(pid: int) -> bool:
+    """Return whether `pid` executes; a zombie that its new parent has not reaped yet does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_for(condition: object, what: str) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + BOUND.total_seconds()
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def an_owner(tmp_path: Path, body: str) -> "subprocess.Popen[str]":
+    """Start a Python program that owns a child in sandbox.process and prints the child's pid."""
+    program = f"""
+        import signal, sys, threading, time
+        from pathlib import Path
+        from sandbox.process import start, unprivileged_account
+        SLEEPER = {SLEEPER!r}
+        LOG = Path({str(tmp_path / "child.log")!r})
+        def up(): return "up" in LOG.read_text()
+        {textwrap.indent(textwrap.dedent(body), " " * 8).strip()}
+        print(child.pid, flush=True)
+        time.sleep(600)
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+    )
+
+
+def killed_with_its_owner(owner: "subprocess.Popen[str]") -> None:
+    with owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+        assert is_running(pid)
+        owner.kill()
+    wait_for(lambda: not is_running(pid), f"child {pid} outlived its owner")
+
+
+@pytest.mark.parametrize("watchdog", MECHANISMS)
+def test_a_child_is_gone_after_kill_9_of_its_owner(tmp_path: Path, watchdog: bool) -> None:
+    body = f"""
+        child = start("sleeper", SLEEPER, log_path=LOG, watchdog={watchdog})
+        while not up(): time.sleep(0.01)
+    """
+    killed_with_its_owner(an_owner(tmp_path, body))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may run a child as somebody else")
+@pytest.mark.parametrize("watchdog", MECHANISMS)
+def test_a_child_of_another_user_is_gone_after_kill_9_of_its_owner(tmp_path: Path, watchdog: bool) -> None:
+    body = f"""
+        child = start("sleeper", ["sh", "-c", "echo up; sleep 600 & wait"], log_path=LOG, cwd=Path("/"),
+                      account=unprivileged_account(), watchdog={watchdog})
+        while not up(): time.sleep(0.01)
+    """
+    killed_with_its_owner(an_owner(tmp_path, body))
+
+
+@pytest.mark.parametrize("watchdog", MECHANISMS)
+def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path, watchdog: bool) -> None:
+    children = []
+
+    def ask() -> None:
+        children.append(start("sleeper", SLEEPER, log_path=tmp_path / "child.log", watchdog=watchdog))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    (child,) = children
+    try:
+        child.wait_until_ready(lambda: "up" in child.log_tail(), BOUND)
+        assert child.wait(timedelta(milliseconds=300)) is None
+    finally:
+        child.kill()
+
+
+def test_a_child_is_gone_when_its_owner_ends_without_a_word(tmp_path: Path) -> None:
+    body = """
+        child = start("sleeper", SLEEPER, log_path=LOG)
+        while not up(): time.sleep(0.01)
+        print(child.pid, flush=True)
+        sys.exit(0)
+    """
+    with an_owner(tmp_path, body) as owner:
+        assert owner.stdout is not None
+        pid = int(owner.stdout.readline())
+    wait_for(lambda: not is_running(pid), f"child {pid} outlived its owner")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may run a child as somebody else")
+def test_an_account_has_neither_roots_ids_nor_its_groups(tmp_path: Path) -> None:
+    account = unprivileged_account()
+    assert account is not None
+    with running("id", ["sh", "-c", "id -u; id -g; id -G"], log_path=tmp_path / "id.log", account=account) as child:
+        assert child.wait(BOUND) == 0
+    assert child.log_tail() == f"{account.uid}\n{account.gid}\n{account.gid}"
+
+
+def test_a_child_that_dies_at_its_start_is_explained_by_its_log(tmp_path: Path) -> None:
+    command = ["sh", "-c", "for i in $(seq 30); do echo line $i; done; echo no such table >&2; exit 3"]
+    with running("part", command, log_path=tmp_path / "part.log") as child, pytest.raises(PartFailed) as caught:
+        child.wait_until_ready(lambda: False, BOUND)
+    first, *tail = caught.value.message.splitlines()
+    assert first == f"part ended at its start, with exit code 3. The end of {tmp_path / 'part.log'}:"
+    assert tail[-2:] == ["line 30", "no such table"]
+    assert "line 1" not in tail
+
+
+def test_a_child_that_is_never_ready_is_given_up_after_the_bound(tmp_path: Path) -> None:
+    with (
+        running("part", SLEEPER, log_path=tmp_path / "part.log") as child,
+        pytest.raises(PartFailed, match=r"part was not ready after 0\.1 s"),
+    ):
+        child.wait_until_ready(lambda: False, timedelta(seconds=0.1))
+    assert child.exit_code() == -signal.SIGTERM
+
+
+def test_a_program_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with (
+        running("part", ["/nowhere/program"], log_path=tmp_path / "part.log") as child,
+        pytest.raises(PartFailed, match="/nowhere/program: No such file or directory"),
+    ):
+        child.wait_until_ready(lambda: False, BOUND)
+
+
+def test_a_child_that_ignores_the_request_to_stop_is_killed(tmp_path: Path) -> None:
+    command = ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"]
+    child = start("stubborn", command, log_path=tmp_path / "part.log")
+    child.wait_until_ready(lambda: "up" in child.log_tail(), BOUND)
+    assert child.stop(signal.SIGTERM, timedelta(seconds=0.2)) == -signal.SIGKILL
+    assert child.stop() == -signal.SIGKILL
+
+
+def test_an_interrupt_from_the_terminal_does_not_reach_a_child(tmp_path: Path) -> None:
+    with running("sleeper", SLEEPER, log_path=tmp_path / "part.log") as child:
+        child.wait_until_ready(lambda: "up" in child.log_tail(), BOUND)
+        assert os.getpgid(child.pid) == child.pid
+        assert os.getsid(child.pid) != os.getsid(0)
+
+
+def test_a_log_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    with running("true", ["true"], log_path=tmp_path / "part.log") as child:
+        assert child.wait(BOUND) == 0
+    assert child.log_path.stat().st_mode & 0o777 == 0o600
