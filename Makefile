@@ -1,0 +1,66 @@
+# The two commands of the README are `make demo` and `make test`; each makes what it needs from nothing.
+# Python 3.11 to 3.13 is the one prerequisite. `make help` lists the rest.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# pip reads the range of every dependency from pyproject.toml and the exact version from constraints.txt.
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.PHONY: help demo dev test lint types imports check kafka all-parts bench constraints clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.run ## Run the whole of Laurel on this machine and check it against the truth.
+	$(BIN)/laurel demo $(ARGS)
+
+dev: $(VENV)/.run ## Keep the whole stack up until Ctrl-C.
+	$(BIN)/laurel dev $(ARGS)
+
+test: $(VENV)/.dev ## Run all tests (a real Kafka and PostgreSQL 15 too, where they are found).
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.dev ## ruff: rules and format.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## mypy --strict.
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev ## The import rules of docs/architecture.md.
+	$(BIN)/lint-imports --no-cache
+
+check: lint types imports ## All that needs no server.
+
+kafka: ## Fetch Apache Kafka's jars for the tests (Java 17 and Maven).
+	mvn -q -B -f third_party/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.cache/kafka
+
+bench: $(VENV)/.dev ## Print the benchmarks' ratios (minutes; never part of the tests).
+	$(BIN)/python -m benchmarks
+
+constraints: ## Resolve constraints.txt anew from pyproject.toml.
+	rm -rf .cache/resolve && $(PYTHON) -m venv .cache/resolve
+	.cache/resolve/bin/python -m pip -q install ./third_party/crc16
+	.cache/resolve/bin/python -m pip -q install -e '.[sandbox,dev]'
+	.cache/resolve/bin/python -m pip freeze --exclude-editable | grep -v '^crc16' > constraints.txt
+	rm -rf .cache/resolve
+
+clean: ## Remove what these targets made.
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Laurel needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.11 ..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# crc16 first: with the shim in place pip has no reason to build the C source of that name (docs/adr/0003-crc16-shim.md).
+$(VENV)/.run: $(VENV)/.python pyproject.toml constraints.txt third_party/crc16/pyproject.toml third_party/crc16/crc16.py
+	$(PIP) install ./third_party/crc16
+	$(PIP) install --only-binary ':all:' -c constraints.txt -e '.[sandbox]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) install --only-binary ':all:' -c constraints.txt -e '.[sandbox,dev]'
+	touch $@

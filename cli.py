@@ -1,0 +1,97 @@
+"""`laurel`: the command line, and the only place that knows which package a command lives in.
+
+Commands are loaded when they are called: `laurel --help` imports click and nothing heavy (tests/test_cli.py holds the set of modules,
+benchmarks/cli_start.py prints the time). Every error that Laurel raises on purpose ends here as one message and an exit code.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from ops.console import Console
+from ops.errors import LaurelError, UsageError
+
+EXIT_CODES = """
+Exit codes: 0 done; 1 it failed, or something differs (`reconcile`, `demo`); 2 bad input, setting or catalogue: the message names the
+place and the way out; 130 interrupted.
+"""
+
+# command -> where its click object is, and its line in the help (a test holds it equal to the command's own).
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo.commands:demo", "Run the whole of Laurel on this machine, check it against the truth, and tell."),
+    "dev": ("demo.commands:dev", "Keep the whole stack up until Ctrl-C, with every address."),
+    "db": ("store.commands:db", "Prepare the database."),
+    "topics": ("processor.commands:topics", "Prepare Kafka's topics."),
+    "catalog": ("processor.catalog_commands:catalog", "Check and apply the catalogue of badges."),
+    "worker": ("processor.commands:worker", "Count events from Kafka and give out badges."),
+    "minter": ("minter.commands:minter", "Work off the mint queue on TON."),
+    "backfill": ("processor.commands:backfill", "Count the events of a file, as if they had come by Kafka."),
+    "badge": ("processor.commands:badge", "Mint, burn or revoke one badge."),
+    "reconcile": ("minter.commands:reconcile", "Compare the chain with the database, and mend the database."),
+    "explain": (
+        "processor.catalog_commands:explain",
+        "Show why a user has a badge's level, and what the next one lacks.",
+    ),
+    "wallet": ("minter.commands:wallet", "Show the minting wallet."),
+    "sandbox": ("sandbox.commands:sandbox", "Run one of the embedded parts alone."),
+    "config": ("ops.commands:config", "Check the settings."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called; the help needs only the table above."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the table's order: the way a newcomer meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command, or return None for click's "No such command"."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name][0]} is no click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error of ours becomes one message on stderr and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            click.echo(f"laurel: {error.message}", err=True)
+            sys.exit(2)
+        except LaurelError as error:
+            click.echo(f"laurel: {error.code}: {error.message}", err=True)
+            sys.exit(1)
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}, epilog=EXIT_CODES
+)
+@click.version_option(package_name="laurel", prog_name="laurel")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Laurel turns streams of events into earned badges, and mints them as soulbound tokens on TON.
+
+    Settings come from the environment and from the TOML file that LAUREL_CONFIG_FILE names; `laurel config check` prints them. To see
+    everything at work on this machine:
+
+        laurel demo
+    """
+    ctx.obj = Console()
+
+
+if __name__ == "__main__":
+    main(prog_name="laurel")
