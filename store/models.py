@@ -81,15 +81,17 @@ def one_of(column: str, enum: type[StrEnum], *, nullable: bool = False) -> Check
 
 
 class _Identified:
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4, server_default=func.gen_random_uuid())
+    id: Mapped[UUID] = mapped_column(
+        primary_key=True, default=uuid4, server_default=func.gen_random_uuid(), sort_order=-1
+    )
 
 
 class _Created:
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), sort_order=1)
 
 
 class _Dated(_Created):
-    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), sort_order=2)
 
 
 class NFTType(_Identified, _Dated, Base):

@@ -1,0 +1,1 @@
+"""The revisions, one module each, in a single line."""
