@@ -16,8 +16,8 @@ _QUIET = ("aiokafka", "faust", "mode", "aiohttp.access", "asyncio", "alembic")
 
 
 def logger(name: str) -> FilteringBoundLogger:
-    """Return the logger called `name`; the name is the field `logger` of its lines."""
-    return cast("FilteringBoundLogger", structlog.get_logger(logger=name))
+    """Return the logger called `name`; the name is the field `component` of its lines."""
+    return cast("FilteringBoundLogger", structlog.get_logger(component=name))
 
 
 def configure(level: str = "INFO", *, json: bool | None = None, stream: TextIO | None = None) -> None:
@@ -64,5 +64,5 @@ def configure(level: str = "INFO", *, json: bool | None = None, stream: TextIO |
 def _name_the_library(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     record = event.get("_record")
     if isinstance(record, logging.LogRecord):
-        event["logger"] = record.name
+        event.setdefault("component", record.name)
     return event
