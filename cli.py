@@ -6,7 +6,6 @@ benchmarks/cli_start.py prints the time). Every error that Laurel raises on purp
 
 import importlib
 import sys
-from typing import Any
 
 import click
 
@@ -65,7 +64,7 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Run the command; an error of ours becomes one message on stderr and an exit code."""
         try:
             return super().invoke(ctx)

@@ -156,7 +156,7 @@ def retrying(
 
     return AsyncRetrying(
         retry=retry_if_exception_type(kinds or (Transient,)),
-        wait=wait_exponential_jitter(initial=0.2, max=5),
+        wait=wait_exponential_jitter(multiplier=0.2, max=5),
         stop=stop_never,
         before_sleep=before_sleep,
         reraise=True,

@@ -1,0 +1,76 @@
+"""How processes end, seen from outside."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from ops.errors import Transient
+from ops.lifecycle import Readiness, retrying
+
+PROGRAM = """
+import asyncio, sys, time
+from datetime import timedelta
+from ops import logs
+from ops.lifecycle import Stop, run
+
+logs.configure()
+
+async def main(stop: Stop) -> int:
+    print("up", flush=True)
+    await stop.wait()
+    {after_stop}
+    return 0
+
+sys.exit(run(main, timedelta(seconds={bound})))
+"""
+
+
+def start(after_stop: str, bound: float = 20) -> subprocess.Popen[str]:
+    code = PROGRAM.format(after_stop=after_stop, bound=bound)
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "up\n"
+    return child
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_asks_for_an_orderly_end(number: signal.Signals) -> None:
+    child = start("print('drained')")
+    child.send_signal(number)
+    out, _ = child.communicate(timeout=20)
+    assert (child.returncode, out) == (0, "drained\n")
+
+
+def test_a_loop_that_hangs_ends_hard_after_the_bound() -> None:
+    child = start("time.sleep(60)", bound=0.3)
+    child.send_signal(signal.SIGTERM)
+    _, err = child.communicate(timeout=20)
+    assert child.returncode == 1
+    assert "drain_timed_out" in err
+
+
+def test_a_second_interrupt_ends_at_once() -> None:
+    child = start("print('stopping', flush=True); await asyncio.sleep(60)")
+    child.send_signal(signal.SIGINT)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "stopping\n"
+    child.send_signal(signal.SIGINT)
+    child.communicate(timeout=20)
+    assert child.returncode == 130
+
+
+async def test_a_start_up_wait_is_unready_and_says_why() -> None:
+    readiness = Readiness()
+    readiness.arrived("start")
+    seen = []
+
+    async def connect() -> str:
+        seen.append(readiness.waits)
+        if len(seen) < 3:
+            raise Transient("PostgreSQL does not answer at 127.0.0.1:5432")
+        return "connected"
+
+    assert await retrying("postgresql", readiness=readiness)(connect) == "connected"
+    assert seen == [{}, *[{"postgresql": "PostgreSQL does not answer at 127.0.0.1:5432"}] * 2]

@@ -1,0 +1,97 @@
+"""Settings: one tree, refused early and by name."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from ops.errors import UsageError
+from ops.settings import Settings, environment_names, load
+
+STABLE = {
+    "LAUREL_DATABASE_URL",
+    "LAUREL_KAFKA_BROKERS",
+    "LAUREL_TON_CONFIG",
+    "LAUREL_WALLET_MNEMONIC_FILE",
+    "LAUREL_CATALOG_DIR",
+    "LAUREL_TENANT_ID",
+    "LAUREL_METADATA_BASE_URL",
+}
+
+
+def test_the_promised_names_exist() -> None:
+    assert environment_names() >= STABLE
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "laurel.toml"
+    file.write_text('kafka_brokers = "10.0.0.1:9092"\n[worker]\nbatch_records_max = 5\nchunk_records_max = 7\n')
+    monkeypatch.setenv("LAUREL_CONFIG_FILE", str(file))
+    monkeypatch.setenv("LAUREL_WORKER__BATCH_RECORDS_MAX", "6")
+    settings = load()
+    assert (settings.kafka_brokers, settings.worker.batch_records_max, settings.worker.chunk_records_max) == (
+        "10.0.0.1:9092",
+        6,
+        7,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("LAUREL_WORKER__BATCH_RECORDS_MAX", "none", "LAUREL_WORKER__BATCH_RECORDS_MAX: .*integer"),
+        ("LAUREL_TENANT_ID", "me", "LAUREL_TENANT_ID: .*UUID"),
+        ("LAUREL_WORKER__BATCHES", "1", "LAUREL_WORKER__BATCHES: there is no such setting"),
+        ("LAUREL_METADATA_BASE_URL", "ftp://x", "LAUREL_METADATA_BASE_URL: "),
+        ("LAUREL_MINTER__LEASE", "PT10S", "minter.lease must be longer"),
+        ("LAUREL_MINTER__POLL_INTERVAL", "PT0S", "LAUREL_MINTER__POLL_INTERVAL: must be longer than nothing"),
+        ("LAUREL_CONFIG_FILE", "/does/not/exist.toml", "LAUREL_CONFIG_FILE: there is no file /does/not/exist.toml"),
+    ],
+)
+def test_a_wrong_setting_is_named(name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError) as caught:
+        load()
+    assert re.search(words, caught.value.message)
+
+
+def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "laurel.toml"
+    file.write_text("[worker]\nbatch = 5\n")
+    monkeypatch.setenv("LAUREL_CONFIG_FILE", str(file))
+    with pytest.raises(UsageError, match="LAUREL_WORKER__BATCH"):
+        load()
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "laurel.toml"
+    file.write_text("kafka_brokers =\n")
+    monkeypatch.setenv("LAUREL_CONFIG_FILE", str(file))
+    with pytest.raises(UsageError, match=r"laurel\.toml"):
+        load()
+
+
+def test_a_broken_value_is_not_repeated_in_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAUREL_TENANT_ID", "postgresql://laurel:hunter2@db/laurel")
+    with pytest.raises(UsageError) as caught:
+        load()
+    assert "hunter2" not in caught.value.message
+
+
+def test_the_tree_is_frozen() -> None:
+    settings = load()
+    with pytest.raises(ValidationError):
+        settings.kafka_brokers = "elsewhere:9092"  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        settings.minter.lease = timedelta(days=1)  # type: ignore[misc]
+
+
+def test_a_secret_does_not_print() -> None:
+    assert "hunter2" not in repr(load(database_url="postgresql://laurel:hunter2@db/laurel"))
+
+
+def test_what_is_needed_and_missing_names_the_setting_and_the_way_out() -> None:
+    with pytest.raises(UsageError, match=r"LAUREL_DATABASE_URL is not set\..*laurel dev"):
+        Settings().need("database_url")
