@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # pip reads the range of every dependency from pyproject.toml and the exact version from constraints.txt.
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo dev test lint types imports check kafka all-parts bench constraints clean
+.PHONY: help demo dev test lint types imports check kafka all-parts bench docs constraints clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ kafka: ## Fetch Apache Kafka's jars for the tests (Java 17 and Maven).
 
 bench: $(VENV)/.dev ## Print the benchmarks' ratios (minutes; never part of the tests).
 	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.dev ## Write docs/cli.md and docs/metrics.md from the code.
+	$(BIN)/python docs/generate.py
 
 constraints: ## Resolve constraints.txt anew from pyproject.toml.
 	rm -rf .cache/resolve && $(PYTHON) -m venv .cache/resolve
