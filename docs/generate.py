@@ -12,7 +12,7 @@ sys.path.insert(0, str(DOCS.parent))
 from cli import main  # noqa: E402
 from ops import metrics  # noqa: E402
 
-KINDS = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
+KINDS: dict[type, str] = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
 
 
 def cli_page() -> str:
