@@ -46,6 +46,11 @@ def reserved(host: str = "127.0.0.1", port: int | None = None) -> Iterator[int]:
         held.close()
 
 
+def reachable(host: str) -> str:
+    """Return the address by which this machine reaches a server that listens on `host`: loopback where that is every interface."""
+    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - compared, not bound
+
+
 def answers(host: str, port: int) -> bool:
     """Return whether somebody accepts a TCP connection at `host`, `port`; for servers that accept only once they are ready."""
     try:

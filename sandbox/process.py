@@ -13,6 +13,7 @@ import pwd
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,6 +70,11 @@ def unprivileged_account() -> Account | None:
             "PostgreSQL does not run as root, and there is no user `nobody`: run as another user."
         ) from None
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def platform_name() -> str:
+    """Return this platform as a wheel would name it, for messages about one that does not exist."""
+    return f"{sysconfig.get_platform()}, Python {sys.version_info.major}.{sys.version_info.minor}"
 
 
 class Child:

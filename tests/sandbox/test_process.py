@@ -2,11 +2,8 @@
 
 import os
 import signal
-import subprocess
 import sys
-import textwrap
 import threading
-import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,76 +11,50 @@ import pytest
 
 from sandbox.process import PartFailed, running, start, unprivileged_account
 
+from .owner import an_owner, is_running, wait_until_gone
+
 BOUND = timedelta(seconds=20)
-REPOSITORY = Path(__file__).parents[2]
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 MECHANISMS = [pytest.param(True, id="watchdog")]
 if sys.platform == "linux":
     MECHANISMS.append(pytest.param(False, id="parent-death signal"))
 
 
-def is_running(pid: int) -> bool:
-    """Return whether `pid` executes; a zombie that its new parent has not reaped yet does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
-
-
-def wait_for(condition: object, what: str) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + BOUND.total_seconds()
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
-
-def an_owner(tmp_path: Path, body: str) -> "subprocess.Popen[str]":
-    """Start a Python program that owns a child in sandbox.process and prints the child's pid."""
-    program = f"""
-        import signal, sys, threading, time
-        from pathlib import Path
-        from sandbox.process import start, unprivileged_account
-        SLEEPER = {SLEEPER!r}
-        LOG = Path({str(tmp_path / "child.log")!r})
-        def up(): return "up" in LOG.read_text()
-        {textwrap.indent(textwrap.dedent(body), " " * 8).strip()}
-        print(child.pid, flush=True)
+# Start one child in a second process, and print its pid once it is up.
+OWNER = """
+    import sys, time
+    from pathlib import Path
+    from sandbox.process import start, unprivileged_account
+    LOG, WATCHDOG, AS_NOBODY, END = Path(sys.argv[1]), *(word == "True" for word in sys.argv[2:])
+    child = start("sleeper", ["sh", "-c", "echo up; sleep 600 & wait"], log_path=LOG, cwd=Path("/"), watchdog=WATCHDOG,
+                  account=unprivileged_account() if AS_NOBODY else None)
+    while "up" not in LOG.read_text():
+        time.sleep(0.01)
+    print(child.pid, flush=True)
+    if not END:
         time.sleep(600)
-    """
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
-    )
-
-
-def killed_with_its_owner(owner: "subprocess.Popen[str]") -> None:
-    with owner:
-        assert owner.stdout is not None
-        pid = int(owner.stdout.readline())
-        assert is_running(pid)
-        owner.kill()
-    wait_for(lambda: not is_running(pid), f"child {pid} outlived its owner")
+"""
 
 
 @pytest.mark.parametrize("watchdog", MECHANISMS)
 def test_a_child_is_gone_after_kill_9_of_its_owner(tmp_path: Path, watchdog: bool) -> None:
-    body = f"""
-        child = start("sleeper", SLEEPER, log_path=LOG, watchdog={watchdog})
-        while not up(): time.sleep(0.01)
-    """
-    killed_with_its_owner(an_owner(tmp_path, body))
+    with an_owner(OWNER, tmp_path / "child.log", str(watchdog), "False", "False") as (pid,):
+        assert is_running(int(pid))
+    wait_until_gone(int(pid))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may run a child as somebody else")
 @pytest.mark.parametrize("watchdog", MECHANISMS)
 def test_a_child_of_another_user_is_gone_after_kill_9_of_its_owner(tmp_path: Path, watchdog: bool) -> None:
-    body = f"""
-        child = start("sleeper", ["sh", "-c", "echo up; sleep 600 & wait"], log_path=LOG, cwd=Path("/"),
-                      account=unprivileged_account(), watchdog={watchdog})
-        while not up(): time.sleep(0.01)
-    """
-    killed_with_its_owner(an_owner(tmp_path, body))
+    with an_owner(OWNER, tmp_path / "child.log", str(watchdog), "True", "False") as (pid,):
+        assert is_running(int(pid))
+    wait_until_gone(int(pid))
+
+
+@pytest.mark.parametrize("watchdog", MECHANISMS)
+def test_a_child_is_gone_when_its_owner_ends_without_stopping_it(tmp_path: Path, watchdog: bool) -> None:
+    with an_owner(OWNER, tmp_path / "child.log", str(watchdog), "False", "True") as (pid,):
+        wait_until_gone(int(pid))
 
 
 @pytest.mark.parametrize("watchdog", MECHANISMS)
@@ -102,19 +73,6 @@ def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path, watchdog:
         assert child.wait(timedelta(milliseconds=300)) is None
     finally:
         child.kill()
-
-
-def test_a_child_is_gone_when_its_owner_ends_without_a_word(tmp_path: Path) -> None:
-    body = """
-        child = start("sleeper", SLEEPER, log_path=LOG)
-        while not up(): time.sleep(0.01)
-        print(child.pid, flush=True)
-        sys.exit(0)
-    """
-    with an_owner(tmp_path, body) as owner:
-        assert owner.stdout is not None
-        pid = int(owner.stdout.readline())
-    wait_for(lambda: not is_running(pid), f"child {pid} outlived its owner")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may run a child as somebody else")
