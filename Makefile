@@ -33,8 +33,12 @@ imports: $(VENV)/.dev ## The import rules of docs/architecture.md.
 
 check: lint types imports ## All that needs no server.
 
-kafka: ## Fetch Apache Kafka's jars for the tests (Java 17 and Maven).
-	mvn -q -B -f third_party/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/.cache/kafka
+kafka: .cache/kafka/.fetched ## Fetch Apache Kafka's jars for the tests (Java 17 and Maven).
+
+.cache/kafka/.fetched: third_party/kafka/pom.xml
+	rm -rf $(@D)
+	mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)
+	touch $@
 
 bench: $(VENV)/.dev ## Print the benchmarks' ratios (minutes; never part of the tests).
 	$(BIN)/python -m benchmarks
