@@ -23,7 +23,7 @@ DIGITS_MAX = (
     30  # of a number, and its exponent either way: the contract's bound on summed numbers (docs/data-model.md, Events)
 )
 DEPTH_MAX = 16  # of all, any and not within each other; far beyond what a person can read
-_EXACT = Context(prec=4 * DIGITS_MAX)  # wide enough for a difference of two such numbers without rounding
+EXACT = Context(prec=4 * DIGITS_MAX)  # wide enough for a difference of two such numbers without rounding
 
 
 class Op(StrEnum):
@@ -344,4 +344,4 @@ def _missing(value: Number, op: Op, bound: Scalar | tuple[Scalar, ...]) -> Numbe
     needed = bound if op is Op.GTE else bound.__floor__() + 1
     if isinstance(needed, int) and isinstance(value, int):
         return needed - value
-    return _EXACT.subtract(Decimal(needed), Decimal(value))
+    return EXACT.subtract(Decimal(needed), Decimal(value))
