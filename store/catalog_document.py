@@ -1,0 +1,44 @@
+"""The catalogue as JSON: what catalog_version.document holds, and the hash that tells one catalogue from another.
+
+Numbers stay exact both ways (Decimal, never float). Ids that the database gives (the version's, the counters') are not part of it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+
+import msgspec
+
+from store.values import Catalogue, CounterName
+
+_ENCODER = msgspec.json.Encoder(decimal_format="number", order="sorted")
+_DECODER = msgspec.json.Decoder(Catalogue, float_hook=Decimal)
+
+
+def encoded(catalogue: Catalogue) -> str:
+    """Return `catalogue` as canonical JSON: sorted keys, no spaces, without the ids that the database gives."""
+    bare = replace(catalogue, version=0, counters=tuple(replace(counter, id=0) for counter in catalogue.counters))
+    return _ENCODER.encode(bare).decode()
+
+
+def decoded(document: str, version: int, counter_ids: Mapping[CounterName, int]) -> Catalogue:
+    """Return the catalogue that `encoded` wrote, with its version and the ids of its counters.
+
+    Raises:
+        KeyError: a counter has no id.
+        msgspec.ValidationError: another program wrote the document.
+    """
+    bare = _DECODER.decode(document)
+    counters = tuple(replace(counter, id=counter_ids[counter.name]) for counter in bare.counters)
+    return replace(bare, version=version, counters=counters)
+
+
+def content_hash(document: str) -> bytes:
+    """Return SHA-256 over `document`, canonical JSON."""
+    return hashlib.sha256(document.encode()).digest()
+
+
+def as_json(value: object) -> str:
+    """Return `value` as JSON for a statement's parameter, numbers exact."""
+    return _ENCODER.encode(value).decode()
