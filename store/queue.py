@@ -1,7 +1,7 @@
 """The mint queue as the processor meets it: enqueue, release, cancel, and what is known of a badge's token.
 
 Callers hold the locks of the instances they name (lock order: instance, task, outbox). What the minter does with a task once it is
-there is in store/minting.py; docs/mint-lifecycle.md has the states.
+there is in store/leases.py; docs/mint-lifecycle.md has the states.
 """
 
 from collections.abc import Sequence

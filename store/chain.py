@@ -1,0 +1,298 @@
+"""The chain's side of the database: the one wallet, a collection a type, and the signed messages.
+
+A database belongs to one wallet on one network for ever. Who holds which row: a collection's row is locked while a message for it is
+signed; the wallet's row is locked last, for its next query number (lock order: instance, task, collection, message, wallet, outbox).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+
+from store.engine import Connection
+from store.values import MessageKind, MessageStatus, RawAddress, TypeCode
+
+
+@dataclass(frozen=True, slots=True)
+class WalletIdentity:
+    """What must never change under a database: drift means other addresses, or another network."""
+
+    address: RawAddress
+    public_key: bytes
+    subwallet_id: int
+    timeout_s: int
+    zero_state_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChainWallet:
+    """The wallet's row. `seqno_seen` is the newest masterchain block that this database was ever shown."""
+
+    id: UUID
+    identity: WalletIdentity
+    seqno_seen: int
+    deployed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A type's collection. `next_index` is the next index to assign; `deployed_at` None: not seen on chain yet."""
+
+    id: UUID
+    type_id: UUID
+    type_code: TypeCode
+    address: RawAddress
+    content_uri: str
+    item_prefix: str
+    next_index: int
+    deployed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A signed message, to be committed before it is sent. `signed_at` and `valid_until` are the chain's time."""
+
+    chain_wallet_id: UUID
+    chain_collection_id: UUID
+    kind: MessageKind
+    query_seq: int
+    signed_at: datetime
+    valid_until: datetime
+    boc: bytes
+    message_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChainMessage:
+    """A message as it stands. `last_sent_at` is the chain's time."""
+
+    id: UUID
+    chain_collection_id: UUID
+    kind: MessageKind
+    status: MessageStatus
+    query_seq: int
+    signed_at: datetime
+    valid_until: datetime
+    boc: bytes
+    message_hash: bytes
+    send_count: int
+    last_sent_at: datetime | None
+
+
+_COLLECTION = """
+    SELECT collection.id, collection.type_id, type.code, collection.address, collection.content_uri, collection.item_prefix,
+           collection.next_index, collection.deployed_at
+      FROM chain_collection AS collection JOIN nft_type AS type ON type.id = collection.type_id
+"""
+COLLECTIONS = text(_COLLECTION + " ORDER BY type.code")
+COLLECTION_OF_TYPE = text(_COLLECTION + " WHERE collection.type_id = :type_id")
+LOCK_COLLECTION = text(_COLLECTION + " WHERE collection.id = :id FOR UPDATE OF collection")
+
+_MESSAGE = """
+    SELECT id, chain_collection_id, kind, status, query_seq, signed_at, valid_until, boc, message_hash, send_count, last_sent_at
+      FROM chain_message
+"""
+UNRESOLVED = text(_MESSAGE + " WHERE chain_collection_id = :collection_id AND status = 'unresolved'")
+UNRESOLVED_DEPLOYS = text(_MESSAGE + " WHERE kind = 'deploy' AND status = 'unresolved' ORDER BY query_seq")
+
+# What unresolved messages may still take out of the wallet: each counts until the database knows its outcome.
+COMMITTED = text("""
+    SELECT count(*) FILTER (WHERE task.operation = 'mint') AS mints,
+           count(*) FILTER (WHERE task.operation = 'burn') AS burns,
+           (SELECT count(*) FROM chain_message WHERE kind = 'deploy' AND status = 'unresolved') AS deploys
+      FROM chain_message AS message JOIN nft_mint_queue AS task ON task.chain_message_id = message.id AND task.status = 'sent'
+     WHERE message.status = 'unresolved'
+""")
+
+
+async def register_wallet(conn: Connection, identity: WalletIdentity) -> ChainWallet:
+    """Write the wallet on the first call, and return the one that the database belongs to; the caller compares."""
+    await conn.execute(
+        text("""
+            INSERT INTO chain_wallet (address, public_key, subwallet_id, timeout_s, zero_state_hash)
+            VALUES (:address, :public_key, :subwallet_id, :timeout_s, :zero_state_hash)
+                ON CONFLICT DO NOTHING
+        """),
+        {
+            "address": identity.address,
+            "public_key": identity.public_key,
+            "subwallet_id": identity.subwallet_id,
+            "timeout_s": identity.timeout_s,
+            "zero_state_hash": identity.zero_state_hash,
+        },
+    )
+    found = await wallet(conn)
+    if found is None:
+        raise LookupError("chain_wallet has no row right after one was written")
+    return found
+
+
+async def wallet(conn: Connection) -> ChainWallet | None:
+    """Return the wallet that this database belongs to; None before the first minter."""
+    row = (await conn.execute(text("SELECT * FROM chain_wallet"))).one_or_none()
+    if row is None:
+        return None
+    identity = WalletIdentity(
+        RawAddress(row.address), bytes(row.public_key), row.subwallet_id, row.timeout_s, bytes(row.zero_state_hash)
+    )
+    return ChainWallet(row.id, identity, row.seqno_seen, row.deployed_at)
+
+
+async def saw_block(conn: Connection, seqno: int, *, wallet_deployed: bool) -> int:
+    """Remember the newest masterchain block, and that the wallet was seen deployed; return the newest ever seen."""
+    statement = text("""
+        UPDATE chain_wallet
+           SET seqno_seen = greatest(seqno_seen, :seqno), updated_at = clock_timestamp(),
+               deployed_at = CASE WHEN :deployed THEN coalesce(deployed_at, clock_timestamp()) ELSE deployed_at END
+        RETURNING seqno_seen
+    """)
+    return int((await conn.execute(statement, {"seqno": seqno, "deployed": wallet_deployed})).scalar_one())
+
+
+async def take_query_seq(conn: Connection) -> int:
+    """Return the next query number, and lock the wallet's row until the transaction ends: signing is one at a time."""
+    statement = text(
+        "UPDATE chain_wallet SET next_query_seq = next_query_seq + 1, updated_at = clock_timestamp() RETURNING next_query_seq - 1"
+    )
+    return int((await conn.execute(statement)).scalar_one())
+
+
+async def committed_spending(conn: Connection) -> tuple[int, int, int]:
+    """Return how many mints, burns and deploys unresolved messages may still pay for."""
+    row = (await conn.execute(COMMITTED)).one()
+    return row.mints, row.burns, row.deploys
+
+
+async def add_collection(
+    conn: Connection, type_id: UUID, wallet_id: UUID, *, address: RawAddress, content_uri: str, item_prefix: str
+) -> Collection:
+    """Write a type's collection unless there is one; return the one that stands."""
+    await conn.execute(
+        text("""
+            INSERT INTO chain_collection (type_id, chain_wallet_id, address, content_uri, item_prefix)
+            VALUES (:type_id, :wallet_id, :address, :content_uri, :item_prefix)
+                ON CONFLICT (type_id) DO NOTHING
+        """),
+        {
+            "type_id": type_id,
+            "wallet_id": wallet_id,
+            "address": address,
+            "content_uri": content_uri,
+            "item_prefix": item_prefix,
+        },
+    )
+    return _collection((await conn.execute(COLLECTION_OF_TYPE, {"type_id": type_id})).one())
+
+
+async def collections(conn: Connection) -> list[Collection]:
+    """Return every collection, by type code."""
+    return [_collection(row) for row in await conn.execute(COLLECTIONS)]
+
+
+async def lock_collection(conn: Connection, collection_id: UUID) -> Collection:
+    """Return a collection and keep others from signing for it until the transaction ends."""
+    return _collection((await conn.execute(LOCK_COLLECTION, {"id": collection_id})).one())
+
+
+async def collection_seen(conn: Connection, collection_id: UUID) -> None:
+    """Write that the collection is deployed, the first time."""
+    statement = text("""
+        UPDATE chain_collection SET deployed_at = clock_timestamp(), updated_at = clock_timestamp()
+         WHERE id = :id AND deployed_at IS NULL
+    """)
+    await conn.execute(statement, {"id": collection_id})
+
+
+async def set_next_index(conn: Connection, collection_id: UUID, next_index: int) -> None:
+    """Write the next index to assign; the caller holds the collection's lock."""
+    statement = text(
+        "UPDATE chain_collection SET next_index = :next_index, updated_at = clock_timestamp() WHERE id = :id"
+    )
+    await conn.execute(statement, {"id": collection_id, "next_index": next_index})
+
+
+async def add_message(conn: Connection, message: NewMessage) -> ChainMessage:
+    """Write a signed message; a second unresolved one of its collection is refused by the database."""
+    statement = text("""
+        INSERT INTO chain_message (chain_wallet_id, chain_collection_id, kind, query_seq, signed_at, valid_until, boc, message_hash)
+        VALUES (:chain_wallet_id, :chain_collection_id, :kind, :query_seq, :signed_at, :valid_until, :boc, :message_hash)
+        RETURNING id, chain_collection_id, kind, status, query_seq, signed_at, valid_until, boc, message_hash, send_count, last_sent_at
+    """)
+    values = {
+        "chain_wallet_id": message.chain_wallet_id,
+        "chain_collection_id": message.chain_collection_id,
+        "kind": message.kind.value,
+        "query_seq": message.query_seq,
+        "signed_at": message.signed_at,
+        "valid_until": message.valid_until,
+        "boc": message.boc,
+        "message_hash": message.message_hash,
+    }
+    return _message((await conn.execute(statement, values)).one())
+
+
+async def unresolved_message(conn: Connection, collection_id: UUID) -> ChainMessage | None:
+    """Return the collection's one message whose outcome is not known yet."""
+    row = (await conn.execute(UNRESOLVED, {"collection_id": collection_id})).one_or_none()
+    return None if row is None else _message(row)
+
+
+async def unresolved_deploys(conn: Connection) -> list[ChainMessage]:
+    """Return the deploy messages whose outcome is not known yet."""
+    return [_message(row) for row in await conn.execute(UNRESOLVED_DEPLOYS)]
+
+
+async def messages(conn: Connection, ids: Sequence[UUID]) -> list[ChainMessage]:
+    """Return messages by id; missing ones are absent."""
+    rows = await conn.execute(text(_MESSAGE + " WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)})
+    return [_message(row) for row in rows]
+
+
+async def message_sent(conn: Connection, message_id: UUID, chain_time: datetime) -> None:
+    """Count a send, with the chain's time of it."""
+    statement = text("""
+        UPDATE chain_message SET send_count = send_count + 1, last_sent_at = :at, updated_at = clock_timestamp() WHERE id = :id
+    """)
+    await conn.execute(statement, {"id": message_id, "at": chain_time})
+
+
+async def resolve_message(conn: Connection, message_id: UUID, status: MessageStatus) -> bool:
+    """Close an unresolved message; return whether it was open, and no task is `sent` with it any more."""
+    statement = text("""
+        UPDATE chain_message AS message SET status = :status, updated_at = clock_timestamp()
+         WHERE id = :id AND status = 'unresolved'
+           AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS task WHERE task.chain_message_id = message.id AND task.status = 'sent')
+    """)
+    return (await conn.execute(statement, {"id": message_id, "status": status.value})).rowcount == 1
+
+
+def _collection(row: Row[Any]) -> Collection:
+    return Collection(
+        row.id,
+        row.type_id,
+        TypeCode(row.code),
+        RawAddress(row.address),
+        row.content_uri,
+        row.item_prefix,
+        row.next_index,
+        row.deployed_at,
+    )
+
+
+def _message(row: Row[Any]) -> ChainMessage:
+    return ChainMessage(
+        row.id,
+        row.chain_collection_id,
+        MessageKind(row.kind),
+        MessageStatus(row.status),
+        row.query_seq,
+        row.signed_at,
+        row.valid_until,
+        bytes(row.boc),
+        bytes(row.message_hash),
+        row.send_count,
+        row.last_sent_at,
+    )
