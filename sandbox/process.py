@@ -163,6 +163,7 @@ def start(
     cwd: Path | None = None,
     account: Account | None = None,
     death_signal: signal.Signals = signal.SIGKILL,
+    output_path: Path | None = None,
     watchdog: bool = sys.platform != "linux",
 ) -> Child:
     """Start `command` and return at once.
@@ -176,6 +177,7 @@ def start(
         account: who the child runs as; for root only.
         death_signal: what the child gets when this process ends, however it ends. Choose another than SIGKILL only for a program that
             ends by it for certain and cleans up (PostgreSQL's SIGQUIT frees its shared memory).
+        output_path: standard output is appended here instead: for a command whose result is wanted, and not its talk.
         watchdog: guard by a second process and a pipe instead of Linux' parent-death signal.
 
     Raises:
@@ -187,14 +189,15 @@ def start(
         f"{account.uid}:{account.gid}" if account else "-",
         "-" if read_end is None else str(read_end),
     ]
-    descriptor = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    log = _opened(log_path)
+    output = log if output_path is None else _opened(output_path)
 
     def fork() -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [*guard, *map(str, command)],
             stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
+            stdout=output,
+            stderr=log,
             env=env,
             cwd=cwd,
             start_new_session=True,
@@ -208,7 +211,8 @@ def start(
             os.close(write_end)
         raise
     finally:
-        os.close(descriptor)
+        for descriptor in {log, output}:
+            os.close(descriptor)
         if read_end is not None:
             os.close(read_end)
     return Child(name, process, log_path, write_end)
@@ -233,6 +237,10 @@ def running(
         yield child
     finally:
         child.stop(stop_signal, stop_bound)
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def _in_words(code: int) -> str:

@@ -130,3 +130,12 @@ def test_a_log_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     with running("true", ["true"], log_path=tmp_path / "part.log") as child:
         assert child.wait(BOUND) == 0
     assert child.log_path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_result_is_kept_apart_from_talk(tmp_path: Path) -> None:
+    child = start(
+        "both", ["sh", "-c", "echo result; echo talk >&2"], log_path=tmp_path / "log", output_path=tmp_path / "output"
+    )
+    assert child.wait(BOUND) == 0
+    child.kill()
+    assert ((tmp_path / "output").read_text(), (tmp_path / "log").read_text()) == ("result\n", "talk\n")
