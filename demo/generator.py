@@ -56,7 +56,7 @@ def generate(plan: Plan, badges: Badges) -> list[Record]:
     rng = random.Random(plan.seed)  # noqa: S311 - a crowd that can be met again, nothing secret
     world = atlas()
     people = crowd(rng, world, plan.travellers)
-    stories = Stories(rng, plan.seed, people)
+    stories = Stories(rng, people)
     arrivals = [_arrival(rng, event) for event in Diary(rng, world, badges).write(people, plan.events)]
     sent = [(arrival.at, _written(rng, arrival.event)) for arrival in arrivals]
     sent += [(at, structured(event)) for at, event in stories.during_the_year()]

@@ -18,11 +18,10 @@ _APART = timedelta(days=20)
 
 
 class Stories:
-    """Tells the wallets of `people`, whose addresses follow from `seed`."""
+    """Tells the wallets of `people`."""
 
-    def __init__(self, rng: random.Random, seed: int, people: Sequence[Traveller]) -> None:
+    def __init__(self, rng: random.Random, people: Sequence[Traveller]) -> None:
         self._rng = rng
-        self._seed = seed
         self._people = people
         self._numbers = count(1)
 
@@ -38,7 +37,7 @@ class Stories:
                     yield arrives, self._event("wallet.linked", person, later)
                 case WalletStory.MOVED:
                     yield arrives, self._event("wallet.linked", person, later)
-                    yield after, self._event("wallet.linked", person, earlier, wallet=1)
+                    yield after, self._event("wallet.linked", person, earlier, former=True)
                 case WalletStory.RETURNED:
                     yield arrives, self._event("wallet.linked", person, later)
                     yield after, self._event("wallet.unlinked", person, earlier)
@@ -60,8 +59,8 @@ class Stories:
             if person.wallet is WalletStory.LEFT_LATER:
                 yield self._event("wallet.unlinked", person, BEGIN + YEAR)
 
-    def _event(self, type_: str, person: Traveller, time: datetime, wallet: int = 0) -> Event:
-        address = wallets.address(self._seed, person.number, wallet)
+    def _event(self, type_: str, person: Traveller, time: datetime, *, former: bool = False) -> Event:
+        address = wallets.address(person.number, former=former)
         written = wallets.friendly(address) if self._rng.random() < 0.5 else address
         number = f"w-{next(self._numbers)}"
         moment = time.replace(microsecond=0)

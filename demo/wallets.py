@@ -1,32 +1,25 @@
-"""The travellers' wallets: keys that follow from the seed, so that the demo can act as any owner.
+"""The travellers' wallets: the local network's users, whose keys everybody knows, so that the demo can act as any owner.
 
-An address is that of a wallet contract (v4r2) that nobody has deployed yet, as most addresses are when people link them.
+An address is that of a wallet contract that nobody has deployed yet, as most addresses are when people link them.
 """
 
 import base64
-import hashlib
 from binascii import crc_hqx
-from typing import TYPE_CHECKING, cast
-
-if TYPE_CHECKING:
-    from tonutils.clients.protocol import ClientProtocol
 
 _BOUNCEABLE = 0x11  # the tag of a user-friendly address that asks for bounces (TEP-2)
+_FORMER = 1_000_000  # added to a traveller's number: the wallet they had before
 
 
-def private_key(seed: int, traveller: int, wallet: int = 0) -> bytes:
-    """Return the Ed25519 key (32 bytes) of a traveller's wallet; `wallet` 0 is the one that counts, 1 the one they had before."""
-    return hashlib.sha256(f"laurel demo {seed} {traveller} {wallet}".encode()).digest()
+def user_index(traveller: int, *, former: bool = False) -> int:
+    """Return which user of the local network (sandbox/ton/accounts.py) a traveller is."""
+    return traveller + (_FORMER if former else 0)
 
 
-def address(seed: int, traveller: int, wallet: int = 0) -> str:
-    """Return the raw address (`0:` and 64 hex digits) of a traveller's wallet."""
-    from ton_core import PrivateKey
-    from tonutils.contracts.wallet import WalletV4R2
+def address(traveller: int, *, former: bool = False) -> str:
+    """Return the raw address (`0:` and 64 hex digits) of a traveller's wallet, or of the one they had before."""
+    from sandbox.ton.accounts import user_wallet
 
-    offline = cast("ClientProtocol", None)  # an address follows from the key alone; no network is asked
-    contract = WalletV4R2.from_private_key(offline, PrivateKey(private_key(seed, traveller, wallet)))
-    return str(contract.address.to_str(is_user_friendly=False))
+    return str(user_wallet(user_index(traveller, former=former)).address)
 
 
 def friendly(raw: str) -> str:
