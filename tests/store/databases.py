@@ -1,0 +1,20 @@
+"""Databases that are not a copy of the template."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+from psycopg import sql
+
+from sandbox.postgres import PostgresServer
+
+
+@asynccontextmanager
+async def empty_database(server: PostgresServer) -> AsyncIterator[str]:
+    """Yield the URL of a database without a table."""
+    name = f"empty_{uuid.uuid4().hex}"
+    async with await psycopg.AsyncConnection.connect(server.url, autocommit=True) as connection:
+        await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield server.url_of(name)
+        await connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -1,0 +1,131 @@
+import asyncio
+from datetime import timedelta
+
+import pytest
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from ops.errors import UsageError
+from ops.settings import DatabaseSettings
+from sandbox.ports import reserved
+from store.engine import (
+    Connection,
+    Database,
+    DatabaseUnreachable,
+    StatementRefused,
+    TransactionConflict,
+    normalised_url,
+)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:p@h:5432/d", "postgres://u:p@h:5432/d", "postgresql+asyncpg://u:p@h:5432/d"]
+)
+def test_every_spelling_of_a_postgresql_url_is_taken(url: str) -> None:
+    assert normalised_url(url) == "postgresql+psycopg://u:p@h:5432/d"
+
+
+@pytest.mark.parametrize("url", ["hunter2", "mysql://u:hunter2@h/d", ""])
+def test_a_wrong_url_is_refused_without_repeating_its_password(url: str) -> None:
+    with pytest.raises(UsageError, match="LAUREL_DATABASE_URL") as refused:
+        normalised_url(url)
+    assert "hunter2" not in refused.value.message
+
+
+async def test_a_connection_speaks_utc_and_does_not_wait_for_ever(database: Database) -> None:
+    async with database.transaction() as conn:
+        names = ("timezone", "lock_timeout", "statement_timeout", "application_name")
+        shown = [(await conn.execute(text(f"SHOW {name}"))).scalar_one() for name in names]
+    assert shown == ["UTC", "15s", "1min", "laurel"]
+
+
+async def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
+    with reserved() as port:  # bound, not listening: nobody else can start to
+        async with Database(SecretStr(f"postgresql://laurel:hunter2@127.0.0.1:{port}/laurel")) as database:
+            with pytest.raises(DatabaseUnreachable, match=str(port)) as lost:
+                await database.ping()
+    assert "hunter2" not in str(lost.value)
+
+
+async def test_a_lost_connection_is_transient_and_the_next_one_works(database: Database) -> None:
+    async def ended_by_the_server() -> None:
+        async with database.transaction() as conn:
+            await conn.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    with pytest.raises(DatabaseUnreachable):
+        await ended_by_the_server()
+    await database.ping()
+
+
+async def test_a_refused_statement_names_its_constraint_and_not_its_values(database: Database) -> None:
+    statement = text(
+        "INSERT INTO offset_ledger (cluster_id, topic, partition, next_offset) VALUES ('secret', 't', 0, -1)"
+    )
+
+    async def refused() -> None:
+        async with database.transaction() as conn:
+            await conn.execute(statement)
+
+    with pytest.raises(StatementRefused) as caught:
+        await refused()
+    assert caught.value.constraint == "offset_ledger_next_offset_check"
+    assert caught.value.sqlstate == "23514"
+    assert "secret" not in caught.value.message
+
+
+async def test_a_lock_timeout_is_a_conflict_to_be_tried_again(database_url: str) -> None:
+    impatient = DatabaseSettings(lock_timeout=timedelta(milliseconds=50))
+
+    async def lock(conn: Connection) -> None:
+        await conn.execute(text("LOCK TABLE user_wallet IN ACCESS EXCLUSIVE MODE"))
+
+    before = counted_retries()
+    async with Database(database_url, impatient) as database, database.transaction() as holder:
+        await lock(holder)
+        with pytest.raises(TransactionConflict, match="55P03"):
+            await database.retried("test_lock", lock, attempts_max=2)
+    assert counted_retries() == before + 1
+
+
+def counted_retries() -> float:
+    labels = {"operation": "test_lock", "code": "transaction_conflict"}
+    return REGISTRY.get_sample_value("laurel_retries_total", labels) or 0
+
+
+async def test_a_deadlock_is_tried_again_until_both_are_through(database: Database) -> None:
+    insert = text("INSERT INTO outbox_sequence (user_id, last_seq) VALUES (gen_random_uuid(), 0)")
+    async with database.transaction() as conn:
+        await conn.execute(insert)
+        await conn.execute(insert)
+        rows = list((await conn.execute(text("SELECT user_id FROM outbox_sequence ORDER BY user_id"))).scalars())
+    both_hold_one = asyncio.Barrier(2)
+    attempts = {"forwards": 0, "backwards": 0}
+
+    async def count(name: str, users: list[object]) -> None:
+        async def body(conn: Connection) -> None:
+            attempts[name] += 1
+            for place, user in enumerate(users):
+                update = text("UPDATE outbox_sequence SET last_seq = last_seq + 1 WHERE user_id = :user")
+                await conn.execute(update, {"user": user})
+                if place == 0 and attempts[name] == 1:
+                    await both_hold_one.wait()
+
+        await database.retried("test_deadlock", body)
+
+    await asyncio.gather(count("forwards", rows), count("backwards", rows[::-1]))
+    assert sorted(attempts.values()) == [1, 2]
+    async with database.transaction() as conn:
+        assert list((await conn.execute(text("SELECT last_seq FROM outbox_sequence"))).scalars()) == [2, 2]
+
+
+async def test_an_exception_in_the_block_rolls_everything_back(database: Database) -> None:
+    async def fail() -> None:
+        async with database.transaction() as conn:
+            await conn.execute(text("INSERT INTO outbox_sequence (user_id, last_seq) VALUES (gen_random_uuid(), 0)"))
+            raise KeyError("ours")
+
+    with pytest.raises(KeyError, match="ours"):
+        await fail()
+    async with database.transaction() as conn:
+        assert (await conn.execute(text("SELECT count(*) FROM outbox_sequence"))).scalar_one() == 0

@@ -1,0 +1,96 @@
+import asyncio
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import text
+
+from ops.errors import UsageError
+from sandbox.postgres import PostgresServer
+from store import migrations
+from store.engine import Connection, Database, StatementRefused
+from store.models import Base
+from tests.store.databases import empty_database
+
+# Everything that PostgreSQL knows of a table beyond its name, as text: columns with type, default and nullability; constraints; indexes.
+SHAPE = text("""
+    SELECT class.relname AS table_name, 'column' AS kind, attname AS name,
+           concat_ws(' ', format_type(atttypid, atttypmod), CASE WHEN attnotnull THEN 'not null' END, attidentity,
+                     pg_get_expr(adbin, adrelid)) AS definition
+      FROM pg_attribute JOIN pg_class AS class ON class.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+     WHERE attnum > 0 AND NOT attisdropped AND class.relkind = 'r' AND class.relnamespace = CAST(CAST(:schema AS text) AS regnamespace)
+     UNION ALL
+    SELECT class.relname, 'constraint', conname, pg_get_constraintdef(con.oid)
+      FROM pg_constraint AS con JOIN pg_class AS class ON class.oid = conrelid
+     WHERE connamespace = CAST(CAST(:schema AS text) AS regnamespace)
+     UNION ALL
+    SELECT tablename, 'index', indexname, replace(indexdef, schemaname || '.', '') FROM pg_indexes WHERE schemaname = CAST(:schema AS text)
+     UNION ALL
+    SELECT relname, 'options', '', array_to_string(reloptions, ',')
+      FROM pg_class WHERE reloptions IS NOT NULL AND relnamespace = CAST(CAST(:schema AS text) AS regnamespace)
+""")
+
+
+async def shape(conn: Connection, schema: str) -> set[tuple[Any, ...]]:
+    rows = await conn.execute(SHAPE, {"schema": schema})
+    return {tuple(row) for row in rows if row.table_name != "alembic_version"}
+
+
+async def test_the_migrated_database_is_what_the_models_say(database: Database) -> None:
+    def differences(connection: SyncConnection) -> list[Any]:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        return list(compare_metadata(context, Base.metadata))
+
+    async with database.transaction() as conn:
+        assert await conn.run_sync(differences) == []
+
+
+async def test_constraints_indexes_and_options_are_what_the_models_say(database: Database) -> None:
+    # Alembic's comparison looks at no CHECK and no storage option; PostgreSQL's own words about both do.
+    async with database.transaction() as conn:
+        migrated = await shape(conn, "public")
+        await conn.execute(text("CREATE SCHEMA modelled"))
+        await conn.execute(text("SET LOCAL search_path = modelled"))
+        await conn.run_sync(Base.metadata.create_all)
+        assert {row[0] for row in migrated} == set(Base.metadata.tables)
+        assert await shape(conn, "modelled") == migrated
+
+
+async def test_upgrading_again_and_at_the_same_time_changes_nothing(database_server: PostgresServer) -> None:
+    async with empty_database(database_server) as url:
+        assert await asyncio.gather(*(migrations.upgrade(url) for _ in range(3))) == ["0001"] * 3
+        assert await migrations.upgrade(url) == migrations.head()
+        async with Database(url) as database, database.transaction() as conn:
+            await migrations.check(conn)
+
+
+async def test_a_database_without_tables_says_what_to_run(database_server: PostgresServer) -> None:
+    async with empty_database(database_server) as url, Database(url) as database, database.transaction() as conn:
+        assert await migrations.current(conn) is None
+        with pytest.raises(UsageError, match="Run `laurel db upgrade`"):
+            await migrations.check(conn)
+
+
+async def test_a_database_of_a_newer_laurel_is_left_alone(database_url: str, database: Database) -> None:
+    async with database.transaction() as conn:
+        await conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(UsageError, match="Install a newer Laurel"):
+        await migrations.upgrade(database_url)
+    async with database.transaction() as conn:
+        with pytest.raises(UsageError, match="9999"):
+            await migrations.check(conn)
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(database_server: PostgresServer) -> None:
+    async with empty_database(database_server) as url, Database(url) as database:
+        async with database.transaction() as conn:
+            await conn.execute(text("CREATE TABLE user_wallet ()"))  # in the way of the sixteenth statement
+        with pytest.raises(StatementRefused, match="user_wallet"):
+            await migrations.upgrade(url)
+        async with database.transaction() as conn:
+            tables = await conn.execute(
+                text("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace")
+            )
+            assert list(tables.scalars()) == ["user_wallet"]

@@ -1,0 +1,97 @@
+import asyncio
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+
+from store import outbox
+from store.engine import Database
+from store.values import OutboxEntry, OutboxType
+
+TENANT = UUID(int=1)
+
+
+def message(user_id: UUID, number: int) -> OutboxEntry:
+    payload = {"number": number, "user_id": str(user_id)}
+    return OutboxEntry(user_id, TENANT, OutboxType.BADGE_CREATED, payload, datetime(2026, 1, 1, 12, tzinfo=UTC))
+
+
+async def sent(database: Database, user_id: UUID) -> list[tuple[int, int]]:
+    """Return (seq, number) of the user's messages, by seq."""
+    statement = text(
+        "SELECT seq, CAST(payload->>'number' AS int) FROM outbox_message WHERE user_id = :user ORDER BY seq"
+    )
+    async with database.transaction() as conn:
+        return [(row[0], row[1]) for row in await conn.execute(statement, {"user": user_id})]
+
+
+async def test_each_user_has_an_order_of_their_own(database: Database) -> None:
+    one, other = uuid4(), uuid4()
+    async with database.transaction() as conn:
+        await outbox.append(conn, [])
+        await outbox.append(conn, [message(one, 1), message(other, 2), message(one, 3)])
+    async with database.transaction() as conn:
+        await outbox.append(conn, [message(other, 4), message(one, 5)])
+    assert await sent(database, one) == [(1, 1), (2, 3), (3, 5)]
+    assert await sent(database, other) == [(1, 2), (2, 4)]
+
+
+async def test_a_message_keeps_its_fields_and_waits_to_be_published(database: Database) -> None:
+    user = uuid4()
+    async with database.transaction() as conn:
+        await outbox.append(conn, [message(user, 7)])
+        row = (await conn.execute(text("SELECT * FROM outbox_message"))).one()
+    assert (row.tenant_id, row.user_id, row.event_type, row.payload, row.occurred_at, row.published_at) == (
+        TENANT,
+        user,
+        "badge.created",
+        {"number": 7, "user_id": str(user)},
+        datetime(2026, 1, 1, 12, tzinfo=UTC),
+        None,
+    )
+
+
+async def test_seq_is_in_the_order_of_commits(database: Database) -> None:
+    # The second writer waits for the first one's end: a database sequence would have let it overtake.
+    user = uuid4()
+    first_wrote = asyncio.Event()
+    second_asked = asyncio.Event()
+
+    async def first() -> None:
+        async with database.transaction() as conn:
+            await outbox.append(conn, [message(user, 1)])
+            first_wrote.set()
+            await second_asked.wait()
+            assert await waiting_locks(database) == 1
+
+    async def second() -> None:
+        await first_wrote.wait()
+        async with database.transaction() as conn:
+            second_asked.set()
+            await outbox.append(conn, [message(user, 2)])
+
+    await asyncio.gather(first(), second())
+    assert await sent(database, user) == [(1, 1), (2, 2)]
+
+
+async def test_a_rolled_back_message_leaves_no_gap(database: Database) -> None:
+    user = uuid4()
+    async with database.transaction() as conn:
+        await outbox.append(conn, [message(user, 1)])
+        await conn.rollback()
+    async with database.transaction() as conn:
+        await outbox.append(conn, [message(user, 2)])
+    assert await sent(database, user) == [(1, 2)]
+
+
+async def waiting_locks(database: Database) -> int:
+    """Return how many connections wait for a lock, once there is one."""
+    statement = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    while True:
+        async with database.transaction() as conn:
+            found = int((await conn.execute(statement)).scalar_one())
+        if found:
+            return found
+        await asyncio.sleep(0.01)
