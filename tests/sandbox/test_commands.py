@@ -1,0 +1,75 @@
+"""`laurel sandbox`: a network that anybody's TON client can be pointed at, and its faucet."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cli import main
+from sandbox.ports import reserved
+
+ADDRESS = "0:" + "5a" * 32
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    directory = tmp_path_factory.mktemp("ton")
+    with reserved("127.0.0.1", None) as admin_port:
+        line = [
+            "sandbox",
+            "ton",
+            "--directory",
+            str(directory),
+            "--admin-port",
+            str(admin_port),
+            "--block-interval",
+            "0.05",
+            "--json",
+        ]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "cli", *line],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert child.stdout is not None
+    with child.stdout:
+        yield json.loads(child.stdout.readline())
+    child.send_signal(signal.SIGINT)
+    assert child.wait(timeout=30) == 0
+
+
+def test_the_network_says_where_it_is(network: dict[str, str]) -> None:
+    config = json.loads(Path(network["config"]).read_text())
+    assert config["@type"] == "config.global"
+    assert len(config["liteservers"]) == 1
+
+
+def test_the_faucet_pays(network: dict[str, str]) -> None:
+    result = CliRunner().invoke(
+        main, ["sandbox", "fund", ADDRESS, "--ton", "2.5", "--faucet", network["faucet"], "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["amount_nano"] == 2_500_000_000
+
+
+@pytest.mark.parametrize(
+    ("address", "faucet", "words"),
+    [
+        ("nobody", None, "'nobody' is no address"),
+        (ADDRESS, "http://127.0.0.1:1", "laurel sandbox ton"),
+        (ADDRESS, "ftp://127.0.0.1", "--faucet ftp://127.0.0.1"),
+    ],
+)
+def test_a_wrong_address_or_place_is_named(
+    network: dict[str, str], address: str, faucet: str | None, words: str
+) -> None:
+    result = CliRunner().invoke(main, ["sandbox", "fund", address, "--faucet", faucet or network["faucet"]])
+    assert result.exit_code == 2
+    assert words in result.stderr
