@@ -70,10 +70,12 @@ def ton(
     Example: laurel sandbox ton --directory /tmp/ton
     """
     from sandbox.ton.chain import ChainOptions
-    from sandbox.ton.network import TonOptions
+    from sandbox.ton.network import CONFIG_NAME, TonOptions
     from sandbox.ton.runner import Addresses, serve
 
     directory.mkdir(parents=True, exist_ok=True)
+    # The file of an earlier network would send a waiting minter to the wrong one.
+    (directory / CONFIG_NAME).unlink(missing_ok=True)
     options = TonOptions(
         chain=ChainOptions(seed=seed),
         block_interval=timedelta(seconds=block_interval),

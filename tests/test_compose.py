@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from cli import main
 from ops import settings
+from sandbox.ton.network import CONFIG_NAME
 
 ROOT = Path(__file__).parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -115,7 +116,7 @@ def test_addresses_inside_the_stack_lead_to_its_services() -> None:
 
 def test_the_minter_reads_the_configuration_that_the_network_writes() -> None:
     words = SERVICES["ton"]["command"]
-    written = words[words.index("--config") + 1]
+    written = f"{words[words.index('--directory') + 1]}/{CONFIG_NAME}"
     assert environment("minter")["LAUREL_TON_CONFIG"] == written
     assert SERVICES["ton"]["healthcheck"]["test"][-1] == written
     advertised = words[words.index("--advertise") + 1]
