@@ -1,6 +1,7 @@
 """docker-compose.yml is what the compose specification allows, and calls commands, settings and files that exist."""
 
 import importlib.util
+import itertools
 import json
 import re
 import tomllib
@@ -115,12 +116,12 @@ def test_addresses_inside_the_stack_lead_to_its_services() -> None:
 
 
 def test_the_minter_reads_the_configuration_that_the_network_writes() -> None:
-    words = SERVICES["ton"]["command"]
-    written = f"{words[words.index('--directory') + 1]}/{CONFIG_NAME}"
-    assert environment("minter")["LAUREL_TON_CONFIG"] == written
-    assert SERVICES["ton"]["healthcheck"]["test"][-1] == written
-    advertised = words[words.index("--advertise") + 1]
-    assert SERVICES["ton"]["networks"]["default"]["ipv4_address"] == advertised
+    given = dict(itertools.pairwise(SERVICES["ton"]["command"]))
+    assert environment("minter")["LAUREL_TON_CONFIG"] == f"{given['--directory']}/{CONFIG_NAME}"
+    assert f"ton:{given['--directory']}" in SERVICES["ton"]["volumes"]
+    assert f"ton:{given['--directory']}:ro" in SERVICES["minter"]["volumes"]
+    assert given["--advertise"] in SERVICES
+    assert f"127.0.0.1:{given['--admin-port']}/status" in " ".join(SERVICES["ton"]["healthcheck"]["test"])
     assert environment("minter")["LAUREL_WALLET_MNEMONIC_FILE"] == f"/run/secrets/{SERVICES['minter']['secrets'][0]}"
 
 
