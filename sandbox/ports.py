@@ -5,7 +5,7 @@ can be given that very port as its own, connect to itself, and keep the broker f
 
 A port that is only *looked up* may be taken by a parallel starter a moment later. So it is reserved by the kernel: bound here without
 listening. On Linux a server that sets SO_REUSEADDR, as every one in the sandbox does, may still listen on it, while another `reserved`
-is refused. Elsewhere the reservation is given back before the server starts, and a narrow race remains.
+without a port of its choice passes it over. Elsewhere the reservation is given back before the server starts, and a narrow race remains.
 """
 
 import errno
@@ -24,11 +24,11 @@ _HELD = sys.platform == "linux"
 
 @contextmanager
 def reserved(host: str = "127.0.0.1", port: int | None = None) -> Iterator[int]:
-    """Yield a port of `host` that nobody uses, and that no other `reserved` yields while the block runs.
+    """Yield a port of `host` that nobody uses; a free one is given to no other starter while the block runs.
 
     Args:
         host: the IPv4 address that will be bound; 0.0.0.0 for all.
-        port: this one and no other.
+        port: this one and no other; it may have lingering connections of a server that was just killed, but no server.
 
     Raises:
         UsageError: `port` is taken, or `host` is no address of this machine.
@@ -37,7 +37,7 @@ def reserved(host: str = "127.0.0.1", port: int | None = None) -> Iterator[int]:
     try:
         number: int = held.getsockname()[1]
         if _HELD:
-            # Set after bind on purpose: before, two reservations could share a port; now only the server itself can join.
+            # Set after the bind on purpose: before, two starters could be given one port; now the server itself can join.
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
             held.close()
@@ -72,16 +72,17 @@ def _any_bound(host: str) -> socket.socket:
 
 def _this_one(host: str, port: int) -> socket.socket:
     try:
-        return _bound(host, port)
+        return _bound(host, port, reuse=True)
     except OSError as error:
         raise UsageError(
             f"{host}:{port} cannot be listened on: {error.strerror}. Name another port, or none."
         ) from error
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int, *, reuse: bool = False) -> socket.socket:
     candidate = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(reuse))
         candidate.bind((host, port))
     except BaseException:
         candidate.close()
