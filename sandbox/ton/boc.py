@@ -1,8 +1,12 @@
 """Bags of cells: the wire format of cell trees ("TON Blockchain", 5.2, `serialized_boc#b5ee9c72`), with any number of roots."""
 
-from sandbox.ton.cells import Cell, CellError, CellKind
+from collections.abc import Sequence
+
+from sandbox.ton.cells import CELL_REFS_MAX, EMPTY_CELL, Cell, CellError, CellKind
 
 _MAGIC = b"\xb5\xee\x9c\x72"
+_HAS_INDEX, _HAS_CHECKSUM = 128, 64
+_EXOTIC, _STORED_HASHES = 8, 16  # in a cell's first descriptor
 _CRC32C_POLYNOMIAL = 0x82F63B78  # reflected
 
 
@@ -40,7 +44,7 @@ def to_boc(*roots: Cell, checksum: bool = False) -> bytes:
     numbers = [position.to_bytes(size, "big") for position in range(len(order))]
     parts = []
     for cell in order:
-        descriptor = len(cell.refs) | (8 if cell.is_exotic else 0) | cell.level_mask << 5
+        descriptor = len(cell.refs) | (_EXOTIC if cell.is_exotic else 0) | cell.level_mask << 5
         parts.append(bytes((descriptor, cell.bits // 8 + (cell.bits + 7) // 8)))
         parts.append(cell.data)
         parts.extend(numbers[index[ref.hash]] for ref in cell.refs)
@@ -48,7 +52,7 @@ def to_boc(*roots: Cell, checksum: bool = False) -> bytes:
     offset_size = max(1, (len(body).bit_length() + 7) // 8)
     head = (
         _MAGIC
-        + bytes(((64 if checksum else 0) | size, offset_size))
+        + bytes(((_HAS_CHECKSUM if checksum else 0) | size, offset_size))
         + len(order).to_bytes(size, "big")
         + len(roots).to_bytes(size, "big")
         + bytes(size)  # absent cells
@@ -119,24 +123,25 @@ class CellPool:
         return found
 
 
-def from_boc(data: bytes, pool: CellPool | None = None) -> Cell:
-    """Read a bag with exactly one root.
-
-    Args:
-        data: the serialised bag.
-        pool: where cells are shared with what was read before.
+def from_boc(data: bytes, pool: CellPool | None = None, *, verify_checksum: bool = True) -> Cell:
+    """Read a bag with exactly one root; the arguments are those of `roots_from_boc`.
 
     Raises:
         CellError: it is malformed, or has several roots.
     """
-    roots = roots_from_boc(data, pool)
+    roots = roots_from_boc(data, pool, verify_checksum=verify_checksum)
     if len(roots) != 1:
         raise CellError(f"one root expected, {len(roots)} found")
     return roots[0]
 
 
-def roots_from_boc(data: bytes, pool: CellPool | None = None) -> list[Cell]:
+def roots_from_boc(data: bytes, pool: CellPool | None = None, *, verify_checksum: bool = True) -> list[Cell]:
     """Read every root of a bag of cells.
+
+    Args:
+        data: the serialised bag.
+        pool: where cells are shared with what was read before.
+        verify_checksum: look at the CRC32-C, where there is one. It costs more than all the rest, and is for bags that travelled.
 
     Raises:
         CellError: it is malformed: bad magic or checksum, cut short, references that do not lead downwards, absent cells.
@@ -153,52 +158,61 @@ def roots_from_boc(data: bytes, pool: CellPool | None = None) -> list[Cell]:
     if absent or root_count < 1 or count < 1 or count > len(data):
         raise CellError("a bag of cells with impossible counts")
     root_indexes = [reader.number(size) for _ in range(root_count)]
-    if flags & 128:
-        reader.take(count * offset_size)  # the index: offsets that a sequential reader does not need
-    body = _Reader(reader.take(body_size))
-    if flags & 64:
+    if any(index >= count for index in root_indexes):
+        raise CellError("a root beyond the last cell")
+    if flags & _HAS_INDEX:
+        reader.take(count * offset_size)  # offsets, which a sequential reader does not need
+    body = reader.take(body_size)
+    if flags & _HAS_CHECKSUM:
         checked = data[: reader.position]
-        if reader.number(4).to_bytes(4, "big") != crc32c(checked).to_bytes(4, "little"):
+        checksum = reader.take(4)
+        if verify_checksum and checksum != crc32c(checked).to_bytes(4, "little"):
             raise CellError("a bag of cells with a wrong checksum")
     if reader.position != len(data):
         raise CellError("bytes are left behind the bag of cells")
-    cells = _read_cells(body, count, size, pool)
-    if any(index >= count for index in root_indexes):
-        raise CellError("a root beyond the last cell")
+    try:
+        cells = _read_cells(body, count, size, pool)
+    except IndexError:
+        raise CellError("the bag of cells ends too early") from None
     return [cells[index] for index in root_indexes]
 
 
-def _read_cells(body: _Reader, count: int, size: int, pool: CellPool | None) -> list[Cell]:
-    raw: list[tuple[bytes, int, list[int], bool]] = []
-    take, number = body.take, body.number
-    for position in range(count):
-        d1, d2 = take(2)
-        if d1 & 7 > 4:
+def _read_cells(body: bytes, count: int, size: int, pool: CellPool | None) -> list[Cell]:
+    """Read all cells; IndexError where the body ends too early. The hot loop of the network: plain indexing on purpose."""
+    raw: list[tuple[bytes, int, Sequence[int], bool]] = []
+    position = 0
+    for number in range(count):
+        d1, d2 = body[position], body[position + 1]
+        position += 2
+        ref_count = d1 & 7
+        if ref_count > CELL_REFS_MAX:
             raise CellError("a cell with more than four references, or an absent one")
-        if d1 & 16:  # stored hashes and depths: recomputed below, so not read
-            take(34 * ((d1 >> 5).bit_count() + 1))
-        data = take((d2 + 1) // 2)
-        bits = 8 * len(data)
+        if d1 & _STORED_HASHES:  # recomputed anyway, so not read
+            position += 34 * ((d1 >> 5).bit_count() + 1)
+        data = body[position : position + (d2 + 1 >> 1)]
+        position += d2 + 1 >> 1
+        bits = d2 << 2
         if d2 & 1:
-            last = data[-1]
-            if last == 0:
+            if not data[-1]:
                 raise CellError("a cell without its completion tag")
-            bits -= (last & -last).bit_length()
-        refs = [number(size) for _ in range(d1 & 7)]
-        if any(not position < ref < count for ref in refs):
+            bits += 4 - (data[-1] & -data[-1]).bit_length()
+        refs: Sequence[int] = body[position : position + ref_count]
+        if size > 1:
+            at = range(position, position + ref_count * size, size)
+            refs = [int.from_bytes(body[start : start + size], "big") for start in at]
+        position += ref_count * size
+        if refs and not (number < min(refs) and max(refs) < count):
             raise CellError("a reference that does not lead downwards")
-        raw.append((data, bits, refs, bool(d1 & 8)))
-    if body.position != len(body.data):
-        raise CellError("bytes are left behind the last cell")
-    cells: list[Cell | None] = [None] * count
-    for position in range(count - 1, -1, -1):
-        data, bits, indexes, exotic = raw[position]
-        refs_of = tuple(cell for index in indexes if (cell := cells[index]) is not None)
-        if exotic:
-            cells[position] = Cell(data, bits, refs_of, _kind(data))
-        else:
-            cells[position] = Cell(data, bits, refs_of) if pool is None else pool.cell(data, bits, refs_of)
-    return [cell for cell in cells if cell is not None]
+        raw.append((data, bits, refs, bool(d1 & _EXOTIC)))
+    if position != len(body):
+        raise CellError("the cells do not fill the bag")
+    make = Cell if pool is None else pool.cell
+    cells: list[Cell] = [EMPTY_CELL] * count
+    for number in range(count - 1, -1, -1):
+        data, bits, refs, exotic = raw[number]
+        below = tuple([cells[ref] for ref in refs])
+        cells[number] = Cell(data, bits, below, _kind(data)) if exotic else make(data, bits, below)
+    return cells
 
 
 def _kind(data: bytes) -> CellKind:

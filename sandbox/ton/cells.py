@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 CELL_BITS_MAX = 1023
 CELL_REFS_MAX = 4
 CELL_DEPTH_MAX = 1024
-LEVEL_MAX = 3
+_DEPTHS = tuple(depth.to_bytes(2, "big") for depth in range(CELL_DEPTH_MAX + 1))
 
 
 class CellError(ValueError):
@@ -64,9 +64,9 @@ class Address(NamedTuple):
             data = base64.b64decode(text, altchars=b"-_" if "-" in text or "_" in text else None, validate=True)
         except binascii.Error:
             raise CellError(f"{text!r} is no base64") from None
-        # flags, workchain, account, CRC16-CCITT
-        if binascii.crc_hqx(data[:34], 0) != int.from_bytes(data[34:], "big"):
-            raise CellError(f"{text!r} has a wrong checksum")
+        # tag (0x11, with bits for not bounceable and for test networks), workchain, account, CRC16-CCITT
+        if data[0] & 0x3F != 0x11 or binascii.crc_hqx(data[:34], 0) != int.from_bytes(data[34:], "big"):
+            raise CellError(f"{text!r} has a wrong tag or checksum")
         return cls(int.from_bytes(data[1:2], "big", signed=True), data[2:34])
 
 
@@ -110,7 +110,7 @@ class Cell:
         depth = max(depths) + 1
         if depth > CELL_DEPTH_MAX:
             raise CellError(f"a cell is at most {CELL_DEPTH_MAX} deep")
-        parts = [head, *[d.to_bytes(2, "big") for d in depths], *[ref.hash for ref in refs]]
+        parts = [head, *[_DEPTHS[depth] for depth in depths], *[ref.hash for ref in refs]]
         return sha256(b"".join(parts)).digest(), depth
 
     @property
