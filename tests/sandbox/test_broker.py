@@ -1,5 +1,7 @@
 """The brokers of the sandbox: a record goes in and comes out, and the real Kafka does what only it can."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -119,16 +121,21 @@ async def test_kafka_commits_and_aborts_transactions(kafka_broker: Broker, topic
 
 
 @pytest.mark.kafka
-async def test_kafka_comes_back_with_what_it_kept(kafka_broker: Broker, topic_prefix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
+async def test_kafka_comes_back_at_its_port_with_what_it_kept(
+    kafka_broker: Broker, topic_prefix: str, tmp_path: Path, killed: bool
+) -> None:
     del kafka_broker  # where the jars are missing, it says so
     topic = f"{topic_prefix}.kept"
     with kafka(tmp_path / "kafka", keep=True) as first:
         await create(first.address, topic)
         await produce(first.address, topic)
-    with kafka(tmp_path / "kafka", keep=True) as second:  # on other ports: the old ones may be taken by then
-        assert second.cluster_id == first.cluster_id
+        if killed:
+            os.kill(first.pid, signal.SIGKILL)
+    assert not is_running(first.pid)
+    with kafka(tmp_path / "kafka", keep=True, port=int(first.address.rpartition(":")[2])) as second:
+        assert (second.cluster_id, second.address) == (first.cluster_id, first.address)
         assert await first_two(second.address, topic) == [b"first", b"second"]
-    assert not is_running(second.pid)
 
 
 def test_missing_jars_name_the_way_to_get_them(tmp_path: Path) -> None:
