@@ -151,7 +151,7 @@ class Applied:
     """What `apply` did. `version` is the current one, old where nothing changed.
 
     Users of the `touched` types may stand at another level now, and badges of the `remapped` types have other metadata fields: the caller
-    evaluates them again in the same transaction (processor/reevaluate.py).
+    evaluates them again in the same transaction (processor/catalogue_apply.py).
     """
 
     version: int
