@@ -92,7 +92,10 @@ class MinterSettings(_Part):
     expiry_margin: Duration = Field(
         timedelta(seconds=30), description="beyond the expiry, before a message counts as dead"
     )
-    signatures_max: int = Field(5, ge=1, description="signatures a task may use up before it fails")
+    resend_after: Duration = Field(
+        timedelta(seconds=10), description="chain time after which the same bytes are sent again"
+    )
+    signatures_max: int = Field(5, ge=1, description="signatures a task may use up before it is parked for a person")
     item_value_nano: int = Field(
         50_000_000, ge=30_000_000, description="attached to a mint; what is left stays in the collection"
     )

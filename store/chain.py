@@ -251,12 +251,18 @@ async def messages(conn: Connection, ids: Sequence[UUID]) -> list[ChainMessage]:
     return [_message(row) for row in rows]
 
 
-async def message_sent(conn: Connection, message_id: UUID, chain_time: datetime) -> None:
-    """Count a send, with the chain's time of it."""
+async def lock_message(conn: Connection, message_id: UUID) -> None:
+    """Keep others from settling tasks of this message until the transaction ends; taken before the instances."""
+    await conn.execute(text("SELECT 1 FROM chain_message WHERE id = :id FOR UPDATE"), {"id": message_id})
+
+
+async def message_sent(conn: Connection, message_id: UUID, chain_time: datetime) -> ChainMessage:
+    """Count a send, with the chain's time of it; return the message as it stands then."""
     statement = text("""
         UPDATE chain_message SET send_count = send_count + 1, last_sent_at = :at, updated_at = clock_timestamp() WHERE id = :id
+        RETURNING id, chain_collection_id, kind, status, query_seq, signed_at, valid_until, boc, message_hash, send_count, last_sent_at
     """)
-    await conn.execute(statement, {"id": message_id, "at": chain_time})
+    return _message((await conn.execute(statement, {"id": message_id, "at": chain_time})).one())
 
 
 async def resolve_message(conn: Connection, message_id: UUID, status: MessageStatus) -> bool:

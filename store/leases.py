@@ -5,7 +5,7 @@ the database's clock: an expired minter can never finish what another one took o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import Row, text
 
 from ops.errors import LeaseLost
+from store.chain import ChainMessage
 from store.engine import Connection
 from store.values import HoldReason, MintTask, RawAddress, TaskOperation, TaskStatus, TypeCode
 
@@ -26,6 +27,20 @@ class LeasedTask:
     type_id: UUID
     type_code: TypeCode
     token_id: RawAddress | None
+
+    def signed(self, message: ChainMessage, token_index: int, recipient: RawAddress | None) -> "LeasedTask":
+        """Return the task as settling.sign leaves it."""
+        again = self.task.retry_count + (self.task.chain_message_id is not None)
+        task = replace(
+            self.task,
+            status=TaskStatus.SENT,
+            retry_count=again,
+            recipient=recipient,
+            chain_collection_id=message.chain_collection_id,
+            token_index=token_index,
+            chain_message_id=message.id,
+        )
+        return replace(self, task=task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +87,10 @@ CLAIM_SENT = text("""
     WITH due AS MATERIALIZED (
          SELECT task.id
            FROM chain_message AS message JOIN nft_mint_queue AS task ON task.chain_message_id = message.id
+                JOIN chain_collection AS collection ON collection.id = message.chain_collection_id
           WHERE message.status = 'unresolved' AND task.status = 'sent'
             AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
+            AND collection.type_id <> ALL(CAST(:busy AS uuid[]))
           ORDER BY task.id
             FOR UPDATE OF task SKIP LOCKED),
          taken AS (
@@ -83,7 +100,7 @@ CLAIM_SENT = text("""
          RETURNING task.*)
     SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id JOIN nft_type AS type ON type.id = instance.type_id
-     ORDER BY taken.token_index
+     ORDER BY taken.chain_message_id, taken.token_index
 """)
 
 # The caller holds the collection's lock and knows that it has no unresolved message: whoever leased these has signed nothing.
@@ -130,9 +147,10 @@ async def claim_due(
     return [_leased(row) for row in await conn.execute(CLAIM_DUE, parameters)]
 
 
-async def claim_sent(conn: Connection, token: UUID, ttl: timedelta) -> list[LeasedTask]:
-    """Lease every sent task that nobody watches: a former minter's, after its lease ran out."""
-    return [_leased(row) for row in await conn.execute(CLAIM_SENT, {"token": token, "ttl": ttl})]
+async def claim_sent(conn: Connection, token: UUID, ttl: timedelta, busy_types: Sequence[UUID]) -> list[LeasedTask]:
+    """Lease every sent task that nobody watches, by message: a former minter's, after its lease ran out."""
+    parameters = {"token": token, "ttl": ttl, "busy": list(busy_types)}
+    return [_leased(row) for row in await conn.execute(CLAIM_SENT, parameters)]
 
 
 async def take_kept(conn: Connection, token: UUID, ttl: timedelta, collection_id: UUID) -> list[LeasedTask]:

@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import Row, text
 
 from store import audit, outbox, queue
+from store.chain import ChainMessage
 from store.engine import Connection
 from store.leases import LeasedTask, all_of
 from store.values import (
@@ -143,13 +144,11 @@ async def sign(
     conn: Connection,
     token: UUID,
     *,
-    message_id: UUID,
-    message_hash: bytes,
-    collection_id: UUID,
+    message: ChainMessage,
     leased: Sequence[LeasedTask],
     assignments: Sequence[Assignment],
 ) -> None:
-    """Pending -> sent, with the message that was written in the same transaction; audit: submitted_onchain.
+    """Pending -> sent, with `message`, which was written in the same transaction; audit: submitted_onchain.
 
     Raises:
         LeaseLost: a task was cancelled, or taken over.
@@ -158,9 +157,9 @@ async def sign(
         "ids": [given.task_id for given in assignments],
         "indexes": [given.token_index for given in assignments],
         "recipients": [given.recipient for given in assignments],
-        "message_id": message_id,
-        "message_hash": message_hash.hex(),
-        "collection_id": collection_id,
+        "message_id": message.id,
+        "message_hash": message.message_hash.hex(),
+        "collection_id": message.chain_collection_id,
         "token": token,
     }
     all_of(int((await conn.execute(SIGN, parameters)).scalar_one()), len(assignments))
@@ -173,7 +172,7 @@ async def sign(
             "operation": task.operation.value,
             "index": given.token_index,
             "attempt": task.attempt + 1,
-            "message_hash": message_hash.hex(),
+            "message_hash": message.message_hash.hex(),
         }
         entries.append(AuditEntry(task.nft_instance_id, AuditAction.SUBMITTED_ONCHAIN, Actor.SYSTEM.value, details))
     await audit.append(conn, entries)

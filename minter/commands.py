@@ -1,0 +1,113 @@
+"""`laurel minter`, `laurel reconcile` and `laurel wallet`."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ops.console import Console, json_option
+from ops.errors import Transient
+
+if TYPE_CHECKING:
+    from ops.lifecycle import Stop
+    from ops.settings import Settings
+
+_SHOW_PATIENCE_S = 5.0
+
+
+@click.command()
+@click.pass_obj
+def minter(console: Console) -> None:
+    """Work off the mint queue on TON.
+
+    Needs LAUREL_DATABASE_URL, LAUREL_TON_CONFIG and LAUREL_WALLET_MNEMONIC_FILE. Several may run side by side.
+
+    Example: LAUREL_TON_CONFIG=global.config.json LAUREL_WALLET_MNEMONIC_FILE=wallet.words laurel minter
+    """
+
+    async def main(stop: "Stop") -> int:
+        from minter.daemon import Daemon
+        from minter.opening import workshop
+        from ops.http import serving
+        from ops.lifecycle import EXIT_OK, Readiness
+
+        readiness = Readiness()
+        async with serving(console.settings.http, readiness), workshop(console.settings, readiness) as shop:
+            await Daemon(shop, readiness, stop).run()
+        return EXIT_OK
+
+    console.run(main)
+
+
+@click.group()
+def wallet() -> None:
+    """Show the minting wallet."""
+
+
+@wallet.command()
+@json_option
+@click.pass_obj
+def show(console: Console, *, as_json: bool) -> None:
+    """Print the wallet's address; balance and network too, where LAUREL_TON_CONFIG names one that answers.
+
+    Example: LAUREL_WALLET_MNEMONIC_FILE=wallet.words laurel wallet show --json
+    """
+
+    async def main(_stop: "Stop") -> int:
+        from minter.opening import minting_wallet
+
+        settings = console.settings
+        _, mine = minting_wallet(settings)
+        document: dict[str, object] = {"address": mine.address, "public_key": mine.public_key.hex()}
+        lines = [f"address   {mine.address}"]
+        if settings.ton_config is not None:
+            document |= await _on_network(settings, mine.address)
+            lines.append(f"network   {document['network']}")
+            if "error" in document:
+                lines.append(f"balance   unknown: {document['error']}")
+            else:
+                lines.append(f"balance   {document['balance_nano']} nanotons at block {document['seqno']}")
+                lines.append(f"deployed  {'yes' if document['deployed'] else 'no'}")
+        console.result(document, "\n".join(lines), as_json=as_json)
+        return 0
+
+    console.run(main)
+
+
+@wallet.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
+@click.pass_obj
+def new(console: Console, file: Path, *, as_json: bool) -> None:
+    """Write the 24 words of a new wallet to FILE, readable by its owner alone. A file that exists is never overwritten.
+
+    Keep a copy where no disk can lose it: the words are the only way to the wallet's money and to revoking badges.
+
+    Example: laurel wallet new wallet.words
+    """
+    from minter import signer, wallet
+
+    made = wallet.wallet(signer.write_new(file).public_key, console.settings.minter.message_ttl)
+    text = f"{file}: the words of a new wallet. Keep a copy.\naddress   {made.address}"
+    console.result({"file": str(file), "address": made.address}, text, as_json=as_json)
+
+
+async def _on_network(settings: "Settings", address: str) -> dict[str, object]:
+    from minter.liteserver import LiteServers, read_config
+    from store.values import RawAddress
+
+    config = read_config(Path(settings.need("ton_config")))
+    async with LiteServers(config, servers=settings.minter.lite_servers) as gateway:
+        document: dict[str, object] = {"network": gateway.zero_state_hash.hex()}
+        try:
+            async with asyncio.timeout(_SHOW_PATIENCE_S):
+                block = await gateway.newest_block()
+                account = await gateway.account(RawAddress(address), block)
+        except (Transient, TimeoutError) as error:
+            return document | {"error": str(error) or "no lite server answered in time"}
+    return document | {
+        "seqno": block.seqno,
+        "balance_nano": account.balance_nano,
+        "deployed": account.data is not None,
+    }
