@@ -113,15 +113,18 @@ class Database:
         except (DBAPIError, PoolTimeoutError, psycopg.Error, OSError) as error:
             raise translated(error, self.place) from error
 
-    async def retried(self, operation: str, body: Callable[[Connection], Awaitable[Result]]) -> Result:
+    async def retried(
+        self, operation: str, body: Callable[[Connection], Awaitable[Result]], *, attempts_max: int = ATTEMPTS_MAX
+    ) -> Result:
         """Run `body` in a transaction, the whole of it again on a deadlock, serialisation failure or lock timeout.
 
         Args:
             operation: label of laurel_retries_total.
             body: must have no effect outside the transaction.
+            attempts_max: the first one included.
 
         Raises:
-            TransactionConflict: also the last of ATTEMPTS_MAX attempts met one.
+            TransactionConflict: also the last of the attempts met one.
         """
 
         def count(_state: RetryCallState) -> None:
@@ -129,7 +132,7 @@ class Database:
 
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(TransactionConflict),
-            stop=stop_after_attempt(ATTEMPTS_MAX),
+            stop=stop_after_attempt(attempts_max),
             wait=wait_random_exponential(multiplier=0.02, max=1),
             before_sleep=count,
             reraise=True,

@@ -1,0 +1,373 @@
+"""One batch of chunks, counted exactly once, in one transaction.
+
+Independent of Faust and of consumer groups: whoever has chunks (the worker, `laurel backfill`, a test that kills it) may drive it. A batch
+is one READ COMMITTED transaction in three steps: count and learn whose counters matter now; lock those badges and let the pure rules
+decide; write the decisions as sets. Locks are taken in the order of docs/architecture.md, sorted by key, and the whole is retried on a
+deadlock. Between every two statements there is a fault point: tests/chaos kills the process there and counts again.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from ops import metrics
+from ops.clock import Clock, utc_now
+from ops.errors import InvariantBroken, UsageError
+from ops.faults import reach
+from ops.logs import logger
+from processor import contract
+from processor.batch import Batch, ReadChunk, dead_letter, events_of, latest, read_chunk
+from processor.chunks import Chunk
+from processor.command_set import CommandSet
+from processor.counters import counter_uses
+from processor.decisions import Decisions, provenance_of
+from processor.events import EventReader, WalletChange
+from processor.levels import Rulebook
+from processor.tally import Tally
+from store import audit, catalog, instances, ledger, outbox, progress, queue, wallets
+from store import dead_letter as dead_letters
+from store.engine import Connection, Database
+from store.ledger import LedgerEntry, Partition
+from store.values import Catalogue, CounterKind, HoldReason, RawAddress, TaskOperation
+
+FAULT_POINTS = (
+    "batch.begun",
+    "batch.fenced",
+    "batch.staged",
+    "batch.deduplicated",
+    "batch.claimed",
+    "batch.linked",
+    "batch.paired",
+    "batch.merged",
+    "batch.locked",
+    "batch.created",
+    "batch.raised",
+    "batch.revoked",
+    "batch.audited",
+    "batch.released",
+    "batch.minting",
+    "batch.cancelled",
+    "batch.burning",
+    "batch.logged",
+    "batch.put_aside",
+    "batch.advanced",
+    "batch.announced",
+    "batch.committed",
+)
+
+log = logger("pipeline")
+
+
+class CatalogueChanged(Exception):
+    """The batch was read by a catalogue that is no longer in force: read it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How messages are judged; from the settings.
+
+    `cluster_id` names the source of offsets (a Kafka cluster, or `file`); `topic_prefix` None means that topics name files and say nothing
+    about the types in them. `silent`: no messages to others, no mint by itself.
+    """
+
+    cluster_id: str
+    topic_prefix: str | None
+    tenant_id: UUID
+    future_tolerance: timedelta
+    retention: timedelta | None = None
+    attempts_max: int = 8
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a batch. `missed` maps partitions whose chunks did not continue the ledger to where it stands."""
+
+    records: int
+    counted: int
+    duplicates: int
+    dead_letters: int
+    levels: int
+    missed: Mapping[Partition, LedgerEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class _Definitions:
+    """What follows from one catalogue version, worked out once."""
+
+    reader: EventReader
+    rulebook: Rulebook
+    uses: tuple[progress.Use, ...]
+    counters_of: Mapping[UUID, frozenset[int]]  # type -> its counters' ids
+
+    @property
+    def version(self) -> int:
+        return self.rulebook.version
+
+
+@dataclass(slots=True)
+class _Written:
+    """The facts of one attempt, for metrics and the log line; they count only if it commits."""
+
+    batch: Batch
+    missed: Mapping[Partition, LedgerEntry]
+    decisions: Decisions
+    commands: CommandSet
+    known: frozenset[str] = frozenset()
+    linked: frozenset[tuple[UUID, RawAddress]] = frozenset()
+
+    @property
+    def wallets(self) -> list[WalletChange]:
+        return [change for chunk in self.batch.chunks for change in chunk.wallets]
+
+
+class Pipeline:
+    """Counts batches into one database.
+
+    Args:
+        db: the database.
+        terms: how messages are judged.
+        clock: the host's; tests bring their own.
+    """
+
+    def __init__(self, db: Database, terms: Terms, clock: Clock = utc_now) -> None:
+        self._db = db
+        self._terms = terms
+        self._clock = clock
+        self._definitions: _Definitions | None = None
+
+    async def load(self) -> None:
+        """Read the catalogue in force.
+
+        Raises:
+            UsageError: there is none yet.
+        """
+        async with self._db.transaction() as conn:
+            found = await catalog.current(conn)
+        if found is None:
+            raise UsageError(catalog.NO_CATALOGUE)
+        self._definitions = self._define(found)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Return the catalogue that messages are read by; `load` comes first."""
+        return self._loaded().reader.catalogue
+
+    def read(self, chunk: Chunk) -> ReadChunk:
+        """Read a chunk; pure work for the time while the database is busy."""
+        prefix = self._terms.topic_prefix
+        topic = None if prefix is None else contract.topic_of(prefix, chunk.topic)
+        return read_chunk(chunk, self._loaded().reader, self._clock(), topic)
+
+    async def run(self, chunks: Sequence[Chunk]) -> Outcome:
+        """Read and count `chunks` in one transaction."""
+        return await self.count([self.read(chunk) for chunk in chunks])
+
+    async def count(self, chunks: Sequence[ReadChunk]) -> Outcome:
+        """Count `chunks` in one transaction; read them again where the catalogue has changed since.
+
+        Raises:
+            TransactionConflict: also the last of the attempts met one; nothing is written.
+            DatabaseUnreachable: nothing is known to be written; the same chunks may be given again.
+        """
+        started = time.monotonic()
+        committed = await self._attempt(chunks)
+        while committed is None:
+            await self.load()
+            log.info("catalogue_changed", version=self._loaded().version)
+            chunks = [self.read(chunk.chunk) for chunk in chunks]
+            committed = await self._attempt(chunks)
+        reach("batch.committed")
+        return self._noted(committed, time.monotonic() - started)
+
+    async def _attempt(self, chunks: Sequence[ReadChunk]) -> "_Written | None":
+        """Return what was committed; None if the catalogue has changed since the chunks were read."""
+        try:
+            return await self._db.retried(
+                "batch", lambda conn: self._transact(conn, chunks), attempts_max=self._terms.attempts_max
+            )
+        except CatalogueChanged:
+            return None
+
+    async def _transact(self, conn: Connection, chunks: Sequence[ReadChunk]) -> _Written:
+        definitions = self._loaded()
+        reach("batch.begun")
+        version = await catalog.current_for_share(conn)
+        if version != definitions.version or any(chunk.version != version for chunk in chunks):
+            raise CatalogueChanged
+        taken, reached, missed = await self._fence(conn, chunks)
+        reach("batch.fenced")
+        batch = Batch.of(taken)
+        written = _Written(batch, missed, Decisions(self._clock(), self._terms.silent), CommandSet.of(batch))
+        if taken:
+            found = await self._count(conn, definitions, written)
+            await self._decide(conn, definitions, written, found)
+            await self._write(conn, written)
+            await ledger.advance(conn, self._terms.cluster_id, reached)
+            reach("batch.advanced")
+            await outbox.append(conn, written.decisions.outbox)
+            reach("batch.announced")
+        return written
+
+    async def _fence(
+        self, conn: Connection, chunks: Sequence[ReadChunk]
+    ) -> tuple[list[ReadChunk], list[LedgerEntry], dict[Partition, LedgerEntry]]:
+        """Return the chunks that continue the ledger, where it stands after them, and where it stands for the others."""
+        standing = await ledger.lock(conn, self._terms.cluster_id, {chunk.chunk.key for chunk in chunks})
+        taken: list[ReadChunk] = []
+        reached: dict[Partition, LedgerEntry] = {}
+        missed: dict[Partition, LedgerEntry] = {}
+        for chunk in chunks:
+            key = chunk.chunk.key
+            entry = reached.get(key) or standing.get(key)
+            if entry is None:
+                raise InvariantBroken(f"the ledger of {key[0]}, partition {key[1]}, was never opened")
+            if key not in missed and entry.next_offset == chunk.chunk.position:
+                taken.append(chunk)
+                reached[key] = chunk.chunk.reached
+            else:
+                missed[key] = entry
+        return taken, list(reached.values()), missed
+
+    async def _count(self, conn: Connection, definitions: _Definitions, written: _Written) -> list[progress.Progress]:
+        staged = [chunk.staging for chunk in written.batch.chunks if chunk.staging]
+        if staged:
+            await progress.prepare(conn)
+            await progress.stage(conn, staged)
+        reach("batch.staged")
+        if staged:
+            written.known = await progress.dedupe(conn)
+        reach("batch.deduplicated")
+        await written.commands.claim(conn)
+        reach("batch.claimed")
+        written.linked = await wallets.merge(conn, [_seen(change) for change in written.wallets])
+        reach("batch.linked")
+        if any(staging.has_pairs for staging in staged):
+            await progress.pair(conn)
+        reach("batch.paired")
+        found = await progress.merge(conn, definitions.uses) if staged else []
+        reach("batch.merged")
+        return found
+
+    async def _decide(
+        self, conn: Connection, definitions: _Definitions, written: _Written, found: Sequence[progress.Progress]
+    ) -> None:
+        rulebook, decisions, commands = definitions.rulebook, written.decisions, written.commands
+        holders = {(each.user_id, each.type_id) for each in found}
+        locked = await instances.lock(conn, holders | commands.holders(rulebook), commands.instance_ids)
+        standings = await queue.standings(conn, [instance.id for instance in locked]) if commands else {}
+        reach("batch.locked")
+        badges = instances.by_holder(locked)
+        fresh = (event for event in written.batch.events if event.key not in written.known)
+        events = events_of(fresh, {user_id for user_id, _ in holders})
+        for each in found:
+            holder = (each.user_id, each.type_id)
+            event = latest(events.get(each.user_id, ()), definitions.counters_of[each.type_id])
+            if event is None:
+                raise InvariantBroken("counters changed without an event")
+            after = decisions.take_level(rulebook.by_id[each.type_id], each, badges.get(holder), provenance_of(event))
+            if after is not None:
+                badges[holder] = after
+        commands.judge(rulebook, badges, locked, standings, decisions)
+
+    async def _write(self, conn: Connection, written: _Written) -> None:
+        decisions, commands, batch = written.decisions, written.commands, written.batch
+        await instances.create(conn, decisions.created)
+        reach("batch.created")
+        await instances.raise_levels(conn, decisions.raised)
+        reach("batch.raised")
+        await instances.revoke(conn, list(decisions.revoked))
+        reach("batch.revoked")
+        await audit.append(conn, decisions.audit)
+        reach("batch.audited")
+        await queue.release_held(conn, sorted({change.user_id for change in written.wallets}))
+        reach("batch.released")
+        await queue.enqueue(conn, await _mint_tasks(conn, decisions))
+        reach("batch.minting")
+        cancelled = await queue.cancel_unsigned_mints(conn, list(decisions.revoked), "the badge was revoked")
+        reach("batch.cancelled")
+        signed = {badge for badge, had_mint in decisions.revoked.items() if had_mint} - cancelled
+        burns = sorted(decisions.burns | signed)
+        await queue.enqueue(conn, [queue.NewTask(badge, TaskOperation.BURN) for badge in burns])
+        reach("batch.burning")
+        await commands.settle(conn)
+        reach("batch.logged")
+        letters = [letter for chunk in batch.chunks for letter in chunk.dead_letters]
+        letters += [
+            dead_letter(placed.position, placed.record, refusal.reason, refusal.detail)
+            for placed, refusal in commands.refused
+        ]
+        await dead_letters.append(conn, self._terms.cluster_id, letters)
+        reach("batch.put_aside")
+
+    def _noted(self, written: _Written, seconds: float) -> Outcome:
+        """Tell metrics and log what was committed."""
+        tally = Tally.of(written.batch, written.known, written.commands, written.linked)
+        tally.publish()
+        for (code, level), number in written.decisions.levels.items():
+            metrics.LEVELS.labels(code, str(level)).inc(number)
+        outcome = Outcome(
+            written.batch.records,
+            tally.counted,
+            tally.duplicates,
+            tally.dead_letters,
+            written.decisions.levels.total(),
+            written.missed,
+        )
+        metrics.BATCH_SECONDS.observe(seconds)
+        metrics.BATCH_RECORDS.observe(outcome.records)
+        log.info(
+            "batch_committed",
+            records=outcome.records,
+            partitions=len({chunk.chunk.key for chunk in written.batch.chunks}),
+            counted=outcome.counted,
+            duplicates=outcome.duplicates,
+            dead_letters=outcome.dead_letters,
+            levels=outcome.levels,
+            applied=tally.applied,
+            missed=len(outcome.missed),
+            seconds=round(seconds, 4),
+        )
+        return outcome
+
+    def _loaded(self) -> _Definitions:
+        if self._definitions is None:
+            raise InvariantBroken("the catalogue was not loaded")
+        return self._definitions
+
+    def _define(self, found: Catalogue) -> _Definitions:
+        terms = self._terms
+        uses = counter_uses(found)
+        counters_of: dict[UUID, set[int]] = {}
+        for use in uses:
+            counters_of.setdefault(use.type.id, set()).add(use.counter.id)
+        return _Definitions(
+            EventReader(found, terms.tenant_id, terms.future_tolerance, terms.retention),
+            Rulebook.compile(found),
+            tuple(
+                progress.Use(
+                    use.counter.id, use.type.id, use.counter.name, use.counter.kind is CounterKind.MAX, use.thresholds
+                )
+                for use in uses
+            ),
+            {type_id: frozenset(ids) for type_id, ids in counters_of.items()},
+        )
+
+
+def _seen(change: WalletChange) -> wallets.WalletSeen:
+    linked = change.type is contract.WalletType.LINKED
+    return wallets.WalletSeen(
+        change.user_id, change.address, change.time if linked else None, None if linked else change.time
+    )
+
+
+async def _mint_tasks(conn: Connection, decisions: Decisions) -> list[queue.NewTask]:
+    """Return the mints; one whose user has no wallet now is held until there is one."""
+    users = sorted(set(decisions.mints.values()))
+    known = await queue.recipients(conn, users)
+    return [
+        queue.NewTask(badge, TaskOperation.MINT, None if user in known else HoldReason.NO_WALLET)
+        for badge, user in decisions.mints.items()
+    ]

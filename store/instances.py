@@ -1,0 +1,152 @@
+"""Badges in sets: read under their locks, created, raised, revoked."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import text
+
+from store.engine import Connection
+from store.values import Instance, InstanceStatus, OnchainStatus, RawAddress
+
+Holder = tuple[UUID, UUID]  # user_id, type_id
+_EXACT = msgspec.json.Encoder(decimal_format="number")  # a Decimal counter stays a number, digit for digit
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What made a badge change: the seed's source_service and source_event_id, and the tenant."""
+
+    source_service: str
+    source_event_id: str | None
+    tenant_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class NewInstance:
+    """A badge to create, active and not minted."""
+
+    id: UUID
+    type_id: UUID
+    user_id: UUID
+    level: int
+    metadata: Mapping[str, object]
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class RaisedInstance:
+    """A badge at a higher level."""
+
+    id: UUID
+    level: int
+    metadata: Mapping[str, object]
+    provenance: Provenance
+
+
+# All badges of a holder: the active one decides, and a revoked or burned one keeps events from making another.
+LOCK = text("""
+    SELECT id, type_id, user_id, tenant_id, current_level, status, onchain_status, onchain_token_id
+      FROM nft_instance
+     WHERE id IN (SELECT held.id
+                    FROM nft_instance AS held
+                    JOIN unnest(CAST(:users AS uuid[]), CAST(:types AS uuid[])) AS holder (user_id, type_id) USING (user_id, type_id)
+                   UNION
+                  SELECT unnest(CAST(:ids AS uuid[])))
+     ORDER BY id
+       FOR UPDATE
+""")
+
+CREATE = text("""
+    INSERT INTO nft_instance (id, type_id, user_id, current_level, metadata, source_service, source_event_id, tenant_id)
+    SELECT id, type_id, user_id, level, metadata, source_service, source_event_id, tenant_id
+      FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+        AS made (id uuid, type_id uuid, user_id uuid, level int, metadata jsonb, source_service text, source_event_id text, tenant_id uuid)
+     ORDER BY user_id, type_id
+""")
+
+RAISE = text("""
+    UPDATE nft_instance AS instance
+       SET current_level = raised.level, metadata = raised.metadata, source_service = raised.source_service,
+           source_event_id = raised.source_event_id, tenant_id = raised.tenant_id, updated_at = clock_timestamp()
+      FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+        AS raised (id uuid, level int, metadata jsonb, source_service text, source_event_id text, tenant_id uuid)
+     WHERE instance.id = raised.id
+""")
+
+REVOKE = text("""
+    UPDATE nft_instance SET status = 'revoked', updated_at = clock_timestamp()
+     WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'active'
+""")
+
+
+async def lock(conn: Connection, holders: Collection[Holder], instance_ids: Collection[UUID] = ()) -> list[Instance]:
+    """Return every badge of `holders`, and the badges `instance_ids`, under their locks, oldest id first."""
+    if not holders and not instance_ids:
+        return []
+    listed = sorted(holders)
+    parameters = {
+        "users": [user_id for user_id, _ in listed],
+        "types": [type_id for _, type_id in listed],
+        "ids": sorted(instance_ids),
+    }
+    return [
+        Instance(
+            row.id,
+            row.type_id,
+            row.user_id,
+            row.tenant_id,
+            row.current_level,
+            InstanceStatus(row.status),
+            OnchainStatus(row.onchain_status),
+            RawAddress(row.onchain_token_id) if row.onchain_token_id else None,
+        )
+        for row in await conn.execute(LOCK, parameters)
+    ]
+
+
+def by_holder(instances: Iterable[Instance]) -> dict[Holder, Instance]:
+    """Return the badge that speaks for each holder: the active one, else the first."""
+    found: dict[Holder, Instance] = {}
+    for instance in instances:
+        holder = (instance.user_id, instance.type_id)
+        if instance.status is InstanceStatus.ACTIVE or holder not in found:
+            found[holder] = instance
+    return found
+
+
+async def create(conn: Connection, instances: Sequence[NewInstance]) -> None:
+    """Write new badges."""
+    if instances:
+        await conn.execute(CREATE, {"rows": _rows(instances)})
+
+
+async def raise_levels(conn: Connection, instances: Sequence[RaisedInstance]) -> None:
+    """Write the new levels of badges that are locked."""
+    if instances:
+        await conn.execute(RAISE, {"rows": _rows(instances)})
+
+
+async def revoke(conn: Connection, instance_ids: Sequence[UUID]) -> None:
+    """Revoke active badges; what becomes of their tokens is the queue's."""
+    if instance_ids:
+        await conn.execute(REVOKE, {"ids": list(instance_ids)})
+
+
+def _rows(instances: Sequence[NewInstance] | Sequence[RaisedInstance]) -> str:
+    rows: list[dict[str, Any]] = []
+    for instance in instances:
+        row = {
+            "id": str(instance.id),
+            "level": instance.level,
+            "metadata": dict(instance.metadata),
+            "source_service": instance.provenance.source_service,
+            "source_event_id": instance.provenance.source_event_id,
+            "tenant_id": str(instance.provenance.tenant_id),
+        }
+        if isinstance(instance, NewInstance):
+            row |= {"type_id": str(instance.type_id), "user_id": str(instance.user_id)}
+        rows.append(row)
+    return _EXACT.encode(rows).decode()

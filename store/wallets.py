@@ -1,0 +1,53 @@
+"""When users linked and unlinked addresses. By the events' own times, so that late and repeated events change nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+
+from store.engine import Connection
+from store.values import RawAddress
+
+
+@dataclass(frozen=True, slots=True)
+class WalletSeen:
+    """What is known of a user and an address; of several events, the latest of each kind."""
+
+    user_id: UUID
+    address: RawAddress
+    linked_at: datetime | None
+    unlinked_at: datetime | None
+
+
+# greatest() ignores nulls. The WHERE leaves rows alone that would not change: what it returns is news.
+MERGE = text("""
+    INSERT INTO user_wallet AS wallet (user_id, address, linked_at, unlinked_at)
+    SELECT user_id, address, max(linked_at), max(unlinked_at)
+      FROM unnest(CAST(:users AS uuid[]), CAST(:addresses AS text[]), CAST(:linked AS timestamptz[]), CAST(:unlinked AS timestamptz[]))
+        AS seen (user_id, address, linked_at, unlinked_at)
+     GROUP BY user_id, address
+     ORDER BY user_id, address
+        ON CONFLICT (user_id, address) DO UPDATE
+       SET linked_at = greatest(wallet.linked_at, excluded.linked_at), unlinked_at = greatest(wallet.unlinked_at, excluded.unlinked_at)
+     WHERE greatest(wallet.linked_at, excluded.linked_at) IS DISTINCT FROM wallet.linked_at
+        OR greatest(wallet.unlinked_at, excluded.unlinked_at) IS DISTINCT FROM wallet.unlinked_at
+    RETURNING user_id, address
+""")
+
+
+async def merge(conn: Connection, seen: Sequence[WalletSeen]) -> frozenset[tuple[UUID, RawAddress]]:
+    """Write what was seen; return the pairs of user and address that this changed."""
+    if not seen:
+        return frozenset()
+    rows = await conn.execute(
+        MERGE,
+        {
+            "users": [each.user_id for each in seen],
+            "addresses": [each.address for each in seen],
+            "linked": [each.linked_at for each in seen],
+            "unlinked": [each.unlinked_at for each in seen],
+        },
+    )
+    return frozenset((row.user_id, RawAddress(row.address)) for row in rows)
