@@ -223,7 +223,7 @@ class _Lint:
             if number in impossible:
                 yield Fault(
                     path,
-                    f"level {number} can never be reached: {parsed[number]} contradict each other. Drop one of them.",
+                    f"level {number} can never be reached: nothing makes `{parsed[number]}` true. Drop or change a part of it.",
                 )
                 continue
             above = [other for other in numbers if other > number and other not in impossible]
@@ -231,7 +231,7 @@ class _Lint:
                 names = " or ".join(map(str, above))
                 yield Fault(
                     path,
-                    f"nobody can ever stand at level {number}: whenever {parsed[number]}, level {names} holds too. Raise that.",
+                    f"nobody can ever stand at level {number}: whenever `{parsed[number]}`, level {names} holds too. Demand more there.",
                 )
 
     def _is_whole(self, name: str) -> bool:
@@ -240,7 +240,7 @@ class _Lint:
             return True
         event = self.events.get(counter.event_type)
         spec = _field(event, counter.field or "") if event else None
-        return spec is not None and spec.kind == "integer"
+        return spec is None or spec.kind != "number"
 
 
 def _event(event: EventSpec) -> Iterator[Fault]:
