@@ -7,6 +7,7 @@ logical time, as long as there is room. What does not fit waits for the next blo
 import heapq
 from dataclasses import dataclass
 
+from ops.errors import InvariantBroken
 from ops.logs import logger
 from sandbox.ton.account_state import ABSENT, balance_nano
 from sandbox.ton.boc import CellPool, from_boc, to_boc
@@ -145,6 +146,8 @@ class _Run:
         lt = max(work.start_lt, item.created_lt) + 1
         outcome = self._emulator.execute(state, encoded(to_boc(item.message)), utime=work.utime, lt=lt, seed=self._seed)
         if isinstance(outcome, NotAccepted):
+            if item.created_lt:  # an internal message always becomes a transaction, if only one that fails
+                raise InvariantBroken(f"libemulator refuses an internal message: {outcome}")
             # It was accepted when it was sent; something that came first in this block changed that.
             log.info("external_dropped", account=account.hex(), reason=str(outcome))
             self._encoded[account] = state

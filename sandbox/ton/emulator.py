@@ -30,7 +30,7 @@ class Executed:
 
 @dataclass(frozen=True, slots=True)
 class NotAccepted:
-    """A contract did not accept an external message: there is no transaction."""
+    """There is no transaction: a contract did not accept an external message, or the message is malformed."""
 
     reason: str
     exit_code: int | None
@@ -137,7 +137,7 @@ class Emulator:
             seed: the block's random seed, 64 hexadecimal digits.
 
         Raises:
-            InvariantBroken: the machine failed at something that is no contract's fault.
+            InvariantBroken: the machine gave no answer.
         """
         library, handle = self._library, self._handle
         library.transaction_emulator_set_unixtime(handle, utime)
@@ -152,9 +152,7 @@ class Emulator:
             self._free(pointer)
         if answer["success"]:
             return Executed(answer["transaction"].encode(), answer["shard_account"].encode())
-        if answer.get("external_not_accepted"):
-            return NotAccepted(answer["error"], answer.get("vm_exit_code"))
-        raise InvariantBroken(f"libemulator failed: {answer['error']}")
+        return NotAccepted(answer["error"], answer.get("vm_exit_code"))
 
 
 def encoded(boc: bytes) -> bytes:

@@ -137,8 +137,6 @@ class Schema:
                 out.append(_framed(value))
             case "string":
                 out.append(_framed(value.encode()))
-            case "true":
-                pass
             case "Bool":
                 out.append(self._named("boolTrue" if value else "boolFalse").id)
             case _ if kind.startswith(_VECTOR):
@@ -154,7 +152,7 @@ class Schema:
         if boxed:
             out.append(constructor.id)
         for field in constructor.fields:
-            if field.present(value):
+            if field.type != "true" and field.present(value):  # `true` is all in its flag
                 self._write(value[field.name], field.type, out)
 
     def _named(self, name: str) -> Constructor:
