@@ -40,6 +40,33 @@ def minter(console: Console) -> None:
     console.run(main)
 
 
+@click.command()
+@click.option("--repair", is_flag=True, help="Write the chain's word back into the database.")
+@json_option
+@click.pass_obj
+def reconcile(console: Console, *, repair: bool, as_json: bool) -> None:
+    """Compare the chain with the database, and mend the database.
+
+    Reads every token at one masterchain block. With --repair it adopts unknown tokens that name a badge, restores lost ids, marks badges
+    whose owner destroyed the token, and continues a collection's count where the chain stands; the rest is for a person. Exits 1 when
+    something differed, repaired or not, and 0 when nothing did.
+
+    Example: laurel reconcile --repair
+    """
+
+    async def main(_stop: "Stop") -> int:
+        from minter import reconcile
+        from minter.opening import connected
+        from ops.lifecycle import EXIT_FAILURE, EXIT_OK
+
+        async with connected(console.settings) as (db, gateway):
+            report = await reconcile.reconcile(db, gateway, repair=repair)
+        console.result(report.document(), report.text(), as_json=as_json)
+        return EXIT_FAILURE if report.noted else EXIT_OK
+
+    console.run(main)
+
+
 @click.group()
 def wallet() -> None:
     """Show the minting wallet."""

@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Sequence
 from itertools import groupby
 from uuid import UUID, uuid4
 
-from minter import signing, tokens
+from minter import reconcile, signing, tokens
 from minter.gateway import BlockUnknown, ChainUnreachable
 from minter.signing import Batch, Unsigned
 from minter.watching import watch, watch_deploy
@@ -44,6 +44,8 @@ class Daemon:
         self._collections: dict[UUID, Collection] = {}
         self._swept_at = float("-inf")
         self._wake = asyncio.Event()
+        self._comparing: asyncio.Task[None] | None = None
+        self._compared_at = asyncio.get_running_loop().time()
 
     async def run(self) -> None:
         """Mint and burn until the stop; then let go of every lease.
@@ -82,6 +84,7 @@ class Daemon:
         self._readiness.arrived("ton")
         await self._keep_house()
         self._readiness.arrived("postgresql")
+        self._compare()
         self._reap()
         while await self._dispatch():
             self._reap()
@@ -200,8 +203,29 @@ class Daemon:
                 del self._busy[type_id]
                 task.result()  # raises what must end the process
 
+    def _compare(self) -> None:
+        """Start a reconcile that only reports, every `reconcile_every`; never two at once."""
+        now = asyncio.get_running_loop().time()
+        if self._comparing is not None and self._comparing.done():
+            self._comparing.result()
+            self._comparing = None
+        if self._comparing is None and now - self._compared_at >= self._shop.settings.reconcile_every.total_seconds():
+            self._compared_at = now
+            self._comparing = asyncio.create_task(self._report())
+
+    async def _report(self) -> None:
+        try:
+            report = await reconcile.reconcile(self._shop.db, self._shop.gateway, repair=False)
+        except (Transient, Permanent) as error:
+            _count(error)
+            return
+        say = log.warning if report.noted else log.info
+        say("reconciled", seqno=report.seqno, tokens=report.tokens, findings=len(report.noted), seconds=report.seconds)
+
     async def _drain(self) -> None:
         """Wait for the collections' tasks: each returns at its next look once the stop was asked for."""
+        if self._comparing is not None:
+            self._comparing.cancel()
         results = await asyncio.gather(*self._busy.values(), return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):

@@ -6,6 +6,7 @@ neither mint into the collections nor revoke.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,6 +45,27 @@ async def workshop(settings: Settings, readiness: Readiness) -> AsyncIterator[Wo
         view = ChainView(gateway, wallet.address, row.seqno_seen)
         await _waited("ton", readiness, lambda: view.refresh(db))
         yield Workshop(db, gateway, view, wallet, row.id, signer, minter, settings.metadata_base_url)
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[tuple[Database, LiteServers]]:
+    """Open the database and the network that belong together, without the wallet's key and without waiting.
+
+    Raises:
+        UsageError: a setting is missing or wrong, the tables are not there, or the database belongs to another network.
+        DatabaseUnreachable: PostgreSQL does not answer.
+    """
+    config = read_config(Path(settings.need("ton_config")))
+    async with (
+        Database(settings.need("database_url"), settings.database) as db,
+        LiteServers(config, servers=settings.minter.lite_servers) as gateway,
+    ):
+        async with db.transaction() as conn:
+            await migrations.check(conn)
+            row = await chain.wallet(conn)
+        if row is not None:
+            refuse_drift(row.identity, replace(row.identity, zero_state_hash=gateway.zero_state_hash))
+        yield db, gateway
 
 
 async def _waited(part: str, readiness: Readiness, step: Callable[[], Awaitable[Result]]) -> Result:

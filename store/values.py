@@ -212,6 +212,26 @@ class MintTask:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenRecord:
+    """What the database records of one badge's token, for comparison with the chain.
+
+    `mint_status`, `token_index` and `recipient` are those of its most telling mint task (confirmed before sent before pending before
+    failed); None where it has none. `burn_open`: a burn is pending or sent; `burned`: one was confirmed.
+    """
+
+    instance_id: UUID
+    type_id: UUID
+    status: InstanceStatus
+    onchain_status: OnchainStatus
+    token_id: RawAddress | None
+    mint_status: TaskStatus | None
+    token_index: int | None
+    recipient: RawAddress | None
+    burn_open: bool
+    burned: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FieldSpec:
     """One declared field of an event's data.
 

@@ -17,6 +17,9 @@ from minter.opening import workshop
 from minter.workshop import Workshop
 from ops.lifecycle import Readiness, Stop
 from ops.settings import DEFAULT_TENANT, Settings
+from sandbox.ton.accounts import user_wallet
+from sandbox.ton.cells import Address, Builder
+from sandbox.ton.network import TonNetwork
 from store import queue
 from store.engine import Database
 from store.queue import NewTask
@@ -212,3 +215,24 @@ async def items_of(shop: Workshop, code: str = "explorer") -> list[tokens.Token]
         assert token is not None
         found.append(token)
     return found
+
+
+async def has_task(world: World, badge: Badge, word: str) -> bool:
+    """Return whether a badge has the task `operation status`."""
+    return word in await world.tasks(badge)
+
+
+async def is_value(world: World, statement: str, wanted: object) -> bool:
+    """Return whether a statement's one value is `wanted`; no row is no."""
+    rows = await world.sql(statement)
+    return [tuple(row) for row in rows] == [(wanted,)]
+
+
+async def destroy(ton: TonNetwork, user: int, token_id: str, *, seqno: int = 0) -> None:
+    """Let a user of the network destroy a token of theirs; return when it is in a block."""
+    wallet = user_wallet(user)
+    body = Builder().uint(tokens.OP_DESTROY, 32).uint(0, 64).end()
+    valid_until = ton.chain.last.utime + 60
+    ton.chain.submit(wallet.transfer(Address.parse(token_id), 50_000_000, body, seqno=seqno, valid_until=valid_until))
+    for _ in range(3):
+        await ton.next_block()

@@ -1,0 +1,231 @@
+"""Compare every token with the database at one masterchain block, and write the chain's word back where asked.
+
+The database's picture comes first and the block after it: what the database knew is then on that chain, or differs. A finding's badge is
+read again before it is named: what moved meanwhile is work under way, and the next run's.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from minter import tokens
+from minter.findings import CollectionPicture, Finding, FindingKind, Placed, compare
+from minter.gateway import AnswerRefused, Block, BlockUnknown, ChainGateway
+from minter.tokens import Token
+from ops import metrics
+from store import chain, reconciling
+from store.chain import Collection
+from store.engine import Connection, Database
+from store.values import TokenRecord
+
+_REPAIRABLE = {
+    FindingKind.UNKNOWN_TOKEN: "adopted",
+    FindingKind.LOST_ID: "restored",
+    FindingKind.DESTROYED: "burned_onchain",
+    FindingKind.INDEX_GAP: "index agreed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A finding, and what was done about it: `repair` None where nothing was."""
+
+    finding: Finding
+    repair: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one run saw and did."""
+
+    seqno: int
+    tokens: int
+    collections: int
+    noted: tuple[Noted, ...]
+    seconds: float
+
+    @property
+    def repaired(self) -> int:
+        """Return how many findings were repaired."""
+        return sum(each.repair is not None for each in self.noted)
+
+    def document(self) -> dict[str, object]:
+        """Return the report for a script."""
+        return {
+            "block": self.seqno,
+            "tokens": self.tokens,
+            "collections": self.collections,
+            "findings": [
+                {
+                    "finding": each.finding.kind.value,
+                    "type_code": each.finding.type_code,
+                    "instance_id": each.finding.instance_id,
+                    "token_id": each.finding.token_id,
+                    "index": each.finding.index,
+                    "detail": each.finding.detail,
+                    "repair": each.repair,
+                }
+                for each in self.noted
+            ],
+            "repaired": self.repaired,
+            "left": len(self.noted) - self.repaired,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def text(self) -> str:
+        """Return the report for a person: a line a kind, with one example."""
+        lines = [
+            f"block {self.seqno} (masterchain), {self.tokens:_} tokens in {self.collections} collections".replace(
+                "_", " "
+            )
+        ]
+        for kind, count in Counter(each.finding.kind for each in self.noted).items():
+            of_kind = [each for each in self.noted if each.finding.kind is kind]
+            first = of_kind[0].finding
+            about = f"badge {first.instance_id}" if first.instance_id else (first.token_id or first.type_code)
+            done = sum(each.repair is not None for each in of_kind)
+            arrow = f"   -> {of_kind[0].repair or _REPAIRABLE[kind]} {done}" if done else ""
+            lines.append(f"  {kind.value:<18}{count:>5}   {kind.meaning}; {about}: {first.detail}{arrow}")
+        left = len(self.noted) - self.repaired
+        lines.append(f"{len(self.noted)} findings, {self.repaired} repaired, {left} left.  {self.seconds:.1f} s")
+        return "\n".join(lines)
+
+
+async def reconcile(db: Database, gateway: ChainGateway, *, repair: bool) -> Report:
+    """Compare, name and, with `repair`, mend.
+
+    Raises:
+        ChainUnreachable, BlockUnknown, DatabaseUnreachable: nothing was concluded.
+        AnswerRefused: an account is not the contract that it should be.
+    """
+    started = time.monotonic()
+    async with db.transaction() as conn:
+        collections = await chain.collections(conn)
+        wallet = await chain.wallet(conn)
+        records = await reconciling.recorded(conn)
+        held = {each.id: await reconciling.open_indexes(conn, each.id) for each in collections}
+    block = await gateway.newest_block()
+    if wallet is not None and block.seqno < wallet.seqno_seen:
+        raise BlockUnknown(f"the lite server is at block {block.seqno}, this database was shown {wallet.seqno_seen}")
+    noted: list[Noted] = []
+    count = 0
+    for collection in collections:
+        items, next_item_index = await _items(gateway, collection, block)
+        count += sum(place.token is not None for place in items)
+        picture = CollectionPicture(
+            collection.type_code, collection.next_index, next_item_index, held[collection.id], tuple(items)
+        )
+        of_type = {key: record for key, record in records.items() if record.type_id == collection.type_id}
+        certain = await _unmoved(db, collection, compare(picture, of_type), of_type, held[collection.id])
+        mender = _Mender(db, collection, block, picture, of_type)
+        # The collection's count last: its mints go on once the tokens in their way have a badge.
+        certain.sort(key=_is_gap)
+        noted += [Noted(finding, await mender.mend(finding) if repair else None) for finding in certain]
+    report = Report(block.seqno, count, len(collections), tuple(noted), time.monotonic() - started)
+    _measure(report)
+    return report
+
+
+async def _items(gateway: ChainGateway, collection: Collection, block: Block) -> tuple[list[Placed], int]:
+    account = await gateway.account(collection.address, block)
+    if account.data is None:
+        return [], 0
+    try:
+        count = tokens.parse_collection(account.data).next_item_index
+    except ValueError as error:
+        raise AnswerRefused(f"collection {collection.address}: {error}") from None
+    addresses = [tokens.item_address(collection.address, index) for index in range(count)]
+    places = []
+    for index, (address, found) in enumerate(zip(addresses, await gateway.accounts(addresses, block), strict=True)):
+        token: Token | None = None
+        if found.data is not None:
+            try:
+                token = tokens.parse_item(found.data).token
+            except ValueError as error:
+                raise AnswerRefused(f"{address}: {error}") from None
+        places.append(Placed(index, address, token))
+    return places, count
+
+
+async def _unmoved(
+    db: Database,
+    collection: Collection,
+    findings: Sequence[Finding],
+    before: dict[UUID, TokenRecord],
+    held_before: frozenset[int],
+) -> list[Finding]:
+    """Return the findings whose badge, or whose collection's count, is still as it was compared."""
+    ids = {finding.instance_id for finding in findings if finding.instance_id is not None}
+    async with db.transaction() as conn:
+        now = await reconciling.recorded(conn, list(ids))
+        held = await reconciling.open_indexes(conn, collection.id)
+        fresh = next(each for each in await chain.collections(conn) if each.id == collection.id)
+    still = held == held_before and fresh.next_index == collection.next_index
+    return [
+        finding
+        for finding in findings
+        if (still if finding.instance_id is None else now.get(finding.instance_id) == before[finding.instance_id])
+    ]
+
+
+class _Mender:
+    """Writes the chain's word about one collection into the database."""
+
+    def __init__(
+        self,
+        db: Database,
+        collection: Collection,
+        block: Block,
+        picture: CollectionPicture,
+        records: dict[UUID, TokenRecord],
+    ) -> None:
+        self._db = db
+        self._collection = collection
+        self._block = block
+        self._picture = picture
+        self._records = records
+
+    async def mend(self, finding: Finding) -> str | None:
+        """Repair one finding; return what was done, None where it is a person's to decide or moved meanwhile."""
+        async with self._db.transaction() as conn:
+            record = None if finding.instance_id is None else self._records[finding.instance_id]
+            done = False
+            match finding.kind:
+                case FindingKind.LOST_ID if record is not None and finding.token_id is not None:
+                    done = await reconciling.restore_id(conn, record, finding.token_id)
+                case FindingKind.DESTROYED if record is not None:
+                    done = await reconciling.mark_destroyed(conn, record, self._block.time)
+                case FindingKind.UNKNOWN_TOKEN if record is not None and record.token_id is None:
+                    done = await self._adopt(conn, finding, record)
+                case FindingKind.INDEX_GAP if finding.index is None:
+                    done = await reconciling.agree_on_index(conn, self._collection.id, self._picture.next_item_index)
+                case _:
+                    pass
+        return _REPAIRABLE[finding.kind] if done else None
+
+    async def _adopt(self, conn: Connection, finding: Finding, record: TokenRecord) -> bool:
+        if finding.index is None or finding.token_id is None:
+            return False
+        token = self._picture.items[finding.index].token
+        return await reconciling.adopt(
+            conn,
+            record,
+            self._collection.id,
+            index=finding.index,
+            token_id=finding.token_id,
+            owner=None if token is None else token.owner,
+            occurred_at=self._block.time,
+        )
+
+
+def _is_gap(finding: Finding) -> bool:
+    return finding.kind is FindingKind.INDEX_GAP
+
+
+def _measure(report: Report) -> None:
+    counted = Counter(each.finding.kind for each in report.noted)
+    for kind in FindingKind:
+        metrics.RECONCILE_FINDINGS.labels(kind.value.replace(" ", "_")).set(counted[kind])
+    metrics.RECONCILE_SECONDS.observe(report.seconds)
