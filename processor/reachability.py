@@ -14,8 +14,8 @@ from typing import assert_never
 from processor.rules import EXACT, All, AnyOf, Compare, Condition, Not, Number, comparisons, holds, is_number
 from store.values import CounterName
 
-# Beyond this the search gives up and says "perhaps": lint refuses only what it has proved wrong.
-STEPS_MAX = 50_000
+# Comparisons looked at, a second or so. Beyond it the search says "perhaps": lint refuses only what it has proved wrong.
+WORK_MAX = 300_000
 
 Whole = Callable[[str], bool]  # whether a counter takes whole numbers only
 
@@ -37,11 +37,12 @@ class _Search:
     def __init__(self, goal: Condition, values: Mapping[str, Sequence[Number]]) -> None:
         self.goal = goal
         self.values = values
-        self.steps = 0
+        self.size = sum(1 for _ in comparisons(goal))
+        self.work = 0
 
     def found(self, fixed: dict[CounterName, Number], left: list[str]) -> bool:
-        self.steps += 1
-        if self.steps > STEPS_MAX:
+        self.work += self.size
+        if self.work > WORK_MAX:
             return True
         settled = _settled(self.goal, fixed)
         if settled is not None or not left:
