@@ -89,7 +89,8 @@ def main(ctx: click.Context) -> None:
 
         laurel demo
     """
-    ctx.obj = Console()
+    ctx.obj = console = Console()
+    ctx.call_on_close(console.close)
 
 
 if __name__ == "__main__":

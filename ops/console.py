@@ -43,6 +43,16 @@ class Console:
 
         sys.exit(lifecycle.run(main, self.settings.lifecycle.drain_timeout))
 
+    def close(self) -> None:
+        """Leave this call's metrics for the node exporter, where LAUREL_METRICS_TEXTFILE asks for it."""
+        settings: Settings | None = self.__dict__.get(
+            "settings"
+        )  # not the property: it would read settings nobody needed
+        if settings is not None and settings.metrics_textfile is not None:
+            from ops.metrics import write_textfile
+
+            write_textfile(settings.metrics_textfile)
+
     @staticmethod
     def result(document: Mapping[str, object], text: str, *, as_json: bool) -> None:
         """Print the result: `text` for a person, `document` as one line of JSON for a script."""

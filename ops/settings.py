@@ -155,6 +155,9 @@ class Settings(BaseSettings):
     metadata_base_url: str = Field(
         "https://badges.example/metadata", pattern=r"^https?://[^\s?#]+[^\s?#/]$", max_length=120
     )
+    metrics_textfile: Path | None = Field(
+        None, description="where a command writes its metrics when it ends (node exporter's textfile collector)"
+    )
     database: DatabaseSettings = DatabaseSettings()
     kafka: KafkaSettings = KafkaSettings()
     worker: WorkerSettings = WorkerSettings()

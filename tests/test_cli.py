@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -94,3 +95,9 @@ def test_a_misspelt_setting_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) 
     result = CliRunner().invoke(main, ["config", "check"])
     assert result.exit_code == 2
     assert "LAUREL_DATBASE_URL" in result.stderr
+
+
+def test_a_command_leaves_its_metrics_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAUREL_METRICS_TEXTFILE", str(tmp_path / "laurel.prom"))
+    assert CliRunner().invoke(main, ["config", "check"]).exit_code == 0
+    assert "# TYPE laurel_dead_letters_total counter" in (tmp_path / "laurel.prom").read_text()
