@@ -72,10 +72,12 @@ class ChainClock:
         """Move ahead.
 
         Raises:
-            UsageError: `by` is negative: block times only rise.
+            UsageError: `by` is negative: block times only rise; or it leads beyond 2106, where block times (32 bits) end.
         """
         if by < timedelta(0):
             raise UsageError("The network's clock goes forward only.")
+        if self.now() + by.total_seconds() >= 1 << 32:
+            raise UsageError("The network's clock goes no further than a block's time: the year 2106.")
         self._offset += by.total_seconds()
 
 

@@ -112,10 +112,10 @@ class TonNetwork:
         chain = Chain(options.chain, clock)
         key = derived_key(options.chain.seed, "lite server")
         server = AdnlServer(key, around(LiteServer(chain).answer))
-        with reserved(options.host, options.port) as port:
-            await server.start(options.host, port)
-        config = global_config(chain, options.advertised_host or reachable(options.host), port, server.public_key)
         try:
+            with reserved(options.host, options.port) as port:
+                await server.start(options.host, port)
+            config = global_config(chain, options.advertised_host or reachable(options.host), port, server.public_key)
             with tempfile.TemporaryDirectory(prefix="laurel-ton-") as temporary:
                 path = (options.directory or Path(temporary)) / CONFIG_NAME
                 write_json(path, config)

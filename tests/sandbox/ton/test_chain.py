@@ -290,6 +290,11 @@ def test_the_clock_goes_forward_only() -> None:
         ChainClock().advance(timedelta(seconds=-1))
 
 
+def test_the_clock_stays_within_a_blocks_time() -> None:
+    with pytest.raises(UsageError, match="2106"):
+        ChainClock().advance(timedelta(days=40_000))
+
+
 @pytest.mark.parametrize("option", ["transactions_per_block_max", "state_window"])
 def test_an_impossible_option_is_refused(option: str) -> None:
     with pytest.raises(UsageError, match="at least 1"):
