@@ -86,8 +86,8 @@ class ChainOptions:
     """What a chain is made of. The same options and clock give the same genesis, keys and blocks."""
 
     seed: str = DEFAULT_SEED
-    # what is left over is delivered in the next block
-    transactions_per_block_max: int = 4_000
+    # what is left over is delivered in the next block; some 500 are executed in the time between two blocks
+    transactions_per_block_max: int = 500
     # masterchain blocks whose states can still be read (`seqno=`); blocks and transactions themselves are kept for ever
     state_window: int = 1_000
     # users 0 to n-1 (sandbox/ton/accounts.py) have 100 TON each from the genesis
@@ -124,6 +124,7 @@ class Chain:
         self.transaction_of_message: dict[bytes, tuple[bytes, int]] = {}
         self._internals: tuple[Queued, ...] = ()
         self._externals: list[Queued] = []
+        self._in_work = 0
         utime = self.clock.now()
         shard_zero, self.network = self._shard_genesis(utime)
         master_zero = self._master_genesis(utime, shard_zero)
@@ -191,8 +192,8 @@ class Chain:
 
     @property
     def waiting(self) -> int:
-        """Return how many messages wait for a transaction."""
-        return len(self._internals) + len(self._externals)
+        """Return how many messages have no transaction yet, those of a block in the making included."""
+        return len(self._internals) + len(self._externals) + self._in_work
 
     def account(self, address: Address) -> AccountState | None:
         """Return an account as the newest block leaves it; None where there is none."""
@@ -257,6 +258,7 @@ class Chain:
             start_lt=(self.last.end_lt // _LT_STEP + 1) * _LT_STEP,
             seed=sha256(f"{self.options.seed} block {seqno}".encode()).digest(),
         )
+        self._in_work = len(self._internals) + len(self._externals)
         self._internals, self._externals = (), []
         return work
 
@@ -270,6 +272,7 @@ class Chain:
         shard = self._shard_block(span, work, collated)
         master = self._master_block(span, work, shard)
         shard.companion, master.companion = master.id, shard.id
+        self._in_work = 0
         self._internals = collated.internals
         self._externals[:0] = collated.externals
         self.basechain.append(shard)
