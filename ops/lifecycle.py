@@ -115,12 +115,12 @@ async def _supervised(main: Callable[[Stop], Awaitable[int]], drain_timeout: tim
     return await main(stop)
 
 
-def exit_hard_after(bound: timedelta) -> threading.Timer:
-    """End this process with code 1 after `bound` unless it has ended by itself; a thread, because the loop itself may hang."""
+def exit_hard_after(bound: timedelta, code: int = EXIT_FAILURE) -> threading.Timer:
+    """End this process with `code` after `bound` unless it has ended by itself; a thread, because the loop itself may hang."""
 
     def expire() -> None:
         log.error("drain_timed_out", seconds=bound.total_seconds())
-        _exit_now(EXIT_FAILURE)
+        _exit_now(code)
 
     timer = threading.Timer(bound.total_seconds(), expire)
     timer.daemon = True

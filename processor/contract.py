@@ -5,7 +5,7 @@ code acts on them. Decoding checks as it goes (msgspec): a message that does not
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from processor.rules import within_bounds
-from store.values import EventSpec, FieldSpec
+from store.values import Catalogue, EventSpec, FieldSpec
 
 ID_LENGTH_MAX = 128  # characters of an opaque id (docs/data-model.md, Events)
 INTEGER_MAX = 2**53 - 1  # RFC 8259, section 6: what every JSON reader agrees on
@@ -221,7 +221,7 @@ def topic_of(prefix: str, topic: str) -> str:
     return topic[len(head) :] if topic.startswith(head) else ""
 
 
-def topics_of(prefix: str, specs: Mapping[str, EventSpec]) -> tuple[str, ...]:
+def topics_of(prefix: str, catalogue: Catalogue) -> tuple[str, ...]:
     """Return every topic that a worker reads, with its prefix, sorted."""
-    names = {spec.topic for spec in specs.values()} | {WALLETS_TOPIC, COMMANDS_TOPIC}
+    names = {spec.topic for spec in catalogue.events} | {WALLETS_TOPIC, COMMANDS_TOPIC}
     return tuple(sorted(f"{prefix}.{name}" for name in names))

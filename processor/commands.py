@@ -1,0 +1,49 @@
+"""`laurel worker`, `topics`, `backfill` and `badge`."""
+
+import click
+
+from ops.console import Console, json_option
+
+
+@click.command()
+@click.pass_obj
+def worker(console: Console) -> None:
+    """Count events from Kafka and give out badges.
+
+    Runs until SIGTERM or Ctrl-C. Several workers share the partitions. Needs LAUREL_DATABASE_URL and LAUREL_KAFKA_BROKERS.
+
+    Example: laurel worker
+    """
+    from processor import worker as work
+
+    settings = console.settings
+    console.run(lambda stop: work.run(settings, stop))
+
+
+@click.group()
+def topics() -> None:
+    """Prepare Kafka's topics."""
+
+
+@topics.command()
+@click.option("--dry-run", is_flag=True, help="Say which topics are missing, and make none.")
+@json_option
+@click.pass_obj
+def create(console: Console, *, dry_run: bool, as_json: bool) -> None:
+    """Make the topics that are missing; those that exist stay as they are.
+
+    The catalogue names the topics of events: the one in force, or where there is none yet, the one of LAUREL_CATALOG_DIR.
+
+    Example: LAUREL_KAFKA__PARTITIONS=12 laurel topics create
+    """
+    import asyncio
+
+    from processor import topics as kafka_topics
+
+    made, kept = asyncio.run(kafka_topics.prepare(console.settings, dry_run=dry_run))
+    lines = [f"{'missing' if dry_run else 'made   '}  {name}" for name in made] + [f"there    {name}" for name in kept]
+    console.result(
+        {"made": [] if dry_run else made, "missing": made if dry_run else [], "there": kept},
+        "\n".join(lines),
+        as_json=as_json,
+    )
