@@ -1,0 +1,82 @@
+"""Who waits for whom when a catalogue is applied while batches run."""
+
+import asyncio
+
+import pytest
+
+from store import catalog
+from store.catalog import Applied
+from store.engine import Connection, Database
+from tests.processor.catalogues import a_catalogue, a_type
+from tests.store.test_catalog import applied, everything, rows
+
+
+async def test_a_new_catalogue_waits_for_the_batches_under_way_and_they_see_one_version(
+    self, database: Database
+) -> None:
+    first = (await applied(database, a_catalogue())).version
+    holding, release = asyncio.Event(), asyncio.Event()
+
+    async def batch() -> int:
+        async with database.transaction() as conn:
+            version = await catalog.current_for_share(conn)
+            holding.set()
+            await release.wait()
+            assert await catalog.current_for_share(conn) == version
+            return version
+
+    async def another() -> Applied:
+        await holding.wait()
+        return await applied(database, a_catalogue(a_type(title="Rambler")))
+
+    async def let_go() -> None:
+        await holding.wait()
+        await somebody_waits(database)
+        release.set()
+
+    seen, outcome, _ = await asyncio.gather(batch(), another(), let_go())
+    assert (seen, outcome.version) == (first, first + 1)
+
+
+async def test_a_batch_that_waited_for_a_new_catalogue_gets_the_new_version(database: Database) -> None:
+    first = (await applied(database, a_catalogue())).version
+    writing = asyncio.Event()
+
+    async def another() -> None:
+        async with database.transaction() as conn:
+            await catalog.apply(conn, a_catalogue(a_type(title="Rambler")), "admin")
+            writing.set()
+            await somebody_waits(database)
+
+    async def batch() -> int:
+        await writing.wait()
+        async with database.transaction() as conn:
+            return await catalog.current_for_share(conn)
+
+    _, seen = await asyncio.gather(another(), batch())
+    assert seen == first + 1
+
+
+async def test_two_first_applies_at_once_make_one_version(database: Database) -> None:
+    outcomes = await asyncio.gather(*(applied(database, a_catalogue()) for _ in range(3)))
+    assert sorted(outcome.is_new for outcome in outcomes) == [False, False, True]
+    assert len({outcome.version for outcome in outcomes}) == 1
+
+
+async def test_a_rolled_back_apply_leaves_nothing(database: Database) -> None:
+    before = await everything(database)
+
+    async def interrupted(conn: Connection) -> None:
+        await catalog.apply(conn, a_catalogue(), "admin")
+        raise KeyError("the power went out")
+
+    with pytest.raises(KeyError):
+        await database.retried("apply", interrupted)
+    assert await everything(database) == before
+
+
+async def somebody_waits(database: Database) -> None:
+    """Return once a connection of this database waits for a lock."""
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while await rows(database, statement) == [(0,)]:  # noqa: ASYNC110 - PostgreSQL tells it to those who ask
+        await asyncio.sleep(0.01)
