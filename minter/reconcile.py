@@ -6,7 +6,7 @@ read again before it is named: what moved meanwhile is work under way, and the n
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -118,6 +118,7 @@ async def reconcile(db: Database, gateway: ChainGateway, *, repair: bool) -> Rep
             collection.type_code, collection.next_index, next_item_index, held[collection.id], tuple(items)
         )
         of_type = {key: record for key, record in records.items() if record.type_id == collection.type_id}
+        of_type |= await _never_submitted(db, collection, items, of_type)
         certain = await _unmoved(db, collection, compare(picture, of_type), of_type, held[collection.id])
         mender = _Mender(db, collection, block, picture, of_type)
         # The collection's count last: its mints go on once the tokens in their way have a badge.
@@ -147,6 +148,19 @@ async def _items(gateway: ChainGateway, collection: Collection, block: Block) ->
                 raise AnswerRefused(f"{address}: {error}") from None
         places.append(Placed(index, address, token))
     return places, count
+
+
+async def _never_submitted(
+    db: Database, collection: Collection, items: Sequence[Placed], known: Container[UUID]
+) -> dict[UUID, TokenRecord]:
+    """Return badges that tokens name and that have no mint task: a restored database may not know that it minted them."""
+    named = {tokens.instance_of(place.token.content) for place in items if place.token is not None}
+    missing = [instance_id for instance_id in named if instance_id is not None and instance_id not in known]
+    if not missing:
+        return {}
+    async with db.transaction() as conn:
+        found = await reconciling.recorded(conn, missing)
+    return {key: record for key, record in found.items() if record.type_id == collection.type_id}
 
 
 async def _unmoved(
