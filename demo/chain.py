@@ -81,6 +81,10 @@ class ChainReader:
         data = await self._get(collection, "get_collection_data")
         return 0 if data is None else _number(data[0])
 
+    async def send(self, boc: bytes) -> None:
+        """Send an external message; what becomes of it only the chain tells."""
+        await self._client.raw_send_message(boc)
+
     async def _get(self, address: str, getter: str) -> list[Any] | None:
         async with self._slots:
             answer = await _persistently(

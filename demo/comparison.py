@@ -143,11 +143,11 @@ def _token(place: str, wanted: BadgeTruth, row: BadgeRow) -> Iterator[Difference
 
 
 def _history(badge: BadgeTruth) -> dict[str, int]:
-    """Return the badge's audit rows, by action: one for each level, and one for each step of its token."""
+    """Return the badge's audit rows, by action: one for each level, and one for each step of its token; a burn is submitted too."""
     rows = {
         "created": 1,
         "level_up": badge.level - 1,
-        "submitted_onchain": int(badge.owner is not None),
+        "submitted_onchain": int(badge.owner is not None) + int(badge.burned),
         "minted_onchain": int(badge.owner is not None),
         "burned_onchain": int(badge.burned),
         "revoked": int(badge.status == "revoked"),

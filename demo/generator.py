@@ -14,11 +14,11 @@ from demo import broken
 from demo.badges import Badges
 from demo.diary import BEGIN, YEAR, Diary
 from demo.messages import Event, binary, structured
+from demo.plan import Plan
 from demo.records import Record
 from demo.requests import Requests
 from demo.stories import Stories
 from demo.travellers import atlas, crowd
-from ops.errors import UsageError
 
 DUPLICATES = 0.02  # of the good events are sent twice
 BROKEN = 0.01
@@ -26,23 +26,6 @@ LATE = 0.03  # of the events arrive days after they happened, the others within 
 REMOVALS_FIRST = 0.25  # of the removals arrive before what they remove
 _DELAY = timedelta(hours=2)
 _LATE_DELAY = timedelta(days=40)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to generate: `events` good ones in phase 1, and beside them duplicates and broken messages; `travellers` people.
-
-    Raises:
-        UsageError: there is too little to do for so many.
-    """
-
-    seed: int = 20261123
-    events: int = 50_000
-    travellers: int = 2_000
-
-    def __post_init__(self) -> None:
-        if self.travellers < 1 or self.events < 2 * self.travellers:
-            raise UsageError("Each traveller does two things at least: make --events twice --travellers or more.")
 
 
 @dataclass(frozen=True, slots=True)

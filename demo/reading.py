@@ -24,7 +24,7 @@ def _ids(*names: str, required: tuple[str, ...]) -> tuple[Field, ...]:
 
 
 # Part of every contract, whatever the catalogue declares.
-_BUILT_IN = {
+BUILT_IN = {
     "wallet.linked": Declared("wallets", _ids("address", required=("address",))),
     "wallet.unlinked": Declared("wallets", _ids("address", required=("address",))),
 } | {
@@ -102,7 +102,7 @@ def _event(topic: str, attributes: dict[str, Any], data: Any, badges: Badges, no
     time = _time(attributes.get("time"))
     subject = _uuid(attributes.get("subject"), "bad_subject")
     tenant = _uuid(attributes["tenantid"], "bad_tenant") if "tenantid" in attributes else None
-    declared = _BUILT_IN.get(attributes["type"]) or badges.events.get(attributes["type"])
+    declared = BUILT_IN.get(attributes["type"]) or badges.events.get(attributes["type"])
     if declared is None:
         raise _Refusal("unknown_type")
     if declared.topic != topic:

@@ -12,7 +12,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 # Harmless at INFO and loud: each says more often than it helps what the canonical lines say once.
-_QUIET = ("aiokafka", "faust", "mode", "aiohttp.access", "asyncio", "alembic")
+_QUIET = ("aiokafka", "faust", "mode", "aiohttp.access", "asyncio", "alembic", "pytonlib")
 
 
 def logger(name: str) -> FilteringBoundLogger:

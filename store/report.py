@@ -78,13 +78,19 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A few numbers of a system at work, cheap enough to ask every second. `open_tasks` leaves out those that wait for a wallet."""
+    """A few numbers of a system at work, cheap enough to ask several times a second.
+
+    `open_tasks` are those the minter has to do, so not those that wait for a wallet; `signed_tasks` of them are signed and unsettled.
+    """
 
     events: int
+    commands: int
+    letters: int
     badges: int
     tokens: int
-    letters: int
+    burned: int
     open_tasks: int
+    signed_tasks: int
     held_tasks: int
 
 
@@ -132,11 +138,14 @@ GAPS = text("""
 """)
 FIGURES = text("""
     SELECT (SELECT count(*) FROM processed_event) AS events,
+           (SELECT count(*) FROM command_log) AS commands,
+           (SELECT count(*) FROM dead_letter) AS letters,
            (SELECT count(*) FROM nft_instance) AS badges,
            (SELECT count(*) FROM nft_instance WHERE onchain_token_id IS NOT NULL) AS tokens,
-           (SELECT count(*) FROM dead_letter) AS letters,
+           (SELECT count(*) FROM nft_mint_queue WHERE operation = 'burn' AND status = 'confirmed') AS burned,
            (SELECT count(*) FROM nft_mint_queue
              WHERE status IN ('pending', 'sent') AND hold_reason IS DISTINCT FROM 'no_wallet') AS open_tasks,
+           (SELECT count(*) FROM nft_mint_queue WHERE status = 'sent') AS signed_tasks,
            (SELECT count(*) FROM nft_mint_queue WHERE hold_reason = 'no_wallet') AS held_tasks
 """)
 LEDGER = text("SELECT topic, partition, next_offset FROM offset_ledger WHERE cluster_id = :cluster_id")

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from demo.badges import Badges, read_badges
-from demo.generator import Plan, generate
+from demo.generator import generate
+from demo.plan import Plan
 from demo.records import Record
 
 CATALOGUE = Path(__file__).parents[2] / "catalog"

@@ -47,7 +47,7 @@ def right(truth: Truth, badges: Badges) -> Snapshot:
 
 def a_row(user: UUID, code: str, badge: BadgeTruth) -> BadgeRow:
     has = badge.owner is not None
-    audit = {"created": 1, "level_up": badge.level - 1, "submitted_onchain": has, "minted_onchain": has}
+    audit = {"created": 1, "level_up": badge.level - 1, "submitted_onchain": has + badge.burned, "minted_onchain": has}
     audit |= {"burned_onchain": badge.burned, "revoked": badge.status == "revoked"}
     return BadgeRow(
         id=uuid4(),

@@ -11,8 +11,9 @@ import pytest
 
 from demo import broken
 from demo.badges import Badges
-from demo.generator import Plan, generate
+from demo.generator import generate
 from demo.messages import Event
+from demo.plan import Plan
 from demo.reading import Refused, read_event
 from demo.records import Record, to_line
 from demo.truth import Truth, tell

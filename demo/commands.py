@@ -1,0 +1,115 @@
+"""`laurel demo`, `laurel dev` and `laurel send`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from demo.plan import Plan
+from ops.console import Console, json_option
+
+if TYPE_CHECKING:
+    from ops.lifecycle import Stop
+
+_DEFAULTS = Plan()
+_directory = click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="For the event file, logs and data; kept afterwards. By default one that is thrown away.",
+)
+_broker = click.option(
+    "--broker",
+    type=click.Choice(["tansu", "kafka"]),
+    default="tansu",
+    show_default=True,
+    help="Kafka needs Java and `make kafka`.",
+)
+
+
+@click.command()
+@click.option("--seed", default=_DEFAULTS.seed, show_default=True, help="The same seed makes the same events.")
+@click.option("--events", default=_DEFAULTS.events, show_default=True, help="Good events, duplicates not counted.")
+@click.option("--travellers", default=_DEFAULTS.travellers, show_default=True, help="Users who cause them.")
+@click.option("--keep", is_flag=True, help="Leave everything up after the comparison, until Ctrl-C.")
+@_directory
+@_broker
+@json_option
+@click.pass_obj
+def demo(
+    console: Console,
+    seed: int,
+    events: int,
+    travellers: int,
+    directory: Path | None,
+    broker: str,
+    *,
+    keep: bool,
+    as_json: bool,
+) -> None:
+    """Run the whole of Laurel on this machine, check it against the truth, and tell.
+
+    Starts PostgreSQL, a Kafka broker, a TON network, two workers and a minter; sends a year of travellers' events; kills a worker and the
+    minter on the way; and compares what came out with what must come out, down to the tokens on chain. Exit code 0 only if all of it holds.
+
+    Example: laurel demo --events 5000 --travellers 300
+    """
+    plan = Plan(seed=seed, events=events, travellers=travellers)
+
+    async def main(stop: "Stop") -> int:
+        from demo import running
+
+        options = running.Options(directory, real_kafka=broker == "kafka", stay=keep)
+        verdict = await running.demo(console.settings, plan, stop, options)
+        if verdict is None:
+            return 130
+        console.result(verdict.document(), verdict.text(), as_json=as_json)
+        return 0 if verdict.holds else 1
+
+    console.run(main)
+
+
+@click.command()
+@_directory
+@_broker
+@click.pass_obj
+def dev(console: Console, directory: Path | None, broker: str) -> None:
+    """Keep the whole stack up until Ctrl-C, with every address.
+
+    Example: laurel dev --directory ./laurel-dev
+    """
+
+    async def main(stop: "Stop") -> int:
+        from demo import running
+
+        await running.dev(console.settings, stop, running.Options(directory, real_kafka=broker == "kafka"))
+        return 0
+
+    console.run(main)
+
+
+@click.command()
+@click.argument("event_type", metavar="TYPE")
+@click.argument("data", nargs=-1, metavar="[FIELD=VALUE]...")
+@click.option("--user", required=True, type=click.UUID, help="Whose event it is: the subject.")
+@click.option(
+    "--times",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="So many events, each with an id of its own.",
+)
+@click.pass_obj
+def send(console: Console, event_type: str, data: tuple[str, ...], user: object, times: int) -> None:
+    """Send an event to Kafka, as a producer would.
+
+    Example: laurel send city.visited city_id=2950159 country=DE --user 0b9e2c1e-7a54-4f36-9a55-0d0c9b7a4a10
+    """
+
+    async def main(_stop: "Stop") -> int:
+        from demo import sending
+
+        topic = await sending.send(console.settings, event_type, str(user), data, times)
+        console.say(f"{times} x {event_type} sent to {topic}.")
+        return 0
+
+    console.run(main)

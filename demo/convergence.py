@@ -1,0 +1,144 @@
+"""Wait until nothing is left to do, with a bound on standing still and clear words about what is missing."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from demo.publisher import Ends
+from demo.stack import Stack
+from demo.truth import Truth
+from demo.verdict import counted
+from demo.view import View
+from ops.errors import Permanent
+from store import report
+from store.engine import Database
+from store.report import Figures
+
+_POLL = timedelta(milliseconds=200)
+_STALLED_AFTER = timedelta(
+    seconds=60
+)  # longer than a killed worker's session, a killed minter's lease and a rebalance together
+
+
+class Stalled(Permanent):
+    """Nothing moves any more, and it is not finished; the message says what is missing."""
+
+    code = "stalled"
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a phase must come to, in the figures' terms."""
+
+    events: int
+    letters: int
+    badges: int
+    tokens: int
+    burned: int
+
+    @classmethod
+    def of(cls, truth: Truth) -> "Goal":
+        """Return the goal that `truth` sets."""
+        return cls(
+            events=truth.events,
+            letters=truth.letters.total(),
+            badges=len(truth.badges),
+            tokens=len(truth.tokens),
+            burned=sum(badge.burned for badge in truth.badges.values()),
+        )
+
+    def progress(self, found: Figures) -> dict[str, tuple[int, int]]:
+        """Return how far `found` is: name -> (done, of how many)."""
+        return {
+            "events counted": (found.events, self.events),
+            "dead letters": (found.letters, self.letters),
+            "badges": (found.badges, self.badges),
+            "tokens": (found.tokens, self.tokens),
+            "burned": (found.burned, self.burned),
+        }
+
+    def missing(self, found: Figures) -> list[str]:
+        """Return what is not as it should be, in words."""
+        return [
+            f"{name}: {counted(done)} of {counted(total)}"
+            for name, (done, total) in self.progress(found).items()
+            if done != total
+        ]
+
+
+class Watch:
+    """Looks at a stack at work."""
+
+    def __init__(self, stack: Stack, database: Database, view: View) -> None:
+        self._stack = stack
+        self._database = database
+        self._view = view
+
+    async def figures(self) -> Figures:
+        """Return how far things are."""
+        async with self._database.transaction() as conn:
+            return await report.figures(conn)
+
+    async def until(self, what: str, reached: Callable[[Figures], bool], goal: Goal) -> Figures:
+        """Return the first figures of which `reached` holds.
+
+        Raises:
+            Stalled: the figures stood still for a long time; `what` and the goal say what was waited for.
+            PartFailed: a worker or the minter ended by itself.
+        """
+        last, moved = None, time.monotonic()
+        while True:
+            self._stack.check()
+            found = await self.figures()
+            self._view.show(goal.progress(found))
+            if reached(found):
+                return found
+            if found != last:
+                last, moved = found, time.monotonic()
+            elif time.monotonic() - moved > _STALLED_AFTER.total_seconds():
+                raise Stalled(
+                    f"{what}: nothing moved for {_STALLED_AFTER.total_seconds():g} s. {self._gap(goal, found)}"
+                )
+            await asyncio.sleep(_POLL.total_seconds())
+
+    async def settled(self, goal: Goal, ends: Ends) -> None:
+        """Return once every message is read and nothing is left to do, whether or not that is the goal.
+
+        Raises:
+            Stalled: something is left to do, and nothing moves.
+        """
+        await self.until("counting", lambda found: found.events >= goal.events and found.letters >= goal.letters, goal)
+        await self._read(goal, ends)
+        await self.until(
+            "minting",
+            lambda found: found.open_tasks == 0 and found.tokens >= goal.tokens and found.burned >= goal.burned,
+            goal,
+        )
+
+    async def _read(self, goal: Goal, ends: Ends) -> None:
+        """Return once the ledger is past the last message of every partition: what comes behind the last event counts too."""
+        unread: dict[tuple[str, int], str] = {}
+
+        async def look() -> bool:
+            async with self._database.transaction() as conn:
+                reached = await report.ledger(conn, self._stack.broker.cluster_id)
+            unread.clear()
+            for (topic, partition), end in sorted(ends.items()):
+                position = reached.get((topic, partition), 0)
+                if position < end:
+                    unread[topic, partition] = f"{topic}/{partition} read to {position} of {end}"
+            return not unread
+
+        deadline = time.monotonic() + _STALLED_AFTER.total_seconds()
+        while not await look():
+            self._stack.check()
+            if time.monotonic() > deadline:
+                raise Stalled("; ".join(unread.values()))
+            await asyncio.sleep(_POLL.total_seconds())
+
+    @staticmethod
+    def _gap(goal: Goal, found: Figures) -> str:
+        missing = goal.missing(found) or ["every figure is right"]
+        return f"{'; '.join(missing)}; {found.open_tasks} tasks open, {found.held_tasks} waiting for a wallet."

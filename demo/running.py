@@ -1,0 +1,170 @@
+"""Put a run together: directory, stack, view, and an end in order, also on Ctrl-C."""
+
+import asyncio
+import shlex
+from collections.abc import Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from demo import catalogue, memory
+from demo.badges import read_badges
+from demo.chain import reading
+from demo.memory import Peak
+from demo.plan import Plan
+from demo.publisher import publishing
+from demo.script import write_and_tell
+from demo.setup import prepare
+from demo.stack import Stack, stack
+from demo.supervisor import Supervisor
+from demo.verdict import Verdict
+from demo.view import View
+from ops.errors import UsageError
+from ops.lifecycle import Stop
+from ops.settings import PREFIX, Settings
+from sandbox.directories import data_directory
+from store.engine import Database
+
+EVENTS_NAME = "events.jsonl"
+ENVIRONMENT_NAME = "environment"
+_ANYBODY = "0b9e2c1e-7a54-4f36-9a55-0d0c9b7a4a10"
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run: in a directory of the user's (kept) or a throwaway one, on a real Kafka or on Tansu, and whether to stay up."""
+
+    directory: Path | None = None
+    real_kafka: bool = False
+    stay: bool = False
+
+
+async def demo(settings: Settings, plan: Plan, stop: Stop, options: Options) -> Verdict | None:
+    """Run the demo; return its verdict, None where it was interrupted.
+
+    Raises:
+        LaurelError: a part, a service or a command failed, so that there is no verdict.
+    """
+    with _place("demo", options.directory) as place, View() as view:
+        return await _unless_stopped(stop, _demo(settings, plan, stop, place, view, options))
+
+
+async def dev(settings: Settings, stop: Stop, options: Options) -> None:
+    """Keep a stack up until it is to stop.
+
+    Raises:
+        LaurelError: a part, a service or a command failed.
+    """
+    with _place("dev", options.directory) as place, View() as view:
+        await _unless_stopped(stop, _dev(settings, stop, place, view, options))
+
+
+async def _demo(settings: Settings, plan: Plan, stop: Stop, place: Path, view: View, options: Options) -> Verdict:
+    badges = read_badges(catalogue.directory(settings))
+    async with AsyncExitStack() as opened:
+        peak = await opened.enter_async_context(memory.watched())
+        view.say(
+            f"writing {plan.events} events of {plan.travellers} travellers, seed {plan.seed}; starting PostgreSQL, a broker, a TON network"
+        )
+        script = asyncio.create_task(asyncio.to_thread(write_and_tell, plan, badges, place / EVENTS_NAME))
+        running = await opened.enter_async_context(_stack(place, settings, options))
+        view.say("making tables, topics, catalogue and a wallet; starting two workers and a minter")
+        authority = await _up(running, workers=2)
+        phases = await script
+        view.say("everything is ready")
+        database = await opened.enter_async_context(Database(running.database_url))
+        publisher = await opened.enter_async_context(publishing(running.broker.address, settings.kafka.topic_prefix))
+        chain = await opened.enter_async_context(reading(running.ton.config, running.ton.config_path.parent))
+        supervisor = Supervisor(running, database, publisher, chain, view, badges)
+        await supervisor.run(phases, plan.travellers, authority)
+        verdict = _verdict(supervisor, view, peak)
+        if options.stay:
+            view.say(verdict.text())
+            view.say(_addresses(running, place))
+            await stop.wait()
+        return verdict
+
+
+async def _dev(settings: Settings, stop: Stop, place: Path, view: View, options: Options) -> None:
+    view.say("starting PostgreSQL, a broker, a TON network")
+    async with _stack(place, settings, options) as running:
+        view.say("making tables, topics, catalogue and a wallet; starting a worker and a minter")
+        await _up(running, workers=1)
+        view.say(_addresses(running, place))
+        while not stop.requested:
+            running.check()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await stop.wait()
+
+
+def _stack(place: Path, settings: Settings, options: Options) -> AbstractAsyncContextManager[Stack]:
+    return stack(
+        place,
+        real_kafka=options.real_kafka,
+        keep_data=options.directory is not None,
+        catalogue=settings.catalog_dir,
+    )
+
+
+async def _up(running: Stack, *, workers: int) -> str:
+    """Prepare the stack and start its services; return the minting wallet's raw address."""
+    authority = await prepare(running)
+    services = [running.add(f"worker-{number}", "worker") for number in range(1, workers + 1)]
+    services.append(running.add("minter", "minter"))
+    for service in services:
+        service.start()
+    await asyncio.gather(*(service.wait_until_ready() for service in services))
+    return authority
+
+
+async def _unless_stopped(stop: Stop, work: Coroutine[None, None, Result]) -> Result | None:
+    """Return what `work` returns; None where the stop came first and it was cancelled."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not working.done():
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+        return None
+    return working.result()
+
+
+@contextmanager
+def _place(what: str, directory: Path | None) -> Iterator[Path]:
+    with data_directory(what, directory, keep=directory is not None) as place:
+        if any(place.iterdir()):
+            raise UsageError(f"{place} is not empty, and `laurel {what}` starts from nothing. Name another directory.")
+        yield place
+
+
+def _verdict(supervisor: Supervisor, view: View, peak: Peak) -> Verdict:
+    return Verdict(supervisor.checks, supervisor.differences, supervisor.notes, view.elapsed_seconds, peak.bytes)
+
+
+def _addresses(running: Stack, place: Path) -> str:
+    """Write a file for other shells, and return every address with a first thing to try."""
+    path = place / ENVIRONMENT_NAME
+    path.touch(mode=0o600)
+    ours = {name: value for name, value in running.environment.items() if name.startswith(PREFIX)}
+    path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(ours.items())))
+    services = "\n".join(
+        f"  {name:<12} {service.url}  (/live /ready /metrics; {service.log_path})"
+        for name, service in running.services.items()
+    )
+    return (
+        f"up, until Ctrl-C:\n"
+        f"  PostgreSQL   {running.database_url}\n"
+        f"  Kafka        {running.broker.address}\n"
+        f"  TON          {running.ton.config_path}  (faucet and clock: {running.ton.admin_url})\n"
+        f"{services}\n\n"
+        "In another shell:\n\n"
+        f"  . {path}\n"
+        f"  laurel send city.visited city_id=2950159 country=DE --user {_ANYBODY}\n"
+        f"  laurel send partner.joined partner_id=p1 --times 6 --user {_ANYBODY}\n"
+        f"  laurel explain {_ANYBODY}"
+    )

@@ -1,0 +1,35 @@
+"""The file of a run, and what it must come to after each of its phases."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from demo import records
+from demo.badges import Badges
+from demo.generator import generate
+from demo.plan import Plan
+from demo.records import Record
+from demo.truth import Teller, Truth
+from ops.clock import utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Messages that may be sent once the phase before is settled, and the whole truth after them."""
+
+    number: int
+    records: Sequence[Record]
+    truth: Truth
+
+
+def write_and_tell(plan: Plan, badges: Badges, path: Path) -> list[Phase]:
+    """Write the messages of `plan` to `path`; then read the file, and tell the truth of what is in it."""
+    records.write(path, generate(plan, badges))
+    teller = Teller(badges, utc_now())
+    phases = []
+    for number, some in groupby(records.read(path), key=lambda record: record.phase):
+        messages = list(some)
+        teller.phase(messages)
+        phases.append(Phase(number, messages, teller.so_far()))
+    return phases

@@ -1,0 +1,115 @@
+"""Two differences made by hand, as life makes them: an owner destroys a token, and a row loses its token's id."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from uuid import UUID
+
+from demo import wallets
+from demo.chain import ChainReader
+from demo.comparison import Difference
+from demo.truth import Truth
+from ops.errors import InvariantBroken, Transient
+from sandbox.ton.accounts import user_wallet
+from sandbox.ton.cells import Address, Builder
+from sandbox.ton.process import TonProcess
+from store import report
+from store.engine import Database
+from store.report import BadgeRow, Snapshot
+
+_DESTROY = 0x1F04537A  # TEP-85: for the owner alone
+_POCKET_MONEY_NANO = 10**9
+_FEE_NANO = 50_000_000
+_VALID = timedelta(minutes=1)
+_BOUND = timedelta(seconds=20)
+_POLL = timedelta(milliseconds=100)
+
+
+class NotDestroyed(Transient):
+    """The owner's message changed nothing."""
+
+    code = "not_destroyed"
+
+
+@dataclass(frozen=True, slots=True)
+class Victims:
+    """The two badges that are tampered with, as they were before."""
+
+    destroyed: BadgeRow
+    forgotten: BadgeRow
+
+
+def choose(truth: Truth, badges: Iterable[BadgeRow]) -> Victims:
+    """Return two badges of different users whose tokens stand.
+
+    Raises:
+        InvariantBroken: there are none; the generator makes hundreds.
+    """
+    standing = {holder for holder, badge in truth.tokens.items() if not badge.burned and badge.status == "active"}
+    by_user = {row.user_id: row for row in badges if (str(row.user_id), row.type_code) in standing and row.token_id}
+    if len(by_user) < 2:
+        raise InvariantBroken("the demo needs two users with standing tokens")
+    first, second, *_ = (by_user[user] for user in sorted(by_user))
+    return Victims(destroyed=first, forgotten=second)
+
+
+async def destroy(victim: BadgeRow, travellers: int, ton: TonProcess, chain: ChainReader) -> None:
+    """Let the owner of `victim`'s token destroy it on chain, with a wallet that is deployed by that very message.
+
+    Raises:
+        NotDestroyed: the token still stands after a while.
+    """
+    numbers = (number for number in range(travellers) if wallets.address(number) == victim.recipient)
+    number = next(numbers, None)
+    if number is None or victim.token_id is None:
+        raise InvariantBroken(f"the token {victim.token_id} belongs to no traveller")
+    wallet = user_wallet(wallets.user_index(number))
+    status = await ton.fund(str(wallet.address), _POCKET_MONEY_NANO)
+    message = wallet.transfer(
+        Address.parse(victim.token_id),
+        _FEE_NANO,
+        Builder().uint(_DESTROY, 32).uint(0, 64).end(),
+        seqno=0,
+        valid_until=status.utime + round(_VALID.total_seconds()),
+    )
+    await chain.send(message)
+    deadline = time.monotonic() + _BOUND.total_seconds()
+    while time.monotonic() < deadline:
+        token = await chain.token(victim.token_id)
+        if token is None or token.owner is None:
+            return
+        await asyncio.sleep(_POLL.total_seconds())
+    raise NotDestroyed(f"{victim.token_id} stands, though its owner sent `destroy`")
+
+
+async def forget(victim: BadgeRow, database: Database) -> None:
+    """Lose the token id of `victim`'s row."""
+    async with database.transaction() as conn:
+        if not await report.forget_token(conn, UUID(str(victim.id))):
+            raise InvariantBroken(f"badge {victim.id} had no token id to lose")
+
+
+def repair_differences(victims: Victims, before: Snapshot, after: Snapshot) -> list[Difference]:
+    """Return how the badges after the repair differ from what they must be: the two mended, the others untouched."""
+    mended = [
+        replace(victims.destroyed, status="burned_onchain", audit={**victims.destroyed.audit, "burned_onchain": 1}),
+        replace(victims.forgotten, audit={**victims.forgotten.audit, "metadata_updated": 1}),
+    ]
+    expected = {row.id: row for row in (*before.badges, *mended)}
+    found = {row.id: row for row in after.badges}
+    return [
+        Difference("repair", f"badge {badge_id}", *_apart(expected.get(badge_id), found.get(badge_id)))
+        for badge_id in sorted(expected.keys() | found.keys())
+        if expected.get(badge_id) != found.get(badge_id)
+    ]
+
+
+def _apart(expected: BadgeRow | None, found: BadgeRow | None) -> tuple[object, object]:
+    """Return the fields in which two rows differ, of each."""
+    if expected is None or found is None:
+        return expected, found
+    left, right = asdict(expected), asdict(found)
+    names = [name for name in left if left[name] != right[name]]
+    return {name: left[name] for name in names}, {name: right[name] for name in names}

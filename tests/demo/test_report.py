@@ -1,0 +1,94 @@
+"""The database as the demo reads it, after the worker's own counting: the comparison finds nothing, and what is planted in SQL."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+
+from demo.badges import Badges
+from demo.comparison import differences
+from demo.records import Record
+from demo.truth import Truth, tell
+from ops.settings import DEFAULT_TENANT
+from processor import catalogue
+from processor.chunks import Chunk, PlainRecord
+from processor.pipeline import Pipeline, Terms
+from store import catalog, ledger, report
+from store.engine import Database
+
+CLUSTER = "a-cluster"
+# What needs no minter.
+COUNTED = {"events", "dead letters", "counters", "badges", "outbox"}
+
+PLANTED = {
+    "events": "DELETE FROM processed_event WHERE event_key = (SELECT min(event_key::text)::uuid FROM processed_event)",
+    "dead letters": "DELETE FROM dead_letter WHERE id = (SELECT min(id) FROM dead_letter)",
+    "counters": "UPDATE nft_progress SET counters = '{}' WHERE id = (SELECT min(id::text)::uuid FROM nft_progress)",
+    "outbox": "UPDATE outbox_message SET seq = seq + 1000 WHERE id = (SELECT min(id::text)::uuid FROM outbox_message)",
+    "badges": "UPDATE nft_instance SET status = 'revoked' WHERE id = (SELECT min(id::text)::uuid FROM nft_instance)",
+}
+MINT_ONE = text("""
+    UPDATE nft_instance SET onchain_token_id = :token, onchain_status = 'minted'
+     WHERE id = (SELECT min(id::text)::uuid FROM nft_instance)
+    RETURNING id
+""")
+
+
+async def count_all(database: Database, records: Sequence[Record]) -> None:
+    """Count `records` in batches, as a worker would."""
+    async with database.transaction() as conn:
+        await catalog.apply(conn, catalogue.load(catalogue.SHIPPED), "admin")
+    logs: dict[str, list[PlainRecord]] = defaultdict(list)
+    for record in records:
+        log = logs[f"laurel.{record.topic}"]
+        log.append(PlainRecord(len(log), record.value, record.key, record.headers))
+    async with database.transaction() as conn:
+        await ledger.open_partitions(conn, CLUSTER, {(topic, 0): 0 for topic in logs})
+    pipeline = Pipeline(database, Terms(CLUSTER, "laurel", DEFAULT_TENANT, timedelta(minutes=10)))
+    await pipeline.load()
+    for start in range(0, max(map(len, logs.values())), 300):
+        chunks = [Chunk(topic, 0, start, log[start : start + 300]) for topic, log in logs.items() if start < len(log)]
+        await pipeline.run(chunks)
+
+
+async def found_differences(database: Database, truth: Truth, badges: Badges) -> set[str]:
+    async with database.transaction() as conn:
+        found = await report.snapshot(conn)
+    return {each.check for each in differences(truth, badges, found, "laurel")} & COUNTED
+
+
+async def test_what_the_worker_counts_is_the_truth_until_a_row_is_changed(
+    database: Database, small: list[Record], badges: Badges
+) -> None:
+    first = [record for record in small if record.phase == 1]
+    truth = tell(first, badges)
+    await count_all(database, first)
+    assert await found_differences(database, truth, badges) == set()
+
+    async with database.transaction() as conn:
+        figures = await report.figures(conn)
+        reached = await report.ledger(conn, CLUSTER)
+    assert (figures.events, figures.letters, figures.badges) == (truth.events, truth.letters.total(), len(truth.badges))
+    wanted = sum(badge.wanted for badge in truth.badges.values())
+    assert (figures.open_tasks + figures.held_tasks, figures.tokens) == (wanted, 0)
+    assert sum(reached.values()) == truth.messages
+
+    for check, statement in PLANTED.items():
+        before = await found_differences(database, truth, badges)
+        async with database.transaction() as conn:
+            await conn.execute(text(statement))
+        assert await found_differences(database, truth, badges) - before == {check}
+
+
+async def test_a_token_is_forgotten_once(database: Database, small: list[Record]) -> None:
+    await count_all(database, [record for record in small if record.phase == 1][:500])
+    token = "0:" + "ab" * 32
+    async with database.transaction() as conn:
+        badge: UUID = (await conn.execute(MINT_ONE, {"token": token})).scalar_one()
+        assert [row.token_id for row in (await report.snapshot(conn)).badges if row.id == badge] == [token]
+        assert await report.forget_token(conn, badge)
+        assert [row.token_id for row in (await report.snapshot(conn)).badges if row.id == badge] == [None]
+        assert not await report.forget_token(conn, badge)
+        assert not await report.forget_token(conn, uuid4())
