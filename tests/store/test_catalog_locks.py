@@ -11,9 +11,7 @@ from tests.processor.catalogues import a_catalogue, a_type
 from tests.store.test_catalog import applied, everything, rows
 
 
-async def test_a_new_catalogue_waits_for_the_batches_under_way_and_they_see_one_version(
-    self, database: Database
-) -> None:
+async def test_a_new_catalogue_waits_for_the_batches_under_way_and_they_see_one_version(database: Database) -> None:
     first = (await applied(database, a_catalogue())).version
     holding, release = asyncio.Event(), asyncio.Event()
 
