@@ -116,7 +116,7 @@ class Daemon:
             due = await leases.claim_due(conn, token, shop.settings.lease, limit, list(self._busy))
         if not due:
             return False
-        reach("mint.claimed")
+        reach("minter.claimed")
         for type_id in dict.fromkeys(work.type_id for work in due):
             tasks = [work for work in due if work.type_id == type_id]
             self._start(type_id, self._fresh(tasks, token), token, tasks)
@@ -140,7 +140,7 @@ class Daemon:
             self._not_signed(collection, signed)
             return
         self._readiness.arrived("wallet")
-        reach("mint.signed")
+        reach("minter.signed")
         log.info(
             "message_signed",
             kind=operation.value,

@@ -186,7 +186,7 @@ async def _sign_revocations(
         message = await _commit(shop, conn, locked, MessageKind.BURN, actions, block, account)
         given = [Assignment(work.task.id, indexes[work.task.id], None) for work in chosen]
         await settling.sign(conn, token, message=message, leased=chosen, assignments=given)
-        reach("mint.signing")
+        reach("minter.signing")
     return Batch(message, locked, _sent(chosen, given, message), token)
 
 
@@ -220,7 +220,7 @@ async def _sign_plan(
         if work.task.attempt == 0:
             queued = (utc_now() - work.task.created_at).total_seconds()
             metrics.MINT_STAGE_SECONDS.labels(TaskOperation.MINT.value, "queued").observe(queued)
-    reach("mint.signing")
+    reach("minter.signing")
     return Batch(message, collection, _sent(chosen, given, message), token)
 
 

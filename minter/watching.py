@@ -204,7 +204,7 @@ def _send_due(shop: Workshop, message: ChainMessage, block: Block) -> bool:
 
 async def _send(shop: Workshop, message: ChainMessage, block: Block) -> ChainMessage:
     receipt = await shop.gateway.send(message.boc)
-    reach("deploy.sent" if message.kind is MessageKind.DEPLOY else "mint.sent")
+    reach("deploy.sent" if message.kind is MessageKind.DEPLOY else "minter.sent")
     # Whatever they answered: exit 36 means "executed already", a timeout means nothing. The chain's state decides.
     log.info(
         "message_sent",
@@ -216,7 +216,7 @@ async def _send(shop: Workshop, message: ChainMessage, block: Block) -> ChainMes
     )
     async with shop.db.transaction() as conn:
         sent = await chain.message_sent(conn, message.id, block.time)
-    reach("mint.send_counted")
+    reach("deploy.send_counted" if message.kind is MessageKind.DEPLOY else "minter.send_counted")
     return sent
 
 
@@ -248,7 +248,7 @@ def _settlement(each: _Watched, decision: Decision) -> Settlement | None:
 async def _settle(
     shop: Workshop, batch: Batch, settlements: Sequence[Settlement], block: Block, open_before: int
 ) -> None:
-    reach("mint.seen")
+    reach("minter.seen")
     confirmed = sum(settlement.to_status is TaskStatus.CONFIRMED for settlement in settlements)
     async with shop.db.transaction() as conn:
         # First: two minters that settle halves of one message must see each other's, or nobody would close it.
@@ -256,8 +256,8 @@ async def _settle(
         await settling.settle(conn, batch.token, settlements, block.time)
         closing = MessageStatus.SETTLED if confirmed or len(settlements) < open_before else MessageStatus.VOID
         await chain.resolve_message(conn, batch.message.id, closing)
-        reach("mint.settling")
-    reach("mint.settled")
+        reach("minter.settling")
+    reach("minter.settled")
     log.info(
         "tasks_settled",
         operation=batch.message.kind.value,

@@ -23,16 +23,17 @@ from store.values import RawAddress
 _WRITE_EVERY_S = 1.0
 
 FAULT_POINTS = (
-    "mint.claimed",
-    "mint.signing",
-    "mint.signed",
-    "mint.sent",
-    "mint.send_counted",
-    "mint.seen",
-    "mint.settling",
-    "mint.settled",
+    "minter.claimed",
+    "minter.signing",
+    "minter.signed",
+    "minter.sent",
+    "minter.send_counted",
+    "minter.seen",
+    "minter.settling",
+    "minter.settled",
     "deploy.signed",
     "deploy.sent",
+    "deploy.send_counted",
     "deploy.seen",
     "deploy.settled",
 )

@@ -1,0 +1,117 @@
+"""kill -9 between every two steps of the minter, then another minter: exactly one token, one audit row, one message out.
+
+The first minter is a process of its own, killed by a fault point (ops/faults.py) in itself; the second one runs here. A dead minter's
+lease has to run out first, so it is short.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from minter import signer
+from minter.daemon import FAULT_POINTS
+from minter.opening import minting_wallet
+from ops.settings import HttpSettings, MinterSettings, Settings
+from sandbox.ton.network import TonNetwork
+from store.engine import Database
+from store.values import TaskOperation
+from tests.minter.world import World, all_in, items_of, minting
+
+ROOT = Path(__file__).parents[2]
+HURRY = MinterSettings(
+    poll_interval=timedelta(milliseconds=50),
+    lease=timedelta(seconds=1),
+    send_timeout=timedelta(milliseconds=400),
+)
+DEATH_BOUND_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def mnemonic_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("wallet") / "wallet.words"
+    signer.write_new(path)
+    return path
+
+
+@pytest.fixture
+async def settings(ton: TonNetwork, database_url: str, mnemonic_file: Path) -> Settings:
+    chosen = Settings(
+        database_url=SecretStr(database_url),
+        ton_config=ton.config_path,
+        wallet_mnemonic_file=mnemonic_file,
+        minter=HURRY,
+        http=HttpSettings(enabled=False),
+    )
+    await ton.fund(minting_wallet(chosen)[1].address, 100 * 10**9)
+    return chosen
+
+
+@pytest.fixture
+async def world(database: Database) -> World:
+    return World(database)
+
+
+async def killed_at(point: str, settings: Settings) -> None:
+    """Run `laurel minter` until it kills itself at `point`."""
+    environment = {
+        **os.environ,
+        "LAUREL_DATABASE_URL": settings.need("database_url"),
+        "LAUREL_TON_CONFIG": settings.need("ton_config"),
+        "LAUREL_WALLET_MNEMONIC_FILE": settings.need("wallet_mnemonic_file"),
+        "LAUREL_HTTP__ENABLED": "false",
+        "LAUREL_MINTER__POLL_INTERVAL": "PT0.05S",
+        "LAUREL_MINTER__LEASE": "PT1S",
+        "LAUREL_MINTER__SEND_TIMEOUT": "PT0.4S",
+        "LAUREL_FAULT_POINT": point,
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "minter",
+        cwd=ROOT,
+        env=environment,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(DEATH_BOUND_S):
+            _, log = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == -signal.SIGKILL, f"the minter did not reach {point}:\n{log.decode()}"
+
+
+@pytest.mark.parametrize("point", FAULT_POINTS)
+async def test_one_token_after_a_kill_at(point: str, world: World, settings: Settings) -> None:
+    badges = await world.to_mint(2)
+    await killed_at(point, settings)
+    async with minting(settings) as shop:
+        await all_in(world, badges, "active/minted")
+        minted = await items_of(shop)
+    assert sorted(token.content for token in minted) == sorted(f"{badge.id}.json" for badge in badges)
+    for badge in badges:
+        assert (await world.audit(badge)).count("minted_onchain") == 1
+        assert await world.told(badge) == ["badge.minted"]
+        assert await world.tasks(badge) == ["mint confirmed"]
+
+
+@pytest.mark.parametrize("point", ["minter.signed", "minter.sent", "minter.settling"])
+async def test_one_revocation_after_a_kill_at(point: str, world: World, settings: Settings) -> None:
+    (badge,) = await world.to_mint()
+    async with minting(settings):
+        await all_in(world, [badge], "active/minted")
+    await world.enqueue([badge], TaskOperation.BURN)
+    await killed_at(point, settings)
+    async with minting(settings) as shop:
+        await all_in(world, [badge], "burned_onchain/minted")
+        (token,) = await items_of(shop)
+    assert token.revoked_at > 0
+    assert (await world.audit(badge)).count("burned_onchain") == 1
+    assert await world.told(badge) == ["badge.minted", "badge.burned"]
