@@ -128,9 +128,15 @@ class Connection:
             case "adnl.message.query":
                 answer = asyncio.create_task(self._answer(packet["query_id"], packet["query"]))
                 self._answers.add(answer)
-                answer.add_done_callback(self._answers.discard)
+                answer.add_done_callback(self._answered)
             case other:
                 raise ProtocolError(f"an unexpected packet {other}")
+
+    def _answered(self, answer: asyncio.Task[None]) -> None:
+        self._answers.discard(answer)
+        if not answer.cancelled() and (error := answer.exception()) is not None:
+            log.error("answer_failed", exc_info=error)
+            self._writer.close()  # so that the client learns of it now, and not by a timeout
 
     async def _answer(self, query_id: bytes, query: bytes) -> None:
         answer = await self._handler(query)

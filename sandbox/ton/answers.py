@@ -37,8 +37,12 @@ class BlockFinder:
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
 
-    def block(self, block_id: TlObject) -> Block:
+    def block(self, block_id: TlObject, *, or_zero_state: bool = False) -> Block:
         """Return the block with this id; its hashes must be the asked ones.
+
+        Args:
+            block_id: `tonNode.blockIdExt`; the seqno -1 of the masterchain is the newest block.
+            or_zero_state: seqno 0 will do: a proof may begin there, but it has no header.
 
         Raises:
             QueryError: there is none.
@@ -49,7 +53,7 @@ class BlockFinder:
         block = self.at(workchain, seqno)
         if block.id.root_hash != block_id["root_hash"] or block.id.file_hash != block_id["file_hash"]:
             raise QueryError(NOT_FOUND, f"block {workchain}:{seqno} with these hashes is not in db")
-        return block
+        return block if or_zero_state else _with_header(block)
 
     def at(self, workchain: int, seqno: int) -> Block:
         """Return the block at this place."""
@@ -79,7 +83,7 @@ class BlockFinder:
         if place["shard"] & _UNSIGNED_64 != WHOLE_SHARD:
             raise QueryError(NOT_FOUND, "there is one shard here, the whole workchain")
         if mode & _BY_SEQNO:
-            return self.at(place["workchain"], place["seqno"] & _LAST)
+            return _with_header(self.at(place["workchain"], place["seqno"] & _LAST))
         self.at(place["workchain"], 0)
         blocks = self._chain.blocks(place["workchain"])
         if mode & _BY_LT:
@@ -91,6 +95,12 @@ class BlockFinder:
         if seqno < len(blocks):
             return blocks[max(1, seqno)]
         raise QueryError(NOT_FOUND, "block not found")
+
+
+def _with_header(block: Block) -> Block:
+    if block.id.seqno == 0:
+        raise QueryError(NOT_FOUND, "a zero state has no header, so nothing in it is proven this way")
+    return block
 
 
 class BlockAnswers:
@@ -156,8 +166,9 @@ class BlockAnswers:
 
     def _get_block_proof(self, query: TlObject) -> TlObject:
         chain, evidence = self._chain, self._evidence
-        source = self._find.block(query["known_block"])
-        target = self._find.block(query["target_block"]) if query["mode"] & 1 else chain.last
+        source = self._find.block(query["known_block"], or_zero_state=True)
+        wanted = query["mode"] & 1
+        target = self._find.block(query["target_block"], or_zero_state=True) if wanted else chain.last
         if source.id.workchain != MASTERCHAIN or target.id.workchain != MASTERCHAIN:
             raise QueryError(PROTOCOL, "block proofs lead from masterchain block to masterchain block")
         steps: list[TlObject] = []

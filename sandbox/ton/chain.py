@@ -226,6 +226,8 @@ class Chain:
             raise Rejected(f"cannot deserialize external message : {error}") from error
         if message.depth >= EXTERNAL_DEPTH_MAX:
             raise Rejected("external message is too deep, rejecting")
+        if message.level_mask:
+            raise Rejected("cannot deserialize external message : bag-of-cells of a level above 0")
         if head.kind is not MessageKind.EXTERNAL_IN or item is None:
             raise Rejected("external message must begin with ext_in_msg_info$10 and be for an account of workchain 0")
         state = encoded(to_boc(shard_account(self._accounts(), item.account)))

@@ -22,7 +22,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from ops.errors import Transient, UsageError
+from ops.errors import InvariantBroken, Transient, UsageError
 from ops.logs import logger
 from sandbox.ports import reachable, reserved
 from sandbox.ton.accounts import derived_key, faucet
@@ -88,6 +88,7 @@ class TonNetwork:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ton-execute")
         self._producing = asyncio.Lock()
         self._block_made = asyncio.Condition()
+        self._failure: InvariantBroken | None = None
 
     @classmethod
     @asynccontextmanager
@@ -136,7 +137,8 @@ class TonNetwork:
                 try:
                     yield
                 finally:
-                    ticker.cancel()
+                    if self._failure is None:  # else it is about to end by that, and the group tells
+                        ticker.cancel()
         finally:
             # A block under way is finished before its machine is given back.
             async with self._producing:
@@ -166,9 +168,14 @@ class TonNetwork:
         async with self._producing:
             loop = asyncio.get_running_loop()
             work = self.chain.begin()
-            block = self.chain.append(*await loop.run_in_executor(self._thread, self.chain.execute, work))
-        async with self._block_made:
-            self._block_made.notify_all()
+            try:
+                block = self.chain.append(*await loop.run_in_executor(self._thread, self.chain.execute, work))
+            except InvariantBroken as error:
+                self._failure = error
+                raise
+            finally:
+                async with self._block_made:
+                    self._block_made.notify_all()
         return block
 
     def advance(self, by: timedelta) -> None:
@@ -180,12 +187,18 @@ class TonNetwork:
         self.chain.clock.advance(by)
 
     async def next_block(self) -> Block:
-        """Return the next masterchain block; where blocks are made on demand, this demands one."""
+        """Return the next masterchain block; where blocks are made on demand, this demands one.
+
+        Raises:
+            InvariantBroken: the virtual machine failed, and there will be no next block.
+        """
         if self._options.block_interval is None:
             return await self.produce()
         seqno = self.chain.last.id.seqno
         async with self._block_made:
-            await self._block_made.wait_for(lambda: self.chain.last.id.seqno > seqno)
+            await self._block_made.wait_for(lambda: self.chain.last.id.seqno > seqno or self._failure is not None)
+        if self._failure is not None:
+            raise self._failure
         return self.chain.last
 
     async def fund(self, address: Address | str, amount_nano: int) -> None:

@@ -57,6 +57,8 @@ def handshake(server_public: bytes, session: bytes, *, digest: bytes | None = No
 async def echo(query: bytes) -> bytes | None:
     if query == b"silence":
         return None
+    if query == b"break":
+        raise ValueError("a broken handler")
     if query == b"slow":
         await asyncio.sleep(0.05)
     return b"answer to " + query
@@ -179,6 +181,11 @@ async def test_a_handshake_with_a_wrong_digest_is_hung_up_on(listening: Listenin
     session = os.urandom(160)
     opening = handshake(bytes(SERVER_KEY.verify_key), session, digest=b"\x01" * 32)
     client = await listening.connect(opening, session)
+    assert await client.is_hung_up()
+
+
+async def test_a_failing_handler_ends_the_connection_at_once(client: Client) -> None:
+    await client.say(query(b"\x01" * 32, b"break"))
     assert await client.is_hung_up()
 
 

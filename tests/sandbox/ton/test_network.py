@@ -146,6 +146,22 @@ async def test_a_failing_machine_ends_the_network(ton_options: TonOptions, monke
     assert caught.group_contains(InvariantBroken, match="the machine is broken")
 
 
+async def test_who_waits_for_a_block_learns_that_none_will_come(
+    ton_options: TonOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_work: object) -> None:
+        raise InvariantBroken("the machine is broken")
+
+    async def run() -> None:
+        async with TonNetwork.start(ton_options) as network:
+            monkeypatch.setattr(network.chain, "execute", fail)
+            with pytest.raises(InvariantBroken):
+                await asyncio.create_task(network.next_block())
+
+    with pytest.raises(ExceptionGroup):
+        await run()
+
+
 async def test_a_stored_transaction_is_found_by_its_message() -> None:
     async with TonNetwork.start(ON_DEMAND) as network:
         await network.fund(OWNER, TON)

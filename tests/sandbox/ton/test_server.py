@@ -151,6 +151,13 @@ async def test_a_block_with_other_hashes_is_not_known(ask: Asked) -> None:
     assert (await ask("getBlock", id=forged))["code"] == 651
 
 
+async def test_a_zero_state_has_no_header(ask: Asked) -> None:
+    zero = ask.chain.zero
+    assert (await ask("getBlockHeader", id=zero.id.tl(), mode=0))["code"] == 651
+    assert (await ask("getConfigAll", id=zero.id.tl(), mode=0))["code"] == 651
+    assert (await ask("lookupBlock", mode=1, id=place(zero)))["code"] == 651
+
+
 async def test_a_block_is_given_whole(ask: Asked) -> None:
     last = ask.chain.last_shard
     assert (await ask("getBlock", id=last.id.tl()))["data"] == last.boc
