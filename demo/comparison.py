@@ -117,6 +117,7 @@ def _badges(truth: Truth, rows: Mapping[Holder, Sequence[BadgeRow]]) -> Iterator
         history = _history(wanted)
         if dict(row.audit) != history:
             yield Difference("audit", place, history, dict(row.audit))
+        yield from _messages(place, wanted, row)
 
 
 def _token(place: str, wanted: BadgeTruth, row: BadgeRow) -> Iterator[Difference]:
@@ -140,6 +141,20 @@ def _token(place: str, wanted: BadgeTruth, row: BadgeRow) -> Iterator[Difference
     }
     if expected != found:
         yield Difference("tokens", place, expected, found)
+
+
+def _messages(place: str, wanted: BadgeTruth, row: BadgeRow) -> Iterator[Difference]:
+    expected = {
+        "badge.created": 1,
+        "badge.minted": int(wanted.owner is not None),
+        "badge.burned": int(wanted.burned),
+        "badge.revoked": int(wanted.status == "revoked"),
+    }
+    found = {name: row.outbox.get(name, 0) for name in expected}
+    # A batch that raises a badge by several levels says so once, and says nothing if the badge is new: how often depends on the batches.
+    raised = row.outbox.get("badge.leveled_up", 0)
+    if expected != found or not 0 <= raised < wanted.level or set(row.outbox) - {*expected, "badge.leveled_up"}:
+        yield Difference("outbox", place, expected, dict(row.outbox))
 
 
 def _history(badge: BadgeTruth) -> dict[str, int]:

@@ -14,13 +14,15 @@ async def prepare(stack: Stack) -> str:
     Raises:
         CommandFailed: one of the commands failed.
     """
-    address, *_ = await asyncio.gather(_wallet(stack), _database(stack), stack.must("topics", "create"))
+    address, _ = await asyncio.gather(_wallet(stack), _tables_and_topics(stack))
     return address
 
 
-async def _database(stack: Stack) -> None:
+async def _tables_and_topics(stack: Stack) -> None:
+    # In this order: the catalogue lies in tables, and says which topics there are.
     await stack.must("db", "upgrade")
     await stack.must("catalog", "apply")
+    await stack.must("topics", "create")
 
 
 async def _wallet(stack: Stack) -> str:

@@ -26,7 +26,8 @@ class ProgressRow:
 class BadgeRow:
     """One badge.
 
-    `audit` counts its audit rows by action; `mints` and `burns` its confirmed tasks; `held` its tasks that wait for a wallet.
+    `audit` counts its audit rows by action, `outbox` its messages by type; `mints` and `burns` its confirmed tasks; `held` its tasks that
+    wait for a wallet.
     """
 
     id: UUID
@@ -38,6 +39,7 @@ class BadgeRow:
     token_id: str | None
     recipient: str | None
     audit: Mapping[str, int]
+    outbox: Mapping[str, int]
     mints: int
     burns: int
     held: int
@@ -107,6 +109,11 @@ BADGES = text("""
                    FROM nft_audit_log WHERE nft_instance_id IS NOT NULL
                   GROUP BY nft_instance_id, action) AS counted
           GROUP BY nft_instance_id),
+         messages AS (
+         SELECT nft_instance_id, jsonb_object_agg(event_type, entries) AS outbox
+           FROM (SELECT payload->>'instance_id' AS nft_instance_id, event_type, count(*) AS entries
+                   FROM outbox_message GROUP BY payload->>'instance_id', event_type) AS counted
+          GROUP BY nft_instance_id),
          work AS (
          SELECT nft_instance_id,
                 count(*) FILTER (WHERE operation = 'mint' AND status = 'confirmed') AS mints,
@@ -116,10 +123,12 @@ BADGES = text("""
            FROM nft_mint_queue GROUP BY nft_instance_id)
     SELECT instance.id, instance.user_id, type.code, instance.current_level, instance.status, instance.onchain_status,
            instance.onchain_token_id, work.recipient, coalesce(history.audit, '{}') AS audit,
+           coalesce(messages.outbox, '{}') AS outbox,
            coalesce(work.mints, 0) AS mints, coalesce(work.burns, 0) AS burns, coalesce(work.held, 0) AS held
       FROM nft_instance AS instance
            JOIN nft_type AS type ON type.id = instance.type_id
            LEFT JOIN history ON history.nft_instance_id = instance.id
+           LEFT JOIN messages ON messages.nft_instance_id = instance.id::text
            LEFT JOIN work ON work.nft_instance_id = instance.id
      ORDER BY instance.user_id, type.code, instance.created_at
 """)

@@ -59,10 +59,21 @@ def a_row(user: UUID, code: str, badge: BadgeTruth) -> BadgeRow:
         token_id=f"0:{uuid4().hex * 2}" if has else None,
         recipient=badge.owner,
         audit={action: int(number) for action, number in audit.items() if number},
+        outbox=a_badges_messages(badge),
         mints=int(has),
         burns=int(badge.burned),
         held=int(badge.wanted and not has),
     )
+
+
+def a_badges_messages(badge: BadgeTruth) -> dict[str, int]:
+    messages = {
+        "badge.created": 1,
+        "badge.leveled_up": max(badge.level - 2, 0),
+        "badge.minted": badge.owner is not None,
+    }
+    messages |= {"badge.burned": badge.burned, "badge.revoked": badge.status == "revoked"}
+    return {name: int(number) for name, number in messages.items() if number}
 
 
 def without_letters(truth: Truth) -> Truth:
@@ -123,6 +134,15 @@ PLANTED: dict[str, tuple[str, Callable[[Snapshot], Snapshot]]] = {
         first_badge(lambda row: replace(row, audit={**row.audit, "created": 2}), minted=False),
     ),
     "an audit row lost": ("audit", first_badge(lambda row: replace(row, audit={"created": 1}), minted=True)),
+    "a message twice": (
+        "outbox",
+        first_badge(lambda row: replace(row, outbox={**row.outbox, "badge.minted": 2}), minted=True),
+    ),
+    "a message lost": ("outbox", first_badge(lambda row: replace(row, outbox={}), minted=False)),
+    "more rises than levels": (
+        "outbox",
+        first_badge(lambda row: replace(row, outbox={**row.outbox, "badge.leveled_up": 3}), minted=False),
+    ),
     "a gap in the outbox": ("outbox", lambda found: replace(found, gapped_users=(uuid4(),))),
 }
 
