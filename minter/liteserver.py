@@ -147,6 +147,7 @@ class LiteServers:
         self._count = min(servers, len(config["liteservers"]))
         self._send_timeout = send_timeout
         self._servers: list[_Server] = []
+        self._sends: set[asyncio.Task[Receipt]] = set()
         self._room = asyncio.Semaphore(_IN_FLIGHT)
         self._stack = AsyncExitStack()
 
@@ -157,6 +158,8 @@ class LiteServers:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        for each in self._sends:
+            each.cancel()
         await asyncio.gather(*(server.close() for server in self._servers))
         await self._stack.aclose()
 
@@ -205,13 +208,18 @@ class LiteServers:
         return list(await asyncio.gather(*(self.account(address, block) for address in addresses)))
 
     async def send(self, boc: bytes) -> Receipt:
-        """Hand a message to every lite server: the fastest may refuse what another accepts."""
-        receipts = await asyncio.gather(*(self._send_to(server, boc) for server in self._servers))
-        for wanted in (Delivery.ACCEPTED, Delivery.UNKNOWN, Delivery.REFUSED):
-            for receipt in receipts:
-                if receipt.delivery is wanted:
-                    return receipt
-        return Receipt(Delivery.UNKNOWN, "no lite server")
+        """Hand a message to every lite server; return with the first that accepts it: the fastest may refuse what another takes."""
+        sends = {asyncio.create_task(self._send_to(server, boc)) for server in self._servers}
+        self._sends |= sends
+        for each in sends:
+            each.add_done_callback(self._sends.discard)
+        receipts = []
+        for done in asyncio.as_completed(sends):
+            receipts.append(await done)
+            if receipts[-1].delivery is Delivery.ACCEPTED:
+                return receipts[-1]
+        refused = [receipt for receipt in receipts if receipt.delivery is Delivery.REFUSED]
+        return refused[0] if len(refused) == len(receipts) else Receipt(Delivery.UNKNOWN, receipts[0].detail)
 
     async def _send_to(self, server: _Server, boc: bytes) -> Receipt:
         async def call(client: TonlibClient) -> Json:

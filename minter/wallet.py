@@ -163,7 +163,7 @@ def signed(
     body = Builder().store_bytes(signer.sign(order.hash)).store_ref(order).end_cell()
     message = _external(wallet.address, body, wallet.contract.state_init if deploy else None)
     boc = message.to_boc()
-    if len(boc) > EXTERNAL_BYTES_MAX or message.get_depth() > EXTERNAL_DEPTH_MAX:
+    if len(boc) > EXTERNAL_BYTES_MAX or message.get_depth() >= EXTERNAL_DEPTH_MAX:
         raise MessageTooLarge(f"{len(boc)} bytes, depth {message.get_depth()}", actions=len(actions))
     return SignedMessage(boc, _external(wallet.address, body, None).hash, created_at, created_at + wallet.timeout)
 

@@ -159,9 +159,9 @@ class World:
 
 
 @asynccontextmanager
-async def minting(settings: Settings) -> AsyncIterator[Workshop]:
+async def minting(settings: Settings, readiness: Readiness | None = None) -> AsyncIterator[Workshop]:
     """Run a minter on this loop while the block runs."""
-    readiness, stop = Readiness(), Stop()
+    readiness, stop = readiness or Readiness(), Stop()
     async with workshop(settings, readiness) as shop:
         daemon = asyncio.create_task(Daemon(shop, readiness, stop).run())
         try:

@@ -1,0 +1,185 @@
+"""Sends that are lost, repeated, late or answered with nothing: what the chain shows is all that counts."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from minter.gateway import Account, Delivery
+from minter.liteserver import LiteServers
+from minter.opening import minting_wallet, workshop
+from ops.errors import UsageError
+from ops.lifecycle import Readiness
+from ops.settings import HttpSettings, MinterSettings, Settings
+from sandbox.ton.chain import ChainOptions
+from sandbox.ton.network import TonNetwork, TonOptions
+from tests.minter.world import World, all_in, eventually, is_value, items_of, minting
+
+TTL = timedelta(minutes=5)
+RETRIES = "SELECT retry_count FROM nft_mint_queue WHERE status <> 'confirmed'"
+
+
+@pytest.fixture
+def minter_settings() -> MinterSettings:
+    return MinterSettings(
+        poll_interval=timedelta(milliseconds=50),
+        message_ttl=TTL,
+        resend_after=timedelta(seconds=1),
+        expiry_margin=timedelta(seconds=30),
+    )
+
+
+class Postman:
+    """Stands between lite server and chain: delivers, or loses what it accepted."""
+
+    def __init__(self, ton: TonNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.loses = False
+        self.copies = 1
+        self.seen: list[bytes] = []
+        deliver = ton.chain.submit
+
+        def submit(boc: bytes) -> None:
+            self.seen.append(boc)
+            for _ in range(0 if self.loses else self.copies):
+                deliver(boc)
+
+        monkeypatch.setattr(ton.chain, "submit", submit)
+
+
+@pytest.fixture
+def postman(ton: TonNetwork, monkeypatch: pytest.MonkeyPatch) -> Postman:
+    return Postman(ton, monkeypatch)
+
+
+async def test_a_lost_message_is_sent_again_byte_for_byte(postman: Postman, world: World, settings: Settings) -> None:
+    async with minting(settings) as shop:
+        await all_in(world, await world.to_mint(), "active/minted")
+        postman.loses = True
+        postman.seen.clear()
+        (badge,) = await world.to_mint()
+        counted = "SELECT send_count >= 2 FROM chain_message WHERE status = 'unresolved'"
+        await eventually(world, lambda: is_value(world, counted, wanted=True), "the message was sent twice")
+        postman.loses = False
+        await all_in(world, [badge], "active/minted")
+        assert len(await items_of(shop)) == 2
+    assert len(set(postman.seen)) == 1
+    assert await world.value("SELECT retry_count FROM nft_mint_queue WHERE nft_instance_id = :id", id=badge.id) == 0
+
+
+async def test_an_expired_message_is_signed_again_with_the_same_index(
+    ton: TonNetwork, postman: Postman, world: World, settings: Settings
+) -> None:
+    async with minting(settings) as shop:
+        await all_in(world, await world.to_mint(), "active/minted")
+        postman.loses = True
+        badges = await world.to_mint(2)
+        await eventually(
+            world, lambda: is_value(world, "SELECT count(*) FROM nft_mint_queue WHERE status = 'sent'", 2), "signed"
+        )
+        before = await world.sql("SELECT nft_instance_id, token_index FROM nft_mint_queue ORDER BY token_index")
+        ton.advance(TTL + timedelta(minutes=1))
+        await eventually(
+            world, lambda: is_value(world, f"{RETRIES} AND token_index = 1", 1), "the message was signed again"
+        )
+        postman.loses = False
+        await all_in(world, badges, "active/minted")
+        minted = await items_of(shop)
+    after = await world.sql("SELECT nft_instance_id, token_index FROM nft_mint_queue ORDER BY token_index")
+    assert after == before
+    assert len(minted) == 3
+    messages = await world.sql("SELECT status FROM chain_message WHERE kind = 'mint' ORDER BY query_seq")
+    assert [row.status for row in messages] == ["settled", "void", "settled"]
+    (event,) = await world.sql("SELECT DISTINCT event, details FROM mint_task_event WHERE to_status = 'pending'")
+    assert (event.event, event.details) == ("void", {"reason": "its message expired unexecuted"})
+
+
+async def test_a_message_delivered_twice_mints_once(postman: Postman, world: World, settings: Settings) -> None:
+    async with minting(settings) as shop:
+        await all_in(world, await world.to_mint(), "active/minted")
+        postman.copies = 2  # both are taken in: the first one has no block yet
+        await all_in(world, await world.to_mint(), "active/minted")
+        assert len(await items_of(shop)) == 2
+
+
+async def test_a_replayed_message_is_refused_by_the_wallet(world: World, settings: Settings) -> None:
+    badges = await world.to_mint()
+    async with minting(settings) as shop:
+        await all_in(world, badges, "active/minted")
+        receipt = await shop.gateway.send(bytes(await world.value("SELECT boc FROM chain_message WHERE kind = 'mint'")))
+        assert receipt.delivery is Delivery.REFUSED
+        assert "exit code 36" in receipt.detail
+        assert len(await items_of(shop)) == 1
+
+
+async def test_an_empty_read_does_not_fail_a_task(
+    world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, empty = LiteServers.accounts, 3
+
+    async def sometimes_nothing(self: LiteServers, *arguments: Any) -> list[Account]:
+        nonlocal empty
+        found = await read(self, *arguments)
+        if not found or empty == 0:
+            return found
+        empty -= 1
+        return [Account(0, None) for _ in found]
+
+    monkeypatch.setattr(LiteServers, "accounts", sometimes_nothing)
+    (badge,) = await world.to_mint()
+    async with minting(settings):
+        await all_in(world, [badge], "active/minted")
+    assert empty == 0
+    events = await world.sql("SELECT event FROM mint_task_event ORDER BY id")
+    assert [row.event for row in events] == ["signed", "confirmed"]
+
+
+async def test_a_wallet_without_money_signs_nothing_and_says_what_it_needs(
+    ton: TonNetwork, database_url: str, mnemonic_file: Path, world: World, minter_settings: MinterSettings
+) -> None:
+    chosen = Settings(
+        database_url=SecretStr(database_url),
+        ton_config=ton.config_path,
+        wallet_mnemonic_file=mnemonic_file,
+        minter=minter_settings,
+        http=HttpSettings(enabled=False),
+    )
+    badges = await world.to_mint()
+    _, wallet = minting_wallet(chosen)
+    readiness = Readiness()
+    async with minting(chosen, readiness):
+
+        async def poor() -> bool:
+            return "wallet" in readiness.waits
+
+        await eventually(world, poor, "the minter says that its wallet is empty")
+        assert wallet.address in readiness.waits["wallet"]
+        assert await world.value("SELECT count(*) FROM chain_message") == 0
+        await ton.fund(wallet.address, 10 * 10**9)
+        await all_in(world, badges, "active/minted")
+        assert readiness.ready
+
+
+async def test_a_database_of_another_network_is_refused(world: World, settings: Settings, tmp_path: Path) -> None:
+    async with minting(settings):
+        pass
+    options = TonOptions(chain=ChainOptions(seed="another"), block_interval=None, directory=tmp_path / "another")
+    async with TonNetwork.start(options) as other:
+        elsewhere = settings.model_copy(update={"ton_config": other.config_path})
+        with pytest.raises(UsageError, match="belongs to the TON network with zero state"):
+            async with workshop(elsewhere, Readiness()):
+                pass
+
+
+async def test_a_database_of_another_wallet_is_refused(world: World, settings: Settings, tmp_path: Path) -> None:
+    from minter import signer
+
+    async with minting(settings):
+        pass
+    signer.write_new(tmp_path / "other.words")
+    elsewhere = settings.model_copy(update={"wallet_mnemonic_file": tmp_path / "other.words"})
+    with pytest.raises(UsageError, match=re.escape("LAUREL_WALLET_MNEMONIC_FILE holds the words of")):
+        async with workshop(elsewhere, Readiness()):
+            pass
