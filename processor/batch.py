@@ -20,11 +20,11 @@ from store.values import Position
 
 @dataclass(frozen=True, slots=True)
 class PlacedCommand:
-    """A command and the record that brought it, should it be refused."""
+    """A command, and the record that brought it, should it be refused; None where a person gave it."""
 
     command: BadgeCommand
-    position: Position
-    record: Record
+    position: Position | None = None
+    record: Record | None = None
 
 
 @dataclass(slots=True)

@@ -36,11 +36,13 @@ class Decisions:
 
     Args:
         now: the batch's clock, for the messages.
-        silent: history is counted: no messages, and no mint by itself.
+        announce: others are told; not where history is counted.
+        mint: badges whose policy says so are minted by themselves; not where history is counted.
     """
 
     now: datetime
-    silent: bool = False
+    announce: bool = True
+    mint: bool = True
     created: list[NewInstance] = field(default_factory=list)
     raised: list[RaisedInstance] = field(default_factory=list)
     revoked: dict[UUID, bool] = field(default_factory=dict)  # badge -> whether it had an open mint before the batch
@@ -126,14 +128,14 @@ class Decisions:
             self.audit.append(AuditEntry(instance.id, action, Actor.SYSTEM.value, details))
         self.levels[rules.spec.code, instance.current_level] += 1
         self._tell(instance, rules, instance.current_level, message, {})
-        wished = not self.silent and mints_by_itself(rules.spec, passed)
+        wished = self.mint and mints_by_itself(rules.spec, passed)
         if wished and instance.onchain_status is OnchainStatus.NOT_MINTED:
             self.mints[instance.id] = instance.user_id
 
     def _tell(
         self, instance: Instance, rules: TypeRules, level: int, message: OutboxType, more: Mapping[str, object]
     ) -> None:
-        if self.silent:
+        if not self.announce:
             return
         payload = {
             "instance_id": str(instance.id),

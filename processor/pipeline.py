@@ -18,19 +18,20 @@ from ops.errors import InvariantBroken, UsageError
 from ops.faults import reach
 from ops.logs import logger
 from processor import contract
-from processor.batch import Batch, ReadChunk, dead_letter, events_of, latest, read_chunk
+from processor.badge_commands import Refuse
+from processor.batch import Batch, PlacedCommand, ReadChunk, dead_letter, events_of, latest, read_chunk
 from processor.chunks import Chunk
 from processor.command_set import CommandSet
-from processor.counters import counter_uses
 from processor.decisions import Decisions, provenance_of
-from processor.events import EventReader, WalletChange
-from processor.levels import Rulebook
+from processor.definitions import Definitions
+from processor.events import BadgeCommand, WalletChange
 from processor.tally import Tally
 from store import audit, catalog, instances, ledger, outbox, progress, queue, wallets
 from store import dead_letter as dead_letters
+from store.dead_letter import NewDeadLetter
 from store.engine import Connection, Database
 from store.ledger import LedgerEntry, Partition
-from store.values import Catalogue, CounterKind, HoldReason, RawAddress, TaskOperation
+from store.values import Catalogue, HoldReason, RawAddress, TaskOperation
 
 FAULT_POINTS = (
     "batch.begun",
@@ -69,7 +70,7 @@ class Terms:
     """How messages are judged; from the settings.
 
     `cluster_id` names the source of offsets (a Kafka cluster, or `file`); `topic_prefix` None means that topics name files and say nothing
-    about the types in them. `silent`: no messages to others, no mint by itself.
+    about the types in them. `announce`: others are told; `mint`: badges are minted by themselves where their policy says so.
     """
 
     cluster_id: str
@@ -78,33 +79,25 @@ class Terms:
     future_tolerance: timedelta
     retention: timedelta | None = None
     attempts_max: int = 8
-    silent: bool = False
+    announce: bool = True
+    mint: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a batch. `missed` maps partitions whose chunks did not continue the ledger to where it stands."""
+    """What became of a batch.
+
+    `put_aside` has offset, reason and detail of each dead letter; `missed` maps partitions whose chunks did not continue the ledger to
+    where it stands.
+    """
 
     records: int
     counted: int
     duplicates: int
     dead_letters: int
     levels: int
+    put_aside: Sequence[tuple[int, str, str]]
     missed: Mapping[Partition, LedgerEntry]
-
-
-@dataclass(frozen=True, slots=True)
-class _Definitions:
-    """What follows from one catalogue version, worked out once."""
-
-    reader: EventReader
-    rulebook: Rulebook
-    uses: tuple[progress.Use, ...]
-    counters_of: Mapping[UUID, frozenset[int]]  # type -> its counters' ids
-
-    @property
-    def version(self) -> int:
-        return self.rulebook.version
 
 
 @dataclass(slots=True)
@@ -117,6 +110,7 @@ class _Written:
     commands: CommandSet
     known: frozenset[str] = frozenset()
     linked: frozenset[tuple[UUID, RawAddress]] = frozenset()
+    letters: Sequence[NewDeadLetter] = ()
 
     @property
     def wallets(self) -> list[WalletChange]:
@@ -136,7 +130,7 @@ class Pipeline:
         self._db = db
         self._terms = terms
         self._clock = clock
-        self._definitions: _Definitions | None = None
+        self._definitions: Definitions | None = None
 
     async def load(self) -> None:
         """Read the catalogue in force.
@@ -148,7 +142,9 @@ class Pipeline:
             found = await catalog.current(conn)
         if found is None:
             raise UsageError(catalog.NO_CATALOGUE)
-        self._definitions = self._define(found)
+        self._definitions = Definitions.of(
+            found, self._terms.tenant_id, self._terms.future_tolerance, self._terms.retention
+        )
 
     @property
     def catalogue(self) -> Catalogue:
@@ -176,22 +172,31 @@ class Pipeline:
         committed = await self._attempt(chunks)
         while committed is None:
             await self.load()
-            log.info("catalogue_changed", version=self._loaded().version)
             chunks = [self.read(chunk.chunk) for chunk in chunks]
             committed = await self._attempt(chunks)
         reach("batch.committed")
         return self._noted(committed, time.monotonic() - started)
 
-    async def _attempt(self, chunks: Sequence[ReadChunk]) -> "_Written | None":
+    async def apply(self, command: BadgeCommand) -> Refuse | None:
+        """Carry out a command that a person gives, by the same code as one from Kafka; return why not, where it is refused."""
+        committed = await self._attempt((), command)
+        while committed is None:
+            await self.load()
+            committed = await self._attempt((), command)
+        refused = committed.commands.refused
+        return refused[0][1] if refused else None
+
+    async def _attempt(self, chunks: Sequence[ReadChunk], command: BadgeCommand | None = None) -> _Written | None:
         """Return what was committed; None if the catalogue has changed since the chunks were read."""
         try:
             return await self._db.retried(
-                "batch", lambda conn: self._transact(conn, chunks), attempts_max=self._terms.attempts_max
+                "batch", lambda conn: self._transact(conn, chunks, command), attempts_max=self._terms.attempts_max
             )
         except CatalogueChanged:
+            log.info("catalogue_changed")
             return None
 
-    async def _transact(self, conn: Connection, chunks: Sequence[ReadChunk]) -> _Written:
+    async def _transact(self, conn: Connection, chunks: Sequence[ReadChunk], command: BadgeCommand | None) -> _Written:
         definitions = self._loaded()
         reach("batch.begun")
         version = await catalog.current_for_share(conn)
@@ -200,8 +205,10 @@ class Pipeline:
         taken, reached, missed = await self._fence(conn, chunks)
         reach("batch.fenced")
         batch = Batch.of(taken)
-        written = _Written(batch, missed, Decisions(self._clock(), self._terms.silent), CommandSet.of(batch))
-        if taken:
+        decisions = Decisions(self._clock(), self._terms.announce, self._terms.mint)
+        commands = CommandSet.of(batch) if command is None else CommandSet([PlacedCommand(command)])
+        written = _Written(batch, missed, decisions, commands)
+        if taken or command:
             found = await self._count(conn, definitions, written)
             await self._decide(conn, definitions, written, found)
             await self._write(conn, written)
@@ -231,7 +238,7 @@ class Pipeline:
                 missed[key] = entry
         return taken, list(reached.values()), missed
 
-    async def _count(self, conn: Connection, definitions: _Definitions, written: _Written) -> list[progress.Progress]:
+    async def _count(self, conn: Connection, definitions: Definitions, written: _Written) -> list[progress.Progress]:
         staged = [chunk.staging for chunk in written.batch.chunks if chunk.staging]
         if staged:
             await progress.prepare(conn)
@@ -252,7 +259,7 @@ class Pipeline:
         return found
 
     async def _decide(
-        self, conn: Connection, definitions: _Definitions, written: _Written, found: Sequence[progress.Progress]
+        self, conn: Connection, definitions: Definitions, written: _Written, found: Sequence[progress.Progress]
     ) -> None:
         rulebook, decisions, commands = definitions.rulebook, written.decisions, written.commands
         holders = {(each.user_id, each.type_id) for each in found}
@@ -298,7 +305,9 @@ class Pipeline:
         letters += [
             dead_letter(placed.position, placed.record, refusal.reason, refusal.detail)
             for placed, refusal in commands.refused
+            if placed.position is not None and placed.record is not None
         ]
+        written.letters = letters
         await dead_letters.append(conn, self._terms.cluster_id, letters)
         reach("batch.put_aside")
 
@@ -314,6 +323,7 @@ class Pipeline:
             tally.duplicates,
             tally.dead_letters,
             written.decisions.levels.total(),
+            [(letter.position.offset, letter.reason, letter.detail) for letter in written.letters],
             written.missed,
         )
         metrics.BATCH_SECONDS.observe(seconds)
@@ -332,28 +342,10 @@ class Pipeline:
         )
         return outcome
 
-    def _loaded(self) -> _Definitions:
+    def _loaded(self) -> Definitions:
         if self._definitions is None:
             raise InvariantBroken("the catalogue was not loaded")
         return self._definitions
-
-    def _define(self, found: Catalogue) -> _Definitions:
-        terms = self._terms
-        uses = counter_uses(found)
-        counters_of: dict[UUID, set[int]] = {}
-        for use in uses:
-            counters_of.setdefault(use.type.id, set()).add(use.counter.id)
-        return _Definitions(
-            EventReader(found, terms.tenant_id, terms.future_tolerance, terms.retention),
-            Rulebook.compile(found),
-            tuple(
-                progress.Use(
-                    use.counter.id, use.type.id, use.counter.name, use.counter.kind is CounterKind.MAX, use.thresholds
-                )
-                for use in uses
-            ),
-            {type_id: frozenset(ids) for type_id, ids in counters_of.items()},
-        )
 
 
 def _seen(change: WalletChange) -> wallets.WalletSeen:

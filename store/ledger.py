@@ -87,11 +87,15 @@ async def open_partitions(conn: Connection, cluster_id: str, starts: Mapping[Par
 
 async def lock(conn: Connection, cluster_id: str, partitions: Collection[Partition]) -> dict[Partition, LedgerEntry]:
     """Return the entries of `partitions` and hold them to the end of the transaction: the fence of a batch."""
+    if not partitions:
+        return {}
     return await _entries(conn, LOCK, cluster_id, partitions)
 
 
 async def advance(conn: Connection, cluster_id: str, entries: Sequence[LedgerEntry]) -> None:
-    """Write how far the locked partitions are counted now."""
+    """Write how far the locked partitions are counted now; none is fine."""
+    if not entries:
+        return
     await conn.execute(
         ADVANCE,
         {
