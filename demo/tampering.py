@@ -93,9 +93,15 @@ async def forget(victim: BadgeRow, database: Database) -> None:
 
 def repair_differences(victims: Victims, before: Snapshot, after: Snapshot) -> list[Difference]:
     """Return how the badges after the repair differ from what they must be: the two mended, the others untouched."""
+    gone, kept = victims.destroyed, victims.forgotten
     mended = [
-        replace(victims.destroyed, status="burned_onchain", audit={**victims.destroyed.audit, "burned_onchain": 1}),
-        replace(victims.forgotten, audit={**victims.forgotten.audit, "metadata_updated": 1}),
+        replace(
+            gone,
+            status="burned_onchain",
+            audit={**gone.audit, "burned_onchain": 1},
+            outbox={**gone.outbox, "badge.burned": 1},
+        ),
+        replace(kept, audit={**kept.audit, "metadata_updated": 1}),
     ]
     expected = {row.id: row for row in (*before.badges, *mended)}
     found = {row.id: row for row in after.badges}
