@@ -94,7 +94,7 @@ class BlockFinder:
             raise QueryError(PROTOCOL, "a seqno, a logical time or an instant is wanted")
         if seqno < len(blocks):
             return blocks[max(1, seqno)]
-        raise QueryError(NOT_FOUND, "block not found")
+        raise QueryError(NOT_FOUND, "block not found : it is not in db")
 
 
 def _with_header(block: Block) -> Block:

@@ -63,8 +63,8 @@ def find_library(named: Path | None = None) -> Path:
             return found[0]
     raise PartMissing(
         f"The local TON network needs libemulator, and the wheel that carries it (pytvm) does not exist for this platform "
-        f"({platform_name()}) or is not installed. Use CPython 3.11 on x86-64 Linux with laurel[sandbox], name a libemulator of your "
-        "own by --emulator-library, or run against the TON testnet: LAUREL_TON_CONFIG."
+        f"({platform_name()}) or is not installed. Use CPython 3.11 on x86-64 Linux with laurel[sandbox], give a libemulator of your "
+        "own to `python -m sandbox.ton --emulator-library`, or run against the TON testnet: LAUREL_TON_CONFIG."
     )
 
 

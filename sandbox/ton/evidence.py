@@ -172,5 +172,6 @@ def _master_state(state: State, seqnos: Iterable[int] = ()) -> tuple[set[bytes],
 
 def _state(block: Block) -> State:
     if block.state is None:
-        raise StateGone(f"state of block {block.id.workchain}:{block.id.seqno} is not in db (pruned)")
+        # pytonlib knows this by its last words (BlockDeleted)
+        raise StateGone(f"cannot load state of block {block.id.workchain}:{block.id.seqno} : state already gc'd")
     return block.state

@@ -60,7 +60,7 @@ class HistoryAnswers:
         block = self._find.block(query["id"])
         stored = self._chain.transactions.get((query["account"]["id"], query["lt"]))
         if stored is None or stored.block != block.id:
-            raise QueryError(NOT_FOUND, "there is no such transaction in this block")
+            raise QueryError(NOT_FOUND, "the transaction is not in this block")
         return {
             "@type": "liteServer.transactionInfo",
             "id": block.id.tl(),

@@ -262,8 +262,8 @@ def global_config(chain: Chain, host: str, port: int, public_key: bytes) -> dict
     """
     try:
         address = ipaddress.IPv4Address(socket.gethostbyname(host))
-    except OSError as error:
-        raise UsageError(f"{host}: the advertised host has no IPv4 address ({error.strerror}).") from error
+    except (OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
+        raise UsageError(f"{host}: the advertised host has no IPv4 address ({error}).") from error
     return {
         "@type": "config.global",
         "dht": {

@@ -76,9 +76,11 @@ async def test_a_process_that_is_gone_is_told(tmp_path: Path) -> None:
 
 
 def test_the_ports_are_the_asked_ones(tmp_path: Path) -> None:
-    with reserved() as port, reserved() as admin_port:
-        pass
-    with ton_network(tmp_path, port=port, admin_port=admin_port) as process:
+    with (
+        reserved() as port,
+        reserved() as admin_port,
+        ton_network(tmp_path, port=port, admin_port=admin_port) as process,
+    ):
         assert process.config["liteservers"][0]["port"] == port
         assert process.admin_url == f"http://127.0.0.1:{admin_port}"
         assert answers("127.0.0.1", port)
@@ -105,7 +107,7 @@ def test_it_is_gone_after_kill_9_of_its_owner(tmp_path: Path) -> None:
 
 
 def test_a_start_that_fails_shows_the_end_of_the_log(tmp_path: Path) -> None:
-    options = TonOptions(advertised_host="no such host.invalid")
+    options = TonOptions(advertised_host="not..a.name")
     with pytest.raises(PartFailed, match="advertised host"), ton_network(tmp_path, options=options):
         pass
 

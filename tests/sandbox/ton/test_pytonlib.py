@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from pytonlib import TonlibClient
-from pytonlib.tonlibjson import ExternalMessageNotAccepted, TonlibError
+from pytonlib.tonlibjson import BlockDeleted, BlockNotFound, ExternalMessageNotAccepted
 
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.boc import from_boc
 from sandbox.ton.cells import Address
-from sandbox.ton.network import TonNetwork
+from sandbox.ton.chain import ChainOptions
+from sandbox.ton.network import TonNetwork, TonOptions
 from tests.sandbox.ton.client import connected
 from tests.sandbox.ton.contracts import MINT_VALUE, TON, destroy_body, revoke
 from tests.sandbox.ton.minting import Minting
@@ -186,9 +187,21 @@ async def test_a_config_parameter_is_read_with_proof(client: TonlibClient) -> No
     assert from_boc(base64.b64decode(found["config"]["bytes"])).begin().skip(8).uint(32) == 11
 
 
-async def test_a_block_that_does_not_exist_is_an_error(client: TonlibClient) -> None:
-    with pytest.raises(TonlibError):
+async def test_a_block_that_does_not_exist_is_not_found(client: TonlibClient) -> None:
+    with pytest.raises(BlockNotFound):
         await client.lookup_block(-1, SHARD, 1_000_000)
+
+
+async def test_a_state_outside_the_window_is_deleted(virtual_machine: Path, tmp_path: Path) -> None:
+    options = TonOptions(chain=ChainOptions(state_window=2), block_interval=None)
+    async with TonNetwork.start(options) as network:
+        for _ in range(5):
+            await network.produce()
+        async with connected(network.config, tmp_path / "keystore") as client:
+            kept = await client.raw_get_account_state(str(OWNER), 5)
+            with pytest.raises(BlockDeleted):
+                await client.raw_get_account_state(str(OWNER), 3)
+    assert kept["block_id"]["seqno"] == 5
 
 
 async def test_block_time_follows_the_clock(minting: Minting) -> None:
