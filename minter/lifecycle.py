@@ -109,7 +109,7 @@ class Reassign:
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """Too many signatures, and the last one may still have an effect: a person has to look."""
+    """Too many signatures without effect, and the index cannot be given up: a person has to look."""
 
     reason: str
 
@@ -190,5 +190,5 @@ def _still_open(
     reason = "its message expired unexecuted" if void else "its message left no trace before it expired"
     if task.attempt < limits.signatures_max:
         return Resign(reason)
-    # A burn repeated late is refused by the item (exit 403); a mint in doubt must keep its index.
-    return Fail(reason) if void or task.operation is TaskOperation.BURN else Park(reason)
+    # A burn repeated late is refused by the item (exit 403). A mint keeps its index, or the ones behind it could never be minted.
+    return Fail(reason) if task.operation is TaskOperation.BURN else Park(reason)

@@ -89,9 +89,12 @@ def raw(address: str | Address) -> RawAddress:
         AddressRefused: it is no address, raw or user-friendly.
     """
     try:
-        return RawAddress(Address(address).to_str(is_user_friendly=False))
+        parsed = Address(address)
     except (AddressError, ValueError, IndexError, TypeError) as error:
         raise AddressRefused(f"{address!r} is no address of TON") from error
+    if len(parsed.hash_part) != 32:  # ton_core takes any hex after the colon
+        raise AddressRefused(f"{address!r} is no address of TON: its hash has not 32 bytes")
+    return RawAddress(parsed.to_str(is_user_friendly=False))
 
 
 def item_prefix(base_url: str, type_code: TypeCode) -> str:
