@@ -1,3 +1,4 @@
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,15 @@ def test_a_directory_without_a_catalogue(tmp_path: Path, kind: str) -> None:
         place.write_text("events: {}")
     with pytest.raises(UsageError, match="name a catalogue's directory, or leave it out for the shipped one"):
         load(place)
+
+
+def test_the_example_of_the_documentation_is_sound(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "catalogue.md"
+    parts = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    for number, part in enumerate(parts):
+        a_directory(tmp_path, part, f"{number}.yaml")
+    found = load(tmp_path)
+    assert (len(found.events), len(found.counters), [len(each.levels) for each in found.types]) == (3, 4, [2])
 
 
 class TestShipped:
