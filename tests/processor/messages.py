@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import text
+
 from ops.settings import DEFAULT_TENANT
 from processor import catalogue
 from processor.chunks import Chunk, PlainRecord
@@ -148,6 +150,16 @@ async def open_ledger(database: Database, chunks: Iterable[Chunk]) -> None:
         starts.setdefault(chunk.key, chunk.position)
     async with database.transaction() as conn:
         await ledger.open_partitions(conn, CLUSTER, starts)
+
+
+async def clear(database: Database) -> None:
+    """Forget everything that was counted; the audit log keeps its rows, of badges that are no more."""
+    tables = (
+        "nft_progress, progress_member, processed_event, offset_ledger, outbox_message, outbox_sequence, nft_instance, "
+    )
+    tables += "user_wallet, command_log, dead_letter"
+    async with database.transaction() as conn:
+        await conn.execute(text(f"TRUNCATE {tables} CASCADE"))
 
 
 async def with_catalogue(database: Database) -> None:

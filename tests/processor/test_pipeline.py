@@ -13,6 +13,7 @@ from tests.processor.messages import (
     Log,
     a_pipeline,
     an_event,
+    clear,
     open_ledger,
     user,
 )
@@ -77,16 +78,6 @@ async def counters(database: Database) -> Counters:
         for user_id, name, value in rows:
             assert found.setdefault((user_id, name), value) == value
     return {key: number for key, number in found.items() if number}
-
-
-async def clear(database: Database) -> None:
-    """Forget everything that was counted."""
-    async with database.transaction() as conn:
-        await conn.execute(
-            text(
-                "TRUNCATE nft_progress, progress_member, processed_event, offset_ledger, outbox_message, nft_instance CASCADE"
-            )
-        )
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
