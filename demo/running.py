@@ -18,6 +18,7 @@ from demo.script import write_and_tell
 from demo.setup import prepare
 from demo.stack import Stack, stack
 from demo.supervisor import Supervisor
+from demo.threads import to_its_end
 from demo.verdict import Verdict
 from demo.view import View
 from ops.errors import UsageError
@@ -68,7 +69,8 @@ async def _demo(settings: Settings, plan: Plan, stop: Stop, place: Path, view: V
         view.say(
             f"writing {plan.events} events of {plan.travellers} travellers, seed {plan.seed}; starting PostgreSQL, a broker, a TON network"
         )
-        script = asyncio.create_task(asyncio.to_thread(write_and_tell, plan, badges, place / EVENTS_NAME))
+        script = asyncio.create_task(to_its_end(write_and_tell, plan, badges, place / EVENTS_NAME))
+        opened.push_async_callback(_ended, script)
         running = await opened.enter_async_context(_stack(place, settings, options))
         view.say("making tables, topics, catalogue and a wallet; starting two workers and a minter")
         authority = await _up(running, workers=2)
@@ -132,6 +134,12 @@ async def _unless_stopped(stop: Stop, work: Coroutine[None, None, Result]) -> Re
             await working
         return None
     return working.result()
+
+
+async def _ended(work: "asyncio.Task[object]") -> None:
+    """Return once `work` is over, whatever became of it."""
+    work.cancel()
+    await asyncio.wait({work})
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
+from demo.threads import entered, to_its_end
 from ops.errors import Permanent
 from ops.settings import PREFIX
 from sandbox.broker import Broker, broker
@@ -85,11 +86,11 @@ class Service:
             PartFailed: it ended, or is not ready in time; the message ends with its log's last lines.
         """
         child = self._running()
-        await asyncio.to_thread(child.wait_until_ready, self._ready, _READY_BOUND)
+        await to_its_end(child.wait_until_ready, self._ready, _READY_BOUND)
 
     async def kill(self) -> None:
         """End it by SIGKILL, as an out-of-memory kill would."""
-        await asyncio.to_thread(self._running().kill)
+        await to_its_end(self._running().kill)
 
     def check(self) -> None:
         """Do nothing while it runs.
@@ -169,7 +170,7 @@ class Stack:
         Raises:
             CommandFailed: it takes too long.
         """
-        return await asyncio.to_thread(self._run, words)
+        return await to_its_end(self._run, words)
 
     async def must(self, *words: str) -> str:
         """Run `laurel *words` and return what it printed.
@@ -227,15 +228,14 @@ async def stack(
         PartMissing: a part is not installed here.
         PartFailed: a part did not start.
     """
+    opened = _parts(directory, real_kafka=real_kafka, keep_data=keep_data)
     with ExitStack() as ports:
-        opened = _parts(directory, real_kafka=real_kafka, keep_data=keep_data)
-        parts = await asyncio.to_thread(opened.__enter__)
-        running_stack = Stack(directory, parts, ports, catalogue)
-        try:
-            yield running_stack
-        finally:
-            await asyncio.gather(*(asyncio.to_thread(service.stop) for service in running_stack.services.values()))
-            await asyncio.to_thread(opened.__exit__, None, None, None)
+        async with entered(opened) as parts:
+            running_stack = Stack(directory, parts, ports, catalogue)
+            try:
+                yield running_stack
+            finally:
+                await asyncio.gather(*(to_its_end(service.stop) for service in running_stack.services.values()))
 
 
 @contextmanager
