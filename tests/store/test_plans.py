@@ -1,0 +1,84 @@
+"""The queue's hot statements stay on their indexes, also with a backlog."""
+
+import json
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import TextClause, text
+
+from store import chain, leases
+from store.engine import Database
+from tests.minter.world import World
+
+BACKLOG = 8_000
+
+
+@pytest.fixture
+async def world(database: Database) -> World:
+    """A backlog of mints of one type, most of them over."""
+    world = World(database)
+    await world.badges(800)
+    await world.sql(
+        """
+        INSERT INTO nft_mint_queue (nft_instance_id, status, recipient, token_index, run_after)
+        SELECT instance.id, 'failed', '0:cc', NULL, now() - number * interval '1 second'
+          FROM nft_instance AS instance, generate_series(1, :copies) AS number
+        """,
+        copies=BACKLOG // 800,
+    )
+    await world.sql("INSERT INTO nft_mint_queue (nft_instance_id) SELECT id FROM nft_instance")
+    await world.sql("ANALYZE nft_mint_queue, nft_instance, nft_type, chain_message, chain_collection")
+    return world
+
+
+async def plan(world: World, statement: TextClause, **parameters: object) -> list[dict[str, Any]]:
+    """Return every node of a statement's plan."""
+    async with world.db.transaction() as conn:
+        explained = text(f"EXPLAIN (FORMAT JSON) {statement.text}")
+        (found,) = (await conn.execute(explained, parameters)).scalar_one()
+    nodes = [found["Plan"] if isinstance(found, dict) else json.loads(found)["Plan"]]
+    for node in nodes:
+        nodes += node.get("Plans", [])
+    return nodes
+
+
+def below(nodes: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """Return the nodes of one named part of a plan."""
+    (top,) = (node for node in nodes if node.get("Subplan Name") == name)
+    found = [top]
+    for node in found:
+        found += node.get("Plans", [])
+    return found
+
+
+def indexes(nodes: list[dict[str, Any]]) -> set[str]:
+    return {node["Index Name"] for node in nodes if "Index Name" in node}
+
+
+def scanned(nodes: list[dict[str, Any]]) -> set[str]:
+    return {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
+
+
+async def test_the_claim_reads_the_due_index(world: World) -> None:
+    nodes = await plan(world, leases.CLAIM_DUE, token=uuid4(), ttl=timedelta(minutes=1), limit=120, busy=[])
+    due = below(nodes, "CTE due")  # what comes after has `limit` rows, whatever the backlog
+    assert "nft_mint_queue_due_idx" in indexes(due)
+    assert "nft_mint_queue" not in scanned(due)
+    assert "Sort" not in {node["Node Type"] for node in due}, "the index's order is the claim's order"
+
+
+async def test_sent_tasks_are_found_by_their_message(world: World) -> None:
+    nodes = await plan(world, leases.CLAIM_SENT, token=uuid4(), ttl=timedelta(minutes=1), busy=[])
+    assert "nft_mint_queue" not in scanned(nodes)
+
+
+async def test_a_collections_kept_indexes_are_found_by_index(world: World) -> None:
+    nodes = await plan(world, leases.TAKE_KEPT, token=uuid4(), ttl=timedelta(minutes=1), collection_id=uuid4())
+    assert "nft_mint_queue_token_index_key" in indexes(nodes)
+    assert "nft_mint_queue" not in scanned(nodes)
+
+
+async def test_the_unresolved_message_is_found_by_its_index(world: World) -> None:
+    assert "nft_mint_queue" not in scanned(await plan(world, chain.COMMITTED))
