@@ -22,7 +22,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from ops.errors import InvariantBroken, Transient, UsageError
+from ops.errors import Transient, UsageError
 from ops.logs import logger
 from sandbox.ports import reachable, reserved
 from sandbox.ton.accounts import derived_key, faucet
@@ -88,7 +88,8 @@ class TonNetwork:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ton-execute")
         self._producing = asyncio.Lock()
         self._block_made = asyncio.Condition()
-        self._failure: InvariantBroken | None = None
+        self._failure: Exception | None = None
+        self._in_production: set[asyncio.Task[Block]] = set()
 
     @classmethod
     @asynccontextmanager
@@ -140,9 +141,9 @@ class TonNetwork:
                     if self._failure is None:  # else it is about to end by that, and the group tells
                         ticker.cancel()
         finally:
-            # A block under way is finished before its machine is given back.
-            async with self._producing:
-                self._thread.shutdown()
+            # Blocks under way are finished before their machine is given back.
+            await asyncio.gather(*self._in_production, return_exceptions=True)
+            self._thread.shutdown()
 
     async def _tick(self) -> None:
         interval = self._options.block_interval
@@ -162,7 +163,10 @@ class TonNetwork:
             InvariantBroken: the virtual machine failed.
         """
         # Shielded: a caller that is cancelled must not take with it the messages that the block already took.
-        return await asyncio.shield(asyncio.ensure_future(self._produce()))
+        block = asyncio.create_task(self._produce())
+        self._in_production.add(block)
+        block.add_done_callback(self._in_production.discard)
+        return await asyncio.shield(block)
 
     async def _produce(self) -> Block:
         async with self._producing:
@@ -170,7 +174,7 @@ class TonNetwork:
             work = self.chain.begin()
             try:
                 block = self.chain.append(*await loop.run_in_executor(self._thread, self.chain.execute, work))
-            except InvariantBroken as error:
+            except Exception as error:  # the network's main loop: whatever ends it is told to those who wait for blocks
                 self._failure = error
                 raise
             finally:

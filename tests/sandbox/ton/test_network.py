@@ -132,6 +132,16 @@ async def test_blocks_made_at_once_follow_one_another() -> None:
     assert [block.id.seqno for block in blocks] == [2, 3, 4, 5, 6]
 
 
+async def test_closing_finishes_the_blocks_under_way() -> None:
+    async with TonNetwork.start(ON_DEMAND) as network:
+        callers = [asyncio.create_task(network.produce()) for _ in range(3)]
+        await asyncio.sleep(0)
+        for caller in callers:
+            caller.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
+    assert network.chain.last.id.seqno == 4
+
+
 async def test_a_failing_machine_ends_the_network(ton_options: TonOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_work: object) -> None:
         raise InvariantBroken("the machine is broken")
