@@ -1,0 +1,140 @@
+"""`laurel worker` as an operator meets it: it counts exactly over a kill, says what it waits for, and ends when asked."""
+
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from ops.lifecycle import EXIT_OK
+from sandbox.broker import broker
+from store.engine import Database
+from tests.e2e.workers import Site, a_worker, counted, produce, until, until_counted, until_read
+from tests.processor.messages import a_partner, a_quest, a_visit, a_wallet, an_address, user, with_catalogue
+
+pytestmark = pytest.mark.timeout(150)
+
+
+def some_events(number: int) -> list[dict[str, Any]]:
+    chance = random.Random(7)
+    return [
+        a_quest(user(chance.randrange(50)))
+        if chance.random() < 0.5
+        else a_visit(user(chance.randrange(50)), f"c{chance.randrange(30)}")
+        for _ in range(number)
+    ]
+
+
+async def counters(database: Database) -> dict[str, int]:
+    async with database.transaction() as conn:
+        rows = await conn.execute(
+            text("""
+                SELECT key, sum(value::int)::int FROM nft_progress JOIN nft_type ON nft_type.id = type_id, jsonb_each(counters)
+                 WHERE code = 'explorer' GROUP BY key
+            """)
+        )
+        return {row[0]: row[1] for row in rows}
+
+
+def truth(events: list[dict[str, Any]]) -> dict[str, int]:
+    quests = sum(event["type"] == "quest.completed" for event in events)
+    cities = {(event["subject"], event["data"]["city_id"]) for event in events if event["type"] == "city.visited"}
+    return {"quest_completed_count": quests, "unique_cities_visited": len(cities)}
+
+
+async def test_a_worker_that_is_killed_and_started_again_counts_exactly(
+    site: Site, database: Database, tmp_path: Path
+) -> None:
+    events = some_events(4_000)
+    await produce(site, events[:2_000])
+    with a_worker(site, tmp_path / "first.log", LAUREL_WORKER__BATCH_RECORDS_MAX="300") as first:
+        await until_counted(database, 600, first)
+        first.kill()
+    await produce(site, events[2_000:])
+    with a_worker(site, tmp_path / "second.log") as second:
+        await until_counted(database, len(events), second)
+        await until_read(database, len(events), second)
+        assert second.stop() == EXIT_OK
+    assert await counters(database) == truth(events)
+
+
+async def test_two_workers_share_the_work_and_count_exactly(site: Site, database: Database, tmp_path: Path) -> None:
+    events = some_events(2_000)
+    with a_worker(site, tmp_path / "one.log") as one:
+        await produce(site, events[:500])
+        await until_counted(database, 500, one)
+        with a_worker(site, tmp_path / "two.log") as two:  # joins: a rebalance, and what was in hand is delivered again
+            await produce(site, events[500:])
+            await until_counted(database, len(events), two)
+
+            async def both_ready() -> bool:
+                return bool((await one.ready()).get("ready") and (await two.ready()).get("ready"))
+
+            await until(both_ready, "both workers ready", two)
+            assert (one.stop(), two.stop()) == (EXIT_OK, EXIT_OK)
+    assert await counted(database) == len(events)
+    assert await counters(database) == truth(events)
+
+
+async def test_a_wallet_and_a_badge_by_kafka_make_a_task(site: Site, database: Database, tmp_path: Path) -> None:
+    traveller = user(1)
+    await produce(site, [*(a_partner(traveller) for _ in range(6)), a_wallet(traveller, an_address(1))])
+    with a_worker(site, tmp_path / "worker.log") as worker:
+        await until_read(database, 7, worker)
+        assert worker.stop() == EXIT_OK
+    async with database.transaction() as conn:
+        rows = await conn.execute(
+            text("""
+                SELECT current_level, onchain_status, operation, hold_reason
+                  FROM nft_instance JOIN nft_mint_queue ON nft_instance_id = nft_instance.id
+            """)
+        )
+        assert [tuple(row) for row in rows] == [(3, "pending", "mint", None)]
+
+
+async def test_a_worker_waits_for_topics_and_says_so(
+    any_broker: Any, database: Database, database_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    await with_catalogue(database)
+    site = Site(any_broker.address, database_url, topic_prefix)
+    with a_worker(site, tmp_path / "worker.log") as worker:
+
+        async def asks_for_topics() -> bool:
+            return "laurel topics create" in (await worker.ready()).get("waits", {}).get("kafka", "")
+
+        await until(asks_for_topics, "a wait for topics", worker)
+        assert f"{topic_prefix}.quests" in (await worker.ready())["waits"]["kafka"]
+        await site.make_topics()
+        await produce(site, [a_quest()])
+        await until_counted(database, 1, worker)
+
+
+async def test_a_worker_without_servers_says_which_and_where(database_url: str, tmp_path: Path) -> None:
+    nowhere = Site("127.0.0.1:9", "postgresql://laurel:secret@127.0.0.1:9/laurel", "laurel")
+    with a_worker(nowhere, tmp_path / "worker.log") as worker:
+
+        async def waits_for_the_database() -> bool:
+            return "127.0.0.1:9" in (await worker.ready()).get("waits", {}).get("postgresql", "")
+
+        await until(waits_for_the_database, "a wait for PostgreSQL", worker)
+        assert "secret" not in worker.log_path.read_text()
+        assert worker.stop() == EXIT_OK
+    assert database_url
+
+
+async def test_sigterm_ends_a_worker_whose_broker_is_gone(
+    database: Database, database_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Faust by itself would wait for ever (docs/adr/0004-faust-guards.md)."""
+    await with_catalogue(database)
+    with broker() as running:
+        site = Site(running.address, database_url, topic_prefix)
+        await site.make_topics()
+        await produce(site, [a_quest()])
+        with a_worker(site, tmp_path / "worker.log", LAUREL_LIFECYCLE__DRAIN_TIMEOUT="PT3S") as worker:
+            await until_counted(database, 1, worker)
+            os.kill(running.pid, signal.SIGKILL)
+            worker.stop()  # fails the test by itself if it does not end

@@ -1,0 +1,179 @@
+"""`laurel worker` as a process, and what a test asks of it and of the database."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from sqlalchemy import text
+
+from ops.settings import Settings
+from processor import topics
+from sandbox import ports
+from store.engine import Database
+from tests.processor.messages import encoded, topic_of
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 60.0  # nothing here takes that long; a test that waits longer has failed
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a worker works: a broker, a database, and topics under a prefix of their own."""
+
+    brokers: str
+    database_url: str
+    prefix: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings as a person would set them."""
+        return {
+            "LAUREL_DATABASE_URL": self.database_url,
+            "LAUREL_KAFKA_BROKERS": self.brokers,
+            "LAUREL_KAFKA__TOPIC_PREFIX": self.prefix,
+            "LAUREL_KAFKA__CONSUMER_GROUP": self.prefix,
+            "LAUREL_KAFKA__PARTITIONS": "2",
+            "LAUREL_KAFKA__SESSION_TIMEOUT": "PT2S",  # a killed worker's partitions are free after it
+            "LAUREL_LOG__FORMAT": "json",
+        }
+
+    def topic(self, message: Mapping[str, Any]) -> str:
+        """The topic of a message, under this site's prefix."""
+        return topic_of(message).replace("laurel", self.prefix, 1)
+
+    async def make_topics(self) -> None:
+        """What `laurel topics create` does."""
+        settings = Settings(
+            kafka_brokers=self.brokers,
+            kafka={"topic_prefix": self.prefix, "partitions": 2},
+        )
+        await topics.prepare(settings, dry_run=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningWorker:
+    """A worker process; its log is JSON lines."""
+
+    process: subprocess.Popen[bytes]
+    log_path: Path
+    url: str
+
+    def kill(self) -> None:
+        """SIGKILL, and wait."""
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+
+    def stop(self) -> int:
+        """SIGTERM, and wait; return the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of one event."""
+        lines = (line for line in self.log_path.read_text().splitlines() if line.startswith("{"))
+        return [entry for entry in map(json.loads, lines) if entry["event"] == event]
+
+    async def ready(self) -> dict[str, Any]:
+        """What /ready says; empty while nobody listens."""
+        return await asyncio.to_thread(self._get)
+
+    def _get(self) -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(f"{self.url}/ready", timeout=5) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            with error:
+                return dict(json.load(error))
+        except OSError:
+            return {}
+
+
+@contextmanager
+def a_worker(site: Site, log_path: Path, **environment: str) -> Iterator[RunningWorker]:
+    """Run `laurel worker`; it is killed at the end of the block if it still runs."""
+    with ports.reserved() as port:
+        variables = os.environ | site.environment | {"LAUREL_HTTP__PORT": str(port)} | environment
+        with log_path.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "cli", "worker"], cwd=ROOT, env=variables, stdout=log, stderr=log
+            )
+        worker = RunningWorker(process, log_path, f"http://127.0.0.1:{port}")
+        try:
+            yield worker
+        finally:
+            if process.poll() is None:
+                worker.kill()
+
+
+@asynccontextmanager
+async def a_producer(site: Site, **options: Any) -> AsyncIterator[AIOKafkaProducer]:
+    """A producer on the site's broker."""
+    producer = AIOKafkaProducer(bootstrap_servers=site.brokers, linger_ms=5, **options)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def produce(site: Site, messages: Iterable[Mapping[str, Any]]) -> None:
+    """Send messages to their topics, keyed by their users."""
+    async with a_producer(site) as producer:
+        sent = [
+            await producer.send(site.topic(message), encoded(message), key=str(message["subject"]).encode())
+            for message in messages
+        ]
+        await asyncio.gather(*sent)
+
+
+async def until(reached: Callable[[], Awaitable[bool]], word: str, worker: RunningWorker | None = None) -> None:
+    """Wait until `reached`; fail with the worker's log after PATIENCE_S, or once the worker is gone."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not await reached():
+                if worker is not None and worker.process.poll() is not None:
+                    raise AssertionError(f"the worker ended with {worker.process.returncode}\n{_tail(worker)}")
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"{word}: not reached\n{_tail(worker)}") from None
+
+
+def _tail(worker: RunningWorker | None) -> str:
+    return "" if worker is None else "\n".join(worker.log_path.read_text().splitlines()[-30:])
+
+
+async def counted(database: Database) -> int:
+    """How many events were counted."""
+    async with database.transaction() as conn:
+        return int((await conn.execute(text("SELECT count(*) FROM processed_event"))).scalar_one())
+
+
+async def until_counted(database: Database, number: int, worker: RunningWorker | None = None) -> None:
+    """Wait until that many events are counted."""
+
+    async def enough() -> bool:
+        return await counted(database) >= number
+
+    await until(enough, f"{number} events counted", worker)
+
+
+async def until_read(database: Database, number: int, worker: RunningWorker | None = None) -> None:
+    """Wait until the ledger stands after that many records in all."""
+
+    async def enough() -> bool:
+        async with database.transaction() as conn:
+            found = await conn.execute(text("SELECT coalesce(sum(next_offset), 0) FROM offset_ledger"))
+            return int(found.scalar_one()) >= number
+
+    await until(enough, f"{number} records read", worker)
