@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from demo import catalogue, memory
+from demo import catalogue, memory, wallets
 from demo.badges import read_badges
 from demo.chain import reading
 from demo.memory import Peak
@@ -174,5 +174,6 @@ def _addresses(running: Stack, place: Path) -> str:
         f"  . {path}\n"
         f"  laurel send city.visited city_id=2950159 country=DE --user {_ANYBODY}\n"
         f"  laurel send partner.joined partner_id=p1 --times 6 --user {_ANYBODY}\n"
+        f"  laurel send wallet.linked address={wallets.address(0)} --user {_ANYBODY}\n"
         f"  laurel explain {_ANYBODY}"
     )
