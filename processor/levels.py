@@ -4,21 +4,28 @@ Pure: no clock, no I/O. The stream, the backfill, the catalogue's re-evaluation 
 disagree. A user's level is the highest by `order` whose conditions hold; a level once reached stays (docs/data-model.md, Levels).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
-from processor.rules import Condition, Number, holds, names, parse_condition
+from processor.rules import Condition, Number, compiled, names, parse_condition
 from store.values import Catalogue, CounterName, Instance, InstanceStatus, LevelSpec, TypeCode, TypeSpec
 
 
 @dataclass(frozen=True, slots=True)
 class LevelRules:
-    """A level, and its conditions parsed."""
+    """A level, and its conditions: parsed to be shown, and compiled to be asked."""
 
     spec: LevelSpec
     condition: Condition
+    holds: Callable[[Mapping[CounterName, Number]], bool]
+
+    @classmethod
+    def compile(cls, spec: LevelSpec) -> Self:
+        """Parse and compile the conditions of `spec`; errors as of `parse_condition`."""
+        condition = parse_condition(spec.conditions)
+        return cls(spec, condition, compiled(condition))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,7 @@ class TypeRules:
             RuleError: they do not keep to the grammar; a catalogue that was applied does.
         """
         ordered = sorted(spec.levels, key=lambda level: level.order)
-        return cls(spec, tuple(LevelRules(level, parse_condition(level.conditions)) for level in ordered))
+        return cls(spec, tuple(map(LevelRules.compile, ordered)))
 
     @property
     def condition_counters(self) -> frozenset[CounterName]:
@@ -110,7 +117,7 @@ def evaluate(rules: TypeRules, counters: Mapping[CounterName, Number], instance:
     if instance is not None and instance.status is not InstanceStatus.ACTIVE:
         return UNCHANGED
     above = rules.levels if instance is None else rules.levels[_place(rules, instance.current_level) + 1 :]
-    passed = tuple(level.spec for level in above if holds(level.condition, counters))
+    passed = tuple(level.spec for level in above if level.holds(counters))
     if not passed:
         return UNCHANGED
     reached = passed[-1]

@@ -2,24 +2,22 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import insert
+from sqlalchemy import text
 
 from store.engine import Connection
-from store.models import NFTAuditLog
+from store.exact_json import dumped
 from store.values import AuditEntry
+
+# One statement for a whole batch: a row at a time takes three times as long.
+APPEND = text("""
+    INSERT INTO nft_audit_log (nft_instance_id, action, actor_service, details)
+    SELECT (entry->>'instance_id')::uuid, entry->>'action', entry->>'actor_service', entry->'details'
+      FROM jsonb_array_elements(CAST(:entries AS jsonb)) WITH ORDINALITY AS listed (entry, position)
+     ORDER BY position
+""")
 
 
 async def append(conn: Connection, entries: Sequence[AuditEntry]) -> None:
     """Write `entries` in their order; none is fine."""
-    if not entries:
-        return
-    rows = [
-        {
-            "nft_instance_id": entry.instance_id,
-            "action": entry.action.value,
-            "actor_service": entry.actor_service,
-            "details": dict(entry.details),
-        }
-        for entry in entries
-    ]
-    await conn.execute(insert(NFTAuditLog), rows)
+    if entries:
+        await conn.execute(APPEND, {"entries": dumped(entries)})

@@ -13,8 +13,9 @@ from sqlalchemy import text
 from ops.errors import UsageError
 from store import audit
 from store.catalog_changes import NOTHING, Changes, TypeChange, between
-from store.catalog_document import as_json, content_hash, decoded, encoded
+from store.catalog_document import content_hash, decoded, encoded
 from store.engine import Connection
+from store.exact_json import dumped
 from store.values import AuditAction, AuditEntry, Catalogue, TypeCode, TypeSpec
 
 NO_CATALOGUE = "The database has no catalogue yet. Run `laurel catalog apply`."
@@ -225,7 +226,7 @@ async def _refuse(conn: Connection, changes: Changes) -> None:
         f"counter {old.name}: what it counts cannot change once it counts. Give the new meaning a new name."
         for old, _new in changes.altered_counters
     ]
-    gone = {"levels": as_json(_removed_levels(changes.changed))}
+    gone = {"levels": dumped(_removed_levels(changes.changed))}
     reasons += [
         f"{row.code}, level {row.level}: {row.badges} badges stand at it. Keep the level."
         for row in await conn.execute(HELD_LEVELS, gone)
@@ -249,14 +250,14 @@ async def _refuse(conn: Connection, changes: Changes) -> None:
 async def _write(conn: Connection, changes: Changes) -> None:
     """Make `changes`: adopted values are copied before anything that held them goes."""
     changed = [change.new for change in changes.changed]
-    await conn.execute(ADD_COUNTERS, {"counters": as_json(changes.new_counters)})
-    await conn.execute(REMOVE_LEVELS, {"levels": as_json(_removed_levels(changes.changed))})
+    await conn.execute(ADD_COUNTERS, {"counters": dumped(changes.new_counters)})
+    await conn.execute(REMOVE_LEVELS, {"levels": dumped(_removed_levels(changes.changed))})
     await conn.execute(PARK_ORDERS, {"types": [badge_type.id for badge_type in changed]})
     written = (*changes.created, *changed)
-    await conn.execute(UPSERT_TYPES, {"types": as_json(written)})
+    await conn.execute(UPSERT_TYPES, {"types": dumped(written)})
     levels = [asdict(level) | {"type_id": badge_type.id} for badge_type in written for level in badge_type.levels]
-    await conn.execute(UPSERT_LEVELS, {"levels": as_json(levels)})
-    await conn.execute(ADOPT, {"adoptions": as_json(changes.adoptions)})
+    await conn.execute(UPSERT_LEVELS, {"levels": dumped(levels)})
+    await conn.execute(ADOPT, {"adoptions": dumped(changes.adoptions)})
     for change in changes.changed:
         if change.dropped_counters:
             await conn.execute(DROP_COUNTERS, {"type_id": change.new.id, "names": list(change.dropped_counters)})

@@ -10,16 +10,16 @@ from decimal import Decimal
 
 import msgspec
 
+from store.exact_json import dumped
 from store.values import Catalogue, CounterName
 
-_ENCODER = msgspec.json.Encoder(decimal_format="number", order="sorted")
 _DECODER = msgspec.json.Decoder(Catalogue, float_hook=Decimal)
 
 
 def encoded(catalogue: Catalogue) -> str:
     """Return `catalogue` as canonical JSON: sorted keys, no spaces, without the ids that the database gives."""
     bare = replace(catalogue, version=0, counters=tuple(replace(counter, id=0) for counter in catalogue.counters))
-    return _ENCODER.encode(bare).decode()
+    return dumped(bare)
 
 
 def decoded(document: str, version: int, counter_ids: Mapping[CounterName, int]) -> Catalogue:
@@ -37,8 +37,3 @@ def decoded(document: str, version: int, counter_ids: Mapping[CounterName, int])
 def content_hash(document: str) -> bytes:
     """Return SHA-256 over `document`, canonical JSON."""
     return hashlib.sha256(document.encode()).digest()
-
-
-def as_json(value: object) -> str:
-    """Return `value` as JSON for a statement's parameter, numbers exact."""
-    return _ENCODER.encode(value).decode()

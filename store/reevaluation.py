@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-import msgspec
 from sqlalchemy import text
 
-from store.catalog_document import as_json
+from store import exact_json
 from store.engine import Connection
 from store.progress import Progress
 from store.values import CounterName
@@ -45,8 +44,6 @@ REWRITE = text("""
 """)
 
 _FIRST = UUID(int=0)
-_COUNTERS = msgspec.json.Decoder(dict[str, int | Decimal], float_hook=Decimal)
-_METADATA = msgspec.json.Decoder(dict[str, object], float_hook=Decimal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,8 @@ async def counters(conn: Connection, types: Collection[UUID], after: Progress | 
         "slice": SLICE,
     }
     return [
-        Progress(row.user_id, row.type_id, _counters(row.counters)) for row in await conn.execute(COUNTERS, parameters)
+        Progress(row.user_id, row.type_id, exact_json.counters(row.counters))
+        for row in await conn.execute(COUNTERS, parameters)
     ]
 
 
@@ -77,7 +75,9 @@ async def lock_badges(conn: Connection, types: Collection[UUID], after: Shown | 
     """Return, under their locks, the next slice of the active badges of `types`, after the badge `after`; [] at the end."""
     parameters = {"types": sorted(types), "after": after.id if after else _FIRST, "slice": SLICE}
     return [
-        Shown(row.id, row.type_id, row.current_level, _METADATA.decode(row.metadata), _counters(row.counters))
+        Shown(
+            row.id, row.type_id, row.current_level, exact_json.mapping(row.metadata), exact_json.counters(row.counters)
+        )
         for row in await conn.execute(BADGES, parameters)
     ]
 
@@ -86,8 +86,4 @@ async def rewrite(conn: Connection, badges: Sequence[tuple[UUID, Mapping[str, ob
     """Give locked badges new metadata: (badge, metadata) each; none is fine."""
     if badges:
         rows = [{"id": badge_id, "metadata": metadata} for badge_id, metadata in badges]
-        await conn.execute(REWRITE, {"badges": as_json(rows)})
-
-
-def _counters(document: str) -> dict[CounterName, int | Decimal]:
-    return {CounterName(name): value for name, value in _COUNTERS.decode(document).items()}
+        await conn.execute(REWRITE, {"badges": exact_json.dumped(rows)})

@@ -6,9 +6,9 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
-import msgspec
 from sqlalchemy import text
 
+from store import exact_json
 from store.engine import Connection
 from store.values import CounterName, Instance, InstanceStatus, OnchainStatus, RawAddress
 
@@ -22,8 +22,6 @@ OF_USER = text("""
                        ORDER BY type_id, status = 'active' DESC, created_at DESC, id) AS badge ON badge.type_id = type.id
      ORDER BY type.code
 """)
-
-_COUNTERS = msgspec.json.Decoder(dict[str, int | Decimal], float_hook=Decimal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ async def of_user(conn: Connection, user_id: UUID) -> list[Standing]:
     return [
         Standing(
             type_id=row.type_id,
-            counters={CounterName(name): value for name, value in _COUNTERS.decode(row.counters or "{}").items()},
+            counters=exact_json.counters(row.counters or "{}"),
             last_event_at=row.last_event_at,
             instance=None
             if row.id is None
