@@ -10,9 +10,9 @@ from datetime import timedelta
 from uuid import UUID
 
 from minter import planning, tokens
-from minter.gateway import Account, AnswerRefused, Block
+from minter.gateway import Account, Block
 from minter.lifecycle import Confirm, Execution, Fail, Sighting, Sign, Task, decide
-from minter.tokens import AddressRefused, CollectionState, Token
+from minter.tokens import AddressRefused, Token
 from minter.wallet import ACTIONS_MAX, Action, signed, transfer_nano
 from minter.workshop import Workshop
 from ops import metrics
@@ -83,7 +83,7 @@ async def sign_mints(
         LeaseLost: a task was cancelled or taken over meanwhile; nothing was written.
     """
     block, account = shop.view.current
-    on_chain = await _collection_state(shop, collection, block)
+    on_chain = await shop.collection_state(collection.address, block)
     receivers = await _receivers(shop, token, leased, block)
     fresh = [work for work in leased if work.task.id in receivers and work.task.token_index is None]
     async with shop.db.transaction() as conn:
@@ -186,6 +186,7 @@ async def _sign_revocations(
         message = await _commit(shop, conn, locked, MessageKind.BURN, actions, block, account)
         given = [Assignment(work.task.id, indexes[work.task.id], None) for work in chosen]
         await settling.sign(conn, token, message=message, leased=chosen, assignments=given)
+        _measure_queued(chosen)
         reach("minter.signing")
     return Batch(message, locked, _sent(chosen, given, message), token)
 
@@ -216,10 +217,7 @@ async def _sign_plan(
     message = await _commit(shop, conn, collection, MessageKind.MINT, actions, block, account)
     await settling.sign(conn, token, message=message, leased=chosen, assignments=given)
     await chain.set_next_index(conn, collection.id, plan.next_index)
-    for work in chosen:
-        if work.task.attempt == 0:
-            queued = (utc_now() - work.task.created_at).total_seconds()
-            metrics.MINT_STAGE_SECONDS.labels(TaskOperation.MINT.value, "queued").observe(queued)
+    _measure_queued(chosen)
     reach("minter.signing")
     return Batch(message, collection, _sent(chosen, given, message), token)
 
@@ -271,16 +269,6 @@ async def _receivers(shop: Workshop, token: UUID, leased: Sequence[LeasedTask], 
     return found
 
 
-async def _collection_state(shop: Workshop, collection: Collection, block: Block) -> CollectionState:
-    account = await shop.gateway.account(collection.address, block)
-    if account.data is None:
-        raise AnswerRefused(f"collection {collection.address} is deployed, and has no account at block {block.seqno}")
-    try:
-        return tokens.parse_collection(account.data)
-    except ValueError as error:
-        raise AnswerRefused(f"collection {collection.address}: {error}") from None
-
-
 async def _settle_now(shop: Workshop, token: UUID, settlements: Sequence[Settlement], block: Block) -> None:
     if settlements:
         async with shop.db.transaction() as conn:
@@ -289,6 +277,13 @@ async def _settle_now(shop: Workshop, token: UUID, settlements: Sequence[Settlem
 
 async def _spendable(shop: Workshop, conn: Connection, account: Account) -> int:
     return shop.spendable_nano(account, await chain.committed_spending(conn))
+
+
+def _measure_queued(signed_now: Sequence[LeasedTask]) -> None:
+    for work in signed_now:
+        if work.task.attempt == 0:
+            queued = (utc_now() - work.task.created_at).total_seconds()
+            metrics.MINT_STAGE_SECONDS.labels(work.task.operation.value, "queued").observe(queued)
 
 
 def _cost(values_nano: int, actions: int) -> int:

@@ -30,6 +30,7 @@ from minter.signing import Batch
 from minter.tokens import Token
 from minter.workshop import Workshop
 from ops import metrics
+from ops.clock import utc_now
 from ops.errors import InvariantBroken
 from ops.faults import reach
 from ops.lifecycle import Stop
@@ -88,8 +89,7 @@ async def watch(shop: Workshop, batch: Batch, stop: Stop) -> None:
             await _settle(shop, batch, [settlement for _, settlement in settled], block, len(open_tasks))
             done = {each.leased.task.id for each, _ in settled}
             open_tasks = [each for each in open_tasks if each.leased.task.id not in done]
-            operation = batch.leased[0].task.operation.value
-            metrics.MINT_STAGE_SECONDS.labels(operation, "sent").observe(asyncio.get_running_loop().time() - sent_now)
+            _measure([each.leased for each, _ in settled], asyncio.get_running_loop().time() - sent_now)
 
 
 async def watch_deploy(shop: Workshop, message: ChainMessage, collection: Collection, stop: Stop) -> None:
@@ -182,10 +182,7 @@ async def _worth_reading(
         return ()
     if message.kind is MessageKind.BURN:
         return open_tasks
-    account = await shop.gateway.account(collection.address, block)
-    if account.data is None:
-        raise AnswerRefused(f"collection {collection.address} has no account at block {block.seqno}")
-    next_item_index = tokens.parse_collection(account.data).next_item_index
+    next_item_index = (await shop.collection_state(collection.address, block)).next_item_index
     return [each for each in open_tasks if (each.leased.task.token_index or 0) < next_item_index]
 
 
@@ -243,6 +240,14 @@ def _settlement(each: _Watched, decision: Decision) -> Settlement | None:
             raise InvariantBroken("a sent task cannot be signed", task=str(work.task.id))
         case unreachable:
             assert_never(unreachable)
+
+
+def _measure(done: Sequence[LeasedTask], sent_for_s: float) -> None:
+    for work in done:
+        operation = work.task.operation.value
+        metrics.MINT_STAGE_SECONDS.labels(operation, "sent").observe(sent_for_s)
+        total = (utc_now() - work.task.created_at).total_seconds()
+        metrics.MINT_STAGE_SECONDS.labels(operation, "total").observe(total)
 
 
 async def _settle(

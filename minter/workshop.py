@@ -11,7 +11,7 @@ from uuid import UUID
 from minter import tokens
 from minter.gateway import Account, AnswerRefused, Block, ChainGateway
 from minter.lifecycle import Absent, Limits
-from minter.tokens import Item, Token
+from minter.tokens import CollectionState, Item, Token
 from minter.wallet import Signer, Wallet
 from ops import metrics
 from ops.settings import MinterSettings
@@ -137,6 +137,20 @@ class Workshop:
             return tokens.parse_item(account.data)
         except ValueError as error:
             raise AnswerRefused(f"{address}: {error}", address=address) from None
+
+    async def collection_state(self, address: RawAddress, block: Block) -> CollectionState:
+        """Return what a deployed collection says at `block`.
+
+        Raises:
+            AnswerRefused: there is none, or it is no collection.
+        """
+        account = await self.gateway.account(address, block)
+        if account.data is None:
+            raise AnswerRefused(f"collection {address} is deployed, and has no account at block {block.seqno}")
+        try:
+            return tokens.parse_collection(account.data)
+        except ValueError as error:
+            raise AnswerRefused(f"collection {address}: {error}", address=address) from None
 
     @staticmethod
     def token_of(item: Item | None) -> Token | Absent:

@@ -1,0 +1,121 @@
+"""`laurel reconcile` and `laurel wallet`, as a person or a script calls them."""
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ops.settings import Settings
+from tests.minter.world import World, all_in, minting
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    exit_code: int
+    out: str
+    err: str
+
+
+async def laurel(*arguments: str, **environment: str) -> Said:
+    """Run the command line in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(ROOT / "cli.py"),
+        *arguments,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return Said(process.returncode or 0, out.decode(), err.decode())
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    return {
+        "LAUREL_DATABASE_URL": settings.need("database_url"),
+        "LAUREL_TON_CONFIG": settings.need("ton_config"),
+        "LAUREL_WALLET_MNEMONIC_FILE": settings.need("wallet_mnemonic_file"),
+    }
+
+
+async def test_reconcile_names_and_repairs_and_its_exit_code_tells(world: World, settings: Settings) -> None:
+    (badge,) = await world.to_mint()
+    async with minting(settings):
+        await all_in(world, [badge], "active/minted")
+    token_id = await world.value("SELECT onchain_token_id FROM nft_instance")
+    environment = environment_of(settings)
+    nothing = await laurel("reconcile", **environment)
+    assert nothing.exit_code == 0, nothing.err
+    assert "1 tokens in 1 collections" in nothing.out
+    assert "0 findings, 0 repaired, 0 left." in nothing.out
+
+    await world.sql("UPDATE nft_instance SET onchain_token_id = NULL")
+    repaired = await laurel("reconcile", "--repair", "--json", **environment)
+    assert repaired.exit_code == 1, repaired.err
+    document = json.loads(repaired.out)
+    assert (document["tokens"], document["repaired"], document["left"]) == (1, 1, 0)
+    (finding,) = document["findings"]
+    assert (finding["finding"], finding["instance_id"], finding["token_id"], finding["repair"]) == (
+        "lost id",
+        str(badge.id),
+        token_id,
+        "restored",
+    )
+
+
+async def test_a_database_without_tables_is_an_error_of_usage(settings: Settings, world: World) -> None:
+    await world.sql("DROP TABLE alembic_version")
+    said = await laurel("reconcile", **environment_of(settings))
+    assert (said.exit_code, said.out) == (2, "")
+    assert "Run `laurel db upgrade`" in said.err
+
+
+async def test_the_wallets_address_needs_no_network(mnemonic_file: Path, settings: Settings) -> None:
+    alone = await laurel("wallet", "show", "--json", LAUREL_WALLET_MNEMONIC_FILE=str(mnemonic_file))
+    assert alone.exit_code == 0, alone.err
+    address = json.loads(alone.out)["address"]
+    online = await laurel("wallet", "show", "--json", **environment_of(settings))
+    document = json.loads(online.out)
+    assert document["address"] == address
+    assert document["balance_nano"] == 100 * 10**9
+    assert document["deployed"] is False
+
+
+async def test_a_new_wallet_can_be_shown_and_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "wallet.words"
+    made = await laurel("wallet", "new", str(path), "--json")
+    assert made.exit_code == 0, made.err
+    shown = await laurel("wallet", "show", "--json", LAUREL_WALLET_MNEMONIC_FILE=str(path))
+    assert json.loads(shown.out)["address"] == json.loads(made.out)["address"]
+    again = await laurel("wallet", "new", str(path))
+    assert again.exit_code == 2
+    assert "never overwritten" in again.err
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("no json", "no JSON"),
+        ("{}", "no global config"),
+        (
+            '{"liteservers": [], "validator": {"zero_state": {"root_hash": "AA=="}}}',
+            "no lite servers, or no zero state",
+        ),
+    ],
+)
+async def test_a_broken_network_config_is_an_error_of_usage(
+    text: str, complaint: str, tmp_path: Path, mnemonic_file: Path
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(text, encoding="utf-8")
+    said = await laurel("wallet", "show", LAUREL_WALLET_MNEMONIC_FILE=str(mnemonic_file), LAUREL_TON_CONFIG=str(path))
+    assert said.exit_code == 2
+    assert str(path) in said.err
+    assert complaint in said.err
