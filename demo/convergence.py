@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 from demo.publisher import Ends
-from demo.stack import Stack
 from demo.truth import Truth
 from demo.verdict import counted
 from demo.view import View
@@ -68,10 +68,21 @@ class Goal:
         ]
 
 
+class Watched(Protocol):
+    """What is waited for: a demo.stack.Stack."""
+
+    @property
+    def cluster_id(self) -> str:
+        """Return whose offsets the ledger holds."""
+
+    def check(self) -> None:
+        """Raise PartFailed once a service has ended by itself."""
+
+
 class Watch:
     """Looks at a stack at work."""
 
-    def __init__(self, stack: Stack, database: Database, view: View) -> None:
+    def __init__(self, stack: Watched, database: Database, view: View) -> None:
         self._stack = stack
         self._database = database
         self._view = view
@@ -123,7 +134,7 @@ class Watch:
 
         async def look() -> bool:
             async with self._database.transaction() as conn:
-                reached = await report.ledger(conn, self._stack.broker.cluster_id)
+                reached = await report.ledger(conn, self._stack.cluster_id)
             unread.clear()
             for (topic, partition), end in sorted(ends.items()):
                 position = reached.get((topic, partition), 0)

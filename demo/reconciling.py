@@ -3,8 +3,9 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from demo.stack import CommandFailed, Stack
+from demo.stack import CommandFailed, Said
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -28,7 +29,17 @@ class Reconciled:
     left: int
 
 
-async def reconcile(stack: Stack, *options: str) -> Reconciled:
+class Commands(Protocol):
+    """What runs commands: a demo.stack.Stack."""
+
+    async def run(self, *words: str) -> Said:
+        """Run `laurel *words` to its end."""
+
+    def talk(self) -> str:
+        """Return the last lines of the commands' log."""
+
+
+async def reconcile(stack: Commands, *options: str) -> Reconciled:
     """Run it to its end.
 
     Raises:

@@ -133,6 +133,7 @@ class Stack:
         self.words_path = directory / _WORDS_NAME
         self.commands_log = directory / "commands.log"
         self.database_url = parts.postgres.url
+        self.cluster_id = parts.broker.cluster_id
         self._ports = ports
         self._commands = count(1)
         self.environment = _clean() | {

@@ -1,0 +1,112 @@
+"""Who is tampered with, and what the repair must have done - and nothing else."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pytest
+
+from demo.tampering import Victims, choose, repair_differences
+from demo.truth import BadgeTruth, Truth
+from ops.errors import InvariantBroken
+from store.report import BadgeRow, Snapshot
+
+OWNER = "0:" + "ab" * 32
+
+
+def a_row(user: UUID, token: str | None = "0:" + "cd" * 32) -> BadgeRow:
+    audit = {"created": 1, "submitted_onchain": 1, "minted_onchain": 1}
+    outbox = {"badge.created": 1, "badge.minted": 1}
+    return BadgeRow(uuid4(), user, "explorer", 2, "active", "minted", token, OWNER, audit, outbox, 1, 0, 0)
+
+
+def a_snapshot(*rows: BadgeRow) -> Snapshot:
+    return Snapshot(0, 0, (), rows, (), (), 0, ())
+
+
+def a_truth(*badges: tuple[BadgeRow, BadgeTruth]) -> Truth:
+    return Truth(0, 0, 0, Counter(), {}, {(str(row.user_id), row.type_code): badge for row, badge in badges}, 0)
+
+
+STANDING = BadgeTruth(2, owner=OWNER, wanted=True)
+
+
+def test_two_users_with_standing_tokens_are_chosen() -> None:
+    rows = [a_row(UUID(int=number)) for number in range(1, 6)]
+    truth = a_truth(
+        (rows[0], replace(STANDING, status="burned_onchain", burned=True)),
+        (rows[1], STANDING),
+        (rows[2], replace(STANDING, owner=None)),
+        (rows[3], replace(STANDING, status="revoked", burned=True)),
+        (rows[4], STANDING),
+    )
+    assert choose(truth, rows) == Victims(destroyed=rows[1], forgotten=rows[4])
+
+
+def test_too_few_tokens_are_no_demo() -> None:
+    row = a_row(UUID(int=1))
+    with pytest.raises(InvariantBroken, match="two users"):
+        choose(a_truth((row, STANDING)), [row])
+
+
+@pytest.fixture
+def gone() -> BadgeRow:
+    return a_row(UUID(int=1))
+
+
+@pytest.fixture
+def kept() -> BadgeRow:
+    return a_row(UUID(int=2))
+
+
+@pytest.fixture
+def other() -> BadgeRow:
+    return a_row(UUID(int=3))
+
+
+def mended(gone: BadgeRow, kept: BadgeRow, other: BadgeRow) -> list[BadgeRow]:
+    burned = replace(
+        gone,
+        status="burned_onchain",
+        audit={**gone.audit, "burned_onchain": 1},
+        outbox={**gone.outbox, "badge.burned": 1},
+    )
+    return [burned, replace(kept, audit={**kept.audit, "metadata_updated": 1}), other]
+
+
+def test_two_mended_and_the_others_untouched_is_right(gone: BadgeRow, kept: BadgeRow, other: BadgeRow) -> None:
+    after = a_snapshot(*mended(gone, kept, other))
+    assert repair_differences(Victims(gone, kept), a_snapshot(gone, kept, other), after) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "fields"),
+    [
+        (0, lambda row: replace(row, status="active"), {"status"}),
+        (0, lambda row: replace(row, token_id=None), {"token_id"}),
+        (1, lambda row: replace(row, token_id=None), {"token_id"}),
+        (1, lambda row: replace(row, token_id=OWNER, mints=2), {"token_id", "mints"}),
+        (2, lambda row: replace(row, level=3), {"level"}),
+    ],
+)
+def test_what_the_repair_left_or_touched_is_named(
+    gone: BadgeRow,
+    kept: BadgeRow,
+    other: BadgeRow,
+    place: int,
+    change: Callable[[BadgeRow], BadgeRow],
+    fields: set[str],
+) -> None:
+    rows = mended(gone, kept, other)
+    rows[place] = change(rows[place])
+    (difference,) = repair_differences(Victims(gone, kept), a_snapshot(gone, kept, other), a_snapshot(*rows))
+    assert difference.place == f"badge {rows[place].id}"
+    assert isinstance(difference.expected, dict)
+    assert set(difference.expected) == fields
+
+
+def test_a_badge_that_vanished_is_named(gone: BadgeRow, kept: BadgeRow, other: BadgeRow) -> None:
+    after = a_snapshot(*mended(gone, kept, other)[:2])
+    (difference,) = repair_differences(Victims(gone, kept), a_snapshot(gone, kept, other), after)
+    assert (difference.place, difference.found) == (f"badge {other.id}", None)
