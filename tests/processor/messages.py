@@ -42,7 +42,7 @@ BOB = user(2)
 
 
 def an_event(
-    kind: str, subject: UUID | str = ALICE, data: Mapping[str, Any] | None = None, **attributes: Any
+    kind: str, who: UUID | str = ALICE, fields: Mapping[str, Any] | None = None, /, **attributes: Any
 ) -> dict[str, Any]:
     """A CloudEvent as a document; `attributes` replace or add, None removes."""
     event = {
@@ -50,31 +50,31 @@ def an_event(
         "id": f"event-{next(_numbers)}",
         "source": "/quest-service/eu",
         "type": kind,
-        "subject": str(subject),
+        "subject": str(who),
         "time": NOW.isoformat(),
-        "data": dict(data or {}),
+        "data": dict(fields or {}),
     }
     return {name: value for name, value in (event | attributes).items() if value is not None}
 
 
-def a_quest(subject: UUID = ALICE, **attributes: Any) -> dict[str, Any]:
+def a_quest(who: UUID = ALICE, /, **attributes: Any) -> dict[str, Any]:
     """A completed quest."""
-    return an_event("quest.completed", subject, {"quest_id": f"q-{next(_numbers)}"}, **attributes)
+    return an_event("quest.completed", who, {"quest_id": f"q-{next(_numbers)}"}, **attributes)
 
 
-def a_visit(subject: UUID = ALICE, city: str = "berlin", **attributes: Any) -> dict[str, Any]:
+def a_visit(who: UUID = ALICE, city: str = "berlin", /, **attributes: Any) -> dict[str, Any]:
     """A visit to a city."""
-    return an_event("city.visited", subject, {"city_id": city}, **attributes)
+    return an_event("city.visited", who, {"city_id": city}, **attributes)
 
 
-def a_partner(subject: UUID = ALICE, **attributes: Any) -> dict[str, Any]:
+def a_partner(who: UUID = ALICE, /, **attributes: Any) -> dict[str, Any]:
     """A partner who joined."""
-    return an_event("partner.joined", subject, {"partner_id": f"p-{next(_numbers)}"}, **attributes)
+    return an_event("partner.joined", who, {"partner_id": f"p-{next(_numbers)}"}, **attributes)
 
 
-def a_review(subject: UUID, review: str, *, removed: bool = False, **attributes: Any) -> dict[str, Any]:
+def a_review(who: UUID, review: str, /, *, removed: bool = False, **attributes: Any) -> dict[str, Any]:
     """A review posted, or removed."""
-    return an_event("review.removed" if removed else "review.posted", subject, {"review_id": review}, **attributes)
+    return an_event("review.removed" if removed else "review.posted", who, {"review_id": review}, **attributes)
 
 
 def a_wallet(subject: UUID, address: str, at: datetime = NOW, *, linked: bool = True) -> dict[str, Any]:
