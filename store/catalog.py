@@ -1,7 +1,7 @@
 """The catalogue in the database: which one is in force, and how another takes its place.
 
-A batch locks the current version FOR SHARE before anything else; `apply` locks it FOR UPDATE. So a batch counts by one catalogue from
-its first statement to its last, and a new one waits for the batches under way (docs/data-model.md, Catalogue).
+A batch locks the current version FOR SHARE before anything else; `apply` locks the table against that. So a batch counts by one catalogue
+from its first statement to its last, and a new one waits for the batches under way (docs/data-model.md, Catalogue).
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,9 +29,10 @@ CURRENT = text("""
 
 CURRENT_FOR_SHARE = text("SELECT id FROM catalog_version WHERE is_current FOR SHARE")
 ANY_VERSION = text("SELECT EXISTS (SELECT FROM catalog_version)")
-CURRENT_FOR_UPDATE = text("SELECT id, content_hash FROM catalog_version WHERE is_current FOR UPDATE")
-# Two `catalog apply` at once run one after the other, the very first two as well; the FOR SHARE of batches does not mind this lock.
-LOCK_APPLIES = text("LOCK TABLE catalog_version IN SHARE ROW EXCLUSIVE MODE")
+CURRENT_HASH = text("SELECT id, content_hash FROM catalog_version WHERE is_current")
+# The table, not the row: row locks have no queue, so batches that share one without a pause would keep `apply` waiting for ever.
+# EXCLUSIVE lets plain reads through, and is the weakest mode that FOR SHARE waits for.
+LOCK_OUT_BATCHES = text("LOCK TABLE catalog_version IN EXCLUSIVE MODE")
 
 ADD_COUNTERS = text("""
     INSERT INTO counter_definition (name, kind, event_type, field, filter, undo_event_type, undo_field)
@@ -198,8 +199,8 @@ async def apply(conn: Connection, catalogue: Catalogue, actor: str) -> Applied:
     Raises:
         UsageError: it would take something away that is in use, or change what a counter means; each reason on a line of its own.
     """
-    await conn.execute(LOCK_APPLIES)
-    row = (await conn.execute(CURRENT_FOR_UPDATE)).one_or_none()
+    await conn.execute(LOCK_OUT_BATCHES)
+    row = (await conn.execute(CURRENT_HASH)).one_or_none()
     document = encoded(catalogue)
     if row is not None and row.content_hash == content_hash(document):
         return Applied(version=row.id, is_new=False)

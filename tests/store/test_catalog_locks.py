@@ -55,6 +55,35 @@ async def test_a_batch_that_waited_for_a_new_catalogue_gets_the_new_version(data
     assert seen == first + 1
 
 
+async def test_batches_that_never_pause_do_not_keep_a_new_catalogue_out(database: Database) -> None:
+    first = (await applied(database, a_catalogue())).version
+    holding, release = asyncio.Event(), asyncio.Event()
+
+    async def batch_under_way() -> None:
+        async with database.transaction() as conn:
+            await catalog.current_for_share(conn)
+            holding.set()
+            await release.wait()
+
+    async def another() -> None:
+        await holding.wait()
+        await applied(database, a_catalogue(a_type(title="Rambler")))
+
+    async def next_batch() -> int:
+        await holding.wait()
+        await somebody_waits(database)
+        async with database.transaction() as conn:
+            return await catalog.current_for_share(conn)
+
+    async def let_go() -> None:
+        await holding.wait()
+        await somebody_waits(database, 2)
+        release.set()
+
+    _, _, seen, _ = await asyncio.gather(batch_under_way(), another(), next_batch(), let_go())
+    assert seen == first + 1
+
+
 async def test_two_first_applies_at_once_make_one_version(database: Database) -> None:
     outcomes = await asyncio.gather(*(applied(database, a_catalogue()) for _ in range(3)))
     assert sorted(outcome.is_new for outcome in outcomes) == [False, False, True]
@@ -73,8 +102,8 @@ async def test_a_rolled_back_apply_leaves_nothing(database: Database) -> None:
     assert await everything(database) == before
 
 
-async def somebody_waits(database: Database) -> None:
-    """Return once a connection of this database waits for a lock."""
+async def somebody_waits(database: Database, number: int = 1) -> None:
+    """Return once so many connections of this database wait for a lock."""
     statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    while await rows(database, statement) == [(0,)]:  # noqa: ASYNC110 - PostgreSQL tells it to those who ask
+    while (await rows(database, statement))[0][0] != number:  # noqa: ASYNC110 - PostgreSQL tells it to those who ask
         await asyncio.sleep(0.01)
