@@ -10,8 +10,13 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_two_commands_are_the_makefiles() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    blocks = "\n".join(re.findall(r"```(?:sh|console|bash)?\n(.*?)```", README, re.DOTALL))
-    commands = re.findall(r"^\$? ?make ([a-z-]+)", blocks, re.MULTILINE)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    commands = [
+        target
+        for language, block in blocks
+        if language == "sh"
+        for target in re.findall(r"^make ([a-z-]+)", block, re.M)
+    ]
     assert {"demo", "test"} <= set(commands)
     assert set(commands) <= targets
 
