@@ -15,4 +15,6 @@ def test_a_generated_page_is_up_to_date(page: str, function: str) -> None:
     assert spec.loader is not None
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    assert (DOCS / page).read_text() == getattr(generate, function)(), f"docs/{page} is behind the code: run `make docs`"
+    assert (DOCS / page).read_text() == getattr(generate, function)(), (
+        f"docs/{page} is behind the code: run `make docs`"
+    )

@@ -15,7 +15,7 @@ def test_the_two_commands_are_the_makefiles() -> None:
         target
         for language, block in blocks
         if language == "sh"
-        for target in re.findall(r"^make ([a-z-]+)", block, re.M)
+        for target in re.findall(r"^make ([a-z-]+)", block, re.MULTILINE)
     ]
     assert {"demo", "test"} <= set(commands)
     assert set(commands) <= targets
