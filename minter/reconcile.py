@@ -20,7 +20,8 @@ from store.chain import Collection
 from store.engine import Connection, Database
 from store.values import TokenRecord
 
-_REPAIRABLE = {
+# What --repair writes back, and the word for it.
+REPAIRS = {
     FindingKind.UNKNOWN_TOKEN: "adopted",
     FindingKind.LOST_ID: "restored",
     FindingKind.DESTROYED: "burned_onchain",
@@ -86,7 +87,7 @@ class Report:
             first = of_kind[0].finding
             about = f"badge {first.instance_id}" if first.instance_id else (first.token_id or first.type_code)
             done = sum(each.repair is not None for each in of_kind)
-            arrow = f"   -> {of_kind[0].repair or _REPAIRABLE[kind]} {done}" if done else ""
+            arrow = f"   -> {of_kind[0].repair or REPAIRS[kind]} {done}" if done else ""
             lines.append(f"  {kind.value:<18}{count:>5}   {kind.meaning}; {about}: {first.detail}{arrow}")
         left = len(self.noted) - self.repaired
         lines.append(f"{len(self.noted)} findings, {self.repaired} repaired, {left} left.  {self.seconds:.1f} s")
@@ -217,7 +218,7 @@ class _Mender:
                     done = await reconciling.agree_on_index(conn, self._collection.id, self._picture.next_item_index)
                 case _:
                     pass
-        return _REPAIRABLE[finding.kind] if done else None
+        return REPAIRS[finding.kind] if done else None
 
     async def _adopt(self, conn: Connection, finding: Finding, record: TokenRecord) -> bool:
         if finding.index is None or finding.token_id is None:

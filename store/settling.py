@@ -32,7 +32,7 @@ from store.values import (
 # (from, to) -> the functions that may make it happen; docs/mint-lifecycle.md draws the same, and a test holds both equal.
 TRANSITIONS: dict[tuple[TaskStatus, TaskStatus], str] = {
     (TaskStatus.PENDING, TaskStatus.SENT): "settling.sign",
-    (TaskStatus.PENDING, TaskStatus.CONFIRMED): "settling.settle",  # a burn of a token found gone
+    (TaskStatus.PENDING, TaskStatus.CONFIRMED): "settling.settle, reconciling.adopt",
     (TaskStatus.PENDING, TaskStatus.FAILED): "settling.settle, queue.cancel_unsigned_mints",
     (TaskStatus.SENT, TaskStatus.CONFIRMED): "settling.settle",
     (TaskStatus.SENT, TaskStatus.PENDING): "settling.settle",
