@@ -28,8 +28,6 @@ __all__ = ["FAULT_POINTS", "Daemon"]
 
 log = logger("minter")
 
-# One claim may feed every collection; more only wait under a lease.
-_CLAIMS_PER_COLLECTION = 8
 _HOUSEKEEPING_S = 5.0
 
 
@@ -112,8 +110,8 @@ class Daemon:
     async def _claim_due(self) -> bool:
         shop, token = self._shop, uuid4()
         async with shop.db.transaction() as conn:
-            limit = shop.settings.claim_limit * _CLAIMS_PER_COLLECTION
-            due = await leases.claim_due(conn, token, shop.settings.lease, limit, list(self._busy))
+            # As much as one message carries: what is claimed and not signed only costs. The next claim finds other types.
+            due = await leases.claim_due(conn, token, shop.settings.lease, shop.settings.claim_limit, list(self._busy))
         if not due:
             return False
         reach("minter.claimed")

@@ -4,6 +4,7 @@ The database's picture comes first and the block after it: what the database kne
 read again before it is named: what moved meanwhile is work under way, and the next run's.
 """
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Container, Sequence
@@ -20,6 +21,7 @@ from store.chain import Collection
 from store.engine import Connection, Database
 from store.values import TokenRecord
 
+_CATCH_UP_S = 10.0
 # What --repair writes back, and the word for it.
 REPAIRS = {
     FindingKind.UNKNOWN_TOKEN: "adopted",
@@ -107,9 +109,7 @@ async def reconcile(db: Database, gateway: ChainGateway, *, repair: bool) -> Rep
         wallet = await chain.wallet(conn)
         records = await reconciling.recorded(conn)
         held = {each.id: await reconciling.open_indexes(conn, each.id) for each in collections}
-    block = await gateway.newest_block()
-    if wallet is not None and block.seqno < wallet.seqno_seen:
-        raise BlockUnknown(f"the lite server is at block {block.seqno}, this database was shown {wallet.seqno_seen}")
+    block = await _block_from(gateway, 0 if wallet is None else wallet.seqno_seen)
     noted: list[Noted] = []
     count = 0
     for collection in collections:
@@ -128,6 +128,16 @@ async def reconcile(db: Database, gateway: ChainGateway, *, repair: bool) -> Rep
     report = Report(block.seqno, count, len(collections), tuple(noted), time.monotonic() - started)
     _measure(report)
     return report
+
+
+async def _block_from(gateway: ChainGateway, seqno: int) -> Block:
+    """Return the newest block; it must be no older than what the database was shown, which a lite server may lag behind for a moment."""
+    deadline = time.monotonic() + _CATCH_UP_S
+    while (block := await gateway.newest_block()).seqno < seqno:
+        if time.monotonic() > deadline:
+            raise BlockUnknown(f"the lite servers are at block {block.seqno}, this database was shown block {seqno}")
+        await asyncio.sleep(0.2)
+    return block
 
 
 async def _items(gateway: ChainGateway, collection: Collection, block: Block) -> tuple[list[Placed], int]:

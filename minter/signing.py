@@ -59,8 +59,8 @@ async def sign_deploy(shop: Workshop, collection: Collection) -> ChainMessage | 
     action = Action(collection.address, shop.settings.deploy_value_nano, None, contract.state_init)
     async with shop.db.transaction() as conn:
         await chain.lock_collection(conn, collection.id)
-        if await chain.unresolved_message(conn, collection.id) is not None:
-            return Unsigned("another message is under way")
+        if (refusal := await _taken_over(conn, collection, block)) is not None:
+            return refusal
         if await _spendable(shop, conn, account) < _cost(shop.settings.deploy_value_nano, 1):
             return _poor(shop, account)
         message = await _commit(shop, conn, collection, MessageKind.DEPLOY, [action], block, account)
@@ -88,9 +88,9 @@ async def sign_mints(
     fresh = [work for work in leased if work.task.id in receivers and work.task.token_index is None]
     async with shop.db.transaction() as conn:
         locked = await chain.lock_collection(conn, collection.id)
-        if await chain.unresolved_message(conn, collection.id) is not None:
+        if (refusal := await _taken_over(conn, collection, block)) is not None:
             await leases.release(conn, token, [work.task.id for work in leased], _AT_ONCE)
-            return Unsigned("another message is under way")
+            return refusal
         kept = await leases.take_kept(conn, token, shop.settings.lease, collection.id)
         affordable = (await _spendable(shop, conn, account) - _cost(0, 0)) // _cost_of_action(
             shop.settings.item_value_nano
@@ -165,9 +165,9 @@ async def _sign_revocations(
     async with shop.db.transaction() as conn:
         await leases.release(conn, token, later, _LATER)
         locked = await chain.lock_collection(conn, collection.id)
-        if await chain.unresolved_message(conn, collection.id) is not None:
+        if (refusal := await _taken_over(conn, collection, block)) is not None:
             await leases.release(conn, token, list(indexes), _AT_ONCE)
-            return Unsigned("another message is under way")
+            return refusal
         affordable = (await _spendable(shop, conn, account) - _cost(0, 0)) // _cost_of_action(
             shop.settings.revoke_value_nano
         )
@@ -267,6 +267,17 @@ async def _receivers(shop: Workshop, token: UUID, leased: Sequence[LeasedTask], 
             held.append(_held(work, HoldReason.RECIPIENT, "the linked wallet is no address"))
     await _settle_now(shop, token, held, block)
     return found
+
+
+async def _taken_over(conn: Connection, collection: Collection, block: Block) -> Unsigned | None:
+    """Return why nothing may be signed for a locked collection; None where nothing stands against it."""
+    if await chain.unresolved_message(conn, collection.id) is not None:
+        return Unsigned("another message is under way")
+    wallet = await chain.wallet(conn)
+    if wallet is not None and block.seqno < wallet.seqno_seen:
+        # Another minter may have settled a message at that block: the index read at ours would be an old one.
+        return Unsigned(f"another minter has seen block {wallet.seqno_seen}, this one {block.seqno}")
+    return None
 
 
 async def _settle_now(shop: Workshop, token: UUID, settlements: Sequence[Settlement], block: Block) -> None:

@@ -160,7 +160,8 @@ async def _look(
             block.time,
             limits,
         )
-        metrics.MINTS.labels(task.operation.value, type(decision).__name__.lower()).inc()
+        if not isinstance(decision, Wait):
+            metrics.MINTS.labels(task.operation.value, type(decision).__name__.lower()).inc()
         decisions.append((each, decision))
     return decisions
 
@@ -261,6 +262,8 @@ async def _settle(
         await settling.settle(conn, batch.token, settlements, block.time)
         closing = MessageStatus.SETTLED if confirmed or len(settlements) < open_before else MessageStatus.VOID
         await chain.resolve_message(conn, batch.message.id, closing)
+        # Whoever signs next for this collection must have read a block that shows what was settled here.
+        await chain.saw_block(conn, block.seqno, wallet_deployed=True)
         reach("minter.settling")
     reach("minter.settled")
     log.info(

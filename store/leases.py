@@ -122,7 +122,9 @@ RENEW = text("""
 """)
 
 RELEASE = text("""
-    UPDATE nft_mint_queue SET lease_token = NULL, lease_expires_at = NULL, run_after = clock_timestamp() + :delay
+    UPDATE nft_mint_queue
+       SET lease_token = NULL, lease_expires_at = NULL,
+           run_after = CASE WHEN :delay > interval '0' THEN clock_timestamp() + :delay ELSE run_after END
      WHERE id = ANY(CAST(:ids AS uuid[])) AND lease_token = :token
 """)
 
@@ -173,7 +175,7 @@ async def renew(conn: Connection, token: UUID, ttl: timedelta, task_ids: Sequenc
 
 
 async def release(conn: Connection, token: UUID, task_ids: Sequence[UUID], delay: timedelta) -> None:
-    """Give tasks back, due again after `delay`; what is not ours any more stays untouched."""
+    """Give tasks back, due again after `delay` (none: in their old place); what is not ours any more stays untouched."""
     if task_ids:
         await conn.execute(RELEASE, {"token": token, "ids": list(task_ids), "delay": delay})
 

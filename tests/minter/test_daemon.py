@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from ops.settings import Settings
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.network import TonNetwork
@@ -35,16 +37,22 @@ async def test_a_burn_revokes_the_token_and_the_badge_has_left(world: World, set
 
 
 async def test_a_badge_revoked_while_its_mint_is_under_way_is_minted_then_burned(
-    ton: TonNetwork, world: World, settings: Settings
+    ton: TonNetwork, world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (badge,) = await world.to_mint()
     async with minting(settings) as shop:
+        await all_in(world, await world.to_mint(), "active/minted")
+        deliver = ton.chain.submit
+        lost: list[bytes] = []
+        monkeypatch.setattr(ton.chain, "submit", lost.append)  # signed and sent, and nothing happens yet
+        (badge,) = await world.to_mint()
         await eventually(world, lambda: has_task(world, badge, "mint sent"), "the mint is signed")
         await world.sql("UPDATE nft_instance SET status = 'revoked' WHERE id = :id", id=badge.id)
         async with world.db.transaction() as conn:
             assert await queue.cancel_unsigned_mints(conn, [badge.id], "revoked") == frozenset()
+        monkeypatch.setattr(ton.chain, "submit", deliver)
+        ton.advance(settings.minter.resend_after)
         await eventually(world, lambda: has_task(world, badge, "burn confirmed"), "the token is burned")
-        (token,) = await items_of(shop)
+        _, token = await items_of(shop)
     assert token.revoked_at > 0
     assert await world.statuses([badge]) == ["revoked/minted"]
 
