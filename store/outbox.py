@@ -4,12 +4,12 @@
 database sequence is not. Callers write the outbox last (docs/architecture.md, lock order).
 """
 
-import json
 from collections.abc import Sequence
 
 from sqlalchemy import text
 
 from store.engine import Connection
+from store.exact_json import dumped
 from store.values import OutboxEntry
 
 APPEND = text("""
@@ -45,4 +45,4 @@ async def append(conn: Connection, entries: Sequence[OutboxEntry]) -> None:
         }
         for entry in entries
     ]
-    await conn.execute(APPEND, {"entries": json.dumps(rows, default=str)})
+    await conn.execute(APPEND, {"entries": dumped(rows)})
