@@ -26,6 +26,7 @@ Number = int | Decimal
 
 PREPARE = (
     text("SET LOCAL plan_cache_mode = force_custom_plan"),
+    text("SET LOCAL work_mem = '64MB'"),  # a batch of twenty thousand stays in memory
     text("SET LOCAL client_min_messages = warning"),  # IF NOT EXISTS is meant; its notice says nothing
     text("""
     CREATE TEMPORARY TABLE IF NOT EXISTS batch_event (
@@ -113,11 +114,11 @@ MERGE = text("""
          SELECT user_id, counter_id, count(*), NULL, NULL FROM joined GROUP BY user_id, counter_id
           UNION ALL
          SELECT user_id, counter_id, step, NULL, NULL FROM batch_undo),
+         total AS (
+         SELECT user_id, counter_id, coalesce(sum(step), max(highest), 0) AS step, max(last_event_at) AS last_event_at
+           FROM part GROUP BY user_id, counter_id),
          change AS MATERIALIZED (
-         SELECT user_id, type_id, name, uses.highest, thresholds, coalesce(sum(step), max(part.highest), 0) AS step,
-                max(last_event_at) AS last_event_at
-           FROM part JOIN uses USING (counter_id)
-          GROUP BY user_id, type_id, name, uses.highest, thresholds),
+         SELECT user_id, type_id, name, highest, thresholds, step, last_event_at FROM total JOIN uses USING (counter_id)),
          merged AS (
          INSERT INTO nft_progress AS progress (user_id, type_id, counters, last_event_at)
          SELECT user_id, type_id, jsonb_object_agg(name, step), max(last_event_at)
