@@ -9,6 +9,7 @@ from demo.plan import Plan
 from ops.console import Console, json_option
 
 if TYPE_CHECKING:
+    from demo.verdict import Verdict
     from ops.lifecycle import Stop
 
 _DEFAULTS = Plan()
@@ -58,11 +59,13 @@ def demo(
     async def main(stop: "Stop") -> int:
         from demo import running
 
+        def tell(verdict: "Verdict") -> None:
+            console.result(verdict.document(), verdict.text(), as_json=as_json)
+
         options = running.Options(directory, real_kafka=broker == "kafka", stay=keep)
-        verdict = await running.demo(console.settings, plan, stop, options)
+        verdict = await running.demo(console.settings, plan, stop, options, tell)
         if verdict is None:
             return 130
-        console.result(verdict.document(), verdict.text(), as_json=as_json)
         return 0 if verdict.holds else 1
 
     console.run(main)

@@ -2,7 +2,7 @@
 
 import asyncio
 import shlex
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,14 +42,35 @@ class Options:
     stay: bool = False
 
 
-async def demo(settings: Settings, plan: Plan, stop: Stop, options: Options) -> Verdict | None:
+async def demo(
+    settings: Settings, plan: Plan, stop: Stop, options: Options, tell: Callable[[Verdict], None]
+) -> Verdict | None:
     """Run the demo; return its verdict, None where it was interrupted.
+
+    Args:
+        settings: say which catalogue is in force; no address of theirs is used.
+        plan: what to generate.
+        stop: the request to end.
+        options: how to run.
+        tell: called with the verdict while everything is still up.
 
     Raises:
         LaurelError: a part, a service or a command failed, so that there is no verdict.
     """
     with _place("demo", options.directory) as place, View() as view:
-        return await _unless_stopped(stop, _demo(settings, plan, stop, place, view, options))
+        async with AsyncExitStack() as opened:
+            outcome = await _unless_stopped(stop, view, _demo(settings, plan, place, view, options, opened))
+            if outcome is None:
+                return None
+            verdict, running = outcome
+            view.finish()
+            tell(verdict)
+            if not verdict.holds and options.directory is None:
+                view.say(f"Again with `--seed {plan.seed} --directory DIR` and the same other options keeps the logs.")
+            if options.stay:
+                view.say(_addresses(running, place))
+                await stop.wait()
+            return verdict
 
 
 async def dev(settings: Settings, stop: Stop, options: Options) -> None:
@@ -59,47 +80,40 @@ async def dev(settings: Settings, stop: Stop, options: Options) -> None:
         LaurelError: a part, a service or a command failed.
     """
     with _place("dev", options.directory) as place, View() as view:
-        await _unless_stopped(stop, _dev(settings, stop, place, view, options))
+        await _unless_stopped(stop, view, _dev(settings, place, view, options))
 
 
-async def _demo(settings: Settings, plan: Plan, stop: Stop, place: Path, view: View, options: Options) -> Verdict:
+async def _demo(
+    settings: Settings, plan: Plan, place: Path, view: View, options: Options, opened: AsyncExitStack
+) -> tuple[Verdict, Stack]:
     badges = read_badges(catalogue.directory(settings))
-    async with AsyncExitStack() as opened:
-        peak = await opened.enter_async_context(memory.watched())
-        view.say(
-            f"writing {plan.events} events of {plan.travellers} travellers, seed {plan.seed}; starting PostgreSQL, a broker, a TON network"
-        )
-        script = asyncio.create_task(to_its_end(write_and_tell, plan, badges, place / EVENTS_NAME))
-        opened.push_async_callback(_ended, script)
-        running = await opened.enter_async_context(_stack(place, settings, options))
-        view.say("making tables, topics, catalogue and a wallet; starting two workers and a minter")
-        authority = await _up(running, workers=2)
-        phases = await script
-        view.say("everything is ready")
-        database = await opened.enter_async_context(Database(running.database_url))
-        publisher = await opened.enter_async_context(publishing(running.broker.address, settings.kafka.topic_prefix))
-        chain = await opened.enter_async_context(reading(running.ton.config, running.ton.config_path.parent))
-        supervisor = Supervisor(running, database, publisher, chain, view, badges)
-        await supervisor.run(phases, plan.travellers, authority)
-        verdict = _verdict(supervisor, view, peak)
-        if options.stay:
-            view.say(verdict.text())
-            view.say(_addresses(running, place))
-            await stop.wait()
-        return verdict
+    peak = await opened.enter_async_context(memory.watched())
+    view.say(f"writing {plan.events} events of {plan.travellers} travellers, seed {plan.seed}")
+    script = asyncio.create_task(to_its_end(write_and_tell, plan, badges, place / EVENTS_NAME))
+    opened.push_async_callback(_ended, script)
+    view.say("starting PostgreSQL, a broker, a TON network")
+    running = await opened.enter_async_context(_stack(place, settings, options))
+    view.say("making tables, topics, catalogue and a wallet; starting two workers and a minter")
+    authority = await _up(running, workers=2)
+    phases = await script
+    view.say("everything is ready")
+    database = await opened.enter_async_context(Database(running.database_url))
+    publisher = await opened.enter_async_context(publishing(running.broker.address, running.topic_prefix))
+    chain = await opened.enter_async_context(reading(running.ton.config, running.ton.config_path.parent))
+    supervisor = Supervisor(running, database, publisher, chain, view, badges)
+    await supervisor.run(phases, plan.travellers, authority)
+    return _verdict(supervisor, view, peak), running
 
 
-async def _dev(settings: Settings, stop: Stop, place: Path, view: View, options: Options) -> None:
+async def _dev(settings: Settings, place: Path, view: View, options: Options) -> None:
     view.say("starting PostgreSQL, a broker, a TON network")
     async with _stack(place, settings, options) as running:
         view.say("making tables, topics, catalogue and a wallet; starting a worker and a minter")
         await _up(running, workers=1)
         view.say(_addresses(running, place))
-        while not stop.requested:
+        while True:
             running.check()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await stop.wait()
+            await asyncio.sleep(1)
 
 
 def _stack(place: Path, settings: Settings, options: Options) -> AbstractAsyncContextManager[Stack]:
@@ -122,13 +136,14 @@ async def _up(running: Stack, *, workers: int) -> str:
     return authority
 
 
-async def _unless_stopped(stop: Stop, work: Coroutine[None, None, Result]) -> Result | None:
+async def _unless_stopped(stop: Stop, view: View, work: Coroutine[None, None, Result]) -> Result | None:
     """Return what `work` returns; None where the stop came first and it was cancelled."""
     working = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not working.done():
+        view.say("stopping everything")
         working.cancel()
         with suppress(asyncio.CancelledError):
             await working

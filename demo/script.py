@@ -12,6 +12,9 @@ from demo.plan import Plan
 from demo.records import Record
 from demo.truth import Teller, Truth
 from ops.clock import utc_now
+from ops.errors import UsageError
+
+_OWNERS_MIN = 2  # one destroys a token, another one's row loses its id
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,11 @@ class Phase:
 
 
 def write_and_tell(plan: Plan, badges: Badges, path: Path) -> list[Phase]:
-    """Write the messages of `plan` to `path`; then read the file, and tell the truth of what is in it."""
+    """Write the messages of `plan` to `path`; then read the file, and tell the truth of what is in it.
+
+    Raises:
+        UsageError: the plan is too small for two users to end with a token.
+    """
     records.write(path, generate(plan, badges))
     teller = Teller(badges, utc_now())
     phases = []
@@ -32,4 +39,8 @@ def write_and_tell(plan: Plan, badges: Badges, path: Path) -> list[Phase]:
         messages = list(some)
         teller.phase(messages)
         phases.append(Phase(number, messages, teller.so_far()))
+    if len({user for user, _ in phases[-1].truth.standing}) < _OWNERS_MIN:
+        raise UsageError(
+            f"{plan.events} events of {plan.travellers} travellers earn too few tokens. Make --events larger."
+        )
     return phases

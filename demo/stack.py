@@ -17,7 +17,7 @@ from pathlib import Path
 
 from demo.threads import entered, to_its_end
 from ops.errors import Permanent
-from ops.settings import PREFIX
+from ops.settings import PREFIX, KafkaSettings
 from sandbox.broker import Broker, broker
 from sandbox.kafka import kafka
 from sandbox.ports import reserved
@@ -134,6 +134,7 @@ class Stack:
         self.commands_log = directory / "commands.log"
         self.database_url = parts.postgres.url
         self.cluster_id = parts.broker.cluster_id
+        self.topic_prefix = KafkaSettings().topic_prefix
         self._ports = ports
         self._commands = count(1)
         self.environment = _clean() | {

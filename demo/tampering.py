@@ -45,10 +45,11 @@ def choose(truth: Truth, badges: Iterable[BadgeRow]) -> Victims:
     """Return two badges of different users whose tokens stand.
 
     Raises:
-        InvariantBroken: there are none; the generator makes hundreds.
+        InvariantBroken: there are no two; demo/script.py refuses such a plan.
     """
-    standing = {holder for holder, badge in truth.tokens.items() if not badge.burned and badge.status == "active"}
-    by_user = {row.user_id: row for row in badges if (str(row.user_id), row.type_code) in standing and row.token_id}
+    by_user = {
+        row.user_id: row for row in badges if (str(row.user_id), row.type_code) in truth.standing and row.token_id
+    }
     if len(by_user) < 2:
         raise InvariantBroken("the demo needs two users with standing tokens")
     first, second, *_ = (by_user[user] for user in sorted(by_user))

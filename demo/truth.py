@@ -62,6 +62,11 @@ class Truth:
         """Return the badges that have exactly one token, burned ones included."""
         return {holder: badge for holder, badge in self.badges.items() if badge.owner is not None}
 
+    @property
+    def standing(self) -> set[Holder]:
+        """Return the badges whose token nobody took back."""
+        return {holder for holder, badge in self.tokens.items() if badge.status == "active" and not badge.burned}
+
 
 def digest(value: bytes | None) -> str:
     """Return SHA-256 over a message's value, in hex."""

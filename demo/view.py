@@ -35,6 +35,10 @@ class View:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.finish()
+
+    def finish(self) -> None:
+        """Draw no more; what is said from now on is plain. Finishing twice is fine."""
         self._bars.stop()
 
     @property

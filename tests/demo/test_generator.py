@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -16,6 +17,7 @@ from demo.messages import Event
 from demo.plan import Plan
 from demo.reading import Refused, read_event
 from demo.records import Record, to_line
+from demo.script import write_and_tell
 from demo.truth import Truth, tell
 from ops.clock import utc_now
 from ops.errors import UsageError
@@ -148,3 +150,18 @@ def test_the_worker_reads_every_message_as_the_truth_does(small: list[Record], b
 def test_too_little_to_do_is_refused() -> None:
     with pytest.raises(UsageError, match="make --events twice --travellers"):
         Plan(events=10, travellers=6)
+
+
+def test_a_plan_that_earns_no_tokens_is_refused(badges: Badges, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"40 events of 20 travellers earn too few tokens\. Make --events larger\."):
+        write_and_tell(Plan(events=40, travellers=20), badges, tmp_path / "events.jsonl")
+
+
+def test_the_truth_after_each_phase_is_that_of_the_file_so_far(
+    badges: Badges, tmp_path: Path, small: list[Record]
+) -> None:
+    phases = write_and_tell(SMALL, badges, tmp_path / "events.jsonl")
+    assert [phase.number for phase in phases] == [1, 2, 3, 4]
+    assert [record for phase in phases for record in phase.records] == small
+    for phase in phases:
+        assert phase.truth == tell([record for record in small if record.phase <= phase.number], badges)
