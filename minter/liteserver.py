@@ -1,13 +1,14 @@
 """TON through pytonlib: several lite servers side by side, clients rebuilt when they die, errors in Laurel's words.
 
 A TonlibClient talks to one lite server and never recovers once it is `stuck` or `crashed`; it is then thrown away and made anew. Reads
-are repeated (the server with the fewest recent failures first); sends never are: an error of a send means unknown, not failed.
+are repeated, each time by the server that was asked least and failed least; sends never are: an error of a send means unknown, not failed.
 """
 
 import asyncio
 import base64
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -60,7 +61,8 @@ def read_config(path: Path) -> Json:
         raise UsageError(
             f"{path}: no global config: {error!r} is missing or wrong. {way_out}", setting=_SETTING
         ) from None
-    if not servers or len(zero) != 32:
+    # tonlib takes a hash of zeros for "not configured", and would check nothing against it.
+    if not servers or len(zero) != 32 or not any(zero):
         raise UsageError(f"{path}: no lite servers, or no zero state. {way_out}", setting=_SETTING)
     return dict(config)
 
@@ -120,6 +122,10 @@ class _Server:
                 except (TonlibException, RuntimeError) as error:
                     self.failures += 1
                     await client.close()
+                    if "INVALID_CONFIG" in str(error):
+                        raise UsageError(
+                            f"{_SETTING}: tonlib refuses the global config: {error}.", setting=_SETTING
+                        ) from None
                     raise ChainUnreachable(f"lite server {self._index}: tonlib did not start: {error}") from None
                 self._client = client
             return self._client
@@ -172,8 +178,8 @@ class LiteServers:
         """Return the newest masterchain block that a lite server can prove."""
 
         async def call(client: TonlibClient) -> Json:
-            last = (await client.get_masterchain_info())["last"]
-            return await _header(client, last)
+            # `sync` proves the block by validators' signatures from the configured one on; getMasterchainInfo only repeats hearsay.
+            return await _header(client, await client.sync_tonlib())
 
         return _block(await self._read("newest_block", call))
 
@@ -236,7 +242,10 @@ class LiteServers:
         return Receipt(Delivery.ACCEPTED)
 
     async def _read(self, operation: str, call: Callable[[TonlibClient], Coroutine[Any, Any, Json]]) -> Json:
-        tried = 0
+        asked: Counter[_Server] = Counter()
+
+        def next_in_line(server: _Server) -> tuple[int, int]:
+            return asked[server], server.failures
 
         def before_sleep(state: RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
@@ -251,9 +260,8 @@ class LiteServers:
         )
         async for attempt in attempts:
             with attempt:
-                order = sorted(self._servers, key=lambda server: server.failures)
-                server = order[tried % len(order)]
-                tried += 1
+                server = min(self._servers, key=next_in_line)
+                asked[server] += 1
                 return await server.ask(call)
         raise InvariantBroken("a retry loop ended without a result")
 

@@ -108,6 +108,7 @@ async def test_a_new_wallet_can_be_shown_and_is_never_overwritten(tmp_path: Path
             '{"liteservers": [], "validator": {"zero_state": {"root_hash": "AA=="}}}',
             "no lite servers, or no zero state",
         ),
+        ('{"liteservers": [1], "validator": {"zero_state": {"root_hash": "%s"}}}' % ("A" * 43 + "="), "no zero state"),
     ],
 )
 async def test_a_broken_network_config_is_an_error_of_usage(
