@@ -236,8 +236,7 @@ CREATE TABLE progress_member (
     member text NOT NULL,
     posted boolean NOT NULL,
     undone boolean DEFAULT false NOT NULL,
-    CONSTRAINT progress_member_pkey PRIMARY KEY (user_id, counter_id, member),
-    CONSTRAINT progress_member_counter_id_fkey FOREIGN KEY (counter_id) REFERENCES counter_definition (id)
+    CONSTRAINT progress_member_pkey PRIMARY KEY (user_id, counter_id, member)
 );
 
 CREATE TABLE achievement_grant (
