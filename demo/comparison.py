@@ -89,15 +89,16 @@ def _letters(truth: Truth, found: Snapshot, topic_prefix: str) -> Iterator[Diffe
 
 
 def _counters(truth: Truth, badges: Badges, found: Snapshot) -> Iterator[Difference]:
-    seen = {(str(row.user_id), row.type_code): row.counters for row in found.progress}
-    users = truth.counters.keys() | {user for user, _ in seen}
-    for user in sorted(users):
-        for code, badge in badges.by_code.items():
-            wanted = {name: truth.counters.get(user, {}).get(name, 0) for name in badge.counters}
-            counters = seen.get((user, code), {})
-            shown = {name: counters.get(name, 0) for name in {*badge.counters, *counters}}
-            if wanted != shown:
-                yield Difference("counters", f"{code} of user {user}", wanted, shown)
+    seen = {(str(row.user_id), row.type_code): row for row in found.progress}
+    for user, code in sorted(truth.latest.keys() | seen.keys()):
+        row = seen.get((user, code))
+        counters = {} if row is None else row.counters
+        names = badges.by_code[code].counters
+        wanted = {name: truth.counters.get(user, {}).get(name, 0) for name in names}
+        shown = {name: counters.get(name, 0) for name in {*names, *counters}}
+        latest, last_event_at = truth.latest.get((user, code)), None if row is None else row.last_event_at
+        if (wanted, latest) != (shown, last_event_at):
+            yield Difference("counters", f"{code} of user {user}", (wanted, latest), (shown, last_event_at))
 
 
 def _badges(truth: Truth, rows: Mapping[Holder, Sequence[BadgeRow]]) -> Iterator[Difference]:

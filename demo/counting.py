@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from decimal import Decimal
 
 from demo.badges import Badges, Number, holds
@@ -43,3 +44,15 @@ def count_up(events: Iterable[Event], badges: Badges) -> dict[str, Counters]:
 def passes(condition: Mapping[str, object], data: Mapping[str, object]) -> bool:
     """Return whether an event's data passes a filter; a comparison with a missing field is false."""
     return holds(condition, data, missing=None)
+
+
+def latest_times(events: Iterable[Event], badges: Badges) -> dict[tuple[str, str], datetime]:
+    """Return when the latest event happened that some counter of a type listens to: (user, type code) -> its time."""
+    latest: dict[tuple[str, str], datetime] = {}
+    for event in events:
+        names = {counter.name for counter in badges.listeners.get(event.type, ())}
+        for code, badge in badges.by_code.items():
+            if names.intersection(badge.counters):
+                holder = (event.subject, code)
+                latest[holder] = max(event.time, latest.get(holder, event.time))
+    return latest

@@ -14,7 +14,7 @@ from itertools import groupby
 
 from demo import wallets
 from demo.badges import Badges
-from demo.counting import Counters, count_up
+from demo.counting import Counters, count_up, latest_times
 from demo.messages import Event
 from demo.reading import Refused, read_event
 from demo.records import Record
@@ -46,13 +46,14 @@ class Letter:
 
 @dataclass(frozen=True)
 class Truth:
-    """The outcome. `counters` hold no zeros; `badges` and `counters` are by user first."""
+    """The outcome. `counters` hold no zeros; `latest` is when the latest counted event of a user's progress happened."""
 
     messages: int
     events: int
     duplicates: int
     letters: Tally[Letter]
     counters: Mapping[str, Counters]
+    latest: Mapping[Holder, datetime]
     badges: Mapping[Holder, BadgeTruth]
     repeated_commands: int
     links: Mapping[str, str] = field(default_factory=dict)
@@ -138,6 +139,7 @@ class Teller:
             duplicates=self._duplicates,
             letters=Tally(self._letters),
             counters=count_up(self._counted, self._catalogue),
+            latest=latest_times(self._counted, self._catalogue),
             badges=dict(self._badges),
             repeated_commands=self._repeated,
             links={user: address for user in self._links if (address := self._recipient(user))},

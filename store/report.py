@@ -5,6 +5,7 @@ Nothing in here decides anything; it hands out what is there, so that others can
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -15,11 +16,12 @@ from store.engine import Connection
 
 @dataclass(frozen=True, slots=True)
 class ProgressRow:
-    """One user's counters for one type, by name, as they stand."""
+    """One user's counters for one type, by name, as they stand, and the time of the latest event in them."""
 
     user_id: UUID
     type_code: str
     counters: Mapping[str, int | Decimal]
+    last_event_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class Figures:
 EVENTS = text("SELECT count(*) FROM processed_event")
 COMMANDS = text("SELECT count(*) FROM command_log")
 PROGRESS = text("""
-    SELECT progress.user_id, type.code, progress.counters
+    SELECT progress.user_id, type.code, progress.counters, progress.last_event_at
       FROM nft_progress AS progress JOIN nft_type AS type ON type.id = progress.type_id
 """)
 BADGES = text("""

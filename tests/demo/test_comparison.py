@@ -1,12 +1,12 @@
 """The comparison can fail: each planted difference is named, and nothing else is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
 
-from demo.badges import Badges
+from demo.badges import Badges, Number
 from demo.chain import Token
 from demo.comparison import chain_differences, differences
 from demo.reading import Refused, read_event
@@ -27,10 +27,8 @@ def truth(small: list[Record], badges: Badges) -> Truth:
 def right(truth: Truth, badges: Badges) -> Snapshot:
     """Return the database as it should be, written down from the truth."""
     progress = [
-        ProgressRow(UUID(user), code, {name: counters[name] for name in badge.counters if name in counters})
-        for user, counters in truth.counters.items()
-        for code, badge in badges.by_code.items()
-        if any(name in counters for name in badge.counters)
+        ProgressRow(UUID(user), code, shown(truth, user, badges.by_code[code].counters), at)
+        for (user, code), at in truth.latest.items()
     ]
     codes = sorted({code for _, code in truth.tokens})
     return Snapshot(
@@ -43,6 +41,11 @@ def right(truth: Truth, badges: Badges) -> Snapshot:
         outbox_messages=0,
         gapped_users=(),
     )
+
+
+def shown(truth: Truth, user: str, names: Sequence[str]) -> dict[str, Number]:
+    counters = truth.counters.get(user, {})
+    return {name: counters[name] for name in names if name in counters}
 
 
 def a_row(user: UUID, code: str, badge: BadgeTruth) -> BadgeRow:
@@ -103,11 +106,17 @@ def wrong_counter(found: Snapshot) -> Snapshot:
 PLANTED: dict[str, tuple[str, Callable[[Snapshot], Snapshot]]] = {
     "an event counted twice": ("events", lambda found: replace(found, events=found.events + 1)),
     "a counter one too high": ("counters", wrong_counter),
+    "an event seen too late": (
+        "counters",
+        lambda found: replace(
+            found, progress=(replace(found.progress[0], last_event_at=utc_now()), *found.progress[1:])
+        ),
+    ),
     "a user's counters lost": ("counters", lambda found: replace(found, progress=found.progress[1:])),
     "counters of nobody": (
         "counters",
         lambda found: replace(
-            found, progress=(*found.progress, ProgressRow(uuid4(), "explorer", {"quest_completed_count": 1}))
+            found, progress=(*found.progress, ProgressRow(uuid4(), "explorer", {"quest_completed_count": 1}, utc_now()))
         ),
     ),
     "a letter of nobody": (

@@ -26,7 +26,7 @@ def a_snapshot(*rows: BadgeRow) -> Snapshot:
 
 
 def a_truth(*badges: tuple[BadgeRow, BadgeTruth]) -> Truth:
-    return Truth(0, 0, 0, Counter(), {}, {(str(row.user_id), row.type_code): badge for row, badge in badges}, 0)
+    return Truth(0, 0, 0, Counter(), {}, {}, {(str(row.user_id), row.type_code): badge for row, badge in badges}, 0)
 
 
 STANDING = BadgeTruth(2, owner=OWNER, wanted=True)
