@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row, func, insert, select, text, update
 
+from store import models
 from store.engine import Connection
 from store.values import MessageKind, MessageStatus, RawAddress, TypeCode
 
@@ -82,21 +83,31 @@ class ChainMessage:
     last_sent_at: datetime | None
 
 
-_COLLECTION = """
-    SELECT collection.id, collection.type_id, type.code, collection.address, collection.content_uri, collection.item_prefix,
-           collection.next_index, collection.deployed_at
-      FROM chain_collection AS collection JOIN nft_type AS type ON type.id = collection.type_id
-"""
-COLLECTIONS = text(_COLLECTION + " ORDER BY type.code")
-COLLECTION_OF_TYPE = text(_COLLECTION + " WHERE collection.type_id = :type_id")
-LOCK_COLLECTION = text(_COLLECTION + " WHERE collection.id = :id FOR UPDATE OF collection")
-
-_MESSAGE = """
-    SELECT id, chain_collection_id, kind, status, query_seq, signed_at, valid_until, boc, message_hash, send_count, last_sent_at
-      FROM chain_message
-"""
-UNRESOLVED = text(_MESSAGE + " WHERE chain_collection_id = :collection_id AND status = 'unresolved'")
-UNRESOLVED_DEPLOYS = text(_MESSAGE + " WHERE kind = 'deploy' AND status = 'unresolved' ORDER BY query_seq")
+_COLLECTION = select(
+    models.ChainCollection.id,
+    models.ChainCollection.type_id,
+    models.NFTType.code,
+    models.ChainCollection.address,
+    models.ChainCollection.content_uri,
+    models.ChainCollection.item_prefix,
+    models.ChainCollection.next_index,
+    models.ChainCollection.deployed_at,
+).join(models.NFTType, models.NFTType.id == models.ChainCollection.type_id)
+_MESSAGE_COLUMNS = (
+    models.ChainMessage.id,
+    models.ChainMessage.chain_collection_id,
+    models.ChainMessage.kind,
+    models.ChainMessage.status,
+    models.ChainMessage.query_seq,
+    models.ChainMessage.signed_at,
+    models.ChainMessage.valid_until,
+    models.ChainMessage.boc,
+    models.ChainMessage.message_hash,
+    models.ChainMessage.send_count,
+    models.ChainMessage.last_sent_at,
+)
+_MESSAGE = select(*_MESSAGE_COLUMNS)
+_UNRESOLVED = models.ChainMessage.status == MessageStatus.UNRESOLVED.value
 
 # What unresolved messages may still take out of the wallet: each counts until the database knows its outcome.
 COMMITTED = text("""
@@ -184,17 +195,18 @@ async def add_collection(
             "item_prefix": item_prefix,
         },
     )
-    return _collection((await conn.execute(COLLECTION_OF_TYPE, {"type_id": type_id})).one())
+    return _collection((await conn.execute(_COLLECTION.where(models.ChainCollection.type_id == type_id))).one())
 
 
 async def collections(conn: Connection) -> list[Collection]:
     """Return every collection, by type code."""
-    return [_collection(row) for row in await conn.execute(COLLECTIONS)]
+    return [_collection(row) for row in await conn.execute(_COLLECTION.order_by(models.NFTType.code))]
 
 
 async def lock_collection(conn: Connection, collection_id: UUID) -> Collection:
     """Return a collection and keep others from signing for it until the transaction ends."""
-    return _collection((await conn.execute(LOCK_COLLECTION, {"id": collection_id})).one())
+    locked = _COLLECTION.where(models.ChainCollection.id == collection_id).with_for_update(of=models.ChainCollection)
+    return _collection((await conn.execute(locked)).one())
 
 
 async def collection_seen(conn: Connection, collection_id: UUID) -> None:
@@ -216,11 +228,6 @@ async def set_next_index(conn: Connection, collection_id: UUID, next_index: int)
 
 async def add_message(conn: Connection, message: NewMessage) -> ChainMessage:
     """Write a signed message; a second unresolved one of its collection is refused by the database."""
-    statement = text("""
-        INSERT INTO chain_message (chain_wallet_id, chain_collection_id, kind, query_seq, signed_at, valid_until, boc, message_hash)
-        VALUES (:chain_wallet_id, :chain_collection_id, :kind, :query_seq, :signed_at, :valid_until, :boc, :message_hash)
-        RETURNING id, chain_collection_id, kind, status, query_seq, signed_at, valid_until, boc, message_hash, send_count, last_sent_at
-    """)
     values = {
         "chain_wallet_id": message.chain_wallet_id,
         "chain_collection_id": message.chain_collection_id,
@@ -231,23 +238,26 @@ async def add_message(conn: Connection, message: NewMessage) -> ChainMessage:
         "boc": message.boc,
         "message_hash": message.message_hash,
     }
-    return _message((await conn.execute(statement, values)).one())
+    statement = insert(models.ChainMessage).values(values).returning(*_MESSAGE_COLUMNS)
+    return _message((await conn.execute(statement)).one())
 
 
 async def unresolved_message(conn: Connection, collection_id: UUID) -> ChainMessage | None:
     """Return the collection's one message whose outcome is not known yet."""
-    row = (await conn.execute(UNRESOLVED, {"collection_id": collection_id})).one_or_none()
+    unresolved = _MESSAGE.where(models.ChainMessage.chain_collection_id == collection_id, _UNRESOLVED)
+    row = (await conn.execute(unresolved)).one_or_none()
     return None if row is None else _message(row)
 
 
 async def unresolved_deploys(conn: Connection) -> list[ChainMessage]:
     """Return the deploy messages whose outcome is not known yet."""
-    return [_message(row) for row in await conn.execute(UNRESOLVED_DEPLOYS)]
+    deploys = _MESSAGE.where(models.ChainMessage.kind == MessageKind.DEPLOY.value, _UNRESOLVED)
+    return [_message(row) for row in await conn.execute(deploys.order_by(models.ChainMessage.query_seq))]
 
 
 async def messages(conn: Connection, ids: Sequence[UUID]) -> list[ChainMessage]:
     """Return messages by id; missing ones are absent."""
-    rows = await conn.execute(text(_MESSAGE + " WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(ids)})
+    rows = await conn.execute(_MESSAGE.where(models.ChainMessage.id.in_(ids)))
     return [_message(row) for row in rows]
 
 
@@ -258,11 +268,17 @@ async def lock_message(conn: Connection, message_id: UUID) -> None:
 
 async def message_sent(conn: Connection, message_id: UUID, chain_time: datetime) -> ChainMessage:
     """Count a send, with the chain's time of it; return the message as it stands then."""
-    statement = text("""
-        UPDATE chain_message SET send_count = send_count + 1, last_sent_at = :at, updated_at = clock_timestamp() WHERE id = :id
-        RETURNING id, chain_collection_id, kind, status, query_seq, signed_at, valid_until, boc, message_hash, send_count, last_sent_at
-    """)
-    return _message((await conn.execute(statement, {"id": message_id, "at": chain_time})).one())
+    statement = (
+        update(models.ChainMessage)
+        .where(models.ChainMessage.id == message_id)
+        .values(
+            send_count=models.ChainMessage.send_count + 1,
+            last_sent_at=chain_time,
+            updated_at=func.clock_timestamp(),
+        )
+        .returning(*_MESSAGE_COLUMNS)
+    )
+    return _message((await conn.execute(statement)).one())
 
 
 async def resolve_message(conn: Connection, message_id: UUID, status: MessageStatus) -> bool:
@@ -275,7 +291,7 @@ async def resolve_message(conn: Connection, message_id: UUID, status: MessageSta
     return (await conn.execute(statement, {"id": message_id, "status": status.value})).rowcount == 1
 
 
-def _collection(row: Row[Any]) -> Collection:
+def _collection(row: Row[*tuple[Any, ...]]) -> Collection:
     return Collection(
         row.id,
         row.type_id,
@@ -288,7 +304,7 @@ def _collection(row: Row[Any]) -> Collection:
     )
 
 
-def _message(row: Row[Any]) -> ChainMessage:
+def _message(row: Row[*tuple[Any, ...]]) -> ChainMessage:
     return ChainMessage(
         row.id,
         row.chain_collection_id,
