@@ -19,16 +19,19 @@ def tree_bytes(root: int | None = None) -> int | None:
     """
     if not (_PROC / "self" / "smaps_rollup").exists():
         return None
+    return sum(map(_pss, family(root or os.getpid())))
+
+
+def family(root: int) -> list[int]:
+    """Return a process and its descendants, as /proc knows them."""
     children: dict[int, list[int]] = defaultdict(list)
     for entry in _PROC.iterdir():
         if entry.name.isdigit() and (parent := _parent(entry)) is not None:
             children[parent].append(int(entry.name))
-    waiting, total = [root or os.getpid()], 0
-    while waiting:
-        pid = waiting.pop()
-        total += _pss(pid)
-        waiting += children[pid]
-    return total
+    found = [root]
+    for pid in found:  # grows while it is walked
+        found += children[pid]
+    return found
 
 
 def _parent(entry: Path) -> int | None:

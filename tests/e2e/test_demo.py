@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.memory import family
 from sandbox.broker import Broker
 
 ROOT = Path(__file__).parents[2]
@@ -38,19 +39,6 @@ def wait_for(log: Path, words: str) -> None:
     while words not in log.read_text():
         assert time.monotonic() < deadline, f"{words!r} is not in:\n{log.read_text()}"
         time.sleep(0.1)
-
-
-def descendants(root: int) -> set[int]:
-    """The processes below `root`."""
-    found, waiting = set[int](), [root]
-    while waiting:
-        listed = subprocess.run(
-            ["ps", "--ppid", str(waiting.pop()), "-o", "pid="], capture_output=True, text=True, check=False
-        )
-        children = {int(pid) for pid in listed.stdout.split()}
-        found |= children
-        waiting += children
-    return found
 
 
 def still_there(pids: set[int]) -> set[int]:
@@ -81,7 +69,7 @@ def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals, moment: 
     with a_demo(log, "--events", "3000", "--travellers", "150") as process:
         wait_for(log, moment)
         time.sleep(1)  # into the middle of what was announced
-        below = descendants(process.pid)
+        below = set(family(process.pid)) - {process.pid}
         os.kill(process.pid, number)
         assert process.wait(BOUND_SECONDS) == (130 if number is signal.SIGINT else -signal.SIGKILL)
         deadline = time.monotonic() + 20
