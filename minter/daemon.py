@@ -42,6 +42,7 @@ class Daemon:
         self._collections: dict[UUID, Collection] = {}
         self._swept_at = float("-inf")
         self._wake = asyncio.Event()
+        self._said: dict[UUID, str] = {}
         self._comparing: asyncio.Task[None] | None = None
         self._compared_at = asyncio.get_running_loop().time()
 
@@ -138,6 +139,7 @@ class Daemon:
             self._not_signed(collection, signed)
             return
         self._readiness.arrived("wallet")
+        self._said.pop(collection.type_id, None)
         reach("minter.signed")
         log.info(
             "message_signed",
@@ -171,7 +173,9 @@ class Daemon:
     def _not_signed(self, collection: Collection, unsigned: Unsigned) -> None:
         if unsigned.poor:
             self._readiness.wait_for("wallet", unsigned.reason)
-        log.warning("not_signed", type=collection.type_code, reason=unsigned.reason)
+        if self._said.get(collection.type_id) != unsigned.reason:
+            log.warning("not_signed", type=collection.type_code, reason=unsigned.reason)
+        self._said[collection.type_id] = unsigned.reason
 
     def _start(
         self, type_id: UUID, work: Coroutine[object, object, None], token: UUID, tasks: Sequence[LeasedTask]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ops.settings import Settings
-from tests.minter.world import World, all_in, minting
+from sandbox.ton.network import TonNetwork
+from tests.minter.world import World, all_in, eventually, has_task, minting
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +44,35 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "LAUREL_TON_CONFIG": settings.need("ton_config"),
         "LAUREL_WALLET_MNEMONIC_FILE": settings.need("wallet_mnemonic_file"),
     }
+
+
+async def test_a_minter_ends_in_order_and_lets_go_of_its_leases(
+    ton: TonNetwork, world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = await world.to_mint()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "minter",
+        cwd=ROOT,
+        env={**os.environ, **environment_of(settings), "LAUREL_HTTP__ENABLED": "false"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        await all_in(world, done, "active/minted")
+        lost: list[bytes] = []
+        monkeypatch.setattr(ton.chain, "submit", lost.append)
+        (badge,) = await world.to_mint()
+        await eventually(world, lambda: has_task(world, badge, "mint sent"), "a message is under way")
+        process.terminate()
+        _, log = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, log.decode()
+    assert await world.value("SELECT count(*) FROM nft_mint_queue WHERE lease_token IS NOT NULL") == 0
+    assert await world.tasks(badge) == ["mint sent"]
 
 
 async def test_reconcile_names_and_repairs_and_its_exit_code_tells(world: World, settings: Settings) -> None:
