@@ -241,6 +241,7 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._inflight: defaultdict[TP, deque[ConsumerMessage]] = defaultdict(deque)
         self._seek_numbers: dict[TP, int] = {}
+        self._seeking: asyncio.Future[None] | None = None  # kept: a task that nobody holds may be collected
         super().__init__(*args, **kwargs)
         self._read_offset = _NothingRead()
 
@@ -295,7 +296,14 @@ class Consumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
 
     async def perform_seek(self) -> None:
-        """Go to the ledger. Faust calls this after an assignment, and when it was interrupted; by itself it would go to Kafka's offsets."""
+        """Go to the ledger. Faust calls this after an assignment, and when it was interrupted; by itself it would go to Kafka's offsets.
+
+        Faust waits for it within a bound only, and goes on without it. The seek goes on too: until it is done, nothing is delivered.
+        """
+        self._seeking = asyncio.ensure_future(self._seek_assigned())
+        await asyncio.shield(self._seeking)
+
+    async def _seek_assigned(self) -> None:
         starts = await self._thread.starts()
         entries = await _navigator(self.app).positions({partition: first for partition, (first, _) in starts.items()})
         for partition, (_, committed) in starts.items():
