@@ -12,7 +12,7 @@ from minter import reconcile, signing, tokens
 from minter.gateway import BlockUnknown, ChainUnreachable
 from minter.signing import Batch, Unsigned
 from minter.watching import watch, watch_deploy
-from minter.workshop import FAULT_POINTS, Workshop
+from minter.workshop import Workshop
 from ops import metrics
 from ops.errors import LaurelError, LeaseLost, Permanent, Transient
 from ops.faults import reach
@@ -23,8 +23,6 @@ from store.chain import ChainMessage, Collection
 from store.engine import DatabaseUnreachable
 from store.leases import LeasedTask
 from store.values import TaskOperation, TypeCode
-
-__all__ = ["FAULT_POINTS", "Daemon"]
 
 log = logger("minter")
 

@@ -15,8 +15,8 @@ import pytest
 from pydantic import SecretStr
 
 from minter import signer
-from minter.daemon import FAULT_POINTS
 from minter.opening import minting_wallet
+from minter.workshop import FAULT_POINTS
 from ops.settings import HttpSettings, MinterSettings, Settings
 from sandbox.ton.network import TonNetwork
 from store.engine import Database
