@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import faust
 from faust.transport.drivers import TRANSPORTS
-from faust.transport.drivers import aiokafka as driver
 from mode import CrashingSupervisor
 
 from ops.lifecycle import Readiness
@@ -18,7 +17,7 @@ from ops.logs import logger
 from ops.settings import Settings
 from processor import transport
 from processor.pipeline import Pipeline
-from processor.transport import Consumer, Fetched, Standing
+from processor.transport import FAUST_LOGGER, Consumer, Fetched, Standing
 from processor.writer import Delivery, Writer, once_there
 from store import ledger
 from store.engine import Database
@@ -34,7 +33,7 @@ _CHUNKS_BUFFERED = 32
 class WorkerApp(faust.App):
     """A Faust app without Faust's directories: Laurel keeps no tables."""
 
-    logger = driver.logger  # Faust's own: mode would make one named after this module
+    logger = FAUST_LOGGER
 
     navigator: transport.Navigator
 

@@ -10,6 +10,7 @@ The methods that are overridden have no public seam: faust-streaming is pinned, 
 """
 
 import asyncio
+import logging
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from processor.events import Record
 from store.ledger import LedgerEntry, Partition
 
 URL_SCHEME = "laurel"
+# Below `faust`, which is kept quiet (ops/logs.py); by itself mode would name one after this module.
+FAUST_LOGGER = logging.getLogger("faust.laurel")
 
 
 class OffsetsLost(UsageError):
@@ -75,7 +78,7 @@ class _Reading:
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that talks to Kafka. All state about positions lives here, on its loop."""
 
-    logger = driver.logger  # Faust's own: mode would make one named after this module
+    logger = FAUST_LOGGER
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -235,7 +238,7 @@ class _NothingRead(dict[TP, int | None]):
 class Consumer(driver.Consumer):
     """Turns chunks into Faust messages and acknowledges them in order."""
 
-    logger = driver.logger
+    logger = FAUST_LOGGER
     _thread: ConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
