@@ -1,0 +1,171 @@
+"""Staging, deduplication and merge, and the wallets, at both ends of the supported PostgreSQL versions."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+
+from store import progress, wallets
+from store.engine import Connection, Database
+from store.progress import Progress, Staging, Use
+from store.values import CounterName, RawAddress
+from store.wallets import WalletSeen
+
+ANN, BEN = UUID(int=1), UUID(int=2)
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+ADD, HIGHEST, MEMBER, POST, UNDO = range(1, 6)
+TOTAL, CITIES, REVIEWS, LONGEST = (CounterName(name) for name in ("total", "cities", "reviews", "longest"))
+
+
+@pytest.fixture
+async def type_id(database: Database) -> UUID:
+    """A badge type: progress refers to one."""
+    made = uuid4()
+    async with database.transaction() as conn:
+        await conn.execute(
+            text("""
+                INSERT INTO nft_type (id, code, title, description, category, base_image_url, is_onchain_capable,
+                                      default_onchain_policy, metadata_schema)
+                VALUES (:id, 'any', 't', 'd', 'system', 'u', true, 'never', '{}')
+            """),
+            {"id": made},
+        )
+    return made
+
+
+def uses(type_id: UUID) -> list[Use]:
+    return [
+        Use(1, type_id, TOTAL, False, (Decimal(2), Decimal("2.5"))),
+        Use(2, type_id, CITIES, False, (2,)),
+        Use(3, type_id, REVIEWS, False, (1,)),
+        Use(4, type_id, LONGEST, True, (10,)),
+    ]
+
+
+async def count(conn: Connection, type_id: UUID, *lines: tuple[Any, ...]) -> list[Progress]:
+    """Count lines of (event number, user, counter, operation, amount or member)."""
+    staging, seen = Staging(), set[int]()
+    for number, user_id, counter, operation, what in lines:
+        key, leads = f"{number:032x}", number not in seen
+        seen.add(number)
+        at = NOON + timedelta(minutes=number)
+        if operation <= HIGHEST:
+            staging.add_amount(key, leads, at, user_id, counter, operation, what)
+        else:
+            staging.add_member(key, leads, at, user_id, counter, operation, what)
+    await progress.prepare(conn)
+    await progress.stage(conn, [staging])
+    await progress.dedupe(conn)
+    if staging.has_pairs:
+        await progress.pair(conn)
+    return await progress.merge(conn, uses(type_id))
+
+
+async def counters(conn: Connection) -> dict[str, str]:
+    rows = await conn.execute(text("SELECT key, value::text FROM nft_progress, jsonb_each(counters)"))
+    return {row[0]: row[1] for row in rows}
+
+
+async def test_amounts_add_up_exactly(database: Database, type_id: UUID) -> None:
+    async with database.transaction() as conn:
+        for number in range(10):
+            await count(conn, type_id, (number, ANN, 1, ADD, Decimal("0.1")))
+            await conn.execute(text("TRUNCATE batch_event, batch_undo"))
+        assert await counters(conn) == {"total": "1.0"}
+
+
+async def test_only_users_who_reach_or_pass_a_threshold_come_back(database: Database, type_id: UUID) -> None:
+    async with database.transaction() as conn:
+        assert await count(conn, type_id, (1, ANN, 1, ADD, 1), (2, BEN, 1, ADD, 3)) == [
+            Progress(BEN, type_id, {TOTAL: 3})
+        ]
+    async with database.transaction() as conn:
+        assert await count(conn, type_id, (3, ANN, 1, ADD, 1), (4, BEN, 1, ADD, 1)) == [
+            Progress(ANN, type_id, {TOTAL: 2})
+        ]
+    async with database.transaction() as conn:
+        assert await count(conn, type_id, (5, ANN, 1, ADD, Decimal("0.5"))) == [
+            Progress(ANN, type_id, {TOTAL: Decimal("2.5")})
+        ]
+
+
+async def test_an_event_that_was_counted_adds_nothing_to_any_counter(database: Database, type_id: UUID) -> None:
+    both = ((1, ANN, 1, ADD, 1), (1, ANN, 2, MEMBER, "berlin"))
+    for _ in range(2):
+        async with database.transaction() as conn:
+            await count(conn, type_id, *both)
+    async with database.transaction() as conn:
+        assert await counters(conn) == {"total": "1", "cities": "1"}
+
+
+async def test_a_member_counts_once_whatever_its_characters(database: Database, type_id: UUID) -> None:
+    names = ["a\tb", "a\\tb", "a\nb", "\\N", "\\", "Zürich", "Москва", "'", '"', "\r"]
+    for start in (0, 100):
+        async with database.transaction() as conn:
+            await count(conn, type_id, *((start + n, ANN, 2, MEMBER, name) for n, name in enumerate(names)))
+    async with database.transaction() as conn:
+        assert await counters(conn) == {"cities": str(len(names))}
+        stored = {row[0] for row in await conn.execute(text("SELECT member FROM progress_member"))}
+        assert stored == set(names)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([[POST]], "1"),
+        ([[POST], [POST]], "1"),
+        ([[POST], [UNDO]], "0"),
+        ([[UNDO], [POST]], "0"),
+        ([[UNDO, POST]], "0"),
+        ([[POST], [UNDO], [POST]], "0"),
+        ([[POST], [UNDO], [UNDO]], "0"),
+    ],
+)
+async def test_an_undone_id_stays_out_in_any_order(
+    database: Database, type_id: UUID, steps: list[list[int]], expected: str
+) -> None:
+    number = 0
+    for step in steps:
+        async with database.transaction() as conn:
+            lines = [(number + place, ANN, 3, operation, "review") for place, operation in enumerate(step)]
+            number += len(step)
+            await count(conn, type_id, *lines)
+    async with database.transaction() as conn:
+        assert await counters(conn) == {"reviews": expected}
+
+
+async def test_a_highest_never_falls(database: Database, type_id: UUID) -> None:
+    crossed = []
+    for number, amount in enumerate((4, 12, 3)):
+        async with database.transaction() as conn:
+            crossed.append(bool(await count(conn, type_id, (number, ANN, 4, HIGHEST, amount))))
+    async with database.transaction() as conn:
+        assert await counters(conn) == {"longest": "12"}
+    assert crossed[:2] == [False, True]
+
+
+async def test_the_last_event_is_the_latest_by_its_own_time(database: Database, type_id: UUID) -> None:
+    for number in (5, 3):
+        async with database.transaction() as conn:
+            await count(conn, type_id, (number, ANN, 1, ADD, 1))
+    async with database.transaction() as conn:
+        found = (await conn.execute(text("SELECT last_event_at FROM nft_progress"))).scalar_one()
+    assert found == NOON + timedelta(minutes=5)
+
+
+async def test_a_wallet_keeps_the_latest_of_each_kind(database: Database) -> None:
+    address = RawAddress("0:" + "1" * 64)
+
+    def seen(linked: int | None = None, unlinked: int | None = None) -> WalletSeen:
+        times = [None if minute is None else NOON + timedelta(minutes=minute) for minute in (linked, unlinked)]
+        return WalletSeen(ANN, address, *times)
+
+    async with database.transaction() as conn:
+        assert await wallets.merge(conn, [seen(linked=5), seen(unlinked=3)]) == {(ANN, address)}
+        assert await wallets.merge(conn, [seen(linked=4), seen(unlinked=3)]) == frozenset()
+        assert await wallets.merge(conn, [seen(unlinked=9)]) == {(ANN, address)}
+        row = (await conn.execute(text("SELECT linked_at, unlinked_at FROM user_wallet"))).one()
+    assert tuple(row) == (NOON + timedelta(minutes=5), NOON + timedelta(minutes=9))
