@@ -68,11 +68,16 @@ def _navigator(app: AppT) -> Navigator:
 
 @dataclass(slots=True)
 class _Reading:
-    """Where the reading of one partition stands. `seek` numbers its seeks; `probe` is the entry whose last record is to be seen again."""
+    """Where the reading of one partition stands.
+
+    `seek` numbers its seeks, which was to `start`; `expected` is the end of the last chunk; `probe` is the entry whose last record is to be
+    seen again.
+    """
 
     seek: int
     expected: int
     probe: LedgerEntry | None
+    start: int = 0
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -175,7 +180,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             except IllegalStateError:
                 continue
             self._seeks += 1
-            self._reading[tp] = _Reading(self._seeks, entry.next_offset, None if entry.last_offset is None else entry)
+            probe = None if entry.last_offset is None else entry
+            self._reading[tp] = _Reading(self._seeks, entry.next_offset, probe, entry.next_offset)
             seeks[tp] = self._seeks
         return seeks
 
@@ -193,7 +199,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return {(tp.topic, tp.partition): (first[tp], last) for tp, last in zip(assigned, committed, strict=True)}
 
     def standing(self) -> dict[Partition, "Standing"]:
-        """Return how far each assigned partition is fetched, as of the last answer of its broker."""
+        """Return how far each partition that is read is fetched, as of the last answer of its broker."""
         assignment = self._ensure_consumer()._subscription.subscription
         if assignment is None or assignment.assignment is None:
             return {}
@@ -203,8 +209,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             end = state.highwater if state.lso is None or state.lso < 0 else state.lso
             position = state.position if state.has_valid_position else None
             reading = self._reading.get(TP(tp.topic, tp.partition))
-            delivered_to = 0 if reading is None else reading.expected
-            found[tp.topic, tp.partition] = Standing(position, end, delivered_to, (state.timestamp or 0) / 1000)
+            if reading is not None:
+                answered_at = (state.timestamp or 0) / 1000
+                found[tp.topic, tp.partition] = Standing(position, end, reading.start, reading.expected, answered_at)
         return found
 
 
@@ -212,14 +219,25 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 class Standing:
     """A partition at the last fetch.
 
-    `position` is the next offset to fetch, `end` the end of what may be read, `delivered_to` the end of the last chunk that was made, and
-    `answered_at` when the broker answered (epoch s).
+    `position` is the next offset to fetch, `end` the end of what may be read, `sought` where the ledger stood at the last seek,
+    `delivered_to` the end of the last chunk that was made, and `answered_at` when the broker answered (epoch s).
     """
 
     position: int | None
     end: int | None
+    sought: int
     delivered_to: int
     answered_at: float
+
+    def in_hand(self, counted_to: int) -> bool:
+        """Return whether a chunk was made of this partition that is not counted yet."""
+        return self.delivered_to > max(self.sought, counted_to)
+
+    def lag(self, counted_to: int) -> int:
+        """Return how many offsets wait; transaction markers, which are fetched and never counted, are no work."""
+        if self.end is None or self.position is None:
+            return 0
+        return max(0, self.end - (max(self.sought, counted_to) if self.in_hand(counted_to) else self.position))
 
 
 _WAY_OUT = (

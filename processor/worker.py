@@ -179,37 +179,37 @@ class Worker:
         while True:
             await asyncio.sleep(_TICK.total_seconds())
             standing = stream.standing()
-            lag = self._lag(standing, stream.writer.counted_to)
-            self._check_answers(standing)
+            counted_to = stream.writer.counted_to
+            lag = _published_lag(standing, counted_to)
             if standing:
                 self._readiness.arrived("start")
-            if not lag or not self._readiness.ready:
+            self._check_answers(standing, counted_to)
+            if not lag or DATABASE in self._readiness.waits:
                 idle_since = time.monotonic()
                 continue
             stalled = time.monotonic() - max(idle_since, stream.writer.committed_at)
             if stalled > self._settings.worker.stall_after.total_seconds():
                 raise Stalled(f"{lag} records wait, and none was counted for {stalled:.0f} s", lag=lag)
 
-    def _lag(self, standing: Mapping[Partition, Standing], counted_to: Mapping[Partition, int]) -> int:
-        total = 0
-        for (topic, partition), place in standing.items():
-            if place.end is None or place.position is None:
-                continue
-            # Transaction markers are fetched and never counted: with nothing in hand, the next offset to fetch is the truth.
-            in_hand = place.delivered_to > counted_to.get((topic, partition), 0)
-            reached = counted_to.get((topic, partition), 0) if in_hand else place.position
-            lag = max(0, place.end - reached)
-            metrics.CONSUMER_LAG_RECORDS.labels(topic, str(partition)).set(lag)
-            total += lag
-        return total
-
-    def _check_answers(self, standing: Mapping[Partition, Standing]) -> None:
-        answered = [place.answered_at for place in standing.values() if place.answered_at]
-        if answered and time.time() - max(answered) > _SILENCE.total_seconds():
-            word = f"Kafka at {self._settings.kafka_brokers} has not answered for {time.time() - max(answered):.0f} s"
+    def _check_answers(self, standing: Mapping[Partition, Standing], counted_to: Mapping[Partition, int]) -> None:
+        """Be unready where no broker answers; while chunks wait to be counted nobody may be asking."""
+        silence = time.time() - max((place.answered_at for place in standing.values()), default=time.time())
+        asking = not any(place.in_hand(counted_to.get(key, 0)) for key, place in standing.items())
+        if standing and asking and silence > _SILENCE.total_seconds():
+            word = f"Kafka at {self._settings.kafka_brokers} has not answered for {silence:.0f} s"
             self._readiness.wait_for(KAFKA, word)
         else:
             self._readiness.arrived(KAFKA)
+
+
+def _published_lag(standing: Mapping[Partition, Standing], counted_to: Mapping[Partition, int]) -> int:
+    """Tell the metrics how many records wait in each partition; return the sum."""
+    total = 0
+    for (topic, partition), place in standing.items():
+        lag = place.lag(counted_to.get((topic, partition), 0))
+        metrics.CONSUMER_LAG_RECORDS.labels(topic, str(partition)).set(lag)
+        total += lag
+    return total
 
 
 def terms(settings: Settings, cluster_id: str) -> Terms:

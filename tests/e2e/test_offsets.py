@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from ops.lifecycle import EXIT_OK, EXIT_USAGE
 from store.engine import Database
-from tests.e2e.workers import PATIENCE_S, Site, a_producer, a_worker, counted, until, until_counted
+from tests.e2e.workers import PATIENCE_S, RunningWorker, Site, a_producer, a_worker, counted, until, until_counted
 from tests.processor.messages import a_quest, encoded
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(150)]
@@ -54,12 +54,19 @@ async def test_aborted_transactions_are_not_counted_and_gaps_do_not_stop_a_worke
             await until_counted(database, 8, second)
             assert second.logged("ledger_missed") == []
 
-            async def at_rest() -> bool:
-                return second.process.poll() is None and (await second.ready()).get("ready") is True
-
-            await until(at_rest, "a worker at rest", second)
+            # The marker after the last record is an offset that nobody will ever count.
+            await until(lambda: at_rest(second), "a worker without lag", second)
             assert second.stop() == EXIT_OK
+        with a_worker(kafka_site, tmp_path / "third.log", LAUREL_WORKER__STALL_AFTER="PT1S") as third:
+            await until(lambda: at_rest(third), "a worker that has nothing to do from the start", third)
+            assert third.stop() == EXIT_OK
     assert (await counted(database), await next_offset(database, kafka_site)) == (8, 18)
+
+
+async def at_rest(worker: RunningWorker) -> bool:
+    """Whether the worker has published its lag, of every topic, and it is none."""
+    lags = [float(line.rpartition(" ")[2]) for line in await worker.metrics("laurel_consumer_lag_records{")]
+    return len(lags) == 12 and not any(lags)  # six topics of two partitions
 
 
 async def test_a_topic_made_anew_stops_the_worker_with_the_way_out(

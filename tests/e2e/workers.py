@@ -88,6 +88,17 @@ class RunningWorker:
         """What /ready says; empty while nobody listens."""
         return await asyncio.to_thread(self._get)
 
+    async def metrics(self, prefix: str) -> list[str]:
+        """The lines of /metrics that begin with `prefix`; none while nobody listens."""
+        return [line for line in await asyncio.to_thread(self._lines) if line.startswith(prefix)]
+
+    def _lines(self) -> list[str]:
+        try:
+            with urllib.request.urlopen(f"{self.url}/metrics", timeout=5) as answer:
+                return answer.read().decode().splitlines()  # type: ignore[no-any-return]
+        except OSError:
+            return []
+
     def _get(self) -> dict[str, Any]:
         try:
             with urllib.request.urlopen(f"{self.url}/ready", timeout=5) as answer:

@@ -27,7 +27,7 @@ from pydantic import SecretStr
 from ops.settings import Settings
 from processor.app import _faust_app
 from processor.chunks import PlainRecord
-from processor.transport import Consumer, ConsumerThread, OffsetsLost, Transport, _Reading
+from processor.transport import Consumer, ConsumerThread, OffsetsLost, Standing, Transport, _Reading
 from store.ledger import LedgerEntry
 
 QUESTS = TP("laurel.quests", 0)
@@ -191,3 +191,19 @@ def test_a_message_is_acknowledged_in_order_of_its_partition() -> None:
     assert consumer._new_offset(QUESTS) is None
     first.acked = True
     assert consumer._new_offset(QUESTS) == 20
+
+
+@pytest.mark.parametrize(
+    ("standing", "counted_to", "lag"),
+    [
+        pytest.param(
+            Standing(100, 100, 100, 100, 0.0), 0, 0, id="sought to the end, nothing counted by this worker yet"
+        ),
+        pytest.param(Standing(100, 100, 40, 99, 0.0), 99, 0, id="a marker after the last record"),
+        pytest.param(Standing(100, 100, 40, 100, 0.0), 70, 30, id="fetched, and not counted yet"),
+        pytest.param(Standing(60, 100, 40, 60, 0.0), 60, 40, id="counted as far as fetched, and more to fetch"),
+        pytest.param(Standing(None, None, 40, 40, 0.0), 0, 0, id="no answer yet"),
+    ],
+)
+def test_lag_is_work_and_nothing_else(standing: Standing, counted_to: int, lag: int) -> None:
+    assert standing.lag(counted_to) == lag
