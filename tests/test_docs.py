@@ -1,20 +1,15 @@
 """The generated pages say what the code does."""
 
-import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
-import pytest
-
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize(("page", "function"), [("cli.md", "cli_page"), ("metrics.md", "metrics_page")])
-def test_a_generated_page_is_up_to_date(page: str, function: str) -> None:
-    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
-    assert (DOCS / page).read_text() == getattr(generate, function)(), (
-        f"docs/{page} is behind the code: run `make docs`"
+def test_the_generated_pages_are_up_to_date() -> None:
+    # In a process of its own: click keeps the help option that another test may have made.
+    done = subprocess.run(
+        [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
+    assert (done.returncode, done.stderr) == (0, "")
