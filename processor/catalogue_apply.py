@@ -16,7 +16,7 @@ from store.engine import Connection, Database
 from store.instances import Provenance
 from store.progress import Progress
 from store.reevaluation import Shown
-from store.values import Actor, AuditAction, AuditEntry, Catalogue, HoldReason, TaskOperation
+from store.values import Actor, AuditAction, AuditEntry, Catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ async def _evaluate(
         await instances.create(conn, decisions.created)
         await instances.raise_levels(conn, decisions.raised)
         await audit.append(conn, decisions.audit)
-        await queue.enqueue(conn, await _tasks(conn, decisions))
+        await queue.enqueue_mints(conn, decisions.mints)
         await outbox.append(conn, decisions.outbox)
         awarded += len(decisions.created)
         raised += len(decisions.raised)
@@ -127,14 +127,6 @@ async def _decide(
         provenance = Provenance(Actor.SYSTEM, None, tenant_id if badge is None else badge.tenant_id)
         decisions.take_level(rulebook.by_id[each.type_id], each, badge, provenance)
     return decisions
-
-
-async def _tasks(conn: Connection, decisions: Decisions) -> list[queue.NewTask]:
-    known = await queue.recipients(conn, sorted(set(decisions.mints.values())))
-    return [
-        queue.NewTask(badge, TaskOperation.MINT, None if user in known else HoldReason.NO_WALLET)
-        for badge, user in decisions.mints.items()
-    ]
 
 
 async def _rewrite(conn: Connection, rulebook: Rulebook, applied: catalog.Applied) -> int:

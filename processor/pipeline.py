@@ -31,7 +31,7 @@ from store import dead_letter as dead_letters
 from store.dead_letter import NewDeadLetter
 from store.engine import Connection, Database
 from store.ledger import LedgerEntry, Partition
-from store.values import Catalogue, HoldReason, RawAddress, TaskOperation
+from store.values import Catalogue, RawAddress, TaskOperation
 
 FAULT_POINTS = (
     "batch.begun",
@@ -291,7 +291,7 @@ class Pipeline:
         reach("batch.audited")
         await queue.release_held(conn, sorted({change.user_id for change in written.wallets}))
         reach("batch.released")
-        await queue.enqueue(conn, await _mint_tasks(conn, decisions))
+        await queue.enqueue_mints(conn, decisions.mints)
         reach("batch.minting")
         cancelled = await queue.cancel_unsigned_mints(conn, list(decisions.revoked), "the badge was revoked")
         reach("batch.cancelled")
@@ -353,13 +353,3 @@ def _seen(change: WalletChange) -> wallets.WalletSeen:
     return wallets.WalletSeen(
         change.user_id, change.address, change.time if linked else None, None if linked else change.time
     )
-
-
-async def _mint_tasks(conn: Connection, decisions: Decisions) -> list[queue.NewTask]:
-    """Return the mints; one whose user has no wallet now is held until there is one."""
-    users = sorted(set(decisions.mints.values()))
-    known = await queue.recipients(conn, users)
-    return [
-        queue.NewTask(badge, TaskOperation.MINT, None if user in known else HoldReason.NO_WALLET)
-        for badge, user in decisions.mints.items()
-    ]

@@ -4,7 +4,7 @@ Callers hold the locks of the instances they name (lock order: instance, task, o
 there is in store/leases.py; docs/mint-lifecycle.md has the states.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -166,6 +166,23 @@ async def enqueue(conn: Connection, tasks: Sequence[NewTask]) -> int:
         "holds": [task.hold_reason.value if task.hold_reason else None for task in tasks],
     }
     return int((await conn.execute(ENQUEUE, parameters)).scalar_one())
+
+
+async def enqueue_mints(conn: Connection, mints: Mapping[UUID, UUID]) -> int:
+    """Enqueue the mints of `mints` (badge -> user) and return how many are new.
+
+    A mint whose user has no wallet now is held until there is one.
+    """
+    if not mints:
+        return 0
+    known = await recipients(conn, sorted(set(mints.values())))
+    return await enqueue(
+        conn,
+        [
+            NewTask(badge, TaskOperation.MINT, None if user in known else HoldReason.NO_WALLET)
+            for badge, user in mints.items()
+        ],
+    )
 
 
 async def recipients(conn: Connection, user_ids: Sequence[UUID]) -> dict[UUID, RawAddress]:
