@@ -25,6 +25,7 @@ from store.ledger import LedgerEntry, Partition
 
 log = logger("app")
 
+# Here, where it is used, rather than as an entry point: those need an installed distribution.
 TRANSPORTS.aliases[transport.URL_SCHEME] = "processor.transport:Transport"
 # Chunks that wait for the agent, in each partition's favour; with fewer, reading and fetching stop for each other.
 _CHUNKS_BUFFERED = 32
@@ -83,8 +84,9 @@ class Stream:
         self.app = _faust_app(settings)
         self.app.navigator = self.navigation = navigation
         self.writer = Writer(pipeline, readiness, settings.worker.batch_records_max, self._seek)
+        self.topics = frozenset(topics)
         self._pipeline = pipeline
-        topic = self.app.topic(*topics, key_serializer="raw", value_serializer="raw")
+        topic = self.app.topic(*sorted(self.topics), key_serializer="raw", value_serializer="raw")
         self.app.agent(topic, name="laurel", supervisor_strategy=CrashingSupervisor)(self._read)
         self.app.on_partitions_revoked.connect(self._revoked)
 

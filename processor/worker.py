@@ -25,9 +25,9 @@ from store.values import Catalogue
 KAFKA = "kafka"
 CATALOGUE = "catalogue"
 _TICK = timedelta(seconds=1)
-_SILENCE = timedelta(
-    seconds=10
-)  # without an answer of any broker: not ready. Idle fetches are answered many times a second
+# Without an answer of any broker: not ready. Idle fetches are answered many times a second.
+_SILENCE = timedelta(seconds=10)
+_CATALOGUE_LOOKED_AT = timedelta(seconds=3)
 
 log = logger("worker")
 
@@ -48,6 +48,12 @@ class Stalled(LaurelError):
     """There is work, nothing hinders it, and it is not done."""
 
     code = "stalled"
+
+
+class TopicsChanged(LaurelError):
+    """The catalogue in force names a topic that this worker does not read."""
+
+    code = "topics_changed"
 
 
 async def run(settings: Settings, stop: Stop) -> int:
@@ -155,8 +161,10 @@ class Worker:
         """Run the parts of the stream until `stopping`, or until one of them fails."""
         writing = asyncio.create_task(stream.writer.run(), name="writer")
         watching = asyncio.create_task(self._watch(stream), name="watch")
+        following = asyncio.create_task(self._follow(stream), name="follow")
         streaming = asyncio.create_task(_stream(stream), name="faust")
-        parts: set[asyncio.Future[None]] = {stopping, writing, watching, streaming, stream.navigation.failed}
+        own = (writing, watching, following, streaming)
+        parts: set[asyncio.Future[None]] = {stopping, *own, stream.navigation.failed}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for part in parts - {stopping}:
@@ -165,9 +173,28 @@ class Worker:
             stream.writer.stop()
             await writing
         finally:
-            for part in (writing, watching, streaming):
+            for part in own:
                 part.cancel()
-            await asyncio.gather(writing, watching, streaming, return_exceptions=True)
+            await asyncio.gather(*own, return_exceptions=True)
+
+    async def _follow(self, stream: Stream) -> None:
+        """End the worker where a new catalogue names topics that it does not read: a Faust app subscribes at its start, once.
+
+        Raises:
+            TopicsChanged: a restart reads them, too.
+        """
+        while True:
+            await asyncio.sleep(_CATALOGUE_LOOKED_AT.total_seconds())
+            try:
+                wanted = topics.incoming(self._settings.kafka, await self._catalogue())
+            except Transient:
+                continue  # the writer waits for the database, and says so
+            unread = sorted(set(wanted) - stream.topics)
+            if unread:
+                raise TopicsChanged(
+                    f"The catalogue in force names topics that this worker does not read: {', '.join(unread)}. Start it again.",
+                    topics=unread,
+                )
 
     async def _watch(self, stream: Stream) -> None:
         """Publish the lag, and end the worker where there is some and nothing happens.

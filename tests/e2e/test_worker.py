@@ -3,15 +3,20 @@
 import os
 import random
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from ops.lifecycle import EXIT_OK
-from sandbox.broker import broker
+from ops.lifecycle import EXIT_FAILURE, EXIT_OK
+from processor import catalogue
+from sandbox.broker import Broker
+from sandbox.broker import broker as tansu
+from store import catalog
 from store.engine import Database
+from store.values import EventSpec, FieldSpec
 from tests.e2e.workers import Site, a_worker, counted, produce, until, until_counted, until_read
 from tests.processor.messages import a_partner, a_quest, a_visit, a_wallet, an_address, user, with_catalogue
 
@@ -130,11 +135,57 @@ async def test_sigterm_ends_a_worker_whose_broker_is_gone(
 ) -> None:
     """Faust by itself would wait for ever (docs/adr/0004-faust-guards.md)."""
     await with_catalogue(database)
-    with broker() as running:
+    with tansu() as running:
         site = Site(running.address, database_url, topic_prefix)
         await site.make_topics()
         await produce(site, [a_quest()])
         with a_worker(site, tmp_path / "worker.log", LAUREL_LIFECYCLE__DRAIN_TIMEOUT="PT3S") as worker:
             await until_counted(database, 1, worker)
             os.kill(running.pid, signal.SIGKILL)
-            worker.stop()  # fails the test by itself if it does not end
+            assert worker.stop() in (EXIT_OK, EXIT_FAILURE)  # in order, or hard at the bound; never not at all
+
+
+async def test_a_worker_that_makes_no_progress_ends(
+    broker: Broker, database: Database, database_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Somebody holds the ledger and does not let go: there is work, and it is not done. A restart may help, waiting does not."""
+    await with_catalogue(database)
+    site = Site(broker.address, database_url, topic_prefix)
+    await site.make_topics()
+    await produce(site, [a_quest()])
+    with a_worker(site, tmp_path / "worker.log", LAUREL_WORKER__STALL_AFTER="PT2S") as worker:
+        await until_counted(database, 1, worker)
+        async with database.transaction() as conn:
+            await conn.execute(text("SELECT 1 FROM offset_ledger FOR UPDATE"))
+            await produce(site, [a_quest()])
+
+            async def ended() -> bool:
+                return worker.process.poll() is not None
+
+            await until(ended, "the end of a stalled worker")
+        assert worker.process.returncode == EXIT_FAILURE
+        assert [line["code"] for line in worker.logged("worker_failed")] == ["stalled"]
+
+
+async def test_a_catalogue_with_a_new_topic_ends_a_worker_that_does_not_read_it(
+    broker: Broker, database: Database, database_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    shipped = catalogue.load(catalogue.SHIPPED)
+    await with_catalogue(database)
+    site = Site(broker.address, database_url, topic_prefix)
+    await site.make_topics()
+    with a_worker(site, tmp_path / "worker.log") as worker:
+
+        async def ready() -> bool:
+            return bool((await worker.ready()).get("ready"))
+
+        async def ended() -> bool:
+            return worker.process.poll() is not None
+
+        await until(ready, "a ready worker", worker)
+        hikes = EventSpec("hike.done", "hikes", (FieldSpec("hike_id", "id", required=True),))
+        async with database.transaction() as conn:
+            await catalog.apply(conn, replace(shipped, events=(*shipped.events, hikes)), "admin")
+        await until(ended, "the end of a worker that would miss a topic")
+        assert worker.process.returncode == EXIT_FAILURE
+        assert f"{topic_prefix}.hikes" in worker.log_path.read_text()
