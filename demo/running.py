@@ -2,6 +2,7 @@
 
 import asyncio
 import shlex
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -174,7 +175,10 @@ def _addresses(running: Stack, place: Path) -> str:
     path = place / ENVIRONMENT_NAME
     path.touch(mode=0o600)
     ours = {name: value for name, value in running.environment.items() if name.startswith(PREFIX)}
-    path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(ours.items())))
+    exports = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(ours.items())]
+    # `laurel` itself lies beside this Python; a shell that did not activate the environment would not find it.
+    exports.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n')
+    path.write_text("".join(exports))
     services = "\n".join(
         f"  {name:<12} {service.url}  (/live /ready /metrics; {service.log_path})"
         for name, service in running.services.items()
