@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Self
 
@@ -72,12 +73,20 @@ def zero_state_hash(config: Mapping[str, Any]) -> bytes:
     return base64.b64decode(config["validator"]["zero_state"]["root_hash"])
 
 
+def _place(server: Json) -> str:
+    """Return host:port of a global config's lite server; its `ip` is the IPv4 address as a signed 32-bit integer."""
+    ip = server.get("ip")
+    host = str(IPv4Address(ip & 0xFFFFFFFF)) if isinstance(ip, int) else "an unnamed address"
+    return f"{host}:{server.get('port')}"
+
+
 class _Server:
     """One lite server and the client that talks to it, made when it is first needed."""
 
     def __init__(self, config: Json, index: int, keystore: str) -> None:
         self._config = config
         self._index = index
+        self._place = _place(config["liteservers"][index])
         self._keystore = keystore
         self._client: TonlibClient | None = None
         self._making = asyncio.Lock()
@@ -98,12 +107,14 @@ class _Server:
         except ExternalMessageNotAccepted:
             raise
         except (BlockNotFound, BlockDeleted) as error:
-            raise BlockUnknown(f"lite server {self._index} lacks a block: {error}", server=self._index) from None
+            raise BlockUnknown(f"the lite server at {self._place} lacks a block: {error}", server=self._place) from None
         except (TonlibException, RuntimeError, OSError) as error:
             self.failures += 1
             await self._drop_if_dead(client)
             word = str(error).strip() or type(error).__name__
-            raise ChainUnreachable(f"lite server {self._index} does not answer: {word}", server=self._index) from None
+            raise ChainUnreachable(
+                f"the lite server at {self._place} does not answer: {word}", server=self._place
+            ) from None
         self.failures = 0
         return answer
 
@@ -126,7 +137,7 @@ class _Server:
                         raise UsageError(
                             f"{_SETTING}: tonlib refuses the global config: {error}.", setting=_SETTING
                         ) from None
-                    raise ChainUnreachable(f"lite server {self._index}: tonlib did not start: {error}") from None
+                    raise ChainUnreachable(f"the lite server at {self._place}: tonlib did not start: {error}") from None
                 self._client = client
             return self._client
 
@@ -134,7 +145,7 @@ class _Server:
         wrapper = client.tonlib_wrapper
         # pytonlib has no public word for it; the attribute is the one its own methods check.
         if client is self._client and wrapper is not None and wrapper._state in ("stuck", "crashed"):  # noqa: SLF001
-            log.warning("client_rebuilt", server=self._index, state=wrapper._state)  # noqa: SLF001
+            log.warning("client_rebuilt", server=self._place, state=wrapper._state)  # noqa: SLF001
             await self.close()
 
 

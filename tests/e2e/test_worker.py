@@ -130,6 +130,20 @@ async def test_a_worker_without_servers_says_which_and_where(database_url: str, 
     assert database_url
 
 
+async def test_a_worker_without_a_broker_says_which_and_where(
+    database: Database, database_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    await with_catalogue(database)
+    with a_worker(Site("127.0.0.1:9", database_url, topic_prefix), tmp_path / "worker.log") as worker:
+
+        async def waits_for_kafka() -> bool:
+            answer = await worker.ready()
+            return "127.0.0.1:9" in answer.get("waits", {}).get("kafka", "") and not answer["ready"]
+
+        await until(waits_for_kafka, "a wait for Kafka", worker)
+        assert worker.stop() == EXIT_OK
+
+
 async def test_sigterm_ends_a_worker_whose_broker_is_gone(
     database: Database, database_url: str, topic_prefix: str, tmp_path: Path
 ) -> None:

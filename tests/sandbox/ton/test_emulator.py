@@ -1,5 +1,6 @@
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -107,10 +108,16 @@ def test_what_is_no_message_is_refused_with_a_reason(machine: Emulator) -> None:
     assert outcome.exit_code is None
 
 
-def test_a_machine_is_given_back_once(machine: Emulator) -> None:
+def test_a_machine_is_given_back_once(machine: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back: list[object] = []
+    destroy = machine._library.transaction_emulator_destroy
+    monkeypatch.setattr(machine, "_library", SimpleNamespace(transaction_emulator_destroy=given_back.append))
+    handle = machine._handle
     with machine:
         pass
     machine.close()
+    assert given_back == [handle]
+    destroy(handle)
 
 
 def test_the_library_is_found_without_importing_its_package(virtual_machine: Path) -> None:
