@@ -1,7 +1,8 @@
 """`laurel`: the command line, and the only place that knows which package a command lives in.
 
-Commands are loaded when they are called: `laurel --help` imports click and nothing heavy (tests/test_cli.py holds the set of modules,
-benchmarks/cli_start.py prints the time). Every error that Laurel raises on purpose ends here as one message and an exit code.
+Commands are loaded when they are called: `laurel --help` imports click and nothing heavy
+(tests/test_cli.py holds the set of modules, benchmarks/cli_start.py prints the time). Every error
+that Laurel raises on purpose ends here as one message and an exit code.
 """
 
 import importlib
@@ -13,25 +14,35 @@ from ops.console import Console
 from ops.errors import LaurelError, UsageError
 
 EXIT_CODES = """
-Exit codes: 0 done; 1 it failed, or something differs (`reconcile`, `demo`); 2 bad input, setting or catalogue: the message names the
+Exit codes: 0 done; 1 it failed, or something differs (`reconcile`, `demo`); 2 bad input, setting or catalog: the message names the
 place and the way out; 130 interrupted.
 """
 
-# command -> where its click object is, and its line in the help (a test holds it equal to the command's own).
+# command -> where its click object is, and its line in the help (a test holds it equal to the
+# command's own).
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("demo.commands:demo", "Run the whole of Laurel on this machine, check it against the truth, and tell."),
+    "demo": (
+        "demo.commands:demo",
+        "Run the whole of Laurel on this machine, check it against the truth, and tell.",
+    ),
     "dev": ("demo.commands:dev", "Keep the whole stack up until Ctrl-C, with every address."),
     "send": ("demo.commands:send", "Send an event to Kafka, as a producer would."),
     "db": ("store.commands:db", "Prepare the database."),
     "topics": ("processor.commands:topics", "Prepare Kafka's topics."),
-    "catalog": ("processor.catalog_commands:catalog", "Check and apply the catalogue of badges."),
+    "catalog": ("processor.catalog.commands:catalog", "Check and apply the catalog of badges."),
     "worker": ("processor.commands:worker", "Count events from Kafka and give out badges."),
     "minter": ("minter.commands:minter", "Work off the mint queue on TON."),
-    "backfill": ("processor.commands:backfill", "Count the events of a file, as if they had come by Kafka."),
+    "backfill": (
+        "processor.commands:backfill",
+        "Count the events of a file, as if they had come by Kafka.",
+    ),
     "badge": ("processor.commands:badge", "Mint, burn or revoke one badge."),
-    "reconcile": ("minter.commands:reconcile", "Compare the chain with the database, and mend the database."),
+    "reconcile": (
+        "minter.commands:reconcile",
+        "Compare the chain with the database, and mend the database.",
+    ),
     "explain": (
-        "processor.catalog_commands:explain",
+        "processor.catalog.commands:explain",
         "Show why a user has a badge's level, and what the next one lacks.",
     ),
     "wallet": ("minter.commands:wallet", "Show the minting wallet."),
@@ -41,7 +52,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called; the help needs only the table above."""
+    """A group whose commands are imported when they are called.
+
+    The help needs only the table above.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the table's order: the way a newcomer meets them."""
@@ -78,15 +92,17 @@ class LazyGroup(click.Group):
 
 
 @click.group(
-    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}, epilog=EXIT_CODES
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog=EXIT_CODES,
 )
 @click.version_option(package_name="laurel", prog_name="laurel")
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Laurel turns streams of events into earned badges, and mints them as soulbound tokens on TON.
 
-    Settings come from the environment and from the TOML file that LAUREL_CONFIG_FILE names; `laurel config check` prints them. To see
-    everything at work on this machine:
+    Settings come from the environment and from the TOML file that LAUREL_CONFIG_FILE names; `laurel
+    config check` prints them. To see everything at work on this machine:
 
         laurel demo
     """

@@ -10,7 +10,10 @@ from benchmarks._events import Partition
 from sandbox.broker import Broker, broker
 from sandbox.kafka import kafka
 
-BROKERS: Mapping[str, Callable[[], AbstractContextManager[Broker]]] = {"Tansu": broker, "Apache Kafka": kafka}
+BROKERS: Mapping[str, Callable[[], AbstractContextManager[Broker]]] = {
+    "Tansu": broker,
+    "Apache Kafka": kafka,
+}
 _BATCH_BYTES = 512 * 1024
 
 
@@ -25,7 +28,8 @@ async def fill(address: str, records: Mapping[Partition, Sequence[bytes]]) -> No
 
 
 async def _fill(producer: AIOKafkaProducer, place: Partition, values: Sequence[bytes]) -> None:
-    # Batches built by hand: a future for each record would take longer than everything that is measured.
+    # Batches built by hand: a future for each record would take longer than everything that is
+    # measured.
     topic, partition = place
     batch = producer.create_batch()
     for value in values:

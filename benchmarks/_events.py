@@ -1,6 +1,9 @@
-"""The events of the benchmarks: CloudEvents of 300 bytes and a little, of many users, unevenly spread, with a few repetitions.
+"""The events of the benchmarks.
 
-They are the quests and cities of the shipped catalogue: a count and a distinct counter, two badges. Half of them each.
+CloudEvents of 300 bytes and a little, of many users, unevenly spread, with a few repetitions.
+
+They are the quests and cities of the shipped catalog: a count and a distinct counter, two badges.
+Half of them each.
 """
 
 import random
@@ -27,7 +30,10 @@ Partition = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A record before it has an offset. All events of a user and a topic lie in one partition, in their order."""
+    """A record before it has an offset.
+
+    All events of a user and a topic lie in one partition, in their order.
+    """
 
     topic: str
     partition: int
@@ -56,7 +62,11 @@ def messages(number: int) -> Iterator[Message]:
             "subject": users[user],
             "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "datacontenttype": "application/json",
-            "data": {"quest_id": f"q-{position % 20_000}", "city_id": f"c-{city}", "rating": 1 + position % 5}
+            "data": {
+                "quest_id": f"q-{position % 20_000}",
+                "city_id": f"c-{city}",
+                "rating": 1 + position % 5,
+            }
             if is_quest
             else {"city_id": f"c-{city}", "country": "rs"},
         }
@@ -69,7 +79,9 @@ def messages(number: int) -> Iterator[Message]:
 
 def by_partition(number: int) -> dict[Partition, list[bytes]]:
     """Return the same messages as the partitions would hold them."""
-    found: dict[Partition, list[bytes]] = {(topic, part): [] for topic in TOPICS for part in range(PARTITIONS)}
+    found: dict[Partition, list[bytes]] = {
+        (topic, part): [] for topic in TOPICS for part in range(PARTITIONS)
+    }
     for message in messages(number):
         found[message.topic, message.partition].append(message.value)
     return found

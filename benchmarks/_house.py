@@ -1,4 +1,7 @@
-"""A database as a worker finds it: PostgreSQL with durable settings, the tables, and the shipped catalogue in force."""
+"""A database as a worker finds it.
+
+PostgreSQL with durable settings, the tables, and the shipped catalog in force.
+"""
 
 import logging
 from collections.abc import AsyncIterator
@@ -9,8 +12,8 @@ import structlog
 
 from benchmarks import _peers
 from ops.settings import DEFAULT_TENANT
-from processor import catalogue
-from processor.catalogue_apply import apply_catalogue
+from processor.catalog import load
+from processor.catalog.apply import apply_catalog
 from sandbox.postgres import PostgresServer
 from store import migrations
 from store.engine import Database
@@ -19,12 +22,17 @@ from store.engine import Database
 def hush() -> None:
     """Let nobody but the benchmark speak."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    logging.basicConfig(level=logging.CRITICAL)  # a group that is not there yet is an error to aiokafka
+    logging.basicConfig(
+        level=logging.CRITICAL
+    )  # a group that is not there yet is an error to aiokafka
 
 
 @asynccontextmanager
 async def database(server: PostgresServer, name: str) -> AsyncIterator[Database]:
-    """Make a database called `name`, ready to count into; the tables of the hand-written peer are there too."""
+    """Make a database called `name`, ready to count into.
+
+    The tables of the hand-written peer are there too.
+    """
     async with await psycopg.AsyncConnection.connect(server.url, autocommit=True) as conn:
         await conn.execute(f'CREATE DATABASE "{name}"'.encode())
     url = server.url_of(name)
@@ -32,5 +40,5 @@ async def database(server: PostgresServer, name: str) -> AsyncIterator[Database]
     async with await psycopg.AsyncConnection.connect(url) as conn:
         await conn.execute(_peers.SCHEMA.encode())
     async with Database(url) as db:
-        await apply_catalogue(db, catalogue.load(catalogue.SHIPPED), tenant_id=DEFAULT_TENANT)
+        await apply_catalog(db, load.load(load.SHIPPED), tenant_id=DEFAULT_TENANT)
         yield db

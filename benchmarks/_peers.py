@@ -1,7 +1,10 @@
-"""What Laurel's counting is held beside: the least that a person would write by hand for these two counters, and the most naive.
+"""What Laurel's counting is held beside.
 
-Both know the two event types, check nothing, refuse nothing, give out no badges, write no audit log and no outbox. The hand-written one
-counts each event once (by a table of ids) and keeps its offsets in the same transaction, so it is correct where all input is.
+The least that a person would write by hand for these two counters, and the most naive.
+
+Both know the two event types, check nothing, refuse nothing, give out no badges, write no audit log
+and no outbox. The hand-written one counts each event once (by a table of ids) and keeps its offsets
+in the same transaction, so it is correct where all input is.
 """
 
 from collections.abc import Iterable, Mapping
@@ -103,7 +106,9 @@ def lines(values: Iterable[bytes]) -> str:
     return "".join(found)
 
 
-async def copy(conn: psycopg.AsyncConnection[Any], staged: bytes, *, table: str, statement: str) -> None:
+async def copy(
+    conn: psycopg.AsyncConnection[Any], staged: bytes, *, table: str, statement: str
+) -> None:
     """COPY into a temporary table and commit: the limit that no way of counting beats."""
     async with conn.transaction(), conn.cursor() as cursor:
         await cursor.execute(table)
@@ -111,7 +116,9 @@ async def copy(conn: psycopg.AsyncConnection[Any], staged: bytes, *, table: str,
             await stream.write(staged)
 
 
-async def merge(conn: psycopg.AsyncConnection[Any], staged: str, reached: Mapping[Partition, int]) -> int:
+async def merge(
+    conn: psycopg.AsyncConnection[Any], staged: str, reached: Mapping[Partition, int]
+) -> int:
     """Count the lines of a batch; return how many users reached something."""
     async with conn.transaction(), conn.cursor() as cursor:
         await cursor.execute(STAGING)
@@ -119,14 +126,19 @@ async def merge(conn: psycopg.AsyncConnection[Any], staged: str, reached: Mappin
             await stream.write(staged)
         await cursor.execute(MERGE)
         touched = await cursor.fetchall()
-        await cursor.executemany(OFFSETS, [(topic, part, offset) for (topic, part), offset in sorted(reached.items())])
+        await cursor.executemany(
+            OFFSETS, [(topic, part, offset) for (topic, part), offset in sorted(reached.items())]
+        )
     return len(touched)
 
 
 _METADATA = MetaData()
 _SEEN = Table("naive_seen", _METADATA, Column("event_key", LargeBinary, primary_key=True))
 _VISITED = Table(
-    "naive_visited", _METADATA, Column("user_id", Uuid, primary_key=True), Column("city", Text, primary_key=True)
+    "naive_visited",
+    _METADATA,
+    Column("user_id", Uuid, primary_key=True),
+    Column("city", Text, primary_key=True),
 )
 _PROGRESS = Table(
     "naive_progress",
@@ -155,7 +167,11 @@ async def count_naively(engine: AsyncEngine, values: Iterable[bytes]) -> None:
             if event.type == "city.visited":
                 visited = insert(_VISITED).values(user_id=event.subject, city=event.data.city_id)
                 await conn.execute(visited.on_conflict_do_nothing())
-            cities = select(func.count()).select_from(_VISITED).where(_VISITED.c.user_id == event.subject)
+            cities = (
+                select(func.count())
+                .select_from(_VISITED)
+                .where(_VISITED.c.user_id == event.subject)
+            )
             counted = (await conn.execute(cities)).scalar_one()
             quests = int(event.type == "quest.completed")
             row = insert(_PROGRESS).values(

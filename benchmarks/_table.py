@@ -1,4 +1,7 @@
-"""A small table of rates: ours, the peers and limits of the same run, and the ratios that matter."""
+"""A small table of rates.
+
+Ours, the peers and limits of the same run, and the ratios that matter.
+"""
 
 import time
 from collections.abc import Iterator
@@ -44,7 +47,10 @@ class Rate:
 
 
 def show(rates: list[Rate], unit: str = "events") -> None:
-    """Print a line for each; the CPU is this process's alone, and left out where the work is done elsewhere."""
+    """Print a line for each.
+
+    The CPU is this process's alone, and left out where the work is done elsewhere.
+    """
     width = max(len(rate.name) for rate in rates)
     print(f"  {'':{width}}  {unit + '/s':>12}  {'us each':>8}  {'CPU us':>7}")
     for rate in rates:

@@ -1,4 +1,7 @@
-"""How long `laurel --help` takes, beside Python's own start with click imported: the limit that no Python command line beats."""
+"""How long `laurel --help` takes, beside Python's own start with click imported.
+
+The limit that no Python command line beats.
+"""
 
 import statistics
 import subprocess
@@ -17,9 +20,13 @@ def seconds(arguments: list[str]) -> float:
 
 def main() -> None:
     """Print both medians and their ratio."""
-    rounds = [(seconds(["-m", "cli", "--help"]), seconds(["-c", "import click"])) for _ in range(ROUNDS)]
+    rounds = [
+        (seconds(["-m", "cli", "--help"]), seconds(["-c", "import click"])) for _ in range(ROUNDS)
+    ]
     ours, limit = (statistics.median(column) for column in zip(*rounds, strict=True))
-    print(f"laurel --help   {ours:.3f} s (aim: below 0.3 s)   python + click {limit:.3f} s   ratio {ours / limit:.2f}")
+    print(
+        f"laurel --help   {ours:.3f} s (aim: below 0.3 s)   python + click {limit:.3f} s   ratio {ours / limit:.2f}"
+    )
 
 
 if __name__ == "__main__":

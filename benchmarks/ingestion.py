@@ -1,7 +1,10 @@
-"""Reading Kafka, and the whole way into PostgreSQL: Laurel beside plain aiokafka, on each broker that is found.
+"""Reading Kafka, and the whole way into PostgreSQL.
 
-First the transport alone: the Faust application whose message is a chunk, against aiokafka's `getmany`, taking turns over the same topics.
-Then one `laurel worker` process from the first fetch to the last commit, against the hand-written aiokafka + COPY merge.
+Laurel beside plain aiokafka, on each broker that is found.
+
+First the transport alone: the Faust application whose message is a chunk, against aiokafka's
+`getmany`, taking turns over the same topics. Then one `laurel worker` process from the first fetch
+to the last commit, against the hand-written aiokafka + COPY merge.
 """
 
 import asyncio
@@ -24,8 +27,8 @@ from benchmarks._events import PARTITIONS, TOPICS, Partition, by_partition
 from benchmarks._house import database, hush
 from benchmarks._table import Rate, ratio, show
 from ops.settings import KafkaSettings, Settings
-from processor import topics, transport
-from processor.app import WorkerApp
+from processor.stream import topics, transport
+from processor.stream.app import WorkerApp
 from sandbox.postgres import PostgresServer, postgres
 from sandbox.process import PartMissing
 from store.ledger import LedgerEntry
@@ -44,7 +47,9 @@ class Beginning:
     chunk_records_max = 5_000
     fetch_max_wait_ms = 50
 
-    async def positions(self, partitions: Mapping[Partition, int]) -> Mapping[Partition, LedgerEntry]:
+    async def positions(
+        self, partitions: Mapping[Partition, int]
+    ) -> Mapping[Partition, LedgerEntry]:
         """Return the beginning of each."""
         return {place: LedgerEntry(*place, 0) for place in partitions}
 
@@ -106,7 +111,9 @@ class Chunks:
         """Go back to the beginning, and read to the end."""
         self._seen = 0
         self._done.clear()
-        await self._consumer.seek_ledger(LedgerEntry(topic, part, 0) for topic in TOPICS for part in range(PARTITIONS))
+        await self._consumer.seek_ledger(
+            LedgerEntry(topic, part, 0) for topic in TOPICS for part in range(PARTITIONS)
+        )
         await self._done.wait()
 
 
@@ -138,7 +145,10 @@ async def compare_reading(address: str, places: list[Partition]) -> None:
 
 
 async def by_hand(address: str, url: str, places: list[Partition]) -> Rate:
-    """Count the topics with aiokafka, COPY and one merge: reading and writing overlap, a batch is what is there."""
+    """Count the topics with aiokafka, COPY and one merge.
+
+    Reading and writing overlap, a batch is what is there.
+    """
     rate = Rate("aiokafka + COPY merge by hand, end to end")
     queue: asyncio.Queue[tuple[int, str, dict[Partition, int]]] = asyncio.Queue(_QUEUED)
     consumer = reader(address)
@@ -152,8 +162,12 @@ async def by_hand(address: str, url: str, places: list[Partition]) -> Rate:
             size = sum(map(len, found.values()))
             if not size:
                 continue
-            staged = "".join(_peers.lines(record.value for record in records) for records in found.values())
-            reached = {(tp.topic, tp.partition): records[-1].offset + 1 for tp, records in found.items()}
+            staged = "".join(
+                _peers.lines(record.value for record in records) for records in found.values()
+            )
+            reached = {
+                (tp.topic, tp.partition): records[-1].offset + 1 for tp, records in found.items()
+            }
             await queue.put((size, staged, reached))
             seen += size
 
@@ -177,7 +191,10 @@ async def by_hand(address: str, url: str, places: list[Partition]) -> Rate:
 
 
 async def by_worker(address: str, url: str) -> Rate:
-    """Count the topics with one `laurel worker`: from the moment that its ledger is opened, before the first fetch, to the last commit."""
+    """Count the topics with one `laurel worker`.
+
+    From the moment that its ledger is opened, before the first fetch, to the last commit.
+    """
     rate = Rate("laurel worker, end to end")
     variables = os.environ | {
         "LAUREL_DATABASE_URL": url,
@@ -185,12 +202,16 @@ async def by_worker(address: str, url: str) -> Rate:
         "LAUREL_LOG__LEVEL": "ERROR",
         "LAUREL_HTTP__ENABLED": "false",
     }
-    worker = await asyncio.create_subprocess_exec(sys.executable, "-m", "cli", "worker", cwd=_ROOT, env=variables)
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "cli", "worker", cwd=_ROOT, env=variables
+    )
     try:
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as conn:
             began = 0.0
             while True:
-                found = await conn.execute("SELECT count(*), coalesce(sum(next_offset), 0) FROM offset_ledger")
+                found = await conn.execute(
+                    "SELECT count(*), coalesce(sum(next_offset), 0) FROM offset_ledger"
+                )
                 entries, counted = await found.fetchone() or (0, 0)
                 if entries and not began:
                     began = time.perf_counter()
@@ -206,14 +227,18 @@ async def by_worker(address: str, url: str) -> Rate:
             await worker.wait()
 
 
-async def on(name: str, address: str, server: PostgresServer, records: dict[Partition, list[bytes]]) -> None:
+async def on(
+    name: str, address: str, server: PostgresServer, records: dict[Partition, list[bytes]]
+) -> None:
     """Fill the topics of one broker, and compare."""
     print(f" {name}, {EVENTS} events")
     base = name.partition(" ")[0].lower()
     async with database(server, base):
         url = server.url_of(base)
         settings = Settings(
-            database_url=SecretStr(url), kafka_brokers=address, kafka=KafkaSettings(partitions=PARTITIONS)
+            database_url=SecretStr(url),
+            kafka_brokers=address,
+            kafka=KafkaSettings(partitions=PARTITIONS),
         )
         await topics.prepare(settings, dry_run=False)
         await fill(address, records)

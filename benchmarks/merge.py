@@ -1,7 +1,9 @@
-"""Counting batches into PostgreSQL: Laurel's pipeline beside a hand-written COPY and merge, a bare COPY, and a transaction an event.
+"""Counting batches into PostgreSQL.
 
-The contenders take turns batch by batch on one server, each in tables of its own, so that a neighbour's load or a checkpoint meets them
-all. No Kafka here: benchmarks/ingestion.py has it.
+Laurel's pipeline beside a hand-written COPY and merge, a bare COPY, and a transaction an event.
+
+The contenders take turns batch by batch on one server, each in tables of its own, so that a
+neighbour's load or a checkpoint meets them all. No Kafka here: benchmarks/ingestion.py has it.
 """
 
 import asyncio
@@ -17,10 +19,10 @@ from benchmarks._events import Partition, by_partition
 from benchmarks._house import database, hush
 from benchmarks._table import Rate, ratio, show
 from ops.settings import DEFAULT_TENANT
-from processor.chunks import Chunk, PlainRecord
-from processor.pipeline import Pipeline, Terms
+from processor.batch.pipeline import Pipeline, PipelineOptions
+from processor.events.chunks import Chunk, PlainRecord
 from sandbox.postgres import postgres
-from store import ledger, progress
+from store import counting, ledger
 from store.engine import Database
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "200000"))
@@ -35,7 +37,10 @@ _STAGED_BY_LAUREL = (
 
 
 def batches(number: int) -> Iterator[list[Chunk]]:
-    """Return the events as a worker under load meets them: a chunk of each partition, batch after batch."""
+    """Return the events as a worker under load meets them.
+
+    A chunk of each partition, batch after batch.
+    """
     waiting = by_partition(number)
     reached = dict.fromkeys(waiting, 0)
     while any(waiting.values()):
@@ -65,7 +70,9 @@ class Contest:
 
     async def run(self, db: Database, url: str) -> None:
         """Let everybody count the same events."""
-        pipeline = Pipeline(db, Terms(CLUSTER, "laurel", DEFAULT_TENANT, timedelta(days=3650)))
+        pipeline = Pipeline(
+            db, PipelineOptions(CLUSTER, "laurel", DEFAULT_TENANT, timedelta(days=3650))
+        )
         await pipeline.load()
         partitions: dict[Partition, int] = dict.fromkeys(by_partition(0), 0)
         async with db.transaction() as conn:
@@ -74,11 +81,17 @@ class Contest:
             for batch in batches(EVENTS):
                 await self._turn(pipeline, conn, batch)
         await _peers.create_naive(db.engine)
-        sample = [record.value or b"" for chunk in islice(batches(EVENTS), 1) for record in chunk[0].records]
+        sample = [
+            record.value or b""
+            for chunk in islice(batches(EVENTS), 1)
+            for record in chunk[0].records
+        ]
         with self.naive.doing(NAIVE_SAMPLE):
             await _peers.count_naively(db.engine, sample[:NAIVE_SAMPLE])
 
-    async def _turn(self, pipeline: Pipeline, conn: "psycopg.AsyncConnection[object]", batch: list[Chunk]) -> None:
+    async def _turn(
+        self, pipeline: Pipeline, conn: "psycopg.AsyncConnection[object]", batch: list[Chunk]
+    ) -> None:
         size = sum(len(chunk.records) for chunk in batch)
         with self.read.doing(size):
             chunks = [pipeline.read(chunk) for chunk in batch]
@@ -86,19 +99,32 @@ class Contest:
             outcome = await pipeline.count(chunks)
         self.levels += outcome.levels
         with self.hand_read.doing(size):
-            staged = "".join(_peers.lines(record.value or b"" for record in chunk.records) for chunk in batch)
+            staged = "".join(
+                _peers.lines(record.value or b"" for record in chunk.records) for chunk in batch
+            )
         reached = {chunk.key: chunk.reached.next_offset for chunk in batch}
         with self.hand_count.doing(size):
             await _peers.merge(conn, staged, reached)
         rows = b"".join(chunk.staging.encoded() for chunk in chunks)
-        statement = progress.STAGE.replace("batch_event", "bare")
+        statement = counting.STAGE.replace("batch_event", "bare")
         with self.bare.doing(size):
             await _peers.copy(conn, rows, table=_STAGED_BY_LAUREL, statement=statement)
 
     def print(self) -> None:
         """Print the table."""
         both, by_hand = self.read + self.count, self.hand_read + self.hand_count
-        show([self.read, self.count, both, self.hand_read, self.hand_count, by_hand, self.bare, self.naive])
+        show(
+            [
+                self.read,
+                self.count,
+                both,
+                self.hand_read,
+                self.hand_count,
+                by_hand,
+                self.bare,
+                self.naive,
+            ]
+        )
         print(
             f"  Laurel has also given out {self.levels} levels, with audit, outbox and mint tasks; the others have none."
         )

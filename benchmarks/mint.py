@@ -1,8 +1,10 @@
 """Tokens minted and confirmed a second, beside the bare virtual machine executing the same transactions.
 
-The limit is what no way of minting beats on this network: the transactions that a token takes (the collection's, the item's, the change
-that comes back), recorded while a few are minted and then executed again one after the other, with nothing around them. The minter's
-figure is from the first task in the queue to the last token confirmed, over pytonlib, with the network in a process of its own.
+The limit is what no way of minting beats on this network: the transactions that a token takes (the
+collection's, the item's, the change that comes back), recorded while a few are minted and then
+executed again one after the other, with nothing around them. The minter's figure is from the first
+task in the queue to the last token confirmed, over pytonlib, with the network in a process of its
+own.
 """
 
 import asyncio
@@ -21,9 +23,9 @@ from sqlalchemy import text
 
 from benchmarks._house import database, hush
 from benchmarks._table import Rate, ratio, show
-from minter import signer
 from minter.daemon import Daemon
-from minter.opening import minting_wallet, workshop
+from minter.startup import minting_wallet, workshop
+from minter.ton import mnemonic
 from ops.lifecycle import Readiness, Stop
 from ops.settings import DEFAULT_TENANT, HttpSettings, Settings
 from sandbox.postgres import PostgresServer, postgres
@@ -32,9 +34,9 @@ from sandbox.ton.boc import to_boc
 from sandbox.ton.emulator import Emulator, Executed, Outcome
 from sandbox.ton.network import TonNetwork, TonOptions
 from sandbox.ton.process import ton_network
-from store import queue
+from store import mint_queue
 from store.engine import Database
-from store.queue import NewTask
+from store.mint_queue import NewTask
 from store.values import TaskOperation
 
 TOKENS = int(os.environ.get("BENCH_TOKENS", "1000"))
@@ -57,7 +59,9 @@ class Recorder:
     def around(self) -> Callable[..., Outcome]:
         """Return what takes the place of Emulator.execute: it executes, and remembers."""
 
-        def execute(machine: Emulator, account: bytes, message: bytes, *, utime: int, lt: int, seed: str) -> Outcome:
+        def execute(
+            machine: Emulator, account: bytes, message: bytes, *, utime: int, lt: int, seed: str
+        ) -> Outcome:
             outcome = self._execute(machine, account, message, utime=utime, lt=lt, seed=seed)
             if isinstance(outcome, Executed):
                 self.calls.append((account, message, utime, lt, seed))
@@ -76,10 +80,18 @@ class Recorder:
 
 
 @asynccontextmanager
-async def minting(db: Database, url: str, config: Path, words: Path, fund: Fund) -> AsyncIterator[None]:
-    """Run a minter with money and with every collection deployed: one token of each type is minted first."""
+async def minting(
+    db: Database, url: str, config: Path, words: Path, fund: Fund
+) -> AsyncIterator[None]:
+    """Run a minter with money and with every collection deployed.
+
+    One token of each type is minted first.
+    """
     settings = Settings(
-        database_url=SecretStr(url), ton_config=config, wallet_mnemonic_file=words, http=HttpSettings(enabled=False)
+        database_url=SecretStr(url),
+        ton_config=config,
+        wallet_mnemonic_file=words,
+        http=HttpSettings(enabled=False),
     )
     _, wallet = minting_wallet(settings)
     await fund(wallet.address, FUNDS_NANO)
@@ -96,7 +108,10 @@ async def minting(db: Database, url: str, config: Path, words: Path, fund: Fund)
 
 
 async def mint(db: Database, number: int) -> float:
-    """Let `number` badges, evenly of all types, become tokens; return the seconds until the last is confirmed."""
+    """Let `number` badges, evenly of all types, become tokens.
+
+    Return the seconds until the last is confirmed.
+    """
     types = await _types(db)
     badges, users = [uuid4() for _ in range(number)], [uuid4() for _ in range(number)]
     given = {
@@ -111,7 +126,7 @@ async def mint(db: Database, number: int) -> float:
         await conn.execute(_WALLETS, given)
     started = time.perf_counter()
     async with db.transaction() as conn:
-        await queue.enqueue(conn, [NewTask(badge, TaskOperation.MINT) for badge in badges])
+        await mint_queue.enqueue(conn, [NewTask(badge, TaskOperation.MINT) for badge in badges])
     waiting = number
     while waiting:
         await asyncio.sleep(_POLL_S)
@@ -134,7 +149,9 @@ _OPEN = text("SELECT count(*) FROM nft_instance WHERE onchain_status <> 'minted'
 
 async def _types(db: Database) -> list[UUID]:
     async with db.transaction() as conn:
-        found = await conn.execute(text("SELECT id FROM nft_type WHERE is_onchain_capable ORDER BY code"))
+        found = await conn.execute(
+            text("SELECT id FROM nft_type WHERE is_onchain_capable ORDER BY code")
+        )
         return list(found.scalars())
 
 
@@ -172,7 +189,7 @@ async def main() -> None:
     """Measure both."""
     with tempfile.TemporaryDirectory(prefix="laurel-bench-") as directory, postgres() as server:
         words = Path(directory) / "wallet.words"
-        signer.write_new(words)
+        mnemonic.write_new(words)
         bare = await limit(server, words, Path(directory) / "recorded")
         minted = await ours(server, words, Path(directory) / "minted")
     print(f"  {TOKENS} tokens of five types, a block each {BLOCK_INTERVAL.total_seconds()} s")

@@ -32,7 +32,9 @@ class ChainUnreadable(Transient):
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An item by its own getters. Addresses are raw, `owner` and `authority` None once its owner destroyed it.
+    """An item by its own getters.
+
+    Addresses are raw, `owner` and `authority` None once its owner destroyed it.
 
     `content` is the item's own part of the metadata URI.
     """
@@ -74,7 +76,11 @@ class ChainReader:
         """Return the items at `addresses`, by address; where none is, none is returned."""
         wanted = sorted(addresses)
         found = await asyncio.gather(*(self.token(address) for address in wanted))
-        return {address: token for address, token in zip(wanted, found, strict=True) if token is not None}
+        return {
+            address: token
+            for address, token in zip(wanted, found, strict=True)
+            if token is not None
+        }
 
     async def item_count(self, collection: str) -> int:
         """Return how many items a collection has given out, 0 where it is not deployed."""
@@ -95,7 +101,10 @@ class ChainReader:
 
 @asynccontextmanager
 async def reading(config: Mapping[str, Any], keystore: Path) -> AsyncIterator[ChainReader]:
-    """Yield a reader on the first lite server of a global config; `keystore` is a directory, which is there."""
+    """Yield a reader on the first lite server of a global config.
+
+    `keystore` is a directory, which is there.
+    """
     from pytonlib import TonlibClient
 
     client = TonlibClient(0, dict(config), str(keystore), verbosity_level=0)

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from demo.plan import Plan
+from demo.events.options import Plan
 from ops.console import Console, json_option
 
 if TYPE_CHECKING:
-    from demo.verdict import Verdict
+    from demo.result import Verdict
     from ops.lifecycle import Stop
 
 _DEFAULTS = Plan()
@@ -28,10 +28,21 @@ _broker = click.option(
 
 
 @click.command()
-@click.option("--seed", default=_DEFAULTS.seed, show_default=True, help="The same seed makes the same events.")
-@click.option("--events", default=_DEFAULTS.events, show_default=True, help="Good events, duplicates not counted.")
-@click.option("--travellers", default=_DEFAULTS.travellers, show_default=True, help="Users who cause them.")
-@click.option("--keep", is_flag=True, help="Leave everything up after the comparison, until Ctrl-C.")
+@click.option(
+    "--seed", default=_DEFAULTS.seed, show_default=True, help="The same seed makes the same events."
+)
+@click.option(
+    "--events",
+    default=_DEFAULTS.events,
+    show_default=True,
+    help="Good events, duplicates not counted.",
+)
+@click.option(
+    "--travellers", default=_DEFAULTS.travellers, show_default=True, help="Users who cause them."
+)
+@click.option(
+    "--keep", is_flag=True, help="Leave everything up after the comparison, until Ctrl-C."
+)
 @_directory
 @_broker
 @json_option
@@ -49,8 +60,9 @@ def demo(
 ) -> None:
     """Run the whole of Laurel on this machine, check it against the truth, and tell.
 
-    Starts PostgreSQL, a Kafka broker, a TON network, two workers and a minter; sends a year of travellers' events; kills a worker and the
-    minter on the way; and compares what came out with what must come out, down to the tokens on chain. Exit code 0 only if all of it holds.
+    Starts PostgreSQL, a Kafka broker, a TON network, two workers and a minter; sends a year of
+    travellers' events; kills a worker and the minter on the way; and compares what came out with
+    what must come out, down to the tokens on chain. Exit code 0 only if all of it holds.
 
     Example: laurel demo --events 5000 --travellers 300
     """
@@ -84,7 +96,9 @@ def dev(console: Console, directory: Path | None, broker: str) -> None:
     async def main(stop: "Stop") -> int:
         from demo import running
 
-        await running.dev(console.settings, stop, running.Options(directory, real_kafka=broker == "kafka"))
+        await running.dev(
+            console.settings, stop, running.Options(directory, real_kafka=broker == "kafka")
+        )
         return 0
 
     console.run(main)
@@ -102,10 +116,13 @@ def dev(console: Console, directory: Path | None, broker: str) -> None:
     help="So many events, each with an id of its own.",
 )
 @click.pass_obj
-def send(console: Console, event_type: str, data: tuple[str, ...], user: object, times: int) -> None:
+def send(
+    console: Console, event_type: str, data: tuple[str, ...], user: object, times: int
+) -> None:
     """Send an event to Kafka, as a producer would.
 
-    Example: laurel send city.visited city_id=2950159 country=DE --user 0b9e2c1e-7a54-4f36-9a55-0d0c9b7a4a10
+    Example: laurel send city.visited city_id=2950159 country=DE --user
+        0b9e2c1e-7a54-4f36-9a55-0d0c9b7a4a10
     """
 
     async def main(_stop: "Stop") -> int:

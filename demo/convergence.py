@@ -1,4 +1,6 @@
-"""Wait until nothing is left to do, with a bound on standing still and clear words about what is missing."""
+"""Wait until nothing is left to do, with a bound on standing still and clear words about what is
+missing.
+"""
 
 import asyncio
 import time
@@ -7,14 +9,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from demo.publisher import Ends
-from demo.truth import Truth
-from demo.verdict import counted
-from demo.view import View
+from demo.oracle.expected import Truth
+from demo.progress import View
+from demo.result import counted
+from demo.stack.publisher import Ends
 from ops.errors import Permanent
-from store import report
+from store import inspection
 from store.engine import Database
-from store.report import Figures
+from store.inspection import Figures
 
 _POLL = timedelta(milliseconds=200)
 _STALLED_AFTER = timedelta(
@@ -69,7 +71,7 @@ class Goal:
 
 
 class Watched(Protocol):
-    """What is waited for: a demo.stack.Stack."""
+    """What is waited for: a demo.stack.processes.Stack."""
 
     @property
     def cluster_id(self) -> str:
@@ -90,13 +92,14 @@ class Watch:
     async def figures(self) -> Figures:
         """Return how far things are."""
         async with self._database.transaction() as conn:
-            return await report.figures(conn)
+            return await inspection.figures(conn)
 
     async def until(self, what: str, reached: Callable[[Figures], bool], goal: Goal) -> Figures:
         """Return the first figures of which `reached` holds.
 
         Raises:
-            Stalled: the figures stood still for a long time; `what` and the goal say what was waited for.
+            Stalled: the figures stood still for a long time; `what` and the goal say what was
+                waited for.
             PartFailed: a worker or the minter ended by itself.
         """
         last, moved = None, time.monotonic()
@@ -120,21 +123,32 @@ class Watch:
         Raises:
             Stalled: something is left to do, and nothing moves.
         """
-        await self.until("counting", lambda found: found.events >= goal.events and found.letters >= goal.letters, goal)
+        await self.until(
+            "counting",
+            lambda found: found.events >= goal.events and found.letters >= goal.letters,
+            goal,
+        )
         await self._read(goal, ends)
         await self.until(
             "minting",
-            lambda found: found.open_tasks == 0 and found.tokens >= goal.tokens and found.burned >= goal.burned,
+            lambda found: (
+                found.open_tasks == 0
+                and found.tokens >= goal.tokens
+                and found.burned >= goal.burned
+            ),
             goal,
         )
 
     async def _read(self, goal: Goal, ends: Ends) -> None:
-        """Return once the ledger is past the last message of every partition: what comes behind the last event counts too."""
+        """Return once the ledger is past the last message of every partition.
+
+        What comes behind the last event counts too.
+        """
         unread: dict[tuple[str, int], str] = {}
 
         async def look() -> bool:
             async with self._database.transaction() as conn:
-                reached = await report.ledger(conn, self._stack.cluster_id)
+                reached = await inspection.ledger(conn, self._stack.cluster_id)
             unread.clear()
             for (topic, partition), end in sorted(ends.items()):
                 position = reached.get((topic, partition), 0)

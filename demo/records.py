@@ -1,9 +1,12 @@
-"""The demo's file: one Kafka message a line, so that a broken one travels as faithfully as a good one.
+"""The demo's file.
+
+One Kafka message a line, so that a broken one travels as faithfully as a good one.
 
     {"phase": 1, "topic": "quests", "key": "…", "headers": [["ce_id", "…"]], "value": "…"}
 
-`topic` lacks the prefix; `key`, `value` and each header's value are text where the bytes are UTF-8, else {"base64": "…"}, else null.
-`phase` orders the sending: a phase is sent once the one before it is counted (demo/generator.py says what belongs into which).
+`topic` lacks the prefix; `key`, `value` and each header's value are text where the bytes are UTF-8,
+else {"base64": "…"}, else null. `phase` orders the sending: a phase is sent once the one before it
+is counted (demo/events/generator.py says what belongs into which).
 """
 
 import base64
@@ -46,7 +49,9 @@ def read(path: Path) -> Iterator[Record]:
             for number, line in enumerate(lines, start=1):
                 yield from_line(line, f"{path}:{number}")
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}. `laurel demo --directory` leaves such a file behind.") from error
+        raise UsageError(
+            f"{path}: {error.strerror}. `laurel demo --directory` leaves such a file behind."
+        ) from error
 
 
 def to_line(record: Record) -> str:
@@ -80,7 +85,9 @@ def from_line(line: str, place: str) -> Record:
             value=_bytes(found["value"]),
         )
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
-        raise UsageError(f"{place}: no record of the demo ({error}). Generate the file anew.") from error
+        raise UsageError(
+            f"{place}: no record of the demo ({error}). Generate the file anew."
+        ) from error
 
 
 def _shown(value: bytes | None) -> str | dict[str, str] | None:

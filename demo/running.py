@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from demo import catalogue, memory, wallets
-from demo.badges import read_badges
+from demo import catalog_files, wallets
 from demo.chain import reading
-from demo.memory import Peak
-from demo.plan import Plan
-from demo.publisher import publishing
-from demo.script import write_and_tell
-from demo.setup import prepare
-from demo.stack import Stack, stack
-from demo.supervisor import Supervisor
-from demo.threads import to_its_end
-from demo.verdict import Verdict
-from demo.view import View
+from demo.events.options import Plan
+from demo.oracle.catalog import read_badges
+from demo.phases import write_and_tell
+from demo.progress import View
+from demo.result import Verdict
+from demo.scenario import Supervisor
+from demo.stack import memory
+from demo.stack.memory import Peak
+from demo.stack.processes import Stack, stack
+from demo.stack.publisher import publishing
+from demo.stack.setup import prepare
+from demo.stack.threads import to_its_end
 from ops.errors import UsageError
 from ops.lifecycle import Stop
 from ops.settings import PREFIX, Settings
@@ -36,7 +37,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run: in a directory of the user's (kept) or a throwaway one, on a real Kafka or on Tansu, and whether to stay up."""
+    """How to run.
+
+    In a directory of the user's (kept) or a throwaway one, on a real Kafka or on Tansu, and whether
+    to stay up.
+    """
 
     directory: Path | None = None
     real_kafka: bool = False
@@ -49,7 +54,7 @@ async def demo(
     """Run the demo; return its verdict, None where it was interrupted.
 
     Args:
-        settings: say which catalogue is in force; no address of theirs is used.
+        settings: say which catalog is in force; no address of theirs is used.
         plan: what to generate.
         stop: the request to end.
         options: how to run.
@@ -60,14 +65,18 @@ async def demo(
     """
     with _place("demo", options.directory) as place, View() as view:
         async with AsyncExitStack() as opened:
-            outcome = await _unless_stopped(stop, view, _demo(settings, plan, place, view, options, opened))
+            outcome = await _unless_stopped(
+                stop, view, _demo(settings, plan, place, view, options, opened)
+            )
             if outcome is None:
                 return None
             verdict, running = outcome
             view.finish()
             tell(verdict)
             if not verdict.holds and options.directory is None:
-                view.say(f"Again with `--seed {plan.seed} --directory DIR` and the same other options keeps the logs.")
+                view.say(
+                    f"Again with `--seed {plan.seed} --directory DIR` and the same other options keeps the logs."
+                )
             if options.stay:
                 view.say(_addresses(running, place))
                 await stop.wait()
@@ -85,22 +94,31 @@ async def dev(settings: Settings, stop: Stop, options: Options) -> None:
 
 
 async def _demo(
-    settings: Settings, plan: Plan, place: Path, view: View, options: Options, opened: AsyncExitStack
+    settings: Settings,
+    plan: Plan,
+    place: Path,
+    view: View,
+    options: Options,
+    opened: AsyncExitStack,
 ) -> tuple[Verdict, Stack]:
-    badges = read_badges(catalogue.directory(settings))
+    badges = read_badges(catalog_files.directory(settings))
     peak = await opened.enter_async_context(memory.watched())
     view.say(f"writing {plan.events} events of {plan.travellers} travellers, seed {plan.seed}")
     script = asyncio.create_task(to_its_end(write_and_tell, plan, badges, place / EVENTS_NAME))
     opened.push_async_callback(_ended, script)
     view.say("starting PostgreSQL, a broker, a TON network")
     running = await opened.enter_async_context(_stack(place, settings, options))
-    view.say("making tables, topics, catalogue and a wallet; starting two workers and a minter")
+    view.say("making tables, topics, catalog and a wallet; starting two workers and a minter")
     authority = await _up(running, workers=2)
     phases = await script
     view.say("everything is ready")
     database = await opened.enter_async_context(Database(running.database_url))
-    publisher = await opened.enter_async_context(publishing(running.broker.address, running.topic_prefix))
-    chain = await opened.enter_async_context(reading(running.ton.config, running.ton.config_path.parent))
+    publisher = await opened.enter_async_context(
+        publishing(running.broker.address, running.topic_prefix)
+    )
+    chain = await opened.enter_async_context(
+        reading(running.ton.config, running.ton.config_path.parent)
+    )
     supervisor = Supervisor(running, database, publisher, chain, view, badges)
     await supervisor.run(phases, plan.travellers, authority)
     return _verdict(supervisor, view, peak), running
@@ -109,7 +127,7 @@ async def _demo(
 async def _dev(settings: Settings, place: Path, view: View, options: Options) -> None:
     view.say("starting PostgreSQL, a broker, a TON network")
     async with _stack(place, settings, options) as running:
-        view.say("making tables, topics, catalogue and a wallet; starting a worker and a minter")
+        view.say("making tables, topics, catalog and a wallet; starting a worker and a minter")
         await _up(running, workers=1)
         view.say(_addresses(running, place))
         while True:
@@ -122,7 +140,7 @@ def _stack(place: Path, settings: Settings, options: Options) -> AbstractAsyncCo
         place,
         real_kafka=options.real_kafka,
         keep_data=options.directory is not None,
-        catalogue=settings.catalog_dir,
+        catalog=settings.catalog_dir,
     )
 
 
@@ -137,7 +155,9 @@ async def _up(running: Stack, *, workers: int) -> str:
     return authority
 
 
-async def _unless_stopped(stop: Stop, view: View, work: Coroutine[None, None, Result]) -> Result | None:
+async def _unless_stopped(
+    stop: Stop, view: View, work: Coroutine[None, None, Result]
+) -> Result | None:
     """Return what `work` returns; None where the stop came first and it was cancelled."""
     working = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
@@ -162,12 +182,20 @@ async def _ended(work: "asyncio.Task[object]") -> None:
 def _place(what: str, directory: Path | None) -> Iterator[Path]:
     with data_directory(what, directory, keep=directory is not None) as place:
         if any(place.iterdir()):
-            raise UsageError(f"{place} is not empty, and `laurel {what}` starts from nothing. Name another directory.")
+            raise UsageError(
+                f"{place} is not empty, and `laurel {what}` starts from nothing. Name another directory."
+            )
         yield place
 
 
 def _verdict(supervisor: Supervisor, view: View, peak: Peak) -> Verdict:
-    return Verdict(supervisor.checks, supervisor.differences, supervisor.notes, view.elapsed_seconds, peak.bytes)
+    return Verdict(
+        supervisor.checks,
+        supervisor.differences,
+        supervisor.notes,
+        view.elapsed_seconds,
+        peak.bytes,
+    )
 
 
 def _addresses(running: Stack, place: Path) -> str:
@@ -176,7 +204,8 @@ def _addresses(running: Stack, place: Path) -> str:
     path.touch(mode=0o600)
     ours = {name: value for name, value in running.environment.items() if name.startswith(PREFIX)}
     exports = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(ours.items())]
-    # `laurel` itself lies beside this Python; a shell that did not activate the environment would not find it.
+    # `laurel` itself lies beside this Python; a shell that did not activate the environment would
+    # not find it.
     exports.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n')
     path.write_text("".join(exports))
     services = "\n".join(

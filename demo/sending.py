@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import UTC
 from uuid import uuid4
 
-from demo.badges import Badges, read_badges
-from demo.catalogue import directory
-from demo.messages import Event, structured
-from demo.publisher import publishing
-from demo.reading import BUILT_IN
+from demo.catalog_files import directory
+from demo.cloudevents import Event, structured
+from demo.oracle.catalog import Badges, read_badges
+from demo.oracle.decode import BUILT_IN
+from demo.stack.publisher import publishing
 from ops.clock import utc_now
 from ops.errors import UsageError
 from ops.settings import Settings
@@ -16,14 +16,16 @@ from ops.settings import Settings
 _SOURCE = "/laurel-cli"
 
 
-async def send(settings: Settings, event_type: str, user: str, data: Sequence[str], times: int) -> str:
+async def send(
+    settings: Settings, event_type: str, user: str, data: Sequence[str], times: int
+) -> str:
     """Send `times` events of one type; return the topic they went to.
 
     Args:
-        settings: of the broker, the topics and the catalogue.
-        event_type: a type that the catalogue declares, or one of Laurel's own.
+        settings: of the broker, the topics and the catalog.
+        event_type: a type that the catalog declares, or one of Laurel's own.
         user: the subject, a UUID.
-        data: `field=value` each; whole numbers where the catalogue says so.
+        data: `field=value` each; whole numbers where the catalog says so.
         times: how many; each has an id of its own.
 
     Raises:
@@ -38,7 +40,10 @@ async def send(settings: Settings, event_type: str, user: str, data: Sequence[st
         )
     content = dict(_field(badges, event_type, written) for written in data)
     moment = utc_now().astimezone(UTC).replace(microsecond=0)
-    events = [Event(declared.topic, event_type, _SOURCE, str(uuid4()), user, moment, content) for _ in range(times)]
+    events = [
+        Event(declared.topic, event_type, _SOURCE, str(uuid4()), user, moment, content)
+        for _ in range(times)
+    ]
     prefix = settings.kafka.topic_prefix
     async with publishing(settings.need("kafka_brokers"), prefix) as publisher:
         await publisher.send([structured(event) for event in events])

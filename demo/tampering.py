@@ -1,4 +1,7 @@
-"""Two differences made by hand, as life makes them: an owner destroys a token, and a row loses its token's id."""
+"""Two differences made by hand, as life makes them.
+
+An owner destroys a token, and a row loses its token's id.
+"""
 
 import asyncio
 import time
@@ -9,15 +12,15 @@ from uuid import UUID
 
 from demo import wallets
 from demo.chain import ChainReader
-from demo.comparison import Difference
-from demo.truth import Truth
+from demo.oracle.comparison import Difference
+from demo.oracle.expected import Truth
 from ops.errors import InvariantBroken, Transient
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.cells import Address, Builder
 from sandbox.ton.process import TonProcess
-from store import report
+from store import inspection
 from store.engine import Database
-from store.report import BadgeRow, Snapshot
+from store.inspection import BadgeRow, Snapshot
 
 _DESTROY = 0x1F04537A  # TEP-85: for the owner alone
 _POCKET_MONEY_NANO = 10**9
@@ -45,10 +48,12 @@ def choose(truth: Truth, badges: Iterable[BadgeRow]) -> Victims:
     """Return two badges of different users whose tokens stand.
 
     Raises:
-        InvariantBroken: there are no two; demo/script.py refuses such a plan.
+        InvariantBroken: there are no two; demo/phases.py refuses such a plan.
     """
     by_user = {
-        row.user_id: row for row in badges if (str(row.user_id), row.type_code) in truth.standing and row.token_id
+        row.user_id: row
+        for row in badges
+        if (str(row.user_id), row.type_code) in truth.standing and row.token_id
     }
     if len(by_user) < 2:
         raise InvariantBroken("the demo needs two users with standing tokens")
@@ -62,7 +67,9 @@ async def destroy(victim: BadgeRow, travellers: int, ton: TonProcess, chain: Cha
     Raises:
         NotDestroyed: the token still stands after a while.
     """
-    numbers = (number for number in range(travellers) if wallets.address(number) == victim.recipient)
+    numbers = (
+        number for number in range(travellers) if wallets.address(number) == victim.recipient
+    )
     number = next(numbers, None)
     if number is None or victim.token_id is None:
         raise InvariantBroken(f"the token {victim.token_id} belongs to no traveller")
@@ -88,12 +95,15 @@ async def destroy(victim: BadgeRow, travellers: int, ton: TonProcess, chain: Cha
 async def forget(victim: BadgeRow, database: Database) -> None:
     """Lose the token id of `victim`'s row."""
     async with database.transaction() as conn:
-        if not await report.forget_token(conn, UUID(str(victim.id))):
+        if not await inspection.forget_token(conn, UUID(str(victim.id))):
             raise InvariantBroken(f"badge {victim.id} had no token id to lose")
 
 
 def repair_differences(victims: Victims, before: Snapshot, after: Snapshot) -> list[Difference]:
-    """Return how the badges after the repair differ from what they must be: the two mended, the others untouched."""
+    """Return how the badges after the repair differ from what they must be.
+
+    The two mended, the others untouched.
+    """
     gone, kept = victims.destroyed, victims.forgotten
     mended = [
         replace(
@@ -107,7 +117,9 @@ def repair_differences(victims: Victims, before: Snapshot, after: Snapshot) -> l
     expected = {row.id: row for row in (*before.badges, *mended)}
     found = {row.id: row for row in after.badges}
     return [
-        Difference("repair", f"badge {badge_id}", *_apart(expected.get(badge_id), found.get(badge_id)))
+        Difference(
+            "repair", f"badge {badge_id}", *_apart(expected.get(badge_id), found.get(badge_id))
+        )
         for badge_id in sorted(expected.keys() | found.keys())
         if expected.get(badge_id) != found.get(badge_id)
     ]

@@ -1,6 +1,9 @@
-"""The travellers' wallets: the local network's users, whose keys everybody knows, so that the demo can act as any owner.
+"""The travellers' wallets.
 
-An address is that of a wallet contract that nobody has deployed yet, as most addresses are when people link them.
+The local network's users, whose keys everybody knows, so that the demo can act as any owner.
+
+An address is that of a wallet contract that nobody has deployed yet, as most addresses are when
+people link them.
 """
 
 import base64
@@ -16,14 +19,19 @@ def user_index(traveller: int, *, former: bool = False) -> int:
 
 
 def address(traveller: int, *, former: bool = False) -> str:
-    """Return the raw address (`0:` and 64 hex digits) of a traveller's wallet, or of the one they had before."""
+    """Return the raw address (`0:` and 64 hex digits) of a traveller's wallet, or of the one they
+    had before.
+    """
     from sandbox.ton.accounts import user_wallet
 
     return str(user_wallet(user_index(traveller, former=former)).address)
 
 
 def friendly(raw: str) -> str:
-    """Return the user-friendly form of a raw address: tag, workchain, hash and CRC-16/XMODEM in URL-safe base64 (TEP-2)."""
+    """Return the user-friendly form of a raw address.
+
+    Tag, workchain, hash and CRC-16/XMODEM in URL-safe base64 (TEP-2).
+    """
     workchain, _, account = raw.partition(":")
     body = bytes([_BOUNCEABLE, int(workchain) & 0xFF]) + bytes.fromhex(account)
     return base64.urlsafe_b64encode(body + crc_hqx(body, 0).to_bytes(2, "big")).decode()
@@ -38,7 +46,11 @@ def raw(written: str) -> str | None:
         found = base64.b64decode(written.replace("-", "+").replace("_", "/"), validate=True)
     except ValueError:
         return None
-    if len(found) != 36 or crc_hqx(found[:34], 0) != int.from_bytes(found[34:], "big") or found[1] != 0:
+    if (
+        len(found) != 36
+        or crc_hqx(found[:34], 0) != int.from_bytes(found[34:], "big")
+        or found[1] != 0
+    ):
         return None
     return f"0:{found[2:34].hex()}"
 

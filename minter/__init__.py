@@ -1,1 +1,4 @@
-"""From mint tasks in PostgreSQL to tokens on TON and back: a pure lifecycle, a pytonlib shell around it."""
+"""From mint tasks in PostgreSQL to tokens on TON and back.
+
+A pure lifecycle, a pytonlib shell around it.
+"""

@@ -21,19 +21,23 @@ _SHOW_PATIENCE_S = 5.0
 def minter(console: Console) -> None:
     """Work off the mint queue on TON.
 
-    Needs LAUREL_DATABASE_URL, LAUREL_TON_CONFIG and LAUREL_WALLET_MNEMONIC_FILE. Several may run side by side.
+    Needs LAUREL_DATABASE_URL, LAUREL_TON_CONFIG and LAUREL_WALLET_MNEMONIC_FILE. Several may run
+    side by side.
 
-    Example: LAUREL_TON_CONFIG=global.config.json LAUREL_WALLET_MNEMONIC_FILE=wallet.words laurel minter
+    Example: LAUREL_WALLET_MNEMONIC_FILE=wallet.words laurel minter
     """
 
     async def main(stop: "Stop") -> int:
         from minter.daemon import Daemon
-        from minter.opening import workshop
+        from minter.startup import workshop
         from ops.http import serving
         from ops.lifecycle import EXIT_OK, Readiness
 
         readiness = Readiness()
-        async with serving(console.settings.http, readiness), workshop(console.settings, readiness) as shop:
+        async with (
+            serving(console.settings.http, readiness),
+            workshop(console.settings, readiness) as shop,
+        ):
             await Daemon(shop, readiness, stop).run()
         return EXIT_OK
 
@@ -47,16 +51,17 @@ def minter(console: Console) -> None:
 def reconcile(console: Console, *, repair: bool, as_json: bool) -> None:
     """Compare the chain with the database, and mend the database.
 
-    Reads every token at one masterchain block. With --repair it adopts unknown tokens that name a badge, restores lost ids, marks badges
-    whose owner destroyed the token, and continues a collection's count where the chain stands; the rest is for a person. Exits 1 when
-    something differed, repaired or not, and 0 when nothing did.
+    Reads every token at one masterchain block. With --repair it adopts unknown tokens that name a
+    badge, restores lost ids, marks badges whose owner destroyed the token, and continues a
+    collection's count where the chain stands; the rest is for a person. Exits 1 when something
+    differed, repaired or not, and 0 when nothing did.
 
     Example: laurel reconcile --repair
     """
 
     async def main(_stop: "Stop") -> int:
         from minter import reconcile
-        from minter.opening import connected
+        from minter.startup import connected
         from ops.lifecycle import EXIT_FAILURE, EXIT_OK
 
         async with connected(console.settings) as (db, gateway):
@@ -76,13 +81,15 @@ def wallet() -> None:
 @json_option
 @click.pass_obj
 def show(console: Console, *, as_json: bool) -> None:
-    """Print the wallet's address; balance and network too, where LAUREL_TON_CONFIG names one that answers.
+    """Print the wallet's address.
+
+    Balance and network too, where LAUREL_TON_CONFIG names one that answers.
 
     Example: LAUREL_WALLET_MNEMONIC_FILE=wallet.words laurel wallet show --json
     """
 
     async def main(_stop: "Stop") -> int:
-        from minter.opening import minting_wallet
+        from minter.startup import minting_wallet
 
         settings = console.settings
         _, mine = minting_wallet(settings)
@@ -94,7 +101,9 @@ def show(console: Console, *, as_json: bool) -> None:
             if "error" in document:
                 lines.append(f"balance   unknown: {document['error']}")
             else:
-                lines.append(f"balance   {document['balance_nano']} nanotons at block {document['seqno']}")
+                lines.append(
+                    f"balance   {document['balance_nano']} nanotons at block {document['seqno']}"
+                )
                 lines.append(f"deployed  {'yes' if document['deployed'] else 'no'}")
         console.result(document, "\n".join(lines), as_json=as_json)
         return 0
@@ -107,21 +116,26 @@ def show(console: Console, *, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def new(console: Console, file: Path, *, as_json: bool) -> None:
-    """Write the 24 words of a new wallet to FILE, readable by its owner alone. A file that exists is never overwritten.
+    """Write the 24 words of a new wallet to FILE, readable by its owner alone.
 
-    Keep a copy where no disk can lose it: the words are the only way to the wallet's money and to revoking badges.
+    A file that exists is never overwritten.
+
+    Keep a copy where no disk can lose it: the words are the only way to the wallet's money and to
+    revoking badges.
 
     Example: laurel wallet new wallet.words
     """
-    from minter import signer, wallet
+    from minter.ton import highload_wallet, mnemonic
 
-    made = wallet.wallet(signer.write_new(file).public_key, console.settings.minter.message_ttl)
+    made = highload_wallet.wallet(
+        mnemonic.write_new(file).public_key, console.settings.minter.message_ttl
+    )
     text = f"{file}: the words of a new wallet. Keep a copy.\naddress   {made.address}"
     console.result({"file": str(file), "address": made.address}, text, as_json=as_json)
 
 
 async def _on_network(settings: "Settings", address: str) -> dict[str, object]:
-    from minter.liteserver import LiteServers, read_config
+    from minter.ton.liteserver import LiteServers, read_config
     from store.values import RawAddress
 
     config = read_config(Path(settings.need("ton_config")))

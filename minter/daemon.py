@@ -1,6 +1,9 @@
-"""The mint daemon: one loop that leases work, and one task a collection that signs, sends and watches a message.
+"""The mint daemon.
 
-Several daemons may run side by side: leases keep them apart, and what one leaves behind another one takes over when the lease runs out.
+One loop that leases work, and one task a collection that signs, sends and watches a message.
+
+Several daemons may run side by side: leases keep them apart, and what one leaves behind another one
+takes over when the lease runs out.
 """
 
 import asyncio
@@ -8,20 +11,21 @@ from collections.abc import Coroutine, Sequence
 from itertools import groupby
 from uuid import UUID, uuid4
 
-from minter import reconcile, signing, tokens
-from minter.gateway import BlockUnknown, ChainUnreachable
+from minter import reconcile, signing
+from minter.context import Workshop
 from minter.signing import Batch, Unsigned
+from minter.ton import tokens
+from minter.ton.gateway import BlockUnknown, ChainUnreachable
 from minter.watching import watch, watch_deploy
-from minter.workshop import Workshop
 from ops import metrics
 from ops.errors import LaurelError, LeaseLost, Permanent, Transient
 from ops.faults import reach
 from ops.lifecycle import Readiness, Stop
 from ops.logs import logger
-from store import chain, leases, queue
+from store import chain, claiming, mint_queue
 from store.chain import ChainMessage, Collection
+from store.claiming import LeasedTask
 from store.engine import DatabaseUnreachable
-from store.leases import LeasedTask
 from store.values import TaskOperation, TypeCode
 
 log = logger("minter")
@@ -71,7 +75,9 @@ class Daemon:
         """Wait for a poll interval, a collection that is free again, or the stop."""
         waits = {asyncio.ensure_future(self._stop.wait()), asyncio.ensure_future(self._wake.wait())}
         interval = self._shop.settings.poll_interval.total_seconds()
-        _, unfinished = await asyncio.wait(waits, timeout=interval, return_when=asyncio.FIRST_COMPLETED)
+        _, unfinished = await asyncio.wait(
+            waits, timeout=interval, return_when=asyncio.FIRST_COMPLETED
+        )
         for each in unfinished:
             each.cancel()
         self._wake.clear()
@@ -93,13 +99,18 @@ class Daemon:
             for collection in await chain.collections(conn):
                 self._collections[collection.type_id] = collection
             deploys = await chain.unresolved_deploys(conn)
-            sent = await leases.claim_sent(conn, token, shop.settings.lease, list(self._busy))
+            sent = await claiming.claim_sent(conn, token, shop.settings.lease, list(self._busy))
         started = False
         by_id = {collection.id: collection for collection in self._collections.values()}
         for message in deploys:
             collection = by_id[message.chain_collection_id]
             if collection.type_id not in self._busy:
-                self._start(collection.type_id, watch_deploy(shop, message, collection, self._stop), token, [])
+                self._start(
+                    collection.type_id,
+                    watch_deploy(shop, message, collection, self._stop),
+                    token,
+                    [],
+                )
         for message_id, group in groupby(sent, key=_message_id):
             tasks = list(group)
             self._start(tasks[0].type_id, self._resume(message_id, tasks, token), token, tasks)
@@ -109,8 +120,11 @@ class Daemon:
     async def _claim_due(self) -> bool:
         shop, token = self._shop, uuid4()
         async with shop.db.transaction() as conn:
-            # As much as one message carries: what is claimed and not signed only costs. The next claim finds other types.
-            due = await leases.claim_due(conn, token, shop.settings.lease, shop.settings.claim_limit, list(self._busy))
+            # As much as one message carries: what is claimed and not signed only costs. The next
+            # claim finds other types.
+            due = await claiming.claim_due(
+                conn, token, shop.settings.lease, shop.settings.claim_limit, list(self._busy)
+            )
         if not due:
             return False
         reach("minter.claimed")
@@ -153,8 +167,17 @@ class Daemon:
         async with self._shop.db.transaction() as conn:
             (message,) = await chain.messages(conn, [message_id])
         by_id = {collection.id: collection for collection in self._collections.values()}
-        log.info("message_resumed", kind=message.kind.value, tasks=len(tasks), message_hash=message.message_hash.hex())
-        await watch(self._shop, Batch(message, by_id[message.chain_collection_id], tuple(tasks), token), self._stop)
+        log.info(
+            "message_resumed",
+            kind=message.kind.value,
+            tasks=len(tasks),
+            message_hash=message.message_hash.hex(),
+        )
+        await watch(
+            self._shop,
+            Batch(message, by_id[message.chain_collection_id], tuple(tasks), token),
+            self._stop,
+        )
 
     async def _collection(self, type_id: UUID, code: TypeCode) -> Collection:
         known = self._collections.get(type_id)
@@ -165,7 +188,12 @@ class Daemon:
         contract = tokens.collection(shop.wallet.address, about, prefix)
         async with shop.db.transaction() as conn:
             return await chain.add_collection(
-                conn, type_id, shop.wallet_id, address=contract.address, content_uri=about, item_prefix=prefix
+                conn,
+                type_id,
+                shop.wallet_id,
+                address=contract.address,
+                content_uri=about,
+                item_prefix=prefix,
             )
 
     def _not_signed(self, collection: Collection, unsigned: Unsigned) -> None:
@@ -176,11 +204,19 @@ class Daemon:
         self._said[collection.type_id] = unsigned.reason
 
     def _start(
-        self, type_id: UUID, work: Coroutine[object, object, None], token: UUID, tasks: Sequence[LeasedTask]
+        self,
+        type_id: UUID,
+        work: Coroutine[object, object, None],
+        token: UUID,
+        tasks: Sequence[LeasedTask],
     ) -> None:
-        self._busy[type_id] = asyncio.create_task(self._guarded(work, token, [task.task.id for task in tasks]))
+        self._busy[type_id] = asyncio.create_task(
+            self._guarded(work, token, [task.task.id for task in tasks])
+        )
 
-    async def _guarded(self, work: Coroutine[object, object, None], token: UUID, task_ids: Sequence[UUID]) -> None:
+    async def _guarded(
+        self, work: Coroutine[object, object, None], token: UUID, task_ids: Sequence[UUID]
+    ) -> None:
         """Run one collection's work; whatever ends it, its leases are given back."""
         try:
             await work
@@ -193,7 +229,7 @@ class Daemon:
     async def _give_back(self, token: UUID, task_ids: Sequence[UUID]) -> None:
         try:
             async with self._shop.db.transaction() as conn:
-                await leases.release(conn, token, task_ids, self._shop.settings.poll_interval)
+                await claiming.release(conn, token, task_ids, self._shop.settings.poll_interval)
         except Transient as error:
             _count(error)  # the leases run out by themselves
 
@@ -209,7 +245,10 @@ class Daemon:
         if self._comparing is not None and self._comparing.done():
             self._comparing.result()
             self._comparing = None
-        if self._comparing is None and now - self._compared_at >= self._shop.settings.reconcile_every.total_seconds():
+        if (
+            self._comparing is None
+            and now - self._compared_at >= self._shop.settings.reconcile_every.total_seconds()
+        ):
             self._compared_at = now
             self._comparing = asyncio.create_task(self._report())
 
@@ -220,10 +259,19 @@ class Daemon:
             _count(error)
             return
         say = log.warning if report.noted else log.info
-        say("reconciled", seqno=report.seqno, tokens=report.tokens, findings=len(report.noted), seconds=report.seconds)
+        say(
+            "reconciled",
+            seqno=report.seqno,
+            tokens=report.tokens,
+            findings=len(report.noted),
+            seconds=report.seconds,
+        )
 
     async def _drain(self) -> None:
-        """Wait for the collections' tasks: each returns at its next look once the stop was asked for."""
+        """Wait for the collections' tasks.
+
+        Each returns at its next look once the stop was asked for.
+        """
         if self._comparing is not None:
             self._comparing.cancel()
         results = await asyncio.gather(*self._busy.values(), return_exceptions=True)
@@ -237,8 +285,8 @@ class Daemon:
             return
         self._swept_at = now
         async with self._shop.db.transaction() as conn:
-            freed = await queue.sweep_held(conn)
-            counted = await leases.counts(conn)
+            freed = await mint_queue.sweep_held(conn)
+            counted = await claiming.counts(conn)
         if freed:
             log.info("held_tasks_freed", tasks=freed)
         metrics.TASKS.clear()

@@ -1,7 +1,8 @@
 """Compare every token with the database at one masterchain block, and write the chain's word back where asked.
 
-The database's picture comes first and the block after it: what the database knew is then on that chain, or differs. A finding's badge is
-read again before it is named: what moved meanwhile is work under way, and the next run's.
+The database's picture comes first and the block after it: what the database knew is then on that
+chain, or differs. A finding's badge is read again before it is named: what moved meanwhile is work
+under way, and the next run's.
 """
 
 import asyncio
@@ -11,12 +12,12 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from minter import tokens
-from minter.findings import CollectionPicture, Finding, FindingKind, Placed, compare
-from minter.gateway import AnswerRefused, Block, BlockUnknown, ChainGateway
-from minter.tokens import Token
+from minter.comparison import CollectionPicture, Finding, FindingKind, Placed, compare
+from minter.ton import tokens
+from minter.ton.gateway import AnswerRefused, Block, BlockUnknown, ChainGateway
+from minter.ton.tokens import Token
 from ops import metrics
-from store import chain, reconciling
+from store import chain, reconciliation
 from store.chain import Collection
 from store.engine import Connection, Database
 from store.values import TokenRecord
@@ -87,12 +88,20 @@ class Report:
         for kind, count in Counter(each.finding.kind for each in self.noted).items():
             of_kind = [each for each in self.noted if each.finding.kind is kind]
             first = of_kind[0].finding
-            about = f"badge {first.instance_id}" if first.instance_id else (first.token_id or first.type_code)
+            about = (
+                f"badge {first.instance_id}"
+                if first.instance_id
+                else (first.token_id or first.type_code)
+            )
             done = sum(each.repair is not None for each in of_kind)
             arrow = f"   -> {of_kind[0].repair or REPAIRS[kind]} {done}" if done else ""
-            lines.append(f"  {kind.value:<18}{count:>5}   {kind.meaning}; {about}: {first.detail}{arrow}")
+            lines.append(
+                f"  {kind.value:<18}{count:>5}   {kind.meaning}; {about}: {first.detail}{arrow}"
+            )
         left = len(self.noted) - self.repaired
-        lines.append(f"{len(self.noted)} findings, {self.repaired} repaired, {left} left.  {self.seconds:.1f} s")
+        lines.append(
+            f"{len(self.noted)} findings, {self.repaired} repaired, {left} left.  {self.seconds:.1f} s"
+        )
         return "\n".join(lines)
 
 
@@ -107,8 +116,8 @@ async def reconcile(db: Database, gateway: ChainGateway, *, repair: bool) -> Rep
     async with db.transaction() as conn:
         collections = await chain.collections(conn)
         wallet = await chain.wallet(conn)
-        records = await reconciling.recorded(conn)
-        held = {each.id: await reconciling.open_indexes(conn, each.id) for each in collections}
+        records = await reconciliation.recorded(conn)
+        held = {each.id: await reconciliation.open_indexes(conn, each.id) for each in collections}
     block = await _block_from(gateway, 0 if wallet is None else wallet.seqno_seen)
     noted: list[Noted] = []
     count = 0
@@ -116,31 +125,49 @@ async def reconcile(db: Database, gateway: ChainGateway, *, repair: bool) -> Rep
         items, next_item_index = await _items(gateway, collection, block)
         count += sum(place.token is not None for place in items)
         picture = CollectionPicture(
-            collection.type_code, collection.next_index, next_item_index, held[collection.id], tuple(items)
+            collection.type_code,
+            collection.next_index,
+            next_item_index,
+            held[collection.id],
+            tuple(items),
         )
-        of_type = {key: record for key, record in records.items() if record.type_id == collection.type_id}
+        of_type = {
+            key: record for key, record in records.items() if record.type_id == collection.type_id
+        }
         of_type |= await _never_submitted(db, collection, items, of_type)
-        certain = await _unmoved(db, collection, compare(picture, of_type), of_type, held[collection.id])
+        certain = await _unmoved(
+            db, collection, compare(picture, of_type), of_type, held[collection.id]
+        )
         mender = _Mender(db, collection, block, picture, of_type)
         # The collection's count last: its mints go on once the tokens in their way have a badge.
         certain.sort(key=_is_gap)
-        noted += [Noted(finding, await mender.mend(finding) if repair else None) for finding in certain]
+        noted += [
+            Noted(finding, await mender.mend(finding) if repair else None) for finding in certain
+        ]
     report = Report(block.seqno, count, len(collections), tuple(noted), time.monotonic() - started)
     _measure(report)
     return report
 
 
 async def _block_from(gateway: ChainGateway, seqno: int) -> Block:
-    """Return the newest block; it must be no older than what the database was shown, which a lite server may lag behind for a moment."""
+    """Return the newest block.
+
+    It must be no older than what the database was shown, which a lite server may lag behind for a
+    moment.
+    """
     deadline = time.monotonic() + _CATCH_UP_S
     while (block := await gateway.newest_block()).seqno < seqno:
         if time.monotonic() > deadline:
-            raise BlockUnknown(f"the lite servers are at block {block.seqno}, this database was shown block {seqno}")
+            raise BlockUnknown(
+                f"the lite servers are at block {block.seqno}, this database was shown block {seqno}"
+            )
         await asyncio.sleep(0.2)
     return block
 
 
-async def _items(gateway: ChainGateway, collection: Collection, block: Block) -> tuple[list[Placed], int]:
+async def _items(
+    gateway: ChainGateway, collection: Collection, block: Block
+) -> tuple[list[Placed], int]:
     account = await gateway.account(collection.address, block)
     if account.data is None:
         return [], 0
@@ -150,7 +177,9 @@ async def _items(gateway: ChainGateway, collection: Collection, block: Block) ->
         raise AnswerRefused(f"collection {collection.address}: {error}") from None
     addresses = [tokens.item_address(collection.address, index) for index in range(count)]
     places = []
-    for index, (address, found) in enumerate(zip(addresses, await gateway.accounts(addresses, block), strict=True)):
+    for index, (address, found) in enumerate(
+        zip(addresses, await gateway.accounts(addresses, block), strict=True)
+    ):
         token: Token | None = None
         if found.data is not None:
             try:
@@ -164,13 +193,18 @@ async def _items(gateway: ChainGateway, collection: Collection, block: Block) ->
 async def _never_submitted(
     db: Database, collection: Collection, items: Sequence[Placed], known: Container[UUID]
 ) -> dict[UUID, TokenRecord]:
-    """Return badges that tokens name and that have no mint task: a restored database may not know that it minted them."""
+    """Return badges that tokens name and that have no mint task.
+
+    A restored database may not know that it minted them.
+    """
     named = {tokens.instance_of(place.token.content) for place in items if place.token is not None}
-    missing = [instance_id for instance_id in named if instance_id is not None and instance_id not in known]
+    missing = [
+        instance_id for instance_id in named if instance_id is not None and instance_id not in known
+    ]
     if not missing:
         return {}
     async with db.transaction() as conn:
-        found = await reconciling.recorded(conn, missing)
+        found = await reconciliation.recorded(conn, missing)
     return {key: record for key, record in found.items() if record.type_id == collection.type_id}
 
 
@@ -184,14 +218,18 @@ async def _unmoved(
     """Return the findings whose badge, or whose collection's count, is still as it was compared."""
     ids = {finding.instance_id for finding in findings if finding.instance_id is not None}
     async with db.transaction() as conn:
-        now = await reconciling.recorded(conn, list(ids))
-        held = await reconciling.open_indexes(conn, collection.id)
+        now = await reconciliation.recorded(conn, list(ids))
+        held = await reconciliation.open_indexes(conn, collection.id)
         fresh = next(each for each in await chain.collections(conn) if each.id == collection.id)
     still = held == held_before and fresh.next_index == collection.next_index
     return [
         finding
         for finding in findings
-        if (still if finding.instance_id is None else now.get(finding.instance_id) == before[finding.instance_id])
+        if (
+            still
+            if finding.instance_id is None
+            else now.get(finding.instance_id) == before[finding.instance_id]
+        )
     ]
 
 
@@ -213,19 +251,24 @@ class _Mender:
         self._records = records
 
     async def mend(self, finding: Finding) -> str | None:
-        """Repair one finding; return what was done, None where it is a person's to decide or moved meanwhile."""
+        """Repair one finding.
+
+        Return what was done, None where it is a person's to decide or moved meanwhile.
+        """
         async with self._db.transaction() as conn:
             record = None if finding.instance_id is None else self._records[finding.instance_id]
             done = False
             match finding.kind:
                 case FindingKind.LOST_ID if record is not None and finding.token_id is not None:
-                    done = await reconciling.restore_id(conn, record, finding.token_id)
+                    done = await reconciliation.restore_id(conn, record, finding.token_id)
                 case FindingKind.DESTROYED if record is not None:
-                    done = await reconciling.mark_destroyed(conn, record, self._block.time)
+                    done = await reconciliation.mark_destroyed(conn, record, self._block.time)
                 case FindingKind.UNKNOWN_TOKEN if record is not None and record.token_id is None:
                     done = await self._adopt(conn, finding, record)
                 case FindingKind.INDEX_GAP if finding.index is None:
-                    done = await reconciling.agree_on_index(conn, self._collection.id, self._picture.next_item_index)
+                    done = await reconciliation.agree_on_index(
+                        conn, self._collection.id, self._picture.next_item_index
+                    )
                 case _:
                     pass
         return REPAIRS[finding.kind] if done else None
@@ -234,7 +277,7 @@ class _Mender:
         if finding.index is None or finding.token_id is None:
             return False
         token = self._picture.items[finding.index].token
-        return await reconciling.adopt(
+        return await reconciliation.adopt(
             conn,
             record,
             self._collection.id,

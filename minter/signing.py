@@ -1,7 +1,10 @@
-"""From leased tasks to a signed message in the database: choose, assign, sign, commit. Nothing is sent here.
+"""From leased tasks to a signed message in the database: choose, assign, sign, commit.
 
-Persist before broadcast: the signed bytes and the indexes are committed first (docs/adr/0016-persist-before-broadcast.md). A collection has
-at most one unresolved message, so whoever holds its row's lock and sees none knows all that was ever signed for it.
+Nothing is sent here.
+
+Persist before broadcast: the signed bytes and the indexes are committed first
+(docs/adr/0016-persist-before-broadcast.md). A collection has at most one unresolved message, so
+whoever holds its row's lock and sees none knows all that was ever signed for it.
 """
 
 from collections.abc import Sequence
@@ -9,23 +12,25 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from minter import planning, tokens
-from minter.gateway import Account, Block
-from minter.lifecycle import Confirm, Execution, Fail, Sighting, Sign, Task, decide
-from minter.tokens import AddressRefused, Token
-from minter.wallet import ACTIONS_MAX, Action, signed, transfer_nano
-from minter.workshop import Workshop
+from minter import indexes as planning
+from minter.context import Workshop
+from minter.mint_decision import Confirm, Execution, Fail, Sighting, Sign, Task, decide
+from minter.ton import tokens
+from minter.ton.gateway import Account, Block
+from minter.ton.highload_wallet import ACTIONS_MAX, Action, signed, transfer_nano
+from minter.ton.tokens import AddressRefused, Token
 from ops import metrics
 from ops.clock import utc_now
 from ops.faults import reach
-from store import chain, leases, queue, settling
+from store import chain, claiming, mint_queue, settling
 from store.chain import ChainMessage, Collection, NewMessage
+from store.claiming import LeasedTask
 from store.engine import Connection
-from store.leases import LeasedTask
 from store.settling import Assignment, Settlement
 from store.values import HoldReason, MessageKind, RawAddress, TaskOperation, TaskStatus
 
-# Forward fees that the wallet pays beside the values (mode 1), rounded up: of the message to itself, and of each action.
+# Forward fees that the wallet pays beside the values (mode 1), rounded up: of the message to
+# itself, and of each action.
 MESSAGE_FEE_NANO = 30_000_000
 ACTION_FEE_NANO = 2_000_000
 _AT_ONCE = timedelta()
@@ -44,7 +49,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """Nothing was signed, and why; the tasks were given back, held or settled. `poor`: the wallet lacks money."""
+    """Nothing was signed, and why; the tasks were given back, held or settled. `poor`.
+
+    The wallet lacks money.
+    """
 
     reason: str
     poor: bool = False
@@ -53,7 +61,9 @@ class Unsigned:
 async def sign_deploy(shop: Workshop, collection: Collection) -> ChainMessage | Unsigned:
     """Sign the message that deploys a collection, and with it the wallet where that is missing."""
     block, account = shop.view.current
-    contract = tokens.collection(shop.wallet.address, collection.content_uri, collection.item_prefix)
+    contract = tokens.collection(
+        shop.wallet.address, collection.content_uri, collection.item_prefix
+    )
     if contract.address != collection.address:
         return Unsigned(f"collection {collection.type_code} is not of this wallet")
     action = Action(collection.address, shop.settings.deploy_value_nano, None, contract.state_init)
@@ -63,7 +73,9 @@ async def sign_deploy(shop: Workshop, collection: Collection) -> ChainMessage | 
             return refusal
         if await _spendable(shop, conn, account) < _cost(shop.settings.deploy_value_nano, 1):
             return _poor(shop, account)
-        message = await _commit(shop, conn, collection, MessageKind.DEPLOY, [action], block, account)
+        message = await _commit(
+            shop, conn, collection, MessageKind.DEPLOY, [action], block, account
+        )
     reach("deploy.signed")
     return message
 
@@ -89,14 +101,17 @@ async def sign_mints(
     async with shop.db.transaction() as conn:
         locked = await chain.lock_collection(conn, collection.id)
         if (refusal := await _taken_over(conn, collection, block)) is not None:
-            await leases.release(conn, token, [work.task.id for work in leased], _AT_ONCE)
+            await claiming.release(conn, token, [work.task.id for work in leased], _AT_ONCE)
             return refusal
-        kept = await leases.take_kept(conn, token, shop.settings.lease, collection.id)
+        kept = await claiming.take_kept(conn, token, shop.settings.lease, collection.id)
         affordable = (await _spendable(shop, conn, account) - _cost(0, 0)) // _cost_of_action(
             shop.settings.item_value_nano
         )
         plan = planning.assign(
-            [planning.Kept(work.task.id, _index(work), work.task.hold_reason is not None) for work in kept],
+            [
+                planning.Kept(work.task.id, _index(work), work.task.hold_reason is not None)
+                for work in kept
+            ],
             [work.task.id for work in fresh],
             next_item_index=on_chain.next_item_index,
             next_index=locked.next_index,
@@ -105,19 +120,25 @@ async def sign_mints(
         if isinstance(plan, planning.Assigned) and plan.indexes:
             for work in kept:
                 receivers[work.task.id] = _recipient(work)
-            return await _sign_plan(shop, conn, token, locked, plan, [*kept, *fresh], receivers, block, account)
+            return await _sign_plan(
+                shop, conn, token, locked, plan, [*kept, *fresh], receivers, block, account
+            )
     if isinstance(plan, planning.Broken):
         # Only what has no index is held: what has one waits for reconcile in its place.
-        await _settle_now(shop, token, [_held(work, HoldReason.BREAKER, plan.reason) for work in fresh], block)
+        await _settle_now(
+            shop, token, [_held(work, HoldReason.BREAKER, plan.reason) for work in fresh], block
+        )
     async with shop.db.transaction() as conn:
-        await leases.release(conn, token, [work.task.id for work in [*kept, *fresh]], _LATER)
+        await claiming.release(conn, token, [work.task.id for work in [*kept, *fresh]], _LATER)
     return _poor(shop, account) if isinstance(plan, planning.Assigned) else Unsigned(plan.reason)
 
 
 async def sign_burns(
     shop: Workshop, token: UUID, leased: Sequence[LeasedTask], collection: Collection
 ) -> Batch | Unsigned:
-    """Sign the revocation of the leased burns' tokens; settle at once what is gone already or cannot be burned.
+    """Sign the revocation of the leased burns' tokens.
+
+    Settle at once what is gone already or cannot be burned.
 
     Raises:
         LeaseLost: a task was taken over meanwhile.
@@ -128,7 +149,9 @@ async def sign_burns(
     addresses = [work.token_id for work in with_token if work.token_id is not None]
     indexes: dict[UUID, int] = {}
     later: list[UUID] = []
-    for work, account_of_item in zip(with_token, await shop.gateway.accounts(addresses, block), strict=True):
+    for work, account_of_item in zip(
+        with_token, await shop.gateway.accounts(addresses, block), strict=True
+    ):
         item = shop.read_item(work.token_id, account_of_item)
         seen = Sighting(block.seqno, shop.token_of(item), Execution.UNKNOWN)
         expected = Token(None, shop.wallet.address, tokens.item_suffix(work.task.nft_instance_id))
@@ -144,7 +167,9 @@ async def sign_burns(
                 indexes[work.task.id] = item.index
             case Confirm(found):
                 how = "destroyed" if found.destroyed else "revoked"
-                settled.append(Settlement(work, TaskStatus.CONFIRMED, "confirmed", reason=None, gone=how))
+                settled.append(
+                    Settlement(work, TaskStatus.CONFIRMED, "confirmed", reason=None, gone=how)
+                )
             case Fail(reason):
                 settled.append(_failed(work, reason))
             case _:
@@ -163,18 +188,21 @@ async def _sign_revocations(
 ) -> Batch | Unsigned:
     block, account = shop.view.current
     async with shop.db.transaction() as conn:
-        await leases.release(conn, token, later, _LATER)
+        await claiming.release(conn, token, later, _LATER)
         locked = await chain.lock_collection(conn, collection.id)
         if (refusal := await _taken_over(conn, collection, block)) is not None:
-            await leases.release(conn, token, list(indexes), _AT_ONCE)
+            await claiming.release(conn, token, list(indexes), _AT_ONCE)
             return refusal
         affordable = (await _spendable(shop, conn, account) - _cost(0, 0)) // _cost_of_action(
             shop.settings.revoke_value_nano
         )
         room = max(0, min(shop.settings.claim_limit, ACTIONS_MAX, affordable))
         chosen = [work for work in leased if work.task.id in indexes][:room]
-        await leases.release(
-            conn, token, [task_id for task_id in indexes if task_id not in {w.task.id for w in chosen}], _LATER
+        await claiming.release(
+            conn,
+            token,
+            [task_id for task_id in indexes if task_id not in {w.task.id for w in chosen}],
+            _LATER,
         )
         if not chosen:
             return _poor(shop, account) if indexes else Unsigned("nothing to burn")
@@ -209,11 +237,13 @@ async def _sign_plan(
     for assignment in given:
         badge = by_id[assignment.task_id].task.nft_instance_id
         minted = Token(assignment.recipient, shop.wallet.address, tokens.item_suffix(badge))
-        body = tokens.mint_body(assignment.token_index, minted, shop.settings.item_forward_nano, query_id=0)
+        body = tokens.mint_body(
+            assignment.token_index, minted, shop.settings.item_forward_nano, query_id=0
+        )
         actions.append(Action(collection.address, shop.settings.item_value_nano, body))
     signed_now = {work.task.id for work in chosen}
     left = [work.task.id for work in leased if work.task.id not in signed_now]
-    await leases.release(conn, token, left, _AT_ONCE)
+    await claiming.release(conn, token, left, _AT_ONCE)
     message = await _commit(shop, conn, collection, MessageKind.MINT, actions, block, account)
     await settling.sign(conn, token, message=message, leased=chosen, assignments=given)
     await chain.set_next_index(conn, collection.id, plan.next_index)
@@ -233,7 +263,12 @@ async def _commit(
 ) -> ChainMessage:
     query_seq = await chain.take_query_seq(conn)
     made = signed(
-        shop.wallet, shop.signer, actions, query_seq=query_seq, chain_time=block.time, deploy=account.data is None
+        shop.wallet,
+        shop.signer,
+        actions,
+        query_seq=query_seq,
+        chain_time=block.time,
+        deploy=account.data is None,
     )
     return await chain.add_message(
         conn,
@@ -250,10 +285,17 @@ async def _commit(
     )
 
 
-async def _receivers(shop: Workshop, token: UUID, leased: Sequence[LeasedTask], block: Block) -> dict[UUID, RawAddress]:
-    """Return task -> recipient; mints without a usable one are held. What was signed once keeps its recipient."""
+async def _receivers(
+    shop: Workshop, token: UUID, leased: Sequence[LeasedTask], block: Block
+) -> dict[UUID, RawAddress]:
+    """Return task -> recipient; mints without a usable one are held.
+
+    What was signed once keeps its recipient.
+    """
     async with shop.db.transaction() as conn:
-        wallets = await queue.recipients(conn, [work.user_id for work in leased if work.task.recipient is None])
+        wallets = await mint_queue.recipients(
+            conn, [work.user_id for work in leased if work.task.recipient is None]
+        )
     found: dict[UUID, RawAddress] = {}
     held = []
     for work in leased:
@@ -270,17 +312,25 @@ async def _receivers(shop: Workshop, token: UUID, leased: Sequence[LeasedTask], 
 
 
 async def _taken_over(conn: Connection, collection: Collection, block: Block) -> Unsigned | None:
-    """Return why nothing may be signed for a locked collection; None where nothing stands against it."""
+    """Return why nothing may be signed for a locked collection.
+
+    None where nothing stands against it.
+    """
     if await chain.unresolved_message(conn, collection.id) is not None:
         return Unsigned("another message is under way")
     wallet = await chain.wallet(conn)
     if wallet is not None and block.seqno < wallet.seqno_seen:
-        # Another minter may have settled a message at that block: the index read at ours would be an old one.
-        return Unsigned(f"another minter has seen block {wallet.seqno_seen}, this one {block.seqno}")
+        # Another minter may have settled a message at that block: the index read at ours would be
+        # an old one.
+        return Unsigned(
+            f"another minter has seen block {wallet.seqno_seen}, this one {block.seqno}"
+        )
     return None
 
 
-async def _settle_now(shop: Workshop, token: UUID, settlements: Sequence[Settlement], block: Block) -> None:
+async def _settle_now(
+    shop: Workshop, token: UUID, settlements: Sequence[Settlement], block: Block
+) -> None:
     if settlements:
         async with shop.db.transaction() as conn:
             await settling.settle(conn, token, settlements, block.time)
@@ -331,8 +381,11 @@ def _recipient(work: LeasedTask) -> RawAddress:
     return work.task.recipient
 
 
-def _sent(leased: Sequence[LeasedTask], given: Sequence[Assignment], message: ChainMessage) -> tuple[LeasedTask, ...]:
+def _sent(
+    leased: Sequence[LeasedTask], given: Sequence[Assignment], message: ChainMessage
+) -> tuple[LeasedTask, ...]:
     by_id = {assignment.task_id: assignment for assignment in given}
     return tuple(
-        work.signed(message, by_id[work.task.id].token_index, by_id[work.task.id].recipient) for work in leased
+        work.signed(message, by_id[work.task.id].token_index, by_id[work.task.id].recipient)
+        for work in leased
     )

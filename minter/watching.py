@@ -1,7 +1,8 @@
 """From a committed message to the chain's word in the database: send, look, settle.
 
-Each new masterchain block is one look: the wallet's replay protection (read once for all collections), then, where the message may have
-had an effect, the items themselves; `lifecycle.decide` says what follows for each task.
+Each new masterchain block is one look: the wallet's replay protection (read once for all
+collections), then, where the message may have had an effect, the items themselves;
+`lifecycle.decide` says what follows for each task.
 """
 
 import asyncio
@@ -10,9 +11,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import assert_never
 
-from minter import lifecycle, tokens, wallet
-from minter.gateway import Account, AnswerRefused, Block
-from minter.lifecycle import (
+from minter import mint_decision
+from minter.context import Workshop
+from minter.mint_decision import (
     Absent,
     Confirm,
     Decision,
@@ -27,19 +28,27 @@ from minter.lifecycle import (
     Wait,
 )
 from minter.signing import Batch
-from minter.tokens import Token
-from minter.workshop import Workshop
+from minter.ton import highload_wallet, tokens
+from minter.ton.gateway import Account, AnswerRefused, Block
+from minter.ton.tokens import Token
 from ops import metrics
 from ops.clock import utc_now
 from ops.errors import InvariantBroken
 from ops.faults import reach
 from ops.lifecycle import Stop
 from ops.logs import logger
-from store import chain, leases, settling
+from store import chain, claiming, settling
 from store.chain import ChainMessage, Collection
-from store.leases import LeasedTask
+from store.claiming import LeasedTask
 from store.settling import Settlement
-from store.values import HoldReason, MessageKind, MessageStatus, RawAddress, TaskOperation, TaskStatus
+from store.values import (
+    HoldReason,
+    MessageKind,
+    MessageStatus,
+    RawAddress,
+    TaskOperation,
+    TaskStatus,
+)
 
 log = logger("minter")
 
@@ -72,7 +81,7 @@ async def watch(shop: Workshop, batch: Batch, stop: Stop) -> None:
         if now - renewed_at > shop.settings.lease.total_seconds() / 3:
             async with shop.db.transaction() as conn:
                 ids = [each.leased.task.id for each in open_tasks]
-                await leases.renew(conn, batch.token, shop.settings.lease, ids)
+                await claiming.renew(conn, batch.token, shop.settings.lease, ids)
             renewed_at = now
         if block.seqno == seqno:
             continue
@@ -86,16 +95,23 @@ async def watch(shop: Workshop, batch: Batch, stop: Stop) -> None:
             if (settlement := _settlement(each, decision)) is not None
         ]
         if settled:
-            await _settle(shop, batch, [settlement for _, settlement in settled], block, len(open_tasks))
+            await _settle(
+                shop, batch, [settlement for _, settlement in settled], block, len(open_tasks)
+            )
             done = {each.leased.task.id for each, _ in settled}
             open_tasks = [each for each in open_tasks if each.leased.task.id not in done]
-            _measure([each.leased for each, _ in settled], asyncio.get_running_loop().time() - sent_now)
+            _measure(
+                [each.leased for each, _ in settled], asyncio.get_running_loop().time() - sent_now
+            )
 
 
-async def watch_deploy(shop: Workshop, message: ChainMessage, collection: Collection, stop: Stop) -> None:
+async def watch_deploy(
+    shop: Workshop, message: ChainMessage, collection: Collection, stop: Stop
+) -> None:
     """Return once the collection stands on chain, its message is void, or after `stop`.
 
-    Several minters may watch one deploy: sending twice is harmless, and settling it twice changes nothing.
+    Several minters may watch one deploy: sending twice is harmless, and settling it twice changes
+    nothing.
     """
     seqno = 0
     while not stop.requested:
@@ -109,17 +125,25 @@ async def watch_deploy(shop: Workshop, message: ChainMessage, collection: Collec
                 await chain.collection_seen(conn, collection.id)
                 await chain.resolve_message(conn, message.id, MessageStatus.SETTLED)
             reach("deploy.settled")
-            log.info("collection_deployed", type=collection.type_code, address=collection.address, seqno=seqno)
+            log.info(
+                "collection_deployed",
+                type=collection.type_code,
+                address=collection.address,
+                seqno=seqno,
+            )
             return
         if block.seqno < shop.view.seqno_seen:
             continue
         if block.time > message.valid_until + shop.settings.expiry_margin:
-            # Deploying again is harmless, whatever became of this message: the address follows from the initial state.
+            # Deploying again is harmless, whatever became of this message: the address follows from
+            # the initial state.
             async with shop.db.transaction() as conn:
                 await chain.resolve_message(conn, message.id, MessageStatus.VOID)
             log.warning("deploy_expired", type=collection.type_code, seqno=seqno)
             return
-        if _execution(message, account) is not Execution.EXECUTED and _send_due(shop, message, block):
+        if _execution(message, account) is not Execution.EXECUTED and _send_due(
+            shop, message, block
+        ):
             message = await _send(shop, message, block)
 
 
@@ -142,20 +166,22 @@ async def _look(
 ) -> list[tuple[_Watched, Decision]]:
     execution = _execution(message, account)
     expired = block.time > message.valid_until
-    readable = await _worth_reading(shop, collection, message, open_tasks, block, execution, expired=expired)
+    readable = await _worth_reading(
+        shop, collection, message, open_tasks, block, execution, expired=expired
+    )
     accounts = await shop.gateway.accounts([each.address for each in readable], block)
     items = {
         each.address: shop.token_of(shop.read_item(each.address, found))
         for each, found in zip(readable, accounts, strict=True)
     }
-    facts = lifecycle.Message(message.valid_until, message.last_sent_at)
+    facts = mint_decision.Message(message.valid_until, message.last_sent_at)
     limits = shop.limits()
     decisions: list[tuple[_Watched, Decision]] = []
     for each in open_tasks:
         task = each.leased.task
         sighting = Sighting(block.seqno, items.get(each.address, Absent()), execution)
-        decision = lifecycle.decide(
-            lifecycle.Task(task.operation, task.status, task.attempt, each.expected, facts),
+        decision = mint_decision.decide(
+            mint_decision.Task(task.operation, task.status, task.attempt, each.expected, facts),
             sighting,
             block.time,
             limits,
@@ -176,7 +202,10 @@ async def _worth_reading(
     *,
     expired: bool,
 ) -> Sequence[_Watched]:
-    """Return the tasks whose items may have changed: before the expiry, reading what cannot be there yet only costs time."""
+    """Return the tasks whose items may have changed.
+
+    Before the expiry, reading what cannot be there yet only costs time.
+    """
     if expired:
         return open_tasks
     if execution is Execution.NEVER:
@@ -189,7 +218,7 @@ async def _worth_reading(
 
 def _execution(message: ChainMessage, account: Account) -> Execution:
     try:
-        return wallet.execution(account.data, message.query_seq, message.signed_at)
+        return highload_wallet.execution(account.data, message.query_seq, message.signed_at)
     except ValueError as error:
         raise AnswerRefused(str(error)) from None
 
@@ -197,13 +226,17 @@ def _execution(message: ChainMessage, account: Account) -> Execution:
 def _send_due(shop: Workshop, message: ChainMessage, block: Block) -> bool:
     if block.time >= message.valid_until:
         return False
-    return message.last_sent_at is None or block.time - message.last_sent_at >= shop.settings.resend_after
+    return (
+        message.last_sent_at is None
+        or block.time - message.last_sent_at >= shop.settings.resend_after
+    )
 
 
 async def _send(shop: Workshop, message: ChainMessage, block: Block) -> ChainMessage:
     receipt = await shop.gateway.send(message.boc)
     reach("deploy.sent" if message.kind is MessageKind.DEPLOY else "minter.sent")
-    # Whatever they answered: exit 36 means "executed already", a timeout means nothing. The chain's state decides.
+    # Whatever they answered: exit 36 means "executed already", a timeout means nothing. The chain's
+    # state decides.
     log.info(
         "message_sent",
         kind=message.kind.value,
@@ -226,15 +259,20 @@ def _settlement(each: _Watched, decision: Decision) -> Settlement | None:
         case Confirm(token):
             how = ("destroyed" if token.destroyed else "revoked") if token.gone else None
             minted = each.address if work.task.operation is TaskOperation.MINT else None
-            # A mint whose token was revoked since stays minted: reconcile names it (revoked elsewhere).
+            # A mint whose token was revoked since stays minted: reconcile names it (revoked
+            # elsewhere).
             gone = how if minted is None or token.destroyed else None
             return Settlement(work, TaskStatus.CONFIRMED, "confirmed", token_id=minted, gone=gone)
         case Resign(reason):
             return Settlement(work, TaskStatus.PENDING, "void", reason=reason)
         case Reassign(reason):
-            return Settlement(work, TaskStatus.PENDING, "index_taken", reason=reason, drop_index=True)
+            return Settlement(
+                work, TaskStatus.PENDING, "index_taken", reason=reason, drop_index=True
+            )
         case Park(reason):
-            return Settlement(work, TaskStatus.PENDING, "parked", reason=reason, hold_reason=HoldReason.OPERATOR)
+            return Settlement(
+                work, TaskStatus.PENDING, "parked", reason=reason, hold_reason=HoldReason.OPERATOR
+            )
         case Fail(reason):
             return Settlement(work, TaskStatus.FAILED, "failed", reason=reason)
         case Sign():
@@ -257,12 +295,18 @@ async def _settle(
     reach("minter.seen")
     confirmed = sum(settlement.to_status is TaskStatus.CONFIRMED for settlement in settlements)
     async with shop.db.transaction() as conn:
-        # First: two minters that settle halves of one message must see each other's, or nobody would close it.
+        # First: two minters that settle halves of one message must see each other's, or nobody
+        # would close it.
         await chain.lock_message(conn, batch.message.id)
         await settling.settle(conn, batch.token, settlements, block.time)
-        closing = MessageStatus.SETTLED if confirmed or len(settlements) < open_before else MessageStatus.VOID
+        closing = (
+            MessageStatus.SETTLED
+            if confirmed or len(settlements) < open_before
+            else MessageStatus.VOID
+        )
         await chain.resolve_message(conn, batch.message.id, closing)
-        # Whoever signs next for this collection must have read a block that shows what was settled here.
+        # Whoever signs next for this collection must have read a block that shows what was settled
+        # here.
         await chain.saw_block(conn, block.seqno, wallet_deployed=True)
         reach("minter.settling")
     reach("minter.settled")

@@ -1,1 +1,4 @@
-"""What every process needs: settings, errors, logs, metrics, clock, lifecycle, http, faults. Imports nothing of Laurel."""
+"""What every process needs: settings, errors, logs, metrics, clock, lifecycle, http, faults.
+
+Imports nothing of Laurel.
+"""

@@ -21,7 +21,11 @@ def check(console: Console, *, as_json: bool) -> None:
     """
     values = dict(_flat(console.settings, "LAUREL_"))
     width = max(map(len, values))
-    console.result(values, "\n".join(f"{name:<{width}}  {value}" for name, value in values.items()), as_json=as_json)
+    console.result(
+        values,
+        "\n".join(f"{name:<{width}}  {value}" for name, value in values.items()),
+        as_json=as_json,
+    )
 
 
 def _flat(part: BaseModel, prefix: str) -> list[tuple[str, str | None]]:

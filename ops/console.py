@@ -1,7 +1,10 @@
-"""What every command shares: settings when they are first needed, results on stdout, talk on stderr.
+"""What every command shares.
 
-A command takes `@click.pass_obj console: Console`. Results go through `result` (text for people, one JSON document with `--json`);
-everything else that is said goes through `say`. Importing this module loads click and nothing heavy: `laurel --help` stays fast.
+Settings when they are first needed, results on stdout, talk on stderr.
+
+A command takes `@click.pass_obj console: Console`. Results go through `result` (text for people,
+one JSON document with `--json`); everything else that is said goes through `say`. Importing this
+module loads click and nothing heavy: `laurel --help` stays fast.
 """
 
 import json
@@ -38,13 +41,17 @@ class Console:
         return settings
 
     def run(self, main: "Callable[[Stop], Coroutine[Any, Any, int]]") -> None:
-        """Run `main` under ops.lifecycle (signals, drain bound) and end the process with its exit code."""
+        """Run `main` under ops.lifecycle (signals, drain bound) and end the process with its exit
+        code.
+        """
         from ops import lifecycle
 
         sys.exit(lifecycle.run(main, self.settings.lifecycle.drain_timeout))
 
     def close(self) -> None:
-        """Leave this call's metrics for the node exporter, where LAUREL_METRICS_TEXTFILE asks for it."""
+        """Leave this call's metrics for the node exporter, where LAUREL_METRICS_TEXTFILE asks for
+        it.
+        """
         settings: Settings | None = self.__dict__.get(
             "settings"
         )  # not the property: it would read settings nobody needed
@@ -66,4 +73,6 @@ class Console:
 
 def json_option(command: Command) -> Command:
     """Add `--json`, passed as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print the result as one line of JSON.")(command)
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print the result as one line of JSON."
+    )(command)

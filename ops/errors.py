@@ -1,7 +1,8 @@
 """The four ways a step can go wrong, and the one way a request can.
 
-Each error has a `code`: a closed, lower-case word that is the same in logs, metrics and documents. Packages subclass the kind that
-tells what to do about it, so that a caller never has to look at a message.
+Each error has a `code`: a closed, lower-case word that is the same in logs, metrics and documents.
+Packages subclass the kind that tells what to do about it, so that a caller never has to look at a
+message.
 """
 
 from typing import ClassVar
@@ -48,6 +49,9 @@ class InvariantBroken(LaurelError):
 
 
 class UsageError(LaurelError):
-    """A setting, file or argument is wrong: exit code 2, one message with the place and the way out."""
+    """A setting, file or argument is wrong.
+
+    Exit code 2, one message with the place and the way out.
+    """
 
     code = "usage"

@@ -1,6 +1,7 @@
 """/live, /ready and /metrics of a process.
 
-/live fails when the process says of itself that it is stuck; /ready names what it waits for; /metrics is Prometheus' text format.
+/live fails when the process says of itself that it is stuck; /ready names what it waits for;
+/metrics is Prometheus' text format.
 """
 
 import json
@@ -26,7 +27,9 @@ def _always() -> bool:
 async def serving(
     settings: HttpSettings, readiness: Readiness, live: Callable[[], bool] = _always
 ) -> AsyncIterator[str]:
-    """Serve the three endpoints while the block runs; yield the base URL ("" where http is switched off).
+    """Serve the three endpoints while the block runs.
+
+    Yield the base URL ("" where http is switched off).
 
     Raises:
         OSError: the address is taken.
@@ -41,14 +44,24 @@ async def serving(
 
     async def answer_ready(_request: web.Request) -> web.Response:
         body = json.dumps({"ready": readiness.ready, "waits": readiness.waits})
-        return web.Response(status=200 if readiness.ready else 503, text=body + "\n", content_type="application/json")
+        return web.Response(
+            status=200 if readiness.ready else 503,
+            text=body + "\n",
+            content_type="application/json",
+        )
 
     async def answer_metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(
+            body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
 
     app = web.Application()
     app.add_routes(
-        [web.get("/live", answer_live), web.get("/ready", answer_ready), web.get("/metrics", answer_metrics)]
+        [
+            web.get("/live", answer_live),
+            web.get("/ready", answer_ready),
+            web.get("/metrics", answer_metrics),
+        ]
     )
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()

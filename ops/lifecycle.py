@@ -1,7 +1,9 @@
 """How a process starts waiting, works, and ends.
 
-SIGTERM asks for an orderly end: work in hand is finished within a bound, then the process exits hard. The bound is not politeness but
-need: a Faust worker whose broker is down never finishes its own shutdown (docs/adr/0004-faust-guards.md). The first SIGINT is the
+SIGTERM asks for an orderly end: work in hand is finished within a bound, then the process exits
+hard. The bound is not politeness but
+need: a Faust worker whose broker is down never finishes its own shutdown
+    (docs/adr/0004-faust-guards.md). The first SIGINT is the
 same request; a second one exits at once.
 """
 
@@ -14,7 +16,13 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_never, wait_exponential_jitter
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_never,
+    wait_exponential_jitter,
+)
 
 from ops import metrics
 from ops.errors import Transient
@@ -31,7 +39,8 @@ log: structlog.typing.FilteringBoundLogger = logger("lifecycle")
 class Readiness:
     """Which waits keep this process from its work; it is ready when there are none. Answers /ready.
 
-    A name is a part ("kafka", "postgresql", "ton"); the word beside it tells a person what is being waited for, and where.
+    A name is a part ("kafka", "postgresql", "ton"); the word beside it tells a person what is being
+    waited for, and where.
     """
 
     def __init__(self) -> None:
@@ -93,7 +102,8 @@ def run(main: Callable[[Stop], Awaitable[int]], drain_timeout: timedelta) -> int
 
     Args:
         main: the process's work; returns soon after `stop.requested`.
-        drain_timeout: how long it may take after SIGTERM or the first SIGINT before the process exits hard with code 1.
+        drain_timeout: how long it may take after SIGTERM or the first SIGINT before the process
+            exits hard with code 1.
     """
     return asyncio.run(_supervised(main, drain_timeout))
 
@@ -116,7 +126,10 @@ async def _supervised(main: Callable[[Stop], Awaitable[int]], drain_timeout: tim
 
 
 def exit_hard_after(bound: timedelta, code: int = EXIT_FAILURE) -> threading.Timer:
-    """End this process with `code` after `bound` unless it has ended by itself; a thread, because the loop itself may hang."""
+    """End this process with `code` after `bound` unless it has ended by itself.
+
+    A thread, because the loop itself may hang.
+    """
 
     def expire() -> None:
         log.error("drain_timed_out", seconds=bound.total_seconds())
@@ -137,7 +150,9 @@ def _exit_now(code: int) -> None:
 def retrying(
     operation: str, *kinds: type[Transient], readiness: Readiness | None = None, wait: str = ""
 ) -> AsyncRetrying:
-    """Return tenacity's loop for a start-up wait: for ever, with backoff up to 5 s, counted, unready meanwhile.
+    """Return tenacity's loop for a start-up wait.
+
+    For ever, with backoff up to 5 s, counted, unready meanwhile.
 
     Args:
         operation: label of laurel_retries_total and name of the wait.

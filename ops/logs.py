@@ -1,7 +1,8 @@
 """Logs: one structured line a fact, JSON off a terminal, on stderr (stdout is for results).
 
-Event names are in the past tense and snake_case (`batch_committed`); ids are fields. Libraries that log through the standard library
-are passed through the same renderer, so a process speaks with one voice.
+Event names are in the past tense and snake_case (`batch_committed`); ids are fields. Libraries that
+log through the standard library are passed through the same renderer, so a process speaks with one
+voice.
 """
 
 import logging
@@ -20,7 +21,9 @@ def logger(name: str) -> FilteringBoundLogger:
     return cast("FilteringBoundLogger", structlog.get_logger(component=name))
 
 
-def configure(level: str = "INFO", *, json: bool | None = None, stream: TextIO | None = None) -> None:
+def configure(
+    level: str = "INFO", *, json: bool | None = None, stream: TextIO | None = None
+) -> None:
     """Send every log line of this process to `stream`.
 
     Args:

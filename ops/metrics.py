@@ -1,7 +1,9 @@
-"""Every metric of Laurel: name, unit, closed label sets, meaning. docs/metrics.md is generated from here.
+"""Every metric of Laurel: name, unit, closed label sets, meaning.
 
-Base units (seconds, bytes); never an id as a label. A process exposes them at /metrics; short-lived commands write a textfile for the
-node exporter where asked (`write_textfile`).
+docs/metrics.md is generated from here.
+
+Base units (seconds, bytes); never an id as a label. A process exposes them at /metrics; short-lived
+commands write a textfile for the node exporter where asked (`write_textfile`).
 """
 
 from pathlib import Path
@@ -18,10 +20,14 @@ EVENTS = Counter(
     ("type", "outcome"),
 )
 BATCH_SECONDS = Histogram(
-    "laurel_batch_seconds", "Time of one batch's transaction, from fence to commit.", buckets=_SECONDS
+    "laurel_batch_seconds",
+    "Time of one batch's transaction, from fence to commit.",
+    buckets=_SECONDS,
 )
 BATCH_RECORDS = Histogram(
-    "laurel_batch_records", "Records in one batch.", buckets=(1, 10, 100, 500, 1000, 2500, 5000, 10000, 20000)
+    "laurel_batch_records",
+    "Records in one batch.",
+    buckets=(1, 10, 100, 500, 1000, 2500, 5000, 10000, 20000),
 )
 EVENT_LAG_SECONDS = Gauge(
     "laurel_event_lag_seconds",
@@ -29,7 +35,9 @@ EVENT_LAG_SECONDS = Gauge(
     ("topic",),
 )
 CONSUMER_LAG_RECORDS = Gauge(
-    "laurel_consumer_lag_records", "Records between the ledger and the high watermark.", ("topic", "partition")
+    "laurel_consumer_lag_records",
+    "Records between the ledger and the high watermark.",
+    ("topic", "partition"),
 )
 LEDGER_EVENTS = Counter(
     "laurel_ledger_events_total",
@@ -37,8 +45,14 @@ LEDGER_EVENTS = Counter(
     "(Kafka's committed offset was past the ledger), fenced (a batch of a former owner).",
     ("event",),
 )
-DEAD_LETTERS = Counter("laurel_dead_letters_total", "Messages put aside, by reason code.", ("reason",))
-LEVELS = Counter("laurel_levels_total", "Badges created or raised, by type and the level reached.", ("type", "level"))
+DEAD_LETTERS = Counter(
+    "laurel_dead_letters_total", "Messages put aside, by reason code.", ("reason",)
+)
+LEVELS = Counter(
+    "laurel_levels_total",
+    "Badges created or raised, by type and the level reached.",
+    ("type", "level"),
+)
 TASKS = Gauge(
     "laurel_mint_tasks",
     "Rows of the mint queue by operation, status and hold reason (none when not held).",
@@ -51,12 +65,18 @@ MINT_STAGE_SECONDS = Histogram(
     buckets=_MINT_SECONDS,
 )
 MINTS = Counter(
-    "laurel_mint_decisions_total", "What the minter decided about tasks, by decision.", ("operation", "decision")
+    "laurel_mint_decisions_total",
+    "What the minter decided about tasks, by decision.",
+    ("operation", "decision"),
 )
 RECONCILE_FINDINGS = Gauge(
-    "laurel_reconcile_findings", "Differences between chain and database in the last run, by kind.", ("finding",)
+    "laurel_reconcile_findings",
+    "Differences between chain and database in the last run, by kind.",
+    ("finding",),
 )
-RECONCILE_SECONDS = Histogram("laurel_reconcile_seconds", "Time of one reconcile run.", buckets=_MINT_SECONDS)
+RECONCILE_SECONDS = Histogram(
+    "laurel_reconcile_seconds", "Time of one reconcile run.", buckets=_MINT_SECONDS
+)
 RETRIES = Counter(
     "laurel_retries_total",
     "Attempts repeated in place, by what was repeated and the error's code.",
@@ -64,10 +84,17 @@ RETRIES = Counter(
 )
 ERRORS = Counter("laurel_errors_total", "Errors that ended a step, by code.", ("code",))
 CHAIN_SEQNO = Gauge("laurel_chain_seqno", "The newest masterchain block that the minter has seen.")
-WALLET_BALANCE_NANO = Gauge("laurel_wallet_balance_nanotons", "Balance of the minting wallet in nanotons.")
-READY = Gauge("laurel_ready", "1 while the process does its work, 0 while it waits for something (see /ready).")
+WALLET_BALANCE_NANO = Gauge(
+    "laurel_wallet_balance_nanotons", "Balance of the minting wallet in nanotons."
+)
+READY = Gauge(
+    "laurel_ready",
+    "1 while the process does its work, 0 while it waits for something (see /ready).",
+)
 
 
 def write_textfile(path: Path) -> None:
-    """Write all metrics of this process to `path`, atomically, in the text format of the node exporter's textfile collector."""
+    """Write all metrics of this process to `path`, atomically, in the text format of the node
+    exporter's textfile collector.
+    """
     write_to_textfile(str(path), REGISTRY)

@@ -1,9 +1,12 @@
-"""Every setting of Laurel: one frozen tree, from a TOML file and the environment, the environment winning.
+"""Every setting of Laurel.
 
-Environment names are stable. The seven short ones (LAUREL_DATABASE_URL, LAUREL_KAFKA_BROKERS, LAUREL_TON_CONFIG,
-LAUREL_WALLET_MNEMONIC_FILE, LAUREL_CATALOG_DIR, LAUREL_TENANT_ID, LAUREL_METADATA_BASE_URL) are all that a set-up against real
-servers needs; the rest nests with `__` (LAUREL_WORKER__BATCH_RECORDS_MAX). LAUREL_CONFIG_FILE names a TOML file with the same tree.
-A name that does not exist is refused: a typing error must not become a default.
+One frozen tree, from a TOML file and the environment, the environment winning.
+
+Environment names are stable. The seven short ones (LAUREL_DATABASE_URL, LAUREL_KAFKA_BROKERS,
+LAUREL_TON_CONFIG, LAUREL_WALLET_MNEMONIC_FILE, LAUREL_CATALOG_DIR, LAUREL_TENANT_ID,
+LAUREL_METADATA_BASE_URL) are all that a set-up against real servers needs; the rest nests with `__`
+(LAUREL_WORKER__BATCH_RECORDS_MAX). LAUREL_CONFIG_FILE names a TOML file with the same tree. A name
+that does not exist is refused: a typing error must not become a default.
 """
 
 import os
@@ -12,15 +15,31 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from ops.errors import UsageError
 
 PREFIX = "LAUREL_"
 CONFIG_FILE = "LAUREL_CONFIG_FILE"
-# Read by tools around Laurel, not settings of it: the fault point (ops/faults.py) and the switches of the tests.
-_OUTSIDE = frozenset({CONFIG_FILE, "LAUREL_FAULT_POINT", "LAUREL_KAFKA_JARS", "LAUREL_REQUIRE_ALL_PARTS"})
+# Read by tools around Laurel, not settings of it: the fault point (ops/faults.py) and the switches
+# of the tests.
+_OUTSIDE = frozenset(
+    {CONFIG_FILE, "LAUREL_FAULT_POINT", "LAUREL_KAFKA_JARS", "LAUREL_REQUIRE_ALL_PARTS"}
+)
 DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")
 SYSTEM_ISSUER = UUID("00000000-0000-7000-8000-000000000002")
 
@@ -53,11 +72,14 @@ class KafkaSettings(_Part):
 
     topic_prefix: str = Field("laurel", pattern=r"^[A-Za-z0-9._-]{1,100}$")
     consumer_group: str = "laurel-worker"
-    partitions: int = Field(4, ge=1, description="partitions of a topic that `laurel topics create` makes")
+    partitions: int = Field(
+        4, ge=1, description="partitions of a topic that `laurel topics create` makes"
+    )
     replication_factor: int = Field(1, ge=1)
     session_timeout: Duration = timedelta(seconds=10)
     fetch_max_wait: Duration = Field(
-        timedelta(milliseconds=50), description="how long a broker may hold back a fetch that found nothing"
+        timedelta(milliseconds=50),
+        description="how long a broker may hold back a fetch that found nothing",
     )
     request_timeout: Duration = timedelta(seconds=15)
 
@@ -70,24 +92,32 @@ class WorkerSettings(_Part):
         5_000, ge=1, description="records of one partition that travel through Faust as one message"
     )
     event_retention: Duration | None = Field(
-        None, description="keep ids of processed events this long, and refuse older events; none = for ever"
+        None,
+        description="keep ids of processed events this long, and refuse older events; none = for ever",
     )
-    future_tolerance: Duration = Field(timedelta(minutes=10), description="events further ahead than this are refused")
+    future_tolerance: Duration = Field(
+        timedelta(minutes=10), description="events further ahead than this are refused"
+    )
     stall_after: Duration = Field(
         timedelta(minutes=2), description="lag without progress for this long ends the process"
     )
-    retries_max: int = Field(8, ge=1, description="attempts at a batch's transaction before the worker exits")
+    retries_max: int = Field(
+        8, ge=1, description="attempts at a batch's transaction before the worker exits"
+    )
 
 
 class MinterSettings(_Part):
     """The mint daemon: leases, messages and the money attached to them."""
 
-    claim_limit: int = Field(120, ge=1, le=250, description="tasks taken at once; a message carries at most 250 mints")
+    claim_limit: int = Field(
+        120, ge=1, le=250, description="tasks taken at once; a message carries at most 250 mints"
+    )
     lease: Duration = timedelta(seconds=60)
     send_timeout: Duration = timedelta(seconds=15)
     poll_interval: Duration = timedelta(milliseconds=500)
     message_ttl: Duration = Field(
-        timedelta(minutes=5), description="timeout of the highload wallet: how long a signed message can execute"
+        timedelta(minutes=5),
+        description="timeout of the highload wallet: how long a signed message can execute",
     )
     expiry_margin: Duration = Field(
         timedelta(seconds=30), description="beyond the expiry, before a message counts as dead"
@@ -95,9 +125,13 @@ class MinterSettings(_Part):
     resend_after: Duration = Field(
         timedelta(seconds=10), description="chain time after which the same bytes are sent again"
     )
-    signatures_max: int = Field(5, ge=1, description="signatures a task may use up before it is parked for a person")
+    signatures_max: int = Field(
+        5, ge=1, description="signatures a task may use up before it is parked for a person"
+    )
     item_value_nano: int = Field(
-        50_000_000, ge=30_000_000, description="attached to a mint; what is left stays in the collection"
+        50_000_000,
+        ge=30_000_000,
+        description="attached to a mint; what is left stays in the collection",
     )
     item_forward_nano: int = Field(
         20_000_000,
@@ -110,7 +144,9 @@ class MinterSettings(_Part):
         1_000_000_000, ge=0, description="never spent by a mint: rent and fees of the wallet itself"
     )
     reconcile_every: Duration = timedelta(minutes=10)
-    lite_servers: int = Field(3, ge=1, description="lite servers of the global config used side by side")
+    lite_servers: int = Field(
+        3, ge=1, description="lite servers of the global config used side by side"
+    )
 
 
 class HttpSettings(_Part):
@@ -132,7 +168,8 @@ class LifecycleSettings(_Part):
     """How a process ends."""
 
     drain_timeout: Duration = Field(
-        timedelta(seconds=20), description="after SIGTERM: the time to finish work in hand, then a hard exit"
+        timedelta(seconds=20),
+        description="after SIGTERM: the time to finish work in hand, then a hard exit",
     )
 
 
@@ -140,23 +177,36 @@ class Settings(BaseSettings):
     """The tree. Build it with `load`, once, in cli.py."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
-    database_url: SecretStr | None = Field(None, description="postgresql://user:password@host:port/database")
+    database_url: SecretStr | None = Field(
+        None, description="postgresql://user:password@host:port/database"
+    )
     kafka_brokers: str | None = Field(None, description="host:port, several separated by commas")
-    ton_config: Path | None = Field(None, description="a TON global config (JSON): lite servers and the zero state")
-    wallet_mnemonic_file: Path | None = Field(None, description="a file with the 24 words of the minting wallet")
+    ton_config: Path | None = Field(
+        None, description="a TON global config (JSON): lite servers and the zero state"
+    )
+    wallet_mnemonic_file: Path | None = Field(
+        None, description="a file with the 24 words of the minting wallet"
+    )
     catalog_dir: Path | None = Field(
-        None, description="a directory with the catalogue's YAML files; by default the shipped one"
+        None, description="a directory with the catalog's YAML files; by default the shipped one"
     )
     tenant_id: UUID = Field(DEFAULT_TENANT, description="the tenant of events without `tenantid`")
-    system_issuer_id: UUID = Field(SYSTEM_ISSUER, description="the issuer of achievements that a level grants")
+    system_issuer_id: UUID = Field(
+        SYSTEM_ISSUER, description="the issuer of achievements that a level grants"
+    )
     metadata_base_url: str = Field(
         "https://badges.example/metadata", pattern=r"^https?://[^\s?#]+[^\s?#/]$", max_length=120
     )
     metrics_textfile: Path | None = Field(
-        None, description="where a command writes its metrics when it ends (node exporter's textfile collector)"
+        None,
+        description="where a command writes its metrics when it ends (node exporter's textfile collector)",
     )
     database: DatabaseSettings = DatabaseSettings()
     kafka: KafkaSettings = KafkaSettings()
@@ -193,10 +243,14 @@ class Settings(BaseSettings):
                 "minter.item_forward_nano must be less than minter.item_value_nano: the collection pays its own fee"
             )
         if self.database.lock_timeout >= self.database.statement_timeout:
-            raise ValueError("database.lock_timeout must be shorter than database.statement_timeout")
+            raise ValueError(
+                "database.lock_timeout must be shorter than database.statement_timeout"
+            )
         return self
 
-    def need(self, field: Literal["database_url", "kafka_brokers", "ton_config", "wallet_mnemonic_file"]) -> str:
+    def need(
+        self, field: Literal["database_url", "kafka_brokers", "ton_config", "wallet_mnemonic_file"]
+    ) -> str:
         """Return the address that a process cannot do without, in clear.
 
         Raises:
@@ -215,7 +269,8 @@ def load(**overrides: Any) -> Settings:
     """Read the environment and the settings file.
 
     Raises:
-        UsageError: a name is unknown, a value is refused, or a relation between two settings does not hold.
+        UsageError: a name is unknown, a value is refused, or a relation between two settings does
+            not hold.
     """
     _refuse_unknown_names()
     named = os.environ.get(CONFIG_FILE)
@@ -247,10 +302,13 @@ def environment_names() -> frozenset[str]:
 
 def _refuse_unknown_names() -> None:
     known = environment_names() | _OUTSIDE
-    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    unknown = sorted(
+        name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known
+    )
     if unknown:
         raise UsageError(
-            f"{unknown[0]}: there is no such setting. `laurel config check` lists the names.", setting=unknown[0]
+            f"{unknown[0]}: there is no such setting. `laurel config check` lists the names.",
+            setting=unknown[0],
         )
 
 

@@ -1,1 +1,4 @@
-"""From events on Kafka to badges in PostgreSQL: pure rules, counters and levels; a Faust shell around them."""
+"""From events on Kafka to badges in PostgreSQL: pure rules, counters and levels.
+
+A Faust shell around them.
+"""

@@ -11,7 +11,7 @@ from ops.console import Console, json_option
 
 if TYPE_CHECKING:
     from ops.lifecycle import Stop
-    from processor.backfill import Report
+    from processor.history.backfill import Report
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -21,14 +21,15 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def worker(console: Console) -> None:
     """Count events from Kafka and give out badges.
 
-    Runs until SIGTERM or Ctrl-C. Several workers share the partitions. Needs LAUREL_DATABASE_URL and LAUREL_KAFKA_BROKERS.
+    Runs until SIGTERM or Ctrl-C. Several workers share the partitions. Needs LAUREL_DATABASE_URL
+    and LAUREL_KAFKA_BROKERS.
 
     Example: laurel worker
     """
-    from processor import worker as work
+    from processor.stream import worker
 
     settings = console.settings
-    console.run(lambda stop: work.run(settings, stop))
+    console.run(lambda stop: worker.run(settings, stop))
 
 
 @click.group()
@@ -43,16 +44,19 @@ def topics() -> None:
 def create(console: Console, *, dry_run: bool, as_json: bool) -> None:
     """Make the topics that are missing; those that exist stay as they are.
 
-    The catalogue names the topics of events: the one in force, or where there is none yet, the one of LAUREL_CATALOG_DIR.
+    The catalog names the topics of events: the one in force, or where there is none yet, the one of
+    LAUREL_CATALOG_DIR.
 
     Example: LAUREL_KAFKA__PARTITIONS=12 laurel topics create
     """
     import asyncio
 
-    from processor import topics as kafka_topics
+    from processor.stream import topics as kafka_topics
 
     made, kept = asyncio.run(kafka_topics.prepare(console.settings, dry_run=dry_run))
-    lines = [f"{'missing' if dry_run else 'made   '}  {name}" for name in made] + [f"there    {name}" for name in kept]
+    lines = [f"{'missing' if dry_run else 'made   '}  {name}" for name in made] + [
+        f"there    {name}" for name in kept
+    ]
     console.result(
         {"made": [] if dry_run else made, "missing": made if dry_run else [], "there": kept},
         "\n".join(lines),
@@ -63,28 +67,46 @@ def create(console: Console, *, dry_run: bool, as_json: bool) -> None:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--dry-run", is_flag=True, help="Read and check every line; write nothing.")
-@click.option("--put-aside", is_flag=True, help="Count a file with broken lines; those become dead letters.")
-@click.option("--announce", is_flag=True, help="Tell others about new badges (outbox); history is silent by default.")
-@click.option("--mint", is_flag=True, help="Mint badges by themselves where their policy says so; not by default.")
+@click.option(
+    "--put-aside", is_flag=True, help="Count a file with broken lines; those become dead letters."
+)
+@click.option(
+    "--announce",
+    is_flag=True,
+    help="Tell others about new badges (outbox); history is silent by default.",
+)
+@click.option(
+    "--mint",
+    is_flag=True,
+    help="Mint badges by themselves where their policy says so; not by default.",
+)
 @json_option
 @click.pass_obj
 def backfill(
-    console: Console, file: Path, *, dry_run: bool, put_aside: bool, announce: bool, mint: bool, as_json: bool
+    console: Console,
+    file: Path,
+    *,
+    dry_run: bool,
+    put_aside: bool,
+    announce: bool,
+    mint: bool,
+    as_json: bool,
 ) -> None:
     """Count the events of a file, as if they had come by Kafka.
 
-    FILE holds one CloudEvent in JSON a line. An event that was counted before, from Kafka or a file, is not counted again; an
-    interrupted run goes on where it stopped. A file with broken lines is refused as a whole, unless they are to be put aside.
+    FILE holds one CloudEvent in JSON a line. An event that was counted before, from Kafka or a
+    file, is not counted again; an interrupted run goes on where it stopped. A file with broken
+    lines is refused as a whole, unless they are to be put aside.
 
     Example: laurel backfill --dry-run events-2025.jsonl
     """
-    from processor import backfill as filling
+    from processor.history import backfill
 
     path = file.absolute()
-    wishes = filling.Wishes(announce=announce, mint=mint, put_aside=put_aside, dry_run=dry_run)
+    wishes = backfill.Wishes(announce=announce, mint=mint, put_aside=put_aside, dry_run=dry_run)
 
     async def run(stop: "Stop") -> int:
-        report = await filling.backfill(console.settings, path, wishes, stop, console.say)
+        report = await backfill.backfill(console.settings, path, wishes, stop, console.say)
         document = {
             "path": str(report.path),
             "resumed_at": report.resumed_at,
@@ -128,7 +150,8 @@ def badge() -> None:
 def _badge_options(command: Command) -> Command:
     """Add what names a badge, and the id under which the command is applied once."""
     command = click.option(
-        "--external-id", help="Apply under this id: the same again changes nothing. By default a new one."
+        "--external-id",
+        help="Apply under this id: the same again changes nothing. By default a new one.",
     )(command)
     command = click.argument("type_code", metavar="TYPE")(command)
     return click.argument("user_id", metavar="USER", type=click.UUID)(command)
@@ -138,7 +161,9 @@ def _badge_options(command: Command) -> Command:
 @_badge_options
 @json_option
 @click.pass_obj
-def badge_mint(console: Console, user_id: UUID, type_code: str, external_id: str | None, *, as_json: bool) -> None:
+def badge_mint(
+    console: Console, user_id: UUID, type_code: str, external_id: str | None, *, as_json: bool
+) -> None:
     """Ask for the token of USER's badge of TYPE.
 
     Example: laurel badge mint 2b4e... rf_reviewer
@@ -150,7 +175,9 @@ def badge_mint(console: Console, user_id: UUID, type_code: str, external_id: str
 @_badge_options
 @json_option
 @click.pass_obj
-def badge_burn(console: Console, user_id: UUID, type_code: str, external_id: str | None, *, as_json: bool) -> None:
+def badge_burn(
+    console: Console, user_id: UUID, type_code: str, external_id: str | None, *, as_json: bool
+) -> None:
     """Burn the token of USER's badge of TYPE; the badge leaves the system once the chain confirms.
 
     Example: laurel badge burn 2b4e... explorer
@@ -164,7 +191,13 @@ def badge_burn(console: Console, user_id: UUID, type_code: str, external_id: str
 @json_option
 @click.pass_obj
 def badge_revoke(
-    console: Console, user_id: UUID, type_code: str, external_id: str | None, reason: str, *, as_json: bool
+    console: Console,
+    user_id: UUID,
+    type_code: str,
+    external_id: str | None,
+    reason: str,
+    *,
+    as_json: bool,
 ) -> None:
     """Revoke USER's badge of TYPE at once; its token, if there is one, is burned.
 
@@ -185,7 +218,7 @@ def _apply(  # one call for three commands: what differs is their words
 ) -> None:
     import asyncio
 
-    from processor.by_hand import apply
+    from processor.batch.admin import apply
 
     document = asyncio.run(apply(console.settings, kind, user_id, type_code, external_id, reason))
     console.result(document, f"{kind}: done, as {document['external_id']}", as_json=as_json)

@@ -1,1 +1,4 @@
-"""What a laptop lacks: PostgreSQL, a Kafka broker, a TON network; the embedded defaults of demo, dev and tests."""
+"""What a laptop lacks: PostgreSQL, a Kafka broker, a TON network.
+
+The embedded defaults of demo, dev and tests.
+"""

@@ -1,4 +1,7 @@
-"""`laurel sandbox`: the embedded parts alone. For now the one that other TON clients may want too: the local network."""
+"""`laurel sandbox`: the embedded parts alone. For now the one that other TON clients may want too.
+
+The local network.
+"""
 
 import json
 import urllib.error
@@ -34,8 +37,16 @@ def sandbox() -> None:
 )
 @click.option("--listen", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=int, help="Port of the lite server; a free one unless given.")
-@click.option("--admin-port", type=int, default=ADMIN_PORT, show_default=True, help="Port of the faucet (HTTP).")
-@click.option("--advertise", help="Host that the global config names; by default the one listened on.")
+@click.option(
+    "--admin-port",
+    type=int,
+    default=ADMIN_PORT,
+    show_default=True,
+    help="Port of the faucet (HTTP).",
+)
+@click.option(
+    "--advertise", help="Host that the global config names; by default the one listened on."
+)
 @click.option(
     "--block-interval",
     type=click.FloatRange(min=0.01),
@@ -125,7 +136,9 @@ def fund(console: Console, *, address: str, amount: float, faucet: str, as_json:
     """
     nano = round(amount * NANO)
     if not faucet.startswith("http://"):
-        raise UsageError(f"--faucet {faucet}: it should read http://host:port, as `laurel sandbox ton` prints it.")
+        raise UsageError(
+            f"--faucet {faucet}: it should read http://host:port, as `laurel sandbox ton` prints it."
+        )
     request = urllib.request.Request(  # noqa: S310 - checked above
         f"{faucet}/fund",
         json.dumps({"address": address, "amount_nano": nano}).encode(),
@@ -136,11 +149,15 @@ def fund(console: Console, *, address: str, amount: float, faucet: str, as_json:
             status = json.load(answer)
     except urllib.error.HTTPError as error:
         refused = json.load(error)
-        raise (UsageError if error.code == 400 else Transient)(f"the faucet refused: {refused['message']}") from None
+        raise (UsageError if error.code == 400 else Transient)(
+            f"the faucet refused: {refused['message']}"
+        ) from None
     except urllib.error.URLError as error:
         raise UsageError(
             f"No faucet answers at {faucet} ({error.reason}). Start one with `laurel sandbox ton`."
         ) from None
     console.result(
-        {"address": address, "amount_nano": nano} | status, f"{address} has {amount:g} TON more.", as_json=as_json
+        {"address": address, "amount_nano": nano} | status,
+        f"{address} has {amount:g} TON more.",
+        as_json=as_json,
     )

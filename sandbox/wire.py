@@ -1,7 +1,10 @@
-"""The one question of the Kafka protocol that the sandbox asks itself: do you answer metadata requests yet?
+"""The one question of the Kafka protocol that the sandbox asks itself.
 
-An open port says too little: a KRaft broker accepts connections before its controller has let it in. A client library would say it too,
-but each wants an event loop or threads; this is thirty bytes each way.
+Do you answer metadata requests yet?
+
+An open port says too little: a KRaft broker accepts connections before its controller has let it
+in. A client library would say it too, but each wants an event loop or threads; this is thirty bytes
+each way.
 """
 
 import socket
@@ -14,7 +17,9 @@ _ANSWER_BYTES_MAX = 1 << 20
 
 
 def metadata_answers(host: str, port: int) -> bool:
-    """Return whether the broker at `host`, `port` answers a metadata request for no topics, naming at least one broker."""
+    """Return whether the broker at `host`, `port` answers a metadata request for no topics, naming
+    at least one broker.
+    """
     try:
         with socket.create_connection((host, port), timeout=_TIMEOUT_SECONDS) as connection:
             connection.sendall(_request())

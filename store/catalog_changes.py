@@ -1,13 +1,14 @@
-"""What a new catalogue changes about the old one.
+"""What a new catalog changes about the old one.
 
-Pure: two catalogues in, one record out; store/catalog.py asks the database whether the changes are allowed, and makes them.
+Pure: two catalogs in, one record out; store/catalogs.py asks the database whether the changes are
+    allowed, and makes them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from uuid import UUID
 
-from store.values import Catalogue, CounterName, CounterSpec, LevelSpec, TypeCode, TypeSpec
+from store.values import Catalog, CounterName, CounterSpec, LevelSpec, TypeCode, TypeSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,10 @@ class Adoption:
 
 @dataclass(frozen=True, slots=True)
 class TypeChange:
-    """A type that is in both catalogues and differs; `what` names its fields, a level as `levels.2`."""
+    """A type that is in both catalogs and differs.
+
+    `what` names its fields, a level as `levels.2`.
+    """
 
     old: TypeSpec
     new: TypeSpec
@@ -53,43 +57,57 @@ class Changes:
 
     @property
     def touched(self) -> frozenset[UUID]:
-        """Return the types whose users may stand at another level now: conditions, levels or counters are not what they were."""
+        """Return the types whose users may stand at another level now.
+
+        Conditions, levels or counters are not what they were.
+        """
         adopting = {adoption.type_id for adoption in self.adoptions}
         return frozenset(
-            adopting | {change.new.id for change in self.changed if _rules(change.old) != _rules(change.new)}
+            adopting
+            | {change.new.id for change in self.changed if _rules(change.old) != _rules(change.new)}
         )
 
     @property
     def remapped(self) -> frozenset[UUID]:
         """Return the types whose badges' metadata has other fields now."""
         return frozenset(
-            change.new.id for change in self.changed if change.old.metadata_fields != change.new.metadata_fields
+            change.new.id
+            for change in self.changed
+            if change.old.metadata_fields != change.new.metadata_fields
         )
 
 
-NOTHING = Catalogue(version=0, events=(), counters=(), types=())
+NOTHING = Catalog(version=0, events=(), counters=(), types=())
 
 
-def between(old: Catalogue, new: Catalogue) -> Changes:
+def between(old: Catalog, new: Catalog) -> Changes:
     """Return what `new` changes about `old`."""
     old_types, new_types = _types(old), _types(new)
     old_counters, new_counters = _counters(old), _counters(new)
     keepers = {name: badge_type.id for badge_type in old.types for name in badge_type.counters}
     return Changes(
-        created=tuple(badge_type for code, badge_type in new_types.items() if code not in old_types),
+        created=tuple(
+            badge_type for code, badge_type in new_types.items() if code not in old_types
+        ),
         changed=tuple(
             TypeChange(old_types[code], badge_type, _differences(old_types[code], badge_type))
             for code, badge_type in new_types.items()
             if code in old_types and old_types[code] != badge_type
         ),
-        removed=tuple(badge_type for code, badge_type in old_types.items() if code not in new_types),
-        new_counters=tuple(counter for name, counter in new_counters.items() if name not in old_counters),
+        removed=tuple(
+            badge_type for code, badge_type in old_types.items() if code not in new_types
+        ),
+        new_counters=tuple(
+            counter for name, counter in new_counters.items() if name not in old_counters
+        ),
         altered_counters=tuple(
             (old_counters[name], counter)
             for name, counter in new_counters.items()
             if name in old_counters and _meaning(old_counters[name]) != _meaning(counter)
         ),
-        removed_counters=tuple(counter for name, counter in old_counters.items() if name not in new_counters),
+        removed_counters=tuple(
+            counter for name, counter in old_counters.items() if name not in new_counters
+        ),
         adoptions=tuple(
             Adoption(badge_type.id, name, keepers[name])
             for code, badge_type in new_types.items()
@@ -99,12 +117,17 @@ def between(old: Catalogue, new: Catalogue) -> Changes:
     )
 
 
-def _types(catalogue: Catalogue) -> Mapping[TypeCode, TypeSpec]:
-    return {badge_type.code: badge_type for badge_type in sorted(catalogue.types, key=lambda each: each.code)}
+def _types(catalog: Catalog) -> Mapping[TypeCode, TypeSpec]:
+    return {
+        badge_type.code: badge_type
+        for badge_type in sorted(catalog.types, key=lambda each: each.code)
+    }
 
 
-def _counters(catalogue: Catalogue) -> Mapping[CounterName, CounterSpec]:
-    return {counter.name: counter for counter in sorted(catalogue.counters, key=lambda each: each.name)}
+def _counters(catalog: Catalog) -> Mapping[CounterName, CounterSpec]:
+    return {
+        counter.name: counter for counter in sorted(catalog.counters, key=lambda each: each.name)
+    }
 
 
 def _meaning(counter: CounterSpec) -> tuple[object, ...]:
@@ -121,5 +144,9 @@ def _differences(old: TypeSpec, new: TypeSpec) -> tuple[str, ...]:
     after: dict[int, LevelSpec] = {level.level: level for level in new.levels}
     return (
         *(name for name in plain if getattr(old, name) != getattr(new, name)),
-        *(f"levels.{number}" for number in sorted(before | after) if before.get(number) != after.get(number)),
+        *(
+            f"levels.{number}"
+            for number in sorted(before | after)
+            if before.get(number) != after.get(number)
+        ),
     )

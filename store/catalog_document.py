@@ -1,6 +1,9 @@
-"""The catalogue as JSON: what catalog_version.document holds, and the hash that tells one catalogue from another.
+"""The catalog as JSON.
 
-Numbers stay exact both ways (Decimal, never float). Ids that the database gives (the version's, the counters') are not part of it.
+What catalog_version.document holds, and the hash that tells one catalog from another.
+
+Numbers stay exact both ways (Decimal, never float). Ids that the database gives (the version's, the
+counters') are not part of it.
 """
 
 import hashlib
@@ -11,19 +14,24 @@ from decimal import Decimal
 import msgspec
 
 from store.exact_json import dumped
-from store.values import Catalogue, CounterName
+from store.values import Catalog, CounterName
 
-_DECODER = msgspec.json.Decoder(Catalogue, float_hook=Decimal)
+_DECODER = msgspec.json.Decoder(Catalog, float_hook=Decimal)
 
 
-def encoded(catalogue: Catalogue) -> str:
-    """Return `catalogue` as canonical JSON: sorted keys, no spaces, without the ids that the database gives."""
-    bare = replace(catalogue, version=0, counters=tuple(replace(counter, id=0) for counter in catalogue.counters))
+def encoded(catalog: Catalog) -> str:
+    """Return `catalog` as canonical JSON.
+
+    Sorted keys, no spaces, without the ids that the database gives.
+    """
+    bare = replace(
+        catalog, version=0, counters=tuple(replace(counter, id=0) for counter in catalog.counters)
+    )
     return dumped(bare)
 
 
-def decoded(document: str, version: int, counter_ids: Mapping[CounterName, int]) -> Catalogue:
-    """Return the catalogue that `encoded` wrote, with its version and the ids of its counters.
+def decoded(document: str, version: int, counter_ids: Mapping[CounterName, int]) -> Catalog:
+    """Return the catalog that `encoded` wrote, with its version and the ids of its counters.
 
     Raises:
         KeyError: a counter has no id.

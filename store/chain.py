@@ -1,7 +1,8 @@
 """The chain's side of the database: the one wallet, a collection a type, and the signed messages.
 
-A database belongs to one wallet on one network for ever. Who holds which row: a collection's row is locked while a message for it is
-signed; the wallet's row is locked last, for its next query number (lock order: instance, task, collection, message, wallet, outbox).
+A database belongs to one wallet on one network for ever. Who holds which row: a collection's row is
+locked while a message for it is signed; the wallet's row is locked last, for its next query number
+(lock order: instance, task, collection, message, wallet, outbox).
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,10 @@ class WalletIdentity:
 
 @dataclass(frozen=True, slots=True)
 class ChainWallet:
-    """The wallet's row. `seqno_seen` is the newest masterchain block that this database was ever shown."""
+    """The wallet's row.
+
+    `seqno_seen` is the newest masterchain block that this database was ever shown.
+    """
 
     id: UUID
     identity: WalletIdentity
@@ -40,7 +44,10 @@ class ChainWallet:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A type's collection. `next_index` is the next index to assign; `deployed_at` None: not seen on chain yet."""
+    """A type's collection. `next_index` is the next index to assign; `deployed_at` None.
+
+    Not seen on chain yet.
+    """
 
     id: UUID
     type_id: UUID
@@ -54,7 +61,10 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A signed message, to be committed before it is sent. `signed_at` and `valid_until` are the chain's time."""
+    """A signed message, to be committed before it is sent.
+
+    `signed_at` and `valid_until` are the chain's time.
+    """
 
     chain_wallet_id: UUID
     chain_collection_id: UUID
@@ -109,7 +119,8 @@ _MESSAGE_COLUMNS = (
 _MESSAGE = select(*_MESSAGE_COLUMNS)
 _UNRESOLVED = models.ChainMessage.status == MessageStatus.UNRESOLVED.value
 
-# What unresolved messages may still take out of the wallet: each counts until the database knows its outcome.
+# What unresolved messages may still take out of the wallet: each counts until the database knows
+# its outcome.
 COMMITTED = text("""
     SELECT count(*) FILTER (WHERE task.operation = 'mint') AS mints,
            count(*) FILTER (WHERE task.operation = 'burn') AS burns,
@@ -120,7 +131,10 @@ COMMITTED = text("""
 
 
 async def register_wallet(conn: Connection, identity: WalletIdentity) -> ChainWallet:
-    """Write the wallet on the first call, and return the one that the database belongs to; the caller compares."""
+    """Write the wallet on the first call, and return the one that the database belongs to.
+
+    The caller compares.
+    """
     await conn.execute(
         text("""
             INSERT INTO chain_wallet (address, public_key, subwallet_id, timeout_s, zero_state_hash)
@@ -147,24 +161,36 @@ async def wallet(conn: Connection) -> ChainWallet | None:
     if row is None:
         return None
     identity = WalletIdentity(
-        RawAddress(row.address), bytes(row.public_key), row.subwallet_id, row.timeout_s, bytes(row.zero_state_hash)
+        RawAddress(row.address),
+        bytes(row.public_key),
+        row.subwallet_id,
+        row.timeout_s,
+        bytes(row.zero_state_hash),
     )
     return ChainWallet(row.id, identity, row.seqno_seen, row.deployed_at)
 
 
 async def saw_block(conn: Connection, seqno: int, *, wallet_deployed: bool) -> int:
-    """Remember the newest masterchain block, and that the wallet was seen deployed; return the newest ever seen."""
+    """Remember the newest masterchain block, and that the wallet was seen deployed.
+
+    Return the newest ever seen.
+    """
     statement = text("""
         UPDATE chain_wallet
            SET seqno_seen = greatest(seqno_seen, :seqno), updated_at = clock_timestamp(),
                deployed_at = CASE WHEN :deployed THEN coalesce(deployed_at, clock_timestamp()) ELSE deployed_at END
         RETURNING seqno_seen
     """)
-    return int((await conn.execute(statement, {"seqno": seqno, "deployed": wallet_deployed})).scalar_one())
+    return int(
+        (await conn.execute(statement, {"seqno": seqno, "deployed": wallet_deployed})).scalar_one()
+    )
 
 
 async def take_query_seq(conn: Connection) -> int:
-    """Return the next query number, and lock the wallet's row until the transaction ends: signing is one at a time."""
+    """Return the next query number, and lock the wallet's row until the transaction ends.
+
+    Signing is one at a time.
+    """
     statement = text(
         "UPDATE chain_wallet SET next_query_seq = next_query_seq + 1, updated_at = clock_timestamp() RETURNING next_query_seq - 1"
     )
@@ -178,7 +204,13 @@ async def committed_spending(conn: Connection) -> tuple[int, int, int]:
 
 
 async def add_collection(
-    conn: Connection, type_id: UUID, wallet_id: UUID, *, address: RawAddress, content_uri: str, item_prefix: str
+    conn: Connection,
+    type_id: UUID,
+    wallet_id: UUID,
+    *,
+    address: RawAddress,
+    content_uri: str,
+    item_prefix: str,
 ) -> Collection:
     """Write a type's collection unless there is one; return the one that stands."""
     await conn.execute(
@@ -195,17 +227,23 @@ async def add_collection(
             "item_prefix": item_prefix,
         },
     )
-    return _collection((await conn.execute(_COLLECTION.where(models.ChainCollection.type_id == type_id))).one())
+    return _collection(
+        (await conn.execute(_COLLECTION.where(models.ChainCollection.type_id == type_id))).one()
+    )
 
 
 async def collections(conn: Connection) -> list[Collection]:
     """Return every collection, by type code."""
-    return [_collection(row) for row in await conn.execute(_COLLECTION.order_by(models.NFTType.code))]
+    return [
+        _collection(row) for row in await conn.execute(_COLLECTION.order_by(models.NFTType.code))
+    ]
 
 
 async def lock_collection(conn: Connection, collection_id: UUID) -> Collection:
     """Return a collection and keep others from signing for it until the transaction ends."""
-    locked = _COLLECTION.where(models.ChainCollection.id == collection_id).with_for_update(of=models.ChainCollection)
+    locked = _COLLECTION.where(models.ChainCollection.id == collection_id).with_for_update(
+        of=models.ChainCollection
+    )
     return _collection((await conn.execute(locked)).one())
 
 
@@ -227,7 +265,10 @@ async def set_next_index(conn: Connection, collection_id: UUID, next_index: int)
 
 
 async def add_message(conn: Connection, message: NewMessage) -> ChainMessage:
-    """Write a signed message; a second unresolved one of its collection is refused by the database."""
+    """Write a signed message.
+
+    A second unresolved one of its collection is refused by the database.
+    """
     values = {
         "chain_wallet_id": message.chain_wallet_id,
         "chain_collection_id": message.chain_collection_id,
@@ -244,7 +285,9 @@ async def add_message(conn: Connection, message: NewMessage) -> ChainMessage:
 
 async def unresolved_message(conn: Connection, collection_id: UUID) -> ChainMessage | None:
     """Return the collection's one message whose outcome is not known yet."""
-    unresolved = _MESSAGE.where(models.ChainMessage.chain_collection_id == collection_id, _UNRESOLVED)
+    unresolved = _MESSAGE.where(
+        models.ChainMessage.chain_collection_id == collection_id, _UNRESOLVED
+    )
     row = (await conn.execute(unresolved)).one_or_none()
     return None if row is None else _message(row)
 
@@ -252,7 +295,9 @@ async def unresolved_message(conn: Connection, collection_id: UUID) -> ChainMess
 async def unresolved_deploys(conn: Connection) -> list[ChainMessage]:
     """Return the deploy messages whose outcome is not known yet."""
     deploys = _MESSAGE.where(models.ChainMessage.kind == MessageKind.DEPLOY.value, _UNRESOLVED)
-    return [_message(row) for row in await conn.execute(deploys.order_by(models.ChainMessage.query_seq))]
+    return [
+        _message(row) for row in await conn.execute(deploys.order_by(models.ChainMessage.query_seq))
+    ]
 
 
 async def messages(conn: Connection, ids: Sequence[UUID]) -> list[ChainMessage]:
@@ -262,8 +307,13 @@ async def messages(conn: Connection, ids: Sequence[UUID]) -> list[ChainMessage]:
 
 
 async def lock_message(conn: Connection, message_id: UUID) -> None:
-    """Keep others from settling tasks of this message until the transaction ends; taken before the instances."""
-    await conn.execute(text("SELECT 1 FROM chain_message WHERE id = :id FOR UPDATE"), {"id": message_id})
+    """Keep others from settling tasks of this message until the transaction ends.
+
+    Taken before the instances.
+    """
+    await conn.execute(
+        text("SELECT 1 FROM chain_message WHERE id = :id FOR UPDATE"), {"id": message_id}
+    )
 
 
 async def message_sent(conn: Connection, message_id: UUID, chain_time: datetime) -> ChainMessage:
@@ -282,7 +332,10 @@ async def message_sent(conn: Connection, message_id: UUID, chain_time: datetime)
 
 
 async def resolve_message(conn: Connection, message_id: UUID, status: MessageStatus) -> bool:
-    """Close an unresolved message; return whether it was open, and no task is `sent` with it any more."""
+    """Close an unresolved message.
+
+    Return whether it was open, and no task is `sent` with it any more.
+    """
     statement = text("""
         UPDATE chain_message AS message SET status = :status, updated_at = clock_timestamp()
          WHERE id = :id AND status = 'unresolved'

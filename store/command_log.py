@@ -1,4 +1,7 @@
-"""Commands that were applied, by the caller's own id, for ever: the same id again is a repetition, with other content a conflict."""
+"""Commands that were applied, by the caller's own id, for ever.
+
+The same id again is a repetition, with other content a conflict.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +14,10 @@ from store.engine import Connection
 
 @dataclass(frozen=True, slots=True)
 class NewCommand:
-    """A command that asks to be applied; `content_hash` is SHA-256 over its type, subject and data."""
+    """A command that asks to be applied.
+
+    `content_hash` is SHA-256 over its type, subject and data.
+    """
 
     external_id: str
     content_hash: bytes
@@ -26,7 +32,9 @@ CLAIM = text("""
     RETURNING external_id
 """)
 
-READ = text("SELECT external_id, content_hash FROM command_log WHERE external_id = ANY(CAST(:ids AS text[]))")
+READ = text(
+    "SELECT external_id, content_hash FROM command_log WHERE external_id = ANY(CAST(:ids AS text[]))"
+)
 
 APPLIED = text("""
     UPDATE command_log AS command
@@ -40,7 +48,10 @@ WITHDRAW = text("DELETE FROM command_log WHERE external_id = ANY(CAST(:ids AS te
 
 
 async def claim(conn: Connection, commands: Sequence[NewCommand]) -> frozenset[str]:
-    """Write `commands` (each id once) and return the ids that are new; a row of this transaction may be withdrawn again."""
+    """Write `commands` (each id once) and return the ids that are new.
+
+    A row of this transaction may be withdrawn again.
+    """
     if not commands:
         return frozenset()
     rows = await conn.execute(
@@ -63,7 +74,10 @@ async def hashes(conn: Connection, external_ids: Sequence[str]) -> dict[str, byt
 
 
 async def applied(conn: Connection, commands: Sequence[tuple[NewCommand, UUID]]) -> None:
-    """Note the badge that each claimed command was applied to, and the content: after a refusal it may be another than the claim's."""
+    """Note the badge that each claimed command was applied to, and the content.
+
+    After a refusal it may be another than the claim's.
+    """
     if not commands:
         return
     await conn.execute(

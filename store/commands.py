@@ -28,7 +28,9 @@ def upgrade(console: Console, *, as_json: bool) -> None:
         from store import migrations
 
         revision = await migrations.upgrade(console.settings.need("database_url"))
-        console.result({"revision": revision}, f"The database is at revision {revision}.", as_json=as_json)
+        console.result(
+            {"revision": revision}, f"The database is at revision {revision}.", as_json=as_json
+        )
         return 0
 
     console.run(main)

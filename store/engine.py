@@ -1,6 +1,9 @@
-"""The way to PostgreSQL: one async engine a process, transactions, and the drivers' errors in Laurel's words.
+"""The way to PostgreSQL.
 
-Every connection speaks UTC and has a lock and a statement timeout: a blocking statement must not freeze the agents that share the loop.
+One async engine a process, transactions, and the drivers' errors in Laurel's words.
+
+Every connection speaks UTC and has a lock and a statement timeout: a blocking statement must not
+freeze the agents that share the loop.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,7 +16,13 @@ from sqlalchemy import make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
 from ops import metrics
 from ops.errors import InvariantBroken, Permanent, Transient, UsageError
@@ -31,7 +40,10 @@ class DatabaseUnreachable(Transient):
 
 
 class TransactionConflict(Transient):
-    """Deadlock, serialisation failure or lock timeout: nothing was written, the transaction may be run again."""
+    """Deadlock, serialisation failure or lock timeout.
+
+    Nothing was written, the transaction may be run again.
+    """
 
     code = "transaction_conflict"
 
@@ -47,7 +59,8 @@ class StatementRefused(Permanent):
         self.constraint = constraint
 
 
-# PostgreSQL, appendix A: class 40 is transaction rollback; 55P03 lock_not_available; 57014 query_canceled is the statement timeout.
+# PostgreSQL, appendix A: class 40 is transaction rollback; 55P03 lock_not_available; 57014
+# query_canceled is the statement timeout.
 _CONFLICTS = frozenset({"40001", "40P01", "55P03", "57014"})
 _GONE = ("08", "57P", "53")
 
@@ -56,7 +69,8 @@ def normalised_url(url: str) -> str:
     """Return `url` for SQLAlchemy's psycopg 3 dialect.
 
     Raises:
-        UsageError: it is no URL of a PostgreSQL database. The message does not repeat it: it may hold a password.
+        UsageError: it is no URL of a PostgreSQL database. The message does not repeat it: it may
+            hold a password.
     """
     try:
         parsed = make_url(url)
@@ -90,7 +104,10 @@ class Database:
             max_overflow=0,
             pool_pre_ping=True,
             hide_parameters=True,  # rows hold ids of people; they do not belong into error texts
-            connect_args={"options": options, "connect_timeout": max(1, round(chosen.connect_timeout.total_seconds()))},
+            connect_args={
+                "options": options,
+                "connect_timeout": max(1, round(chosen.connect_timeout.total_seconds())),
+            },
         )
         self.place = self.engine.url.render_as_string(hide_password=True)
 
@@ -102,10 +119,13 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """Run the block in one READ COMMITTED transaction: commit at its end, roll back on any exception.
+        """Run the block in one READ COMMITTED transaction.
+
+        Commit at its end, roll back on any exception.
 
         Raises:
-            DatabaseUnreachable, TransactionConflict, StatementRefused: in place of the driver's errors.
+            DatabaseUnreachable, TransactionConflict, StatementRefused: in place of the driver's
+            errors.
         """
         try:
             async with self.engine.begin() as conn:
@@ -114,7 +134,11 @@ class Database:
             raise translated(error, self.place) from error
 
     async def retried(
-        self, operation: str, body: Callable[[Connection], Awaitable[Result]], *, attempts_max: int = ATTEMPTS_MAX
+        self,
+        operation: str,
+        body: Callable[[Connection], Awaitable[Result]],
+        *,
+        attempts_max: int = ATTEMPTS_MAX,
     ) -> Result:
         """Run `body` in a transaction, the whole of it again on a deadlock, serialisation failure or lock timeout.
 
@@ -154,7 +178,10 @@ class Database:
 
 
 def translated(error: Exception, place: str) -> Transient | Permanent:
-    """Return the driver's `error` in Laurel's words; `place` names the database without its password."""
+    """Return the driver's `error` in Laurel's words.
+
+    `place` names the database without its password.
+    """
     cause = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(cause, "sqlstate", None)
     if state in _CONFLICTS:
@@ -168,10 +195,14 @@ def translated(error: Exception, place: str) -> Transient | Permanent:
         or (state or "").startswith(_GONE)
         or _without_state(cause, state)
     ):
-        return DatabaseUnreachable(f"PostgreSQL does not answer at {place}: {_first_line(cause)}", place=place)
+        return DatabaseUnreachable(
+            f"PostgreSQL does not answer at {place}: {_first_line(cause)}", place=place
+        )
     constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
     return StatementRefused(
-        f"PostgreSQL refused a statement: {_first_line(cause)}", sqlstate=state, constraint=constraint
+        f"PostgreSQL refused a statement: {_first_line(cause)}",
+        sqlstate=state,
+        constraint=constraint,
     )
 
 

@@ -1,6 +1,9 @@
-"""JSON both ways without losing a digit: decimals are numbers in the text and Decimal in Python, never float.
+"""JSON both ways without losing a digit.
 
-A jsonb column is read as text (`CAST(counters AS text)`): the driver's own JSON would make floats (docs/adr/0012-exact-numbers.md).
+Decimals are numbers in the text and Decimal in Python, never float.
+
+A jsonb column is read as text (`CAST(counters AS text)`): the driver's own JSON would make floats
+(docs/adr/0012-exact-numbers.md).
 """
 
 from decimal import Decimal
@@ -15,7 +18,9 @@ _OBJECT = msgspec.json.Decoder(dict[str, object], float_hook=Decimal)
 
 
 def dumped(value: object) -> str:
-    """Return `value` as JSON, keys sorted and without spaces; takes records, enums, UUIDs and instants too.
+    """Return `value` as JSON, keys sorted and without spaces.
+
+    Takes records, enums, UUIDs and instants too.
 
     Raises:
         TypeError: it holds something that JSON has no word for.

@@ -12,7 +12,9 @@ from store.engine import Connection
 from store.values import Instance, InstanceStatus, OnchainStatus, RawAddress
 
 Holder = tuple[UUID, UUID]  # user_id, type_id
-_EXACT = msgspec.json.Encoder(decimal_format="number")  # a Decimal counter stays a number, digit for digit
+_EXACT = msgspec.json.Encoder(
+    decimal_format="number"
+)  # a Decimal counter stays a number, digit for digit
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class RaisedInstance:
     provenance: Provenance
 
 
-# All badges of a holder: the active one decides, and a revoked or burned one keeps events from making another.
+# All badges of a holder: the active one decides, and a revoked or burned one keeps events from
+# making another.
 LOCK = text("""
     SELECT id, type_id, user_id, tenant_id, current_level, status, onchain_status, onchain_token_id
       FROM nft_instance
@@ -82,8 +85,12 @@ REVOKE = text("""
 """)
 
 
-async def lock(conn: Connection, holders: Collection[Holder], instance_ids: Collection[UUID] = ()) -> list[Instance]:
-    """Return every badge of `holders`, and the badges `instance_ids`, under their locks, oldest id first."""
+async def lock(
+    conn: Connection, holders: Collection[Holder], instance_ids: Collection[UUID] = ()
+) -> list[Instance]:
+    """Return every badge of `holders`, and the badges `instance_ids`, under their locks, oldest id
+    first.
+    """
     if not holders and not instance_ids:
         return []
     listed = sorted(holders)

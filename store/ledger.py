@@ -1,7 +1,8 @@
 """The offset ledger: how far each partition is counted, written in the transaction that counts.
 
-Both are true or neither is. That makes a record that is delivered twice (a rebalance, a restart, a worker that was thought dead) count
-once, whatever Kafka's own committed offset says (docs/adr/0007-offset-ledger.md).
+Both are true or neither is. That makes a record that is delivered twice (a rebalance, a restart, a
+worker that was thought dead) count once, whatever Kafka's own committed offset says
+(docs/adr/0007-offset-ledger.md).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,8 +19,8 @@ Partition = tuple[str, int]
 class LedgerEntry:
     """How far one partition is counted.
 
-    `last_offset` and `last_timestamp_ms` are those of the last record counted, None before the first: another record at that offset means
-    another topic under the same name.
+    `last_offset` and `last_timestamp_ms` are those of the last record counted, None before the
+    first: another record at that offset means another topic under the same name.
     """
 
     topic: str
@@ -66,13 +67,20 @@ ADVANCE = text("""
 """)
 
 
-async def read(conn: Connection, cluster_id: str, partitions: Collection[Partition]) -> dict[Partition, LedgerEntry]:
+async def read(
+    conn: Connection, cluster_id: str, partitions: Collection[Partition]
+) -> dict[Partition, LedgerEntry]:
     """Return the entries of `partitions`; those that were never read are absent."""
     return await _entries(conn, READ, cluster_id, partitions)
 
 
-async def open_partitions(conn: Connection, cluster_id: str, starts: Mapping[Partition, int]) -> None:
-    """Begin the ledger of partitions that have none at the offset given; an entry that exists stays."""
+async def open_partitions(
+    conn: Connection, cluster_id: str, starts: Mapping[Partition, int]
+) -> None:
+    """Begin the ledger of partitions that have none at the offset given.
+
+    An entry that exists stays.
+    """
     listed = sorted(starts.items())
     await conn.execute(
         OPEN,
@@ -85,8 +93,13 @@ async def open_partitions(conn: Connection, cluster_id: str, starts: Mapping[Par
     )
 
 
-async def lock(conn: Connection, cluster_id: str, partitions: Collection[Partition]) -> dict[Partition, LedgerEntry]:
-    """Return the entries of `partitions` and hold them to the end of the transaction: the fence of a batch."""
+async def lock(
+    conn: Connection, cluster_id: str, partitions: Collection[Partition]
+) -> dict[Partition, LedgerEntry]:
+    """Return the entries of `partitions` and hold them to the end of the transaction.
+
+    The fence of a batch.
+    """
     if not partitions:
         return {}
     return await _entries(conn, LOCK, cluster_id, partitions)
@@ -122,6 +135,9 @@ async def _entries(
         },
     )
     found = [
-        LedgerEntry(row.topic, row.partition, row.next_offset, row.last_offset, row.last_timestamp_ms) for row in rows
+        LedgerEntry(
+            row.topic, row.partition, row.next_offset, row.last_offset, row.last_timestamp_ms
+        )
+        for row in rows
     ]
     return {entry.key: entry for entry in found}

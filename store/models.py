@@ -1,7 +1,10 @@
-"""Every table, typed. The seed's entities keep their names and fields; what is ours beside them is marked `+`.
+"""Every table, typed. The seed's entities keep their names and fields.
 
-Statements longer than a line or two are SQL texts in the modules that own them; this file is the one place that says which columns,
-constraints and indexes exist. The migration in store/migrations is generated from it, and a test holds both equal.
+What is ours beside them is marked `+`.
+
+Statements longer than a line or two are SQL texts in the modules that own them; this file is the
+one place that says which columns, constraints and indexes exist. The migration in store/migrations
+is generated from it, and a test holds both equal.
 """
 
 from datetime import datetime
@@ -77,7 +80,9 @@ def one_of(column: str, enum: type[StrEnum], *, nullable: bool = False) -> Check
     """Return the CHECK that holds `column` to the values of `enum`."""
     values = ", ".join(f"'{member.value}'" for member in enum)
     condition = f"{column} IN ({values})"
-    return CheckConstraint(f"{column} IS NULL OR {condition}" if nullable else condition, name=column)
+    return CheckConstraint(
+        f"{column} IS NULL OR {condition}" if nullable else condition, name=column
+    )
 
 
 class _Identified:
@@ -112,7 +117,9 @@ class NFTType(_Identified, _Dated, Base):
     is_onchain_capable: Mapped[bool]
     default_onchain_policy: Mapped[str] = mapped_column(String(32))
     metadata_schema: Mapped[Json]
-    onchain_min_rarity: Mapped[str] = mapped_column(String(16), server_default=Rarity.RARE.value)  # +
+    onchain_min_rarity: Mapped[str] = mapped_column(
+        String(16), server_default=Rarity.RARE.value
+    )  # +
     i18n: Mapped[Json] = mapped_column(server_default=text("'{}'"))  # +
 
 
@@ -146,8 +153,10 @@ class NFTInstance(_Identified, _Dated, Base):
 
     __tablename__ = "nft_instance"
     __table_args__ = (
-        # A level that somebody holds cannot be removed from the catalogue.
-        ForeignKeyConstraint(["type_id", "current_level"], ["nft_level_rule.type_id", "nft_level_rule.level"]),
+        # A level that somebody holds cannot be removed from the catalog.
+        ForeignKeyConstraint(
+            ["type_id", "current_level"], ["nft_level_rule.type_id", "nft_level_rule.level"]
+        ),
         one_of("status", InstanceStatus),
         one_of("onchain_status", OnchainStatus),
         CheckConstraint("onchain_token_id ~ '^-?[0-9]+:[0-9a-f]{64}$'", name="onchain_token_id"),
@@ -168,8 +177,11 @@ class NFTInstance(_Identified, _Dated, Base):
     current_level: Mapped[int]
     status: Mapped[str] = mapped_column(String(16), server_default=InstanceStatus.ACTIVE.value)
     onchain_token_id: Mapped[str | None] = mapped_column(unique=True)
-    onchain_status: Mapped[str] = mapped_column(String(16), server_default=OnchainStatus.NOT_MINTED.value)
-    # The column is called metadata, as in the seed; the attribute cannot be: SQLAlchemy keeps that name for itself.
+    onchain_status: Mapped[str] = mapped_column(
+        String(16), server_default=OnchainStatus.NOT_MINTED.value
+    )
+    # The column is called metadata, as in the seed; the attribute cannot be: SQLAlchemy keeps that
+    # name for itself.
     instance_metadata: Mapped[Json] = mapped_column("metadata", server_default=text("'{}'"))
     external_id: Mapped[str | None] = mapped_column(unique=True)
     source_service: Mapped[str]
@@ -183,7 +195,9 @@ class NFTProgress(_Identified, _Dated, Base):
     __tablename__ = "nft_progress"
     __table_args__ = (
         UniqueConstraint("user_id", "type_id"),
-        {"postgresql_with": {"fillfactor": 70}},  # counters are rewritten in place (HOT) as long as the page has room
+        {
+            "postgresql_with": {"fillfactor": 70}
+        },  # counters are rewritten in place (HOT) as long as the page has room
     )
 
     type_id: Mapped[UUID] = mapped_column(ForeignKey("nft_type.id"))
@@ -227,7 +241,11 @@ class NFTMintQueue(_Identified, _Dated, Base):
             "run_after",
             postgresql_where=text("status IN ('pending', 'sent') AND hold_reason IS NULL"),
         ),
-        Index("nft_mint_queue_held_idx", "hold_reason", postgresql_where=text("hold_reason IS NOT NULL")),
+        Index(
+            "nft_mint_queue_held_idx",
+            "hold_reason",
+            postgresql_where=text("hold_reason IS NOT NULL"),
+        ),
         Index(None, "chain_message_id"),
         Index(None, "nft_instance_id"),
     )
@@ -240,7 +258,9 @@ class NFTMintQueue(_Identified, _Dated, Base):
     recipient: Mapped[str | None]  # + the owner's raw address, written at the first signature
     chain_collection_id: Mapped[UUID | None] = mapped_column(ForeignKey("chain_collection.id"))  # +
     token_index: Mapped[int | None] = mapped_column(BigInteger)  # + of a burn: the token's
-    chain_message_id: Mapped[UUID | None] = mapped_column(ForeignKey("chain_message.id"))  # + the message in force
+    chain_message_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("chain_message.id")
+    )  # + the message in force
     run_after: Mapped[datetime] = mapped_column(server_default=func.now())  # +
     hold_reason: Mapped[str | None] = mapped_column(String(16))  # +
     lane: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # + lower goes first
@@ -267,7 +287,11 @@ class AchievementCategory(_Identified, _Dated, Base):
     """A tenant's heading for achievements."""
 
     __tablename__ = "achievement_category"
-    __table_args__ = (UniqueConstraint("tenant_id", "slug"), Index(None, "tenant_id"), Index(None, "slug"))
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "slug"),
+        Index(None, "tenant_id"),
+        Index(None, "slug"),
+    )
 
     tenant_id: Mapped[UUID]
     slug: Mapped[str] = mapped_column(String(64))
@@ -280,12 +304,18 @@ class Achievement(_Identified, _Dated, Base):
     """Something that a person is granted by an issuer."""
 
     __tablename__ = "achievement"
-    __table_args__ = (one_of("status", AchievementStatus), Index(None, "tenant_id"), Index(None, "category_id"))
+    __table_args__ = (
+        one_of("status", AchievementStatus),
+        Index(None, "tenant_id"),
+        Index(None, "category_id"),
+    )
 
     tenant_id: Mapped[UUID]
     name_i18n: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     description: Mapped[str]
-    category_id: Mapped[UUID] = mapped_column(ForeignKey("achievement_category.id", ondelete="RESTRICT"))
+    category_id: Mapped[UUID] = mapped_column(
+        ForeignKey("achievement_category.id", ondelete="RESTRICT")
+    )
     status: Mapped[str] = mapped_column(String(16))
     images: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     created_by: Mapped[UUID]
@@ -328,7 +358,12 @@ class OutboxMessage(_Identified, Base):
     __table_args__ = (
         UniqueConstraint("user_id", "seq"),
         Index(None, "tenant_id"),
-        Index("outbox_message_unpublished_idx", "user_id", "seq", postgresql_where=text("published_at IS NULL")),
+        Index(
+            "outbox_message_unpublished_idx",
+            "user_id",
+            "seq",
+            postgresql_where=text("published_at IS NULL"),
+        ),
     )
 
     tenant_id: Mapped[UUID]
@@ -341,7 +376,10 @@ class OutboxMessage(_Identified, Base):
 
 
 class OutboxSequence(Base):
-    """+ The last seq a user was given. A row locked to the end of the transaction is in commit order; a sequence is not."""
+    """+ The last seq a user was given.
+
+    A row locked to the end of the transaction is in commit order; a sequence is not.
+    """
 
     __tablename__ = "outbox_sequence"
 
@@ -350,7 +388,10 @@ class OutboxSequence(Base):
 
 
 class OffsetLedger(Base):
-    """+ How far a partition is counted: written with the counters, so both are true or neither is."""
+    """+ How far a partition is counted.
+
+    Written with the counters, so both are true or neither is.
+    """
 
     __tablename__ = "offset_ledger"
     __table_args__ = (CheckConstraint("next_offset >= 0", name="next_offset"),)
@@ -360,12 +401,17 @@ class OffsetLedger(Base):
     partition: Mapped[int] = mapped_column(primary_key=True)
     next_offset: Mapped[int] = mapped_column(BigInteger)
     last_offset: Mapped[int | None] = mapped_column(BigInteger)
-    last_timestamp_ms: Mapped[int | None] = mapped_column(BigInteger)  # Kafka's, of the record at last_offset
+    last_timestamp_ms: Mapped[int | None] = mapped_column(
+        BigInteger
+    )  # Kafka's, of the record at last_offset
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class ProcessedEvent(Base):
-    """+ The events that were counted: the first 128 bits of SHA-256 over the length-prefixed source and id."""
+    """+ The events that were counted.
+
+    The first 128 bits of SHA-256 over the length-prefixed source and id.
+    """
 
     __tablename__ = "processed_event"
 
@@ -379,8 +425,8 @@ class ProgressMember(Base):
     __tablename__ = "progress_member"
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
-    # counter_definition.id, without a foreign key: checking one costs more than the insert (docs/adr/0008-batch-merge.md), and the
-    # catalogue refuses to remove a counter that has members.
+    # counter_definition.id, without a foreign key: checking one costs more than the insert
+    # (docs/adr/0008-batch-merge.md), and the catalog refuses to remove a counter that has members.
     counter_id: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
     member: Mapped[str] = mapped_column(primary_key=True)
     posted: Mapped[bool]
@@ -391,7 +437,10 @@ class DeadLetter(Base):
     """+ A message that could not be understood or was refused, as it came."""
 
     __tablename__ = "dead_letter"
-    __table_args__ = (UniqueConstraint("cluster_id", "topic", "partition", "offset"), Index(None, "reason"))
+    __table_args__ = (
+        UniqueConstraint("cluster_id", "topic", "partition", "offset"),
+        Index(None, "reason"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     cluster_id: Mapped[str]
@@ -410,7 +459,10 @@ class DeadLetter(Base):
 
 
 class CommandLog(Base):
-    """+ Commands that were applied, for ever: the same id again is a repetition, with other content a conflict."""
+    """+ Commands that were applied, for ever.
+
+    The same id again is a repetition, with other content a conflict.
+    """
 
     __tablename__ = "command_log"
 
@@ -422,11 +474,19 @@ class CommandLog(Base):
 
 
 class CatalogVersion(Base):
-    """+ A catalogue as it was applied; one is current. A batch locks the current row FOR SHARE first."""
+    """+ A catalog as it was applied; one is current.
+
+    A batch locks the current row FOR SHARE first.
+    """
 
     __tablename__ = "catalog_version"
     __table_args__ = (
-        Index("catalog_version_one_current_key", "is_current", unique=True, postgresql_where=text("is_current")),
+        Index(
+            "catalog_version_one_current_key",
+            "is_current",
+            unique=True,
+            postgresql_where=text("is_current"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
@@ -437,7 +497,10 @@ class CatalogVersion(Base):
 
 
 class CounterDefinition(Base):
-    """+ A counter of the catalogue. The small id keeps progress_member narrow and never changes its meaning."""
+    """+ A counter of the catalog.
+
+    The small id keeps progress_member narrow and never changes its meaning.
+    """
 
     __tablename__ = "counter_definition"
     __table_args__ = (one_of("kind", CounterKind),)
@@ -453,10 +516,15 @@ class CounterDefinition(Base):
 
 
 class UserWallet(Base):
-    """+ When a user linked and unlinked an address, by the events' own times; the latest link that stands receives."""
+    """+ When a user linked and unlinked an address, by the events' own times.
+
+    The latest link that stands receives.
+    """
 
     __tablename__ = "user_wallet"
-    __table_args__ = (CheckConstraint("linked_at IS NOT NULL OR unlinked_at IS NOT NULL", name="seen"),)
+    __table_args__ = (
+        CheckConstraint("linked_at IS NOT NULL OR unlinked_at IS NOT NULL", name="seen"),
+    )
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     address: Mapped[str] = mapped_column(primary_key=True)
@@ -465,7 +533,10 @@ class UserWallet(Base):
 
 
 class ChainWallet(_Identified, _Dated, Base):
-    """+ The minting wallet (highload-wallet-v3) on one network. A database belongs to one network for ever."""
+    """+ The minting wallet (highload-wallet-v3) on one network.
+
+    A database belongs to one network for ever.
+    """
 
     __tablename__ = "chain_wallet"
     __table_args__ = (
@@ -481,8 +552,10 @@ class ChainWallet(_Identified, _Dated, Base):
     zero_state_hash: Mapped[bytes]  # the network's root hash of masterchain block 0
     next_query_seq: Mapped[int] = mapped_column(
         BigInteger, server_default=text("0")
-    )  # maps to (shift, bit), see minter/wallet.py
-    seqno_seen: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))  # newest masterchain block ever seen
+    )  # maps to (shift, bit), see minter/ton/highload_wallet.py
+    seqno_seen: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("0")
+    )  # newest masterchain block ever seen
     deployed_at: Mapped[datetime | None]
 
 
@@ -497,12 +570,17 @@ class ChainCollection(_Identified, _Dated, Base):
     address: Mapped[str] = mapped_column(unique=True)
     content_uri: Mapped[str]
     item_prefix: Mapped[str]  # the common part of the items' metadata URIs
-    next_index: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))  # the next index to assign
+    next_index: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("0")
+    )  # the next index to assign
     deployed_at: Mapped[datetime | None]
 
 
 class ChainMessage(_Identified, _Dated, Base):
-    """+ A signed external message: committed before it is sent, resent byte for byte until it is resolved."""
+    """+ A signed external message.
+
+    Committed before it is sent, resent byte for byte until it is resolved.
+    """
 
     __tablename__ = "chain_message"
     __table_args__ = (

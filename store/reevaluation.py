@@ -1,4 +1,4 @@
-"""What a new catalogue has to look at again, a slice at a time.
+"""What a new catalog has to look at again, a slice at a time.
 
 Counters of the types whose rules changed, metadata of the types whose fields did.
 """
@@ -11,8 +11,8 @@ from uuid import UUID
 from sqlalchemy import text
 
 from store import exact_json
+from store.counting import Progress
 from store.engine import Connection
-from store.progress import Progress
 from store.values import CounterName
 
 SLICE = 5_000  # rows held in memory at once
@@ -57,8 +57,13 @@ class Shown:
     counters: Mapping[CounterName, int | Decimal]
 
 
-async def counters(conn: Connection, types: Collection[UUID], after: Progress | None) -> list[Progress]:
-    """Return the next slice of the counters that users have for `types`, after the row `after`; [] at the end."""
+async def counters(
+    conn: Connection, types: Collection[UUID], after: Progress | None
+) -> list[Progress]:
+    """Return the next slice of the counters that users have for `types`, after the row `after`.
+
+    [] at the end.
+    """
     parameters = {
         "types": sorted(types),
         "user_id": after.user_id if after else _FIRST,
@@ -71,12 +76,20 @@ async def counters(conn: Connection, types: Collection[UUID], after: Progress | 
     ]
 
 
-async def lock_badges(conn: Connection, types: Collection[UUID], after: Shown | None) -> list[Shown]:
-    """Return, under their locks, the next slice of the active badges of `types`, after the badge `after`; [] at the end."""
+async def lock_badges(
+    conn: Connection, types: Collection[UUID], after: Shown | None
+) -> list[Shown]:
+    """Return, under their locks, the next slice of the active badges of `types`, after the badge
+    `after`; [] at the end.
+    """
     parameters = {"types": sorted(types), "after": after.id if after else _FIRST, "slice": SLICE}
     return [
         Shown(
-            row.id, row.type_id, row.current_level, exact_json.mapping(row.metadata), exact_json.counters(row.counters)
+            row.id,
+            row.type_id,
+            row.current_level,
+            exact_json.mapping(row.metadata),
+            exact_json.counters(row.counters),
         )
         for row in await conn.execute(BADGES, parameters)
     ]

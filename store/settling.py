@@ -1,7 +1,8 @@
 """Sign and settle leased tasks, with all that follows for their badges, the audit log and the outbox.
 
-These functions own the transitions of a task (with queue.cancel_unsigned_mints and reconciling.adopt). Every UPDATE names the state it
-expects and the lease; a row less than expected raises LeaseLost, and the caller's whole transaction is undone.
+These functions own the transitions of a task (with queue.cancel_unsigned_mints and
+reconciling.adopt). Every UPDATE names the state it expects and the lease; a row less than expected
+raises LeaseLost, and the caller's whole transaction is undone.
 """
 
 from collections.abc import Sequence
@@ -12,10 +13,10 @@ from uuid import UUID
 
 from sqlalchemy import Row, text
 
-from store import audit, outbox, queue
+from store import audit, mint_queue, outbox
 from store.chain import ChainMessage
+from store.claiming import LeasedTask, all_of
 from store.engine import Connection
-from store.leases import LeasedTask, all_of
 from store.values import (
     Actor,
     AuditAction,
@@ -29,7 +30,8 @@ from store.values import (
     TaskStatus,
 )
 
-# (from, to) -> the functions that may make it happen; docs/mint-lifecycle.md draws the same, and a test holds both equal.
+# (from, to) -> the functions that may make it happen; docs/mint-lifecycle.md draws the same, and a
+# test holds both equal.
 TRANSITIONS: dict[tuple[TaskStatus, TaskStatus], str] = {
     (TaskStatus.PENDING, TaskStatus.SENT): "settling.sign",
     (TaskStatus.PENDING, TaskStatus.CONFIRMED): "settling.settle, reconciling.adopt",
@@ -42,13 +44,17 @@ TRANSITIONS: dict[tuple[TaskStatus, TaskStatus], str] = {
     ): "settling.settle",  # a burn; a signed mint keeps its index and is parked instead
     (TaskStatus.FAILED, TaskStatus.CONFIRMED): "reconciling.adopt",
 }
-# A mint whose message is void goes before all others: the indexes behind its own cannot be minted before it.
+# A mint whose message is void goes before all others: the indexes behind its own cannot be minted
+# before it.
 LANE_AGAIN = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What a task gets by being signed. `recipient` is None for a burn, whose index is the token's."""
+    """What a task gets by being signed.
+
+    `recipient` is None for a burn, whose index is the token's.
+    """
 
     task_id: UUID
     token_index: int
@@ -59,7 +65,8 @@ class Assignment:
 class Settlement:
     """A transition of one leased task.
 
-    `token_id`: the item's address where a mint is confirmed. `gone`: how a token was seen to be gone (`revoked`, `destroyed`), None where
+    `token_id`: the item's address where a mint is confirmed. `gone`: how a token was seen to be
+        gone (`revoked`, `destroyed`), None where
     it was not. `hold_reason` parks a pending task; `drop_index` gives its index up for ever.
     """
 
@@ -148,7 +155,9 @@ async def sign(
     leased: Sequence[LeasedTask],
     assignments: Sequence[Assignment],
 ) -> None:
-    """Pending -> sent, with `message`, which was written in the same transaction; audit: submitted_onchain.
+    """Pending -> sent, with `message`, which was written in the same transaction; audit.
+
+    Submitted_onchain.
 
     Raises:
         LeaseLost: a task was cancelled, or taken over.
@@ -174,12 +183,20 @@ async def sign(
             "attempt": task.attempt + 1,
             "message_hash": message.message_hash.hex(),
         }
-        entries.append(AuditEntry(task.nft_instance_id, AuditAction.SUBMITTED_ONCHAIN, Actor.SYSTEM.value, details))
+        entries.append(
+            AuditEntry(
+                task.nft_instance_id, AuditAction.SUBMITTED_ONCHAIN, Actor.SYSTEM.value, details
+            )
+        )
     await audit.append(conn, entries)
 
 
-async def settle(conn: Connection, token: UUID, settlements: Sequence[Settlement], occurred_at: datetime) -> None:
-    """Write what the chain said about leased tasks: the tasks, their badges, audit and outbox, all or nothing.
+async def settle(
+    conn: Connection, token: UUID, settlements: Sequence[Settlement], occurred_at: datetime
+) -> None:
+    """Write what the chain said about leased tasks.
+
+    The tasks, their badges, audit and outbox, all or nothing.
 
     Args:
         conn: a transaction of the caller's; it holds the lock of the message, if there is one.
@@ -208,12 +225,18 @@ async def settle(conn: Connection, token: UUID, settlements: Sequence[Settlement
         },
     )
     all_of(int(moved.scalar_one()), len(settlements))
-    minted = [(item.leased.task.nft_instance_id, item.token_id) for item in settlements if item.token_id is not None]
-    # Each burn is told once: reconcile may have seen the owner destroy it before the task that was to burn it.
+    minted = [
+        (item.leased.task.nft_instance_id, item.token_id)
+        for item in settlements
+        if item.token_id is not None
+    ]
+    # Each burn is told once: reconcile may have seen the owner destroy it before the task that was
+    # to burn it.
     gone = [
         (item.leased.task.nft_instance_id, item.gone)
         for item in settlements
-        if item.gone is not None and badges[item.leased.task.nft_instance_id].status != InstanceStatus.BURNED_ONCHAIN
+        if item.gone is not None
+        and badges[item.leased.task.nft_instance_id].status != InstanceStatus.BURNED_ONCHAIN
     ]
     failed = [
         item.leased.task.nft_instance_id
@@ -223,12 +246,13 @@ async def settle(conn: Connection, token: UUID, settlements: Sequence[Settlement
     if failed:
         await conn.execute(MINT_FAILED, {"ids": failed})
     await write_minted(conn, minted, badges)
-    await queue.enqueue(
+    await mint_queue.enqueue(
         conn,
         [
-            queue.NewTask(instance_id, TaskOperation.BURN)
+            mint_queue.NewTask(instance_id, TaskOperation.BURN)
             for instance_id, _ in minted
-            if badges[instance_id].status == InstanceStatus.REVOKED and instance_id not in dict(gone)
+            if badges[instance_id].status == InstanceStatus.REVOKED
+            and instance_id not in dict(gone)
         ],
     )
     await write_gone(conn, gone, badges)
@@ -245,10 +269,16 @@ async def write_minted(
     """Mark badges minted, with their token ids; audit: minted_onchain. `badges` are locked."""
     if not minted:
         return
-    await conn.execute(MINTED, {"ids": [badge for badge, _ in minted], "tokens": [token_id for _, token_id in minted]})
+    await conn.execute(
+        MINTED,
+        {"ids": [badge for badge, _ in minted], "tokens": [token_id for _, token_id in minted]},
+    )
     entries = [
         AuditEntry(
-            badge, AuditAction.MINTED_ONCHAIN, actor, {"token_id": token_id, "level": badges[badge].current_level}
+            badge,
+            AuditAction.MINTED_ONCHAIN,
+            actor,
+            {"token_id": token_id, "level": badges[badge].current_level},
         )
         for badge, token_id in minted
     ]
@@ -256,14 +286,26 @@ async def write_minted(
 
 
 async def write_gone(
-    conn: Connection, gone: Sequence[tuple[UUID, str]], badges: dict[UUID, Row[Any]], *, actor: str = Actor.SYSTEM
+    conn: Connection,
+    gone: Sequence[tuple[UUID, str]],
+    badges: dict[UUID, Row[Any]],
+    *,
+    actor: str = Actor.SYSTEM,
 ) -> None:
-    """Mark active badges burned_onchain (a revoked one stays revoked); audit: burned_onchain. `badges` are locked."""
+    """Mark active badges burned_onchain (a revoked one stays revoked); audit: burned_onchain.
+
+    `badges` are locked.
+    """
     if not gone:
         return
     await conn.execute(BURNED, {"ids": [badge for badge, _ in gone]})
     entries = [
-        AuditEntry(badge, AuditAction.BURNED_ONCHAIN, actor, {"how": how, "status_before": badges[badge].status})
+        AuditEntry(
+            badge,
+            AuditAction.BURNED_ONCHAIN,
+            actor,
+            {"how": how, "status_before": badges[badge].status},
+        )
         for badge, how in gone
     ]
     await audit.append(conn, entries)
@@ -281,17 +323,25 @@ async def write_outbox(
         _outbox(OutboxType.BADGE_MINTED, badges[badge], {"token_id": token_id}, occurred_at)
         for badge, token_id in minted
     ]
-    entries += [_outbox(OutboxType.BADGE_BURNED, badges[badge], {"how": how}, occurred_at) for badge, how in gone]
+    entries += [
+        _outbox(OutboxType.BADGE_BURNED, badges[badge], {"how": how}, occurred_at)
+        for badge, how in gone
+    ]
     await outbox.append(conn, entries)
 
 
 async def locked_badges(conn: Connection, instance_ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
-    """Lock instances in the order of their ids; return id -> row (user_id, tenant_id, status, current_level, code)."""
+    """Lock instances in the order of their ids.
+
+    Return id -> row (user_id, tenant_id, status, current_level, code).
+    """
     rows = await conn.execute(LOCK_INSTANCES, {"ids": sorted(set(instance_ids))})
     return {row.id: row for row in rows}
 
 
-def _outbox(event_type: OutboxType, badge: Row[Any], more: dict[str, object], occurred_at: datetime) -> OutboxEntry:
+def _outbox(
+    event_type: OutboxType, badge: Row[Any], more: dict[str, object], occurred_at: datetime
+) -> OutboxEntry:
     payload = {
         "instance_id": str(badge.id),
         "type_code": badge.code,

@@ -1,6 +1,9 @@
-"""The words of the domain: enumerations and small records. Standard library only, so that pure modules may import them.
+"""The words of the domain: enumerations and small records.
 
-The values are stored as text under CHECK constraints; tests/store/test_enums.py holds both equal. docs/data-model.md explains each.
+Standard library only, so that pure modules may import them.
+
+The values are stored as text under CHECK constraints; tests/store/test_enums.py holds both equal.
+docs/data-model.md explains each.
 """
 
 from collections.abc import Mapping
@@ -59,7 +62,10 @@ class InstanceStatus(StrEnum):
 
 
 class OnchainStatus(StrEnum):
-    """How far its mint came: not_minted -> pending -> minted | failed; failed -> pending. Stays `minted` after a burn."""
+    """How far its mint came: not_minted -> pending -> minted | failed; failed -> pending.
+
+    Stays `minted` after a burn.
+    """
 
     NOT_MINTED = "not_minted"
     PENDING = "pending"
@@ -77,7 +83,10 @@ class TaskStatus(StrEnum):
 
 
 class TaskOperation(StrEnum):
-    """What a task asks of the chain. `burn` revokes the token (TEP-85): only its owner could destroy it."""
+    """What a task asks of the chain. `burn` revokes the token (TEP-85).
+
+    Only its owner could destroy it.
+    """
 
     MINT = "mint"
     BURN = "burn"
@@ -101,7 +110,10 @@ class MessageKind(StrEnum):
 
 
 class MessageStatus(StrEnum):
-    """A signed message: unresolved until the chain's word about each of its tasks is in the database."""
+    """A signed message.
+
+    Unresolved until the chain's word about each of its tasks is in the database.
+    """
 
     UNRESOLVED = "unresolved"
     SETTLED = "settled"
@@ -130,7 +142,9 @@ class CounterKind(StrEnum):
 
 
 class AchievementStatus(StrEnum):
-    """Draft (not listed, not grantable) -> published (listed) -> active (listed, grantable) <-> hidden (secret, grantable)."""
+    """Draft (not listed, not grantable) -> published (listed) -> active (listed, grantable) <->
+    hidden (secret, grantable).
+    """
 
     DRAFT = "draft"
     PUBLISHED = "published"
@@ -215,8 +229,9 @@ class MintTask:
 class TokenRecord:
     """What the database records of one badge's token, for comparison with the chain.
 
-    `mint_status`, `token_index` and `recipient` are those of its most telling mint task (confirmed before sent before pending before
-    failed); None where it has none. `burn_open`: a burn is pending or sent; `burned`: one was confirmed.
+    `mint_status`, `token_index` and `recipient` are those of its most telling mint task (confirmed
+    before sent before pending before failed); None where it has none. `burn_open`: a burn is
+    pending or sent; `burned`: one was confirmed.
     """
 
     instance_id: UUID
@@ -235,8 +250,9 @@ class TokenRecord:
 class FieldSpec:
     """One declared field of an event's data.
 
-    `kind` is `id` (opaque string, 1 to 128 characters), `text`, `integer` (0 to 2^53-1 unless bounded) or `number` (decimal of at most 30
-    digits, exponent within 30); `minimum` and `maximum` bound the numbers.
+    `kind` is `id` (opaque string, 1 to 128 characters), `text`, `integer` (0 to 2^53-1 unless
+    bounded) or `number` (decimal of at most 30 digits, exponent within 30); `minimum` and `maximum`
+    bound the numbers.
     """
 
     name: str
@@ -248,7 +264,10 @@ class FieldSpec:
 
 @dataclass(frozen=True, slots=True)
 class EventSpec:
-    """An event type of the contract: the topic (without prefix) it arrives on, and its declared fields."""
+    """An event type of the contract.
+
+    The topic (without prefix) it arrives on, and its declared fields.
+    """
 
     type: str
     topic: str
@@ -257,13 +276,18 @@ class EventSpec:
 
 @dataclass(frozen=True, slots=True)
 class CounterSpec:
-    """A counter: which events, how they add up, what undoes them. `id` is counter_definition.id, 0 before it is applied."""
+    """A counter: which events, how they add up, what undoes them.
+
+    `id` is counter_definition.id, 0 before it is applied.
+    """
 
     id: int
     name: CounterName
     kind: CounterKind
     event_type: str
-    field: str | None = None  # distinct, sum, max: the field; count with undo: the id that pairs post and undo
+    field: str | None = (
+        None  # distinct, sum, max: the field; count with undo: the id that pairs post and undo
+    )
     filter: Mapping[str, object] | None = None
     undo_event_type: str | None = None
     undo_field: str | None = None
@@ -271,7 +295,7 @@ class CounterSpec:
 
 @dataclass(frozen=True, slots=True)
 class LevelSpec:
-    """A step of a type; `conditions` in the grammar of processor/rules.py."""
+    """A step of a type; `conditions` in the grammar of processor/rules/conditions.py."""
 
     level: int
     order: int
@@ -288,7 +312,10 @@ class LevelSpec:
 
 @dataclass(frozen=True, slots=True)
 class TypeSpec:
-    """A badge type with its levels, sorted by `order`. `id` is nft_type.id, derived from the code."""
+    """A badge type with its levels, sorted by `order`.
+
+    `id` is nft_type.id, derived from the code.
+    """
 
     id: UUID
     code: TypeCode
@@ -307,8 +334,11 @@ class TypeSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
-    """Everything that is data, not code. `version` is catalog_version.id, 0 before it is applied."""
+class Catalog:
+    """Everything that is data, not code.
+
+    `version` is catalog_version.id, 0 before it is applied.
+    """
 
     version: int
     events: tuple[EventSpec, ...]

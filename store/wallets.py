@@ -1,4 +1,7 @@
-"""When users linked and unlinked addresses. By the events' own times, so that late and repeated events change nothing."""
+"""When users linked and unlinked addresses.
+
+By the events' own times, so that late and repeated events change nothing.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +24,8 @@ class WalletSeen:
     unlinked_at: datetime | None
 
 
-# greatest() ignores nulls. The WHERE leaves rows alone that would not change: what it returns is news.
+# greatest() ignores nulls. The WHERE leaves rows alone that would not change: what it returns is
+# news.
 MERGE = text("""
     INSERT INTO user_wallet AS wallet (user_id, address, linked_at, unlinked_at)
     SELECT user_id, address, max(linked_at), max(unlinked_at)

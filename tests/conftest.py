@@ -7,7 +7,9 @@ import pytest
 
 # Settings of the person who runs the tests must not leak into them.
 _OF_THE_TESTS = {"LAUREL_REQUIRE_ALL_PARTS", "LAUREL_KAFKA_JARS"}
-for name in [name for name in os.environ if name.startswith("LAUREL_") and name not in _OF_THE_TESTS]:
+for name in [
+    name for name in os.environ if name.startswith("LAUREL_") and name not in _OF_THE_TESTS
+]:
     del os.environ[name]
 
 pytest_plugins = [
@@ -20,5 +22,7 @@ pytest_plugins = [
 @pytest.fixture(autouse=True)
 def _no_leftover_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that sets a LAUREL_ name by monkeypatch starts from none."""
-    for name in [name for name in os.environ if name.startswith("LAUREL_") and name not in _OF_THE_TESTS]:
+    for name in [
+        name for name in os.environ if name.startswith("LAUREL_") and name not in _OF_THE_TESTS
+    ]:
         monkeypatch.delenv(name)

@@ -16,7 +16,9 @@ from ops.errors import LaurelError, UsageError
 ALLOWED_ROOTS = {"cli", "ops", "click"}
 
 
-def walk(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+def walk(
+    group: click.Group, path: tuple[str, ...] = ()
+) -> list[tuple[tuple[str, ...], click.Command]]:
     context = click.Context(group)
     found: list[tuple[tuple[str, ...], click.Command]] = []
     for name in group.list_commands(context):
@@ -36,7 +38,9 @@ def test_help_loads_nothing_heavy() -> None:
         "print('\\n'.join(sorted({m.partition('.')[0] for m in set(sys.modules) - before})))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {root for root in done.stdout.split() if root not in sys.stdlib_module_names} - ALLOWED_ROOTS
+    heavy = {
+        root for root in done.stdout.split() if root not in sys.stdlib_module_names
+    } - ALLOWED_ROOTS
     assert heavy == set()
 
 
@@ -66,7 +70,11 @@ def test_an_unknown_command_is_a_usage_error() -> None:
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (UsageError("catalog/a.yaml:3: no such counter."), 2, "laurel: catalog/a.yaml:3: no such counter."),
+        (
+            UsageError("catalog/a.yaml:3: no such counter."),
+            2,
+            "laurel: catalog/a.yaml:3: no such counter.",
+        ),
         (LaurelError("it broke"), 1, "laurel: error: it broke"),
     ],
 )
@@ -97,7 +105,9 @@ def test_a_misspelt_setting_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) 
     assert "LAUREL_DATBASE_URL" in result.stderr
 
 
-def test_a_command_leaves_its_metrics_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_leaves_its_metrics_where_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LAUREL_METRICS_TEXTFILE", str(tmp_path / "laurel.prom"))
     assert CliRunner().invoke(main, ["config", "check"]).exit_code == 0
     assert "# TYPE laurel_dead_letters_total counter" in (tmp_path / "laurel.prom").read_text()

@@ -1,4 +1,5 @@
-"""docker-compose.yml is what the compose specification allows, and calls commands, settings and files that exist."""
+"""docker-compose.yml is what the compose specification allows, and calls commands, settings and
+files that exist."""
 
 import importlib.util
 import itertools
@@ -41,11 +42,14 @@ def environment(service: str) -> dict[str, str]:
 
 
 def violations(compose: dict[str, Any]) -> list[str]:
-    """Return what the specification's schema, vendored by check-jsonschema, finds wrong with `compose`."""
+    """Return what the specification's schema, vendored by check-jsonschema, finds wrong with
+    `compose`."""
     package = importlib.util.find_spec("check_jsonschema")
     assert package is not None
     assert package.origin is not None
-    schema = json.loads((Path(package.origin).parent / "builtin_schemas/vendor/compose-spec.json").read_text())
+    schema = json.loads(
+        (Path(package.origin).parent / "builtin_schemas/vendor/compose-spec.json").read_text()
+    )
     found = jsonschema.validators.validator_for(schema)(schema).iter_errors(compose)
     return [f"{error.json_path}: {error.message}" for error in found]
 
@@ -65,10 +69,14 @@ def test_every_part_of_the_stack_is_there() -> None:
 
 
 @pytest.mark.parametrize("service", LAUREL)
-def test_a_command_is_one_that_the_command_line_understands(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_is_one_that_the_command_line_understands(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = SERVICES[service]["command"]
     called: list[str] = []
-    monkeypatch.setattr(click.Command, "invoke", lambda _command, context: called.append(context.command_path))
+    monkeypatch.setattr(
+        click.Command, "invoke", lambda _command, context: called.append(context.command_path)
+    )
     result = CliRunner().invoke(main, words, prog_name="laurel", catch_exceptions=False)
     assert (result.exit_code, result.output) == (0, "")
     named = [word for word in words if not word.startswith("-")]
@@ -105,11 +113,16 @@ def test_a_service_waits_for_what_can_be_waited_for(service: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_port_is_open_to_this_machine_alone(service: str) -> None:
-    assert [port for port in SERVICES[service].get("ports", []) if not port.startswith("127.0.0.1:")] == []
+    assert [
+        port for port in SERVICES[service].get("ports", []) if not port.startswith("127.0.0.1:")
+    ] == []
 
 
 def test_addresses_inside_the_stack_lead_to_its_services() -> None:
-    assert environment("worker")["LAUREL_KAFKA_BROKERS"] in environment("kafka")["KAFKA_ADVERTISED_LISTENERS"]
+    assert (
+        environment("worker")["LAUREL_KAFKA_BROKERS"]
+        in environment("kafka")["KAFKA_ADVERTISED_LISTENERS"]
+    )
     assert re.search(r"@postgres:5432/laurel$", environment("worker")["LAUREL_DATABASE_URL"])
     password = environment("postgres")["POSTGRES_PASSWORD"]
     assert f"//laurel:{password}@" in environment("worker")["LAUREL_DATABASE_URL"]
@@ -121,16 +134,26 @@ def test_the_minter_reads_the_configuration_that_the_network_writes() -> None:
     assert f"ton:{given['--directory']}" in SERVICES["ton"]["volumes"]
     assert f"ton:{given['--directory']}:ro" in SERVICES["minter"]["volumes"]
     assert given["--advertise"] in SERVICES
-    assert f"127.0.0.1:{given['--admin-port']}/status" in " ".join(SERVICES["ton"]["healthcheck"]["test"])
-    assert environment("minter")["LAUREL_WALLET_MNEMONIC_FILE"] == f"/run/secrets/{SERVICES['minter']['secrets'][0]}"
+    assert f"127.0.0.1:{given['--admin-port']}/status" in " ".join(
+        SERVICES["ton"]["healthcheck"]["test"]
+    )
+    assert (
+        environment("minter")["LAUREL_WALLET_MNEMONIC_FILE"]
+        == f"/run/secrets/{SERVICES['minter']['secrets'][0]}"
+    )
 
 
 def test_prometheus_scrapes_the_worker_and_the_minter_where_they_listen() -> None:
     config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
     targets = {
-        target for job in config["scrape_configs"] for group in job["static_configs"] for target in group["targets"]
+        target
+        for job in config["scrape_configs"]
+        for group in job["static_configs"]
+        for target in group["targets"]
     }
-    assert targets == {f"{name}:{environment(name)['LAUREL_HTTP__PORT']}" for name in ("worker", "minter")}
+    assert targets == {
+        f"{name}:{environment(name)['LAUREL_HTTP__PORT']}" for name in ("worker", "minter")
+    }
     for name in ("worker", "minter"):
         assert environment(name)["LAUREL_HTTP__HOST"] == "0.0.0.0"
         assert f"127.0.0.1:{environment(name)['LAUREL_HTTP__PORT']}/ready" in " ".join(
@@ -155,5 +178,9 @@ def test_the_image_holds_every_package_of_the_wheel() -> None:
     }
     assert packaged <= copied
     assert [source for source in copied if not (ROOT / source).exists()] == []
-    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    let_in = {
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
     assert copied == let_in

@@ -12,12 +12,15 @@ PACKAGES = ("processor", "minter", "store", "ops", "sandbox", "demo")
 
 
 def lint_imports(directory: Path) -> subprocess.CompletedProcess[str]:
-    # importlinter reads pyproject.toml and the packages from the working directory, which comes first on the path here.
-    code = (
-        "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports_command; lint_imports_command()"
-    )
+    # importlinter reads pyproject.toml and the packages from the working directory, which comes
+    # first on the path here.
+    code = "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports_command; lint_imports_command()"
     return subprocess.run(
-        [sys.executable, "-P", "-c", code, "--no-cache"], cwd=directory, capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-c", code, "--no-cache"],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -29,11 +32,11 @@ def test_the_import_rules_hold() -> None:
 @pytest.mark.parametrize(
     ("place", "line"),
     [
-        ("store/ledger_planted.py", "import processor.rules"),
-        ("processor/planted.py", "import minter.lifecycle"),
+        ("store/ledger_planted.py", "import processor.rules.conditions"),
+        ("processor/planted.py", "import minter.mint_decision"),
         ("processor/planted.py", "import sqlalchemy"),
-        ("processor/levels.py", "import time"),
-        ("minter/lifecycle.py", "import asyncio"),
+        ("processor/rules/levels.py", "import time"),
+        ("minter/mint_decision.py", "import asyncio"),
         ("minter/planted.py", "import sandbox.ports"),
         ("sandbox/planted.py", "import store.values"),
         ("demo/planted.py", "import cli"),
@@ -42,11 +45,15 @@ def test_the_import_rules_hold() -> None:
 )
 def test_a_planted_violation_is_seen(place: str, line: str, tmp_path: Path) -> None:
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
     for file in ("cli.py", "pyproject.toml"):
         shutil.copy(ROOT / file, tmp_path / file)
     planted = tmp_path / place
-    planted.write_text((planted.read_text() if planted.exists() else '"""Planted."""\n') + f"\n{line}\n")
+    planted.write_text(
+        (planted.read_text() if planted.exists() else '"""Planted."""\n') + f"\n{line}\n"
+    )
     done = lint_imports(tmp_path)
     assert done.returncode != 0, done.stdout
     importer = place.removesuffix(".py").replace("/", ".")

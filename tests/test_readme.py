@@ -39,7 +39,9 @@ def test_links_lead_somewhere() -> None:
 
 def test_pages_of_docs_that_code_names_exist() -> None:
     patterns = ["*.py", "*.toml", "*.yml", "Makefile", "Dockerfile"]
-    files = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = subprocess.run(
+        ["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     missing = {
         f"{name}: {page}"
         for name in files.stdout.split()

@@ -1,11 +1,15 @@
-"""Accounts as the shard's state holds them (TL-B `ShardAccount`, `Account`, `AccountStorage`): read, and made for the genesis."""
+"""Accounts as the shard's state holds them (TL-B `ShardAccount`, `Account`, `AccountStorage`).
+
+Read, and made for the genesis.
+"""
 
 from dataclasses import dataclass
 from enum import Enum
 
 from sandbox.ton.cells import Address, Builder, Cell
 
-# account_none$0, never transacted: what the virtual machine is given for an address that the state does not hold.
+# account_none$0, never transacted: what the virtual machine is given for an address that the state
+# does not hold.
 ABSENT = Builder().ref(Builder().uint(0, 1).end()).uint(0, 256).uint(0, 64)
 
 
@@ -57,7 +61,9 @@ def read_account(cell: Cell) -> AccountState | None:
         reader.skip(5)
     if reader.flag():
         reader.skip(2)
-    return AccountState(address, balance, last_lt, AccountStatus.ACTIVE, reader.maybe_ref(), reader.maybe_ref())
+    return AccountState(
+        address, balance, last_lt, AccountStatus.ACTIVE, reader.maybe_ref(), reader.maybe_ref()
+    )
 
 
 def balance_nano(account: Cell) -> int:
@@ -66,7 +72,9 @@ def balance_nano(account: Cell) -> int:
     return 0 if state is None else state.balance_nano
 
 
-def genesis_account(address: Address, balance: int, utime: int, init: Cell | None = None) -> Builder:
+def genesis_account(
+    address: Address, balance: int, utime: int, init: Cell | None = None
+) -> Builder:
     """Return the `ShardAccount` of an account that exists from the start.
 
     Args:

@@ -1,6 +1,9 @@
-"""Wallets that the network brings along: the faucet, and users who can act on chain with keys of their own.
+"""Wallets that the network brings along.
 
-Keys are derived from the network's seed, so that every process that knows the seed holds them. They are worth nothing anywhere else.
+The faucet, and users who can act on chain with keys of their own.
+
+Keys are derived from the network's seed, so that every process that knows the seed holds them. They
+are worth nothing anywhere else.
 """
 
 from dataclasses import dataclass
@@ -24,7 +27,9 @@ _IGNORE_ERRORS = 2
 
 
 def derived_key(seed: str, role: str) -> SigningKey:
-    """Return the Ed25519 key of `role` ("validator", "lite server", "faucet", "user 7") in the network of `seed`."""
+    """Return the Ed25519 key of `role` ("validator", "lite server", "faucet", "user 7") in the
+    network of `seed`.
+    """
     return SigningKey(sha256(f"laurel local ton network\0{seed}\0{role}".encode()).digest())
 
 
@@ -73,11 +78,18 @@ class UserWallet:
         message = internal_message(destination, amount_nano, body=body, bounce=bounce)
         order = Builder().uint(_WALLET_ID, 32).uint(valid_until, 32).uint(seqno, 32)
         order.uint(_PAY_FEES_SEPARATELY | _IGNORE_ERRORS, 8).ref(message)
-        return to_boc(external_message(self.address, _signed(self.key, order), self.init if seqno == 0 else None))
+        return to_boc(
+            external_message(
+                self.address, _signed(self.key, order), self.init if seqno == 0 else None
+            )
+        )
 
 
 def user_wallet(index: int, seed: str = DEFAULT_SEED) -> UserWallet:
-    """Return the wallet of user `index` in the network of `seed`. The first `user_wallets` of them have money from the genesis."""
+    """Return the wallet of user `index` in the network of `seed`.
+
+    The first `user_wallets` of them have money from the genesis.
+    """
     key = derived_key(seed, f"user {index}")
     data = Builder().uint(0, 32).uint(_WALLET_ID, 32).raw(bytes(key.verify_key)).end()
     return UserWallet(key, state_init(_code(ContractVersion.WalletV3R2), data))
@@ -85,7 +97,10 @@ def user_wallet(index: int, seed: str = DEFAULT_SEED) -> UserWallet:
 
 @dataclass(frozen=True, slots=True)
 class Faucet:
-    """A highload wallet (version 3) with the network's supply: its payments need no order among themselves."""
+    """A highload wallet (version 3) with the network's supply.
+
+    Its payments need no order among themselves.
+    """
 
     key: SigningKey
     init: Cell
@@ -95,7 +110,9 @@ class Faucet:
         """Return where it is."""
         return Address(0, self.init.hash)
 
-    def payment(self, destination: Address, amount_nano: int, *, query: int, created_at: int) -> bytes:
+    def payment(
+        self, destination: Address, amount_nano: int, *, query: int, created_at: int
+    ) -> bytes:
         """Return a signed external message that pays, as a bag of cells.
 
         Args:
@@ -104,9 +121,14 @@ class Faucet:
             query: 0, 1, 2, ...: each is executed once.
             created_at: chain time, Unix seconds, in the past.
         """
-        # A query id is 13 bits of shift and 10 of bit number, and the last bit number (1023) does not exist.
+        # A query id is 13 bits of shift and 10 of bit number, and the last bit number (1023) does
+        # not exist.
         shift, bit = divmod(query, 1023)
-        order = Builder().uint(_FAUCET_SUBWALLET, 32).ref(internal_message(destination, amount_nano, bounce=False))
+        order = (
+            Builder()
+            .uint(_FAUCET_SUBWALLET, 32)
+            .ref(internal_message(destination, amount_nano, bounce=False))
+        )
         order.uint(_PAY_FEES_SEPARATELY, 8).uint(shift, 13).uint(bit, 10).uint(created_at, 64)
         inner = order.uint(_FAUCET_TIMEOUT_SECONDS, 22).end()
         body = Builder().raw(self.key.sign(inner.hash).signature).ref(inner).end()

@@ -1,9 +1,12 @@
-"""What a network's owner may ask of it from another process: money, time, blocks. HTTP with JSON, on loopback unless told otherwise.
+"""What a network's owner may ask of it from another process: money, time, blocks.
 
-    GET  /status                                                   -> Status
-    POST /fund           {"address": "0:...", "amount_nano": 1}    -> Status, once the money has arrived
-    POST /advance-clock  {"seconds": 60}                           -> Status, after a block with the new time
-    POST /produce                                                  -> Status, after a block more
+HTTP with JSON, on loopback unless told otherwise.
+
+    GET  /status                                                   -> Status POST /fund
+    {"address": "0:...", "amount_nano": 1}    -> Status, once the money has arrived POST
+    /advance-clock  {"seconds": 60}                           -> Status, after a block with the new
+    time POST /produce                                                  -> Status, after a block
+    more
 
 What is refused is {"code", "message"} with 400 (a bad request) or 503 (it may work if tried again).
 """
@@ -60,7 +63,11 @@ async def administered(network: TonNetwork, host: str, port: int) -> AsyncIterat
 
     async def advance(request: web.Request) -> web.Response:
         seconds = (await _body(request)).get("seconds")
-        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not abs(seconds) < _SECONDS_MAX:
+        if (
+            not isinstance(seconds, int | float)
+            or isinstance(seconds, bool)
+            or not abs(seconds) < _SECONDS_MAX
+        ):
             raise UsageError('/advance-clock takes {"seconds": <number>}.')
         network.advance(timedelta(seconds=seconds))
         return await produce(request)

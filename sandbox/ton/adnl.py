@@ -1,7 +1,10 @@
-"""ADNL over TCP, the server's side: an encrypted, checksummed stream of frames that carry queries and answers.
+"""ADNL over TCP, the server's side.
 
-The client opens with 256 bytes: which key it expects, its own key, and the session's keys encrypted under the shared secret. After
-that both directions are AES-CTR streams. What a query means is the handler's business (sandbox/ton/server.py).
+An encrypted, checksummed stream of frames that carry queries and answers.
+
+The client opens with 256 bytes: which key it expects, its own key, and the session's keys encrypted
+under the shared secret. After that both directions are AES-CTR streams. What a query means is the
+handler's business (sandbox/ton/server.py).
 """
 
 import asyncio
@@ -74,7 +77,11 @@ class Connection:
     """One client after its handshake."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, session: bytes, handler: Handler
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        session: bytes,
+        handler: Handler,
     ) -> None:
         self._reader, self._writer, self._handler = reader, writer, handler
         self._outgoing = Cipher(session[0:32], session[64:80])
@@ -120,7 +127,8 @@ class Connection:
                 self._nonce = packet["nonce"] + own
                 self._say({"@type": "tcp.authentificationNonce", "nonce": own})
             case "tcp.authentificationComplete":
-                # libtonlibjson proves a throw-away key: whoever it is may read, but it must own what it claims.
+                # libtonlibjson proves a throw-away key: whoever it is may read, but it must own
+                # what it claims.
                 try:
                     VerifyKey(packet["key"]["key"]).verify(self._nonce, packet["signature"])
                 except BadSignatureError as error:
@@ -150,7 +158,10 @@ class Connection:
 
 
 class AdnlServer:
-    """Listens, shakes hands, and hands each query to `handler`, whose answer goes back (None: no answer at all)."""
+    """Listens, shakes hands, and hands each query to `handler`, whose answer goes back (None.
+
+    No answer at all).
+    """
 
     def __init__(self, key: SigningKey, handler: Handler) -> None:
         self._handler = handler

@@ -51,7 +51,10 @@ class BlockFinder:
         if workchain == MASTERCHAIN and seqno == _LAST:
             return self._chain.last
         block = self.at(workchain, seqno)
-        if block.id.root_hash != block_id["root_hash"] or block.id.file_hash != block_id["file_hash"]:
+        if (
+            block.id.root_hash != block_id["root_hash"]
+            or block.id.file_hash != block_id["file_hash"]
+        ):
             raise QueryError(NOT_FOUND, f"block {workchain}:{seqno} with these hashes is not in db")
         return block if or_zero_state else _with_header(block)
 
@@ -78,7 +81,10 @@ class BlockFinder:
         return block
 
     def sought(self, query: TlObject) -> Block:
-        """Return the block that a `lookupBlock` describes: by seqno, or the first that reaches a logical time or an instant."""
+        """Return the block that a `lookupBlock` describes.
+
+        By seqno, or the first that reaches a logical time or an instant.
+        """
         place, mode = query["id"], query["mode"]
         if place["shard"] & _UNSIGNED_64 != WHOLE_SHARD:
             raise QueryError(NOT_FOUND, "there is one shard here, the whole workchain")
@@ -99,7 +105,9 @@ class BlockFinder:
 
 def _with_header(block: Block) -> Block:
     if block.id.seqno == 0:
-        raise QueryError(NOT_FOUND, "a zero state has no header, so nothing in it is proven this way")
+        raise QueryError(
+            NOT_FOUND, "a zero state has no header, so nothing in it is proven this way"
+        )
     return block
 
 
@@ -142,7 +150,13 @@ class BlockAnswers:
 
     def _get_version(self, _query: TlObject) -> TlObject:
         now = self._chain.clock.now()
-        return {"@type": "liteServer.version", "mode": 0, "version": VERSION, "capabilities": CAPABILITIES, "now": now}
+        return {
+            "@type": "liteServer.version",
+            "mode": 0,
+            "version": VERSION,
+            "capabilities": CAPABILITIES,
+            "now": now,
+        }
 
     def _get_masterchain_info(self, _query: TlObject) -> TlObject:
         last = self._chain.last
@@ -168,9 +182,13 @@ class BlockAnswers:
         chain, evidence = self._chain, self._evidence
         source = self._find.block(query["known_block"], or_zero_state=True)
         wanted = query["mode"] & 1
-        target = self._find.block(query["target_block"], or_zero_state=True) if wanted else chain.last
+        target = (
+            self._find.block(query["target_block"], or_zero_state=True) if wanted else chain.last
+        )
         if source.id.workchain != MASTERCHAIN or target.id.workchain != MASTERCHAIN:
-            raise QueryError(PROTOCOL, "block proofs lead from masterchain block to masterchain block")
+            raise QueryError(
+                PROTOCOL, "block proofs lead from masterchain block to masterchain block"
+            )
         steps: list[TlObject] = []
         if target.id.seqno > source.id.seqno:
             anchor = source if source.is_key else chain.key_block
@@ -200,7 +218,11 @@ class BlockAnswers:
         if account["workchain"] != block.id.workchain:
             raise QueryError(PROTOCOL, "the account is not in the shard of this block")
         proof = self._evidence.account(block, account["id"])
-        value = None if block.state is None else block.state.accounts.get(int.from_bytes(account["id"], "big"))
+        value = (
+            None
+            if block.state is None
+            else block.state.accounts.get(int.from_bytes(account["id"], "big"))
+        )
         return {
             "@type": "liteServer.accountState",
             "id": reference.id.tl(),
@@ -254,16 +276,22 @@ class BlockAnswers:
         master = block if block.id.workchain == MASTERCHAIN else self._find.companion(block)
         known = header = b""
         if master is not client:  # the names of these two fields mislead: the header comes first
-            header, known = client.header_proof, self._evidence.known_blocks(client, master.id.seqno)
+            header, known = (
+                client.header_proof,
+                self._evidence.known_blocks(client, master.id.seqno),
+            )
         links: list[TlObject] = []
         if master is not block:
             proof = self._evidence.shard_in_block(master)
-            links.append({"@type": "liteServer.shardBlockLink", "id": block.id.tl(), "proof": proof})
+            links.append(
+                {"@type": "liteServer.shardBlockLink", "id": block.id.tl(), "proof": proof}
+            )
         previous = b""
         if query["mode"] & (_BY_LT | _BY_UTIME):
             if block.id.seqno <= 1:
                 raise QueryError(
-                    NOT_FOUND, "nothing proves that the first block is the one: a zero state has no header"
+                    NOT_FOUND,
+                    "nothing proves that the first block is the one: a zero state has no header",
                 )
             previous = self._find.at(block.id.workchain, block.id.seqno - 1).header_proof
         return {
@@ -296,8 +324,17 @@ class BlockAnswers:
             "id": block.id.tl(),
             "proof": self._evidence.shard_in_block(master),
         }
-        return {"@type": "liteServer.shardBlockProof", "masterchain_id": master.id.tl(), "links": [link]}
+        return {
+            "@type": "liteServer.shardBlockProof",
+            "masterchain_id": master.id.tl(),
+            "links": [link],
+        }
 
 
 def _header(block: Block, mode: int) -> TlObject:
-    return {"@type": "liteServer.blockHeader", "id": block.id.tl(), "mode": mode, "header_proof": block.header_proof}
+    return {
+        "@type": "liteServer.blockHeader",
+        "id": block.id.tl(),
+        "mode": mode,
+        "header_proof": block.header_proof,
+    }

@@ -1,7 +1,10 @@
-"""Blocks as cells: the header, the transactions of each account, and for the masterchain the shard it carries along.
+"""Blocks as cells.
 
-Well-formed and as simple as its readers allow: the state update names both states and shows neither, flows of value and message
-descriptors are empty (docs/ton-network.md lists what is simplified and who would notice).
+The header, the transactions of each account, and for the masterchain the shard it carries along.
+
+Well-formed and as simple as its readers allow: the state update names both states and shows
+neither, flows of value and message descriptors are empty (docs/ton-network.md lists what is
+simplified and who would notice).
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +40,8 @@ KEY_BLOCK_SEQNO = 1
 class Block:
     """A block of either chain, or a zero state (seqno 0, whose `boc` is the state itself).
 
-    Only the serialised block is kept for ever; the state goes when it leaves the window of pinned reads (`state` is None then).
+    Only the serialised block is kept for ever; the state goes when it leaves the window of pinned
+    reads (`state` is None then).
     """
 
     id: BlockId
@@ -47,7 +51,8 @@ class Block:
     end_lt: int
     previous: BlockId | None
     state: State | None
-    # Merkle proof of the header (what every answer about the block needs), as a bag of cells; empty for a zero state
+    # Merkle proof of the header (what every answer about the block needs), as a bag of cells; empty
+    # for a zero state
     header_proof: bytes = b""
     # (account, lt, hash) of each transaction, by account and then time
     transactions: tuple[tuple[bytes, int, bytes], ...] = ()
@@ -65,7 +70,10 @@ class Block:
 
     @property
     def is_key(self) -> bool:
-        """Return whether it carries the configuration: the zero state and block 1 of the masterchain."""
+        """Return whether it carries the configuration.
+
+        The zero state and block 1 of the masterchain.
+        """
         return self.id.workchain == MASTERCHAIN and self.id.seqno <= KEY_BLOCK_SEQNO
 
     def root(self) -> Cell:
@@ -79,7 +87,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where a new block lies: its time, Unix seconds, and the logical times from `start_lt` up to, not including, `end_lt`."""
+    """Where a new block lies.
+
+    Its time, Unix seconds, and the logical times from `start_lt` up to, not including, `end_lt`.
+    """
 
     utime: int
     start_lt: int
@@ -89,7 +100,9 @@ class Span:
 def zero_state(workchain: int, state: State, utime: int) -> Block:
     """Return the beginning of a chain."""
     boc = to_boc(state.root)
-    return Block(BlockId(workchain, 0, state.root.hash, sha256(boc).digest()), boc, utime, 0, 0, None, state)
+    return Block(
+        BlockId(workchain, 0, state.root.hash, sha256(boc).digest()), boc, utime, 0, 0, None, state
+    )
 
 
 def make_block(
@@ -134,7 +147,9 @@ def make_block(
     return Block(block_id, boc, span.utime, span.start_lt, span.end_lt, previous.id, state, header)
 
 
-def _info(network: Network, previous: Block, span: Span, seqno: int, master: BlockRef | None) -> Cell:
+def _info(
+    network: Network, previous: Block, span: Span, seqno: int, master: BlockRef | None
+) -> Cell:
     key = master is None and seqno == KEY_BLOCK_SEQNO
     info = Builder().uint(0x9BC7A987, 32).uint(0, 32).flag(master is not None)
     info.uint(
@@ -155,7 +170,9 @@ def _no_value_flow() -> Cell:
     return Builder().uint(0xB8E48DFB, 32).ref(nothing).currencies(0).ref(nothing).end()
 
 
-def block_extra(network: Network, account_blocks: Dictionary[int], seed: bytes, custom: Cell | None = None) -> Cell:
+def block_extra(
+    network: Network, account_blocks: Dictionary[int], seed: bytes, custom: Cell | None = None
+) -> Cell:
     """Return `BlockExtra`.
 
     Args:
@@ -194,7 +211,8 @@ def no_account_blocks() -> Dictionary[int]:
 
 
 def account_blocks(
-    transactions: Mapping[bytes, Sequence[Transaction]], updates: Mapping[bytes, tuple[bytes, bytes]]
+    transactions: Mapping[bytes, Sequence[Transaction]],
+    updates: Mapping[bytes, tuple[bytes, bytes]],
 ) -> Dictionary[int]:
     """Return `ShardAccountBlocks`.
 
@@ -206,7 +224,9 @@ def account_blocks(
     for account, of_account in transactions.items():
         by_lt = Dictionary(64, CURRENCIES)
         for transaction in of_account:
-            by_lt = by_lt.put(transaction.lt, Builder().ref(transaction.cell), transaction.total_fees_nano)
+            by_lt = by_lt.put(
+                transaction.lt, Builder().ref(transaction.cell), transaction.total_fees_nano
+            )
         before, after = updates[account]
         value = Builder().uint(5, 4).raw(account).append(by_lt.root_builder())
         value.ref(Builder().uint(0x72, 8).raw(before).raw(after).end())

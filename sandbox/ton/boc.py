@@ -1,4 +1,8 @@
-"""Bags of cells: the wire format of cell trees ("TON Blockchain", 5.2, `serialized_boc#b5ee9c72`), with any number of roots."""
+"""Bags of cells.
+
+The wire format of cell trees ("TON Blockchain", 5.2, `serialized_boc#b5ee9c72`), with any number of
+roots.
+"""
 
 from collections.abc import Sequence
 
@@ -64,7 +68,10 @@ def to_boc(*roots: Cell, checksum: bool = False) -> bytes:
 
 
 def _parents_first(roots: tuple[Cell, ...]) -> list[Cell]:
-    """Return every cell once, in a topological order; iteratively, since a tree may be a thousand deep."""
+    """Return every cell once, in a topological order.
+
+    Iteratively, since a tree may be a thousand deep.
+    """
     children_first: list[Cell] = []
     seen: set[bytes] = set()
     for root in roots:
@@ -135,16 +142,20 @@ def from_boc(data: bytes, pool: CellPool | None = None, *, verify_checksum: bool
     return roots[0]
 
 
-def roots_from_boc(data: bytes, pool: CellPool | None = None, *, verify_checksum: bool = True) -> list[Cell]:
+def roots_from_boc(
+    data: bytes, pool: CellPool | None = None, *, verify_checksum: bool = True
+) -> list[Cell]:
     """Read every root of a bag of cells.
 
     Args:
         data: the serialised bag.
         pool: where cells are shared with what was read before.
-        verify_checksum: look at the CRC32-C, where there is one. It costs more than all the rest, and is for bags that travelled.
+        verify_checksum: look at the CRC32-C, where there is one. It costs more than all the rest,
+            and is for bags that travelled.
 
     Raises:
-        CellError: it is malformed: bad magic or checksum, cut short, references that do not lead downwards, absent cells.
+        CellError: it is malformed: bad magic or checksum, cut short, references that do not lead
+            downwards, absent cells.
     """
     reader = _Reader(data)
     if reader.take(4) != _MAGIC:
@@ -178,7 +189,10 @@ def roots_from_boc(data: bytes, pool: CellPool | None = None, *, verify_checksum
 
 
 def _read_cells(body: bytes, count: int, size: int, pool: CellPool | None) -> list[Cell]:
-    """Read all cells; IndexError where the body ends too early. The hot loop of the network: plain indexing on purpose."""
+    """Read all cells; IndexError where the body ends too early. The hot loop of the network.
+
+    Plain indexing on purpose.
+    """
     raw: list[tuple[bytes, int, Sequence[int], bool]] = []
     position = 0
     for number in range(count):

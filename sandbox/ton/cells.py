@@ -1,8 +1,12 @@
-"""Cells: the tree of bits that everything on TON is made of, with builders and slices for reading and writing them.
+"""Cells.
 
-Ordinary and exotic cells (pruned branches, library references, Merkle proofs and updates), their level masks, and the hash and depth
-of each level, as "Telegram Open Network Virtual Machine", 3.1, defines them. A cell of our own, because the network hashes some
-hundred thousand of them a minute and needs exotic ones in proofs (docs/adr/0006-local-ton-network.md has the comparison).
+The tree of bits that everything on TON is made of, with builders and slices for reading and writing
+them.
+
+Ordinary and exotic cells (pruned branches, library references, Merkle proofs and updates), their
+level masks, and the hash and depth of each level, as "Telegram Open Network Virtual Machine", 3.1,
+defines them. A cell of our own, because the network hashes some hundred thousand of them a minute
+and needs exotic ones in proofs (docs/adr/0006-local-ton-network.md has the comparison).
 """
 
 import base64
@@ -53,7 +57,9 @@ class Address(NamedTuple):
         try:
             parsed = cls(int(workchain), bytes.fromhex(account))
         except ValueError:
-            raise CellError(f"{text!r} is no address (workchain:hex, or 48 characters of base64)") from None
+            raise CellError(
+                f"{text!r} is no address (workchain:hex, or 48 characters of base64)"
+            ) from None
         if len(parsed.account) != 32:
             raise CellError(f"{text!r}: an account id has 32 bytes, not {len(parsed.account)}")
         return parsed
@@ -61,11 +67,16 @@ class Address(NamedTuple):
     @classmethod
     def _parse_friendly(cls, text: str) -> Self:
         try:
-            data = base64.b64decode(text, altchars=b"-_" if "-" in text or "_" in text else None, validate=True)
+            data = base64.b64decode(
+                text, altchars=b"-_" if "-" in text or "_" in text else None, validate=True
+            )
         except binascii.Error:
             raise CellError(f"{text!r} is no base64") from None
-        # tag (0x11, with bits for not bounceable and for test networks), workchain, account, CRC16-CCITT
-        if data[0] & 0x3F != 0x11 or binascii.crc_hqx(data[:34], 0) != int.from_bytes(data[34:], "big"):
+        # tag (0x11, with bits for not bounceable and for test networks), workchain, account,
+        # CRC16-CCITT
+        if data[0] & 0x3F != 0x11 or binascii.crc_hqx(data[:34], 0) != int.from_bytes(
+            data[34:], "big"
+        ):
             raise CellError(f"{text!r} has a wrong tag or checksum")
         return cls(int.from_bytes(data[1:2], "big", signed=True), data[2:34])
 
@@ -73,14 +84,19 @@ class Address(NamedTuple):
 class Cell:
     """An immutable node: up to 1023 bits, up to four references.
 
-    `data` is padded to whole bytes with the completion tag (a one, then zeros) where `bits` is not a multiple of 8. `hash` and
-    `depth` are those of the highest level: the representation hash, by which a cell is known. Equality is equality of that hash.
+    `data` is padded to whole bytes with the completion tag (a one, then zeros) where `bits` is not
+    a multiple of 8. `hash` and `depth` are those of the highest level: the representation hash, by
+    which a cell is known. Equality is equality of that hash.
     """
 
     __slots__ = ("_lower", "bits", "data", "depth", "hash", "kind", "level_mask", "refs")
 
     def __init__(
-        self, data: bytes, bits: int, refs: "tuple[Cell, ...]" = (), kind: CellKind = CellKind.ORDINARY
+        self,
+        data: bytes,
+        bits: int,
+        refs: "tuple[Cell, ...]" = (),
+        kind: CellKind = CellKind.ORDINARY,
     ) -> None:
         self.data = data
         self.bits = bits
@@ -124,7 +140,9 @@ class Cell:
         return self.level_mask.bit_length()
 
     def hash_at(self, level: int) -> bytes:
-        """Return the hash that the cell has when branches pruned at `level` or above count as what they stand for."""
+        """Return the hash that the cell has when branches pruned at `level` or above count as what
+        they stand for.
+        """
         return self._at(level)[0]
 
     def depth_at(self, level: int) -> int:
@@ -186,10 +204,15 @@ def _levels(cell: Cell) -> list[tuple[bytes, int]]:
     if cell.kind is CellKind.PRUNED:
         count = mask.bit_count()
         stored = [
-            (cell.data[2 + 32 * i : 34 + 32 * i], int.from_bytes(cell.data[2 + 32 * count + 2 * i :][:2], "big"))
+            (
+                cell.data[2 + 32 * i : 34 + 32 * i],
+                int.from_bytes(cell.data[2 + 32 * count + 2 * i :][:2], "big"),
+            )
             for i in range(count)
         ]
-        own = sha256(bytes((8 | mask << 5, cell.bits // 8 + (cell.bits + 7) // 8)) + cell.data).digest()
+        own = sha256(
+            bytes((8 | mask << 5, cell.bits // 8 + (cell.bits + 7) // 8)) + cell.data
+        ).digest()
         return [*stored, (own, 0)]
     # What a Merkle cell holds is one level higher than the cell itself.
     below = 1 if cell.kind in (CellKind.MERKLE_PROOF, CellKind.MERKLE_UPDATE) else 0
@@ -197,7 +220,9 @@ def _levels(cell: Cell) -> list[tuple[bytes, int]]:
     for level in range(mask.bit_length() + 1):
         if level and not mask >> (level - 1) & 1:
             continue
-        descriptor = len(cell.refs) | (8 if cell.is_exotic else 0) | (mask & ((1 << level) - 1)) << 5
+        descriptor = (
+            len(cell.refs) | (8 if cell.is_exotic else 0) | (mask & ((1 << level) - 1)) << 5
+        )
         digest = sha256(bytes((descriptor, cell.bits // 8 + (cell.bits + 7) // 8)))
         digest.update(found[-1][0] if found else cell.data)
         depth = 0
@@ -258,7 +283,9 @@ class Builder:
         return self.uint(0, 1) if cell is None else self.uint(1, 1).ref(cell)
 
     def var_uint(self, value: int, length_bits: int) -> Self:
-        """Append a length in bytes (of `length_bits` bits) and that many bytes (TL-B `VarUInteger`)."""
+        """Append a length in bytes (of `length_bits` bits) and that many bytes (TL-B
+        `VarUInteger`).
+        """
         size = (value.bit_length() + 7) // 8
         return self.uint(size, length_bits).uint(value, 8 * size)
 
@@ -277,7 +304,10 @@ class Builder:
         return self.uint(0b100, 3).signed(address.workchain, 8).raw(address.account)
 
     def append(self, other: "Builder | Cell | Slice") -> Self:
-        """Append the bits and references of `other`: what a slice has left, all of a cell or builder."""
+        """Append the bits and references of `other`.
+
+        What a slice has left, all of a cell or builder.
+        """
         if isinstance(other, Builder):
             self.refs.extend(other.refs)
             return self.uint(other.value, other.bits)
@@ -292,7 +322,9 @@ class Builder:
             CellError: too many bits or references, or no well-formed exotic cell.
         """
         if self.bits > CELL_BITS_MAX or len(self.refs) > CELL_REFS_MAX:
-            raise CellError(f"{self.bits} bits and {len(self.refs)} references do not fit in a cell")
+            raise CellError(
+                f"{self.bits} bits and {len(self.refs)} references do not fit in a cell"
+            )
         padding = -self.bits % 8
         value = (self.value << 1 | 1) << (padding - 1) if padding else self.value
         return Cell(value.to_bytes((self.bits + 7) // 8, "big"), self.bits, tuple(self.refs), kind)

@@ -1,7 +1,8 @@
 """The chain: both lists of blocks, the messages that wait, and the step from one block to the next.
 
-Masterchain block N carries basechain block N. A block is made in three steps, so that the long one, execution, can run in a thread while
-reads go on: `begin` takes what waits, `execute` is a function of that alone, `append` publishes the result. States are persistent
+Masterchain block N carries basechain block N. A block is made in three steps, so that the long one,
+execution, can run in a thread while reads go on: `begin` takes what waits, `execute` is a function
+of that alone, `append` publishes the result. States are persistent
 trees: a reader holds the one it began with, and old ones cost only what differs.
 """
 
@@ -52,7 +53,10 @@ _USER_NANO = 100 * 10**9
 
 
 class Rejected(Permanent):
-    """An external message that no block will take; the message says why, in a lite server's words."""
+    """An external message that no block will take.
+
+    The message says why, in a lite server's words.
+    """
 
     code = "external_rejected"
 
@@ -72,23 +76,31 @@ class ChainClock:
         """Move ahead.
 
         Raises:
-            UsageError: `by` is negative: block times only rise; or it leads beyond 2106, where block times (32 bits) end.
+            UsageError: `by` is negative: block times only rise; or it leads beyond 2106, where
+                block times (32 bits) end.
         """
         if by < timedelta(0):
             raise UsageError("The network's clock goes forward only.")
         if self.now() + by.total_seconds() >= 1 << 32:
-            raise UsageError("The network's clock goes no further than a block's time: the year 2106.")
+            raise UsageError(
+                "The network's clock goes no further than a block's time: the year 2106."
+            )
         self._offset += by.total_seconds()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainOptions:
-    """What a chain is made of. The same options and clock give the same genesis, keys and blocks."""
+    """What a chain is made of.
+
+    The same options and clock give the same genesis, keys and blocks.
+    """
 
     seed: str = DEFAULT_SEED
-    # what is left over is delivered in the next block; some 500 are executed in the time between two blocks
+    # what is left over is delivered in the next block; some 500 are executed in the time between
+    # two blocks
     transactions_per_block_max: int = 500
-    # masterchain blocks whose states can still be read (`seqno=`); blocks and transactions themselves are kept for ever
+    # masterchain blocks whose states can still be read (`seqno=`); blocks and transactions
+    # themselves are kept for ever
     state_window: int = 1_000
     # users 0 to n-1 (sandbox/ton/accounts.py) have 100 TON each from the genesis
     user_wallets: int = 100
@@ -104,7 +116,10 @@ class ChainOptions:
 
 @dataclass(frozen=True, slots=True)
 class StoredTransaction:
-    """A transaction in a block; the previous one of its account is named by lt and hash (0 and zeros: none)."""
+    """A transaction in a block.
+
+    The previous one of its account is named by lt and hash (0 and zeros: none).
+    """
 
     boc: bytes
     hash: bytes
@@ -116,7 +131,9 @@ class StoredTransaction:
 class Chain:
     """One masterchain, one basechain, from the zero states on."""
 
-    def __init__(self, options: ChainOptions = ChainOptions(), clock: ChainClock | None = None) -> None:
+    def __init__(
+        self, options: ChainOptions = ChainOptions(), clock: ChainClock | None = None
+    ) -> None:
         self.options = options
         self.clock = clock or ChainClock()
         self.validator = derived_key(options.seed, "validator")
@@ -146,7 +163,9 @@ class Chain:
         for index in range(self.options.user_wallets):
             address = user_wallet(index, self.options.seed).address
             accounts = accounts.put(
-                int.from_bytes(address.account, "big"), genesis_account(address, _USER_NANO, utime), _USER_NANO
+                int.from_bytes(address.account, "big"),
+                genesis_account(address, _USER_NANO, utime),
+                _USER_NANO,
             )
         root = shard_state(_GLOBAL_ID, BASECHAIN, 0, utime, 0, accounts)
         block = zero_state(BASECHAIN, State(root, accounts, no_blocks()), utime)
@@ -192,7 +211,9 @@ class Chain:
 
     @property
     def waiting(self) -> int:
-        """Return how many messages have no transaction yet, those of a block in the making included."""
+        """Return how many messages have no transaction yet, those of a block in the making
+        included.
+        """
         return len(self._internals) + len(self._externals) + self._in_work
 
     def account(self, address: Address) -> AccountState | None:
@@ -211,7 +232,8 @@ class Chain:
             boc: the message, a bag of cells.
 
         Raises:
-            Rejected: too large, too deep, malformed, for nobody here, or not accepted by its contract at present.
+            Rejected: too large, too deep, malformed, for nobody here, or not accepted by its
+                contract at present.
         """
         self._externals.append(self._checked(boc))
 
@@ -229,10 +251,16 @@ class Chain:
         if message.level_mask:
             raise Rejected("cannot deserialize external message : bag-of-cells of a level above 0")
         if head.kind is not MessageKind.EXTERNAL_IN or item is None:
-            raise Rejected("external message must begin with ext_in_msg_info$10 and be for an account of workchain 0")
+            raise Rejected(
+                "external message must begin with ext_in_msg_info$10 and be for an account of workchain 0"
+            )
         state = encoded(to_boc(shard_account(self._accounts(), item.account)))
         outcome = self._checker.execute(
-            state, encoded(to_boc(message)), utime=self._next_utime(), lt=self.last.end_lt + _LT_STEP, seed="00" * 32
+            state,
+            encoded(to_boc(message)),
+            utime=self._next_utime(),
+            lt=self.last.end_lt + _LT_STEP,
+            seed="00" * 32,
         )
         if isinstance(outcome, NotAccepted):
             raise Rejected(f"cannot apply external message to current state : {outcome}")
@@ -265,7 +293,10 @@ class Chain:
         return work
 
     def execute(self, work: Work) -> tuple[Work, Collated]:
-        """Execute the messages of `work`; touches nothing else, so it may run in a thread (one at a time)."""
+        """Execute the messages of `work`.
+
+        Touches nothing else, so it may run in a thread (one at a time).
+        """
         return work, self._collator.collate(work)
 
     def append(self, work: Work, collated: Collated) -> Block:
@@ -282,7 +313,11 @@ class Chain:
         for transaction, boc in collated.transactions:
             place = (transaction.account, transaction.lt)
             self.transactions[place] = StoredTransaction(
-                boc, transaction.cell.hash, transaction.previous_lt, transaction.previous_hash, shard.id
+                boc,
+                transaction.cell.hash,
+                transaction.previous_lt,
+                transaction.previous_hash,
+                shard.id,
             )
             if transaction.in_message is not None:
                 self.transaction_of_message[transaction.in_message.hash] = place
@@ -300,13 +335,21 @@ class Chain:
             collated.accounts,
             master=master,
         )
-        extra = block_extra(self.network, account_blocks(collated.by_account(), collated.updates), work.seed)
+        extra = block_extra(
+            self.network, account_blocks(collated.by_account(), collated.updates), work.seed
+        )
         block = make_block(
-            self.network, previous, span, State(root, collated.accounts, no_blocks()), extra, master=master
+            self.network,
+            previous,
+            span,
+            State(root, collated.accounts, no_blocks()),
+            extra,
+            master=master,
         )
         block.transactions = tuple(
             sorted(
-                (transaction.account, transaction.lt, transaction.cell.hash) for transaction, _ in collated.transactions
+                (transaction.account, transaction.lt, transaction.cell.hash)
+                for transaction, _ in collated.transactions
             )
         )
         return block
@@ -318,14 +361,22 @@ class Chain:
         last_key_block = previous if previous.is_key else self.key_block
         tip = shard.tip(seqno)
         custom = masterchain_extra(self.network, tip, earlier, last_key_block.ref, key=key)
-        root = shard_state(_GLOBAL_ID, MASTERCHAIN, seqno, span.utime, span.end_lt, no_accounts(), custom=custom)
+        root = shard_state(
+            _GLOBAL_ID, MASTERCHAIN, seqno, span.utime, span.end_lt, no_accounts(), custom=custom
+        )
         extra = block_extra(
-            self.network, no_account_blocks(), work.seed, masterchain_block_extra(self.network, tip, key=key)
+            self.network,
+            no_account_blocks(),
+            work.seed,
+            masterchain_block_extra(self.network, tip, key=key),
         )
         return make_block(self.network, previous, span, State(root, no_accounts(), earlier), extra)
 
     def _forget_old_state(self) -> None:
-        """Let go of the states that leave the window; those of the zero state and block 1 stay, since proofs start there."""
+        """Let go of the states that leave the window.
+
+        Those of the zero state and block 1 stay, since proofs start there.
+        """
         leaving = self.last.id.seqno - self.options.state_window
         if leaving > KEY_BLOCK_SEQNO:
             self.masterchain[leaving].state = None

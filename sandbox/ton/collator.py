@@ -1,7 +1,8 @@
 """Turn waiting messages into transactions, in the order in which a validator does.
 
-First the internal messages that earlier blocks left over, by logical time; then externals as they came; then what these two caused, by
-logical time, as long as there is room. What does not fit waits for the next block.
+First the internal messages that earlier blocks left over, by logical time; then externals as they
+came; then what these two caused, by logical time, as long as there is room. What does not fit waits
+for the next block.
 """
 
 import heapq
@@ -19,13 +20,17 @@ from sandbox.ton.states import BASECHAIN
 
 log = logger("ton.collator")
 
-# Serialised accounts kept at hand between blocks: a wallet and its collection are in nearly every block.
+# Serialised accounts kept at hand between blocks: a wallet and its collection are in nearly every
+# block.
 _ENCODED_MAX = 4_096
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A message that waits for its transaction. Ordered by logical time, then hash; `created_lt` is 0 for an external one."""
+    """A message that waits for its transaction. Ordered by logical time, then hash.
+
+    `created_lt` is 0 for an external one.
+    """
 
     created_lt: int
     message: Cell
@@ -49,7 +54,10 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Collated:
-    """What a block does: its transactions in the order of execution, the accounts after it, and what is left to do."""
+    """What a block does.
+
+    Its transactions in the order of execution, the accounts after it, and what is left to do.
+    """
 
     transactions: tuple[tuple[Transaction, bytes], ...]
     accounts: Dictionary[int]
@@ -73,7 +81,9 @@ def shard_account(accounts: Dictionary[int], account: bytes) -> Cell:
 
 
 def queued(message: Cell) -> Queued | None:
-    """Return `message` as the queue holds it; None for one that leaves this network: to the outside, or to another workchain.
+    """Return `message` as the queue holds it; None for one that leaves this network.
+
+    To the outside, or to another workchain.
 
     Raises:
         CellError: it is no message, or its addresses are of a kind that does not exist here.
@@ -123,8 +133,15 @@ class Collator:
 class _Run:
     """One block in the making."""
 
-    def __init__(self, emulator: Emulator, work: Work, encoded_accounts: dict[bytes, bytes], pool: CellPool) -> None:
-        self._emulator, self._work, self._encoded, self._pool = emulator, work, encoded_accounts, pool
+    def __init__(
+        self, emulator: Emulator, work: Work, encoded_accounts: dict[bytes, bytes], pool: CellPool
+    ) -> None:
+        self._emulator, self._work, self._encoded, self._pool = (
+            emulator,
+            work,
+            encoded_accounts,
+            pool,
+        )
         self._seed = work.seed.hex()
         self._before: dict[bytes, bytes] = {}
         self._transactions: list[tuple[Transaction, bytes]] = []
@@ -142,13 +159,19 @@ class _Run:
             cell = shard_account(work.accounts, account)
             self._before.setdefault(account, cell.refs[0].hash)
             state = state or encoded(to_boc(cell))
-        # A transaction comes after the message that causes it; the machine puts it after the account's last one as well.
+        # A transaction comes after the message that causes it; the machine puts it after the
+        # account's last one as well.
         lt = max(work.start_lt, item.created_lt) + 1
-        outcome = self._emulator.execute(state, encoded(to_boc(item.message)), utime=work.utime, lt=lt, seed=self._seed)
+        outcome = self._emulator.execute(
+            state, encoded(to_boc(item.message)), utime=work.utime, lt=lt, seed=self._seed
+        )
         if isinstance(outcome, NotAccepted):
-            if item.created_lt:  # an internal message always becomes a transaction, if only one that fails
+            if (
+                item.created_lt
+            ):  # an internal message always becomes a transaction, if only one that fails
                 raise InvariantBroken(f"libemulator refuses an internal message: {outcome}")
-            # It was accepted when it was sent; something that came first in this block changed that.
+            # It was accepted when it was sent; something that came first in this block changed
+            # that.
             log.info("external_dropped", account=account.hex(), reason=str(outcome))
             self._encoded[account] = state
             return
@@ -163,7 +186,10 @@ class _Run:
                 heapq.heappush(self.caused, caused)
 
     def result(self, internals: tuple[Queued, ...], externals: tuple[Queued, ...]) -> Collated:
-        """Read back the accounts as the block leaves them: only now, since what they were in between is nobody's business."""
+        """Read back the accounts as the block leaves them.
+
+        Only now, since what they were in between is nobody's business.
+        """
         accounts = self._work.accounts
         updates = {}
         for account in {transaction.account for transaction, _ in self._transactions}:
@@ -172,6 +198,10 @@ class _Run:
             updates[account] = (self._before[account], cell.hash)
             exists = cell.bits > 1  # account_none$0 is one bit, and is not held in the state
             accounts = (
-                accounts.put(key, Builder().append(after), balance_nano(cell)) if exists else accounts.delete(key)
+                accounts.put(key, Builder().append(after), balance_nano(cell))
+                if exists
+                else accounts.delete(key)
             )
-        return Collated(tuple(self._transactions), accounts, updates, self._end_lt, internals, externals)
+        return Collated(
+            tuple(self._transactions), accounts, updates, self._end_lt, internals, externals
+        )

@@ -1,7 +1,9 @@
-"""The network's configuration (TL-B `ConfigParams`): gas and message prices of the main network, one validator, one workchain.
+"""The network's configuration (TL-B `ConfigParams`).
 
-Gas, message and storage prices are those of the main network in 2026 (params 18, 20, 21, 24, 25), so that fees measured here hold
-there.
+Gas and message prices of the main network, one validator, one workchain.
+
+Gas, message and storage prices are those of the main network in 2026 (params 18, 20, 21, 24, 25),
+so that fees measured here hold there.
 """
 
 from dataclasses import dataclass
@@ -15,28 +17,35 @@ _CAPABILITIES = 0x1EE  # as on the main network
 GLOBAL_VERSION = 11
 VALIDATOR_WEIGHT = 1
 VALIDATOR_SET, CATCHAIN = 34, 28
-# What a client must see of the configuration to check a signature: the catchain settings and the validator sets.
+# What a client must see of the configuration to check a signature: the catchain settings and the
+# validator sets.
 SIGNATURE_PARAMS = (CATCHAIN, VALIDATOR_SET, 35)
 VERSION_PARAM = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The parameters by number, the dictionary that the masterchain's state holds, and its root cell."""
+    """The parameters by number, the dictionary that the masterchain's state holds, and its root
+    cell.
+    """
 
     params: dict[int, Cell]
     dictionary: Dictionary[None]
     root: Cell
 
     def path_to(self, numbers: tuple[int, ...]) -> tuple[set[bytes], set[bytes]]:
-        """Return the cells on the way to the parameters `numbers`, and the parameters themselves, to be shown whole."""
+        """Return the cells on the way to the parameters `numbers`, and the parameters themselves,
+        to be shown whole.
+        """
         keep: set[bytes] = set()
         for number in numbers:
             keep |= self.dictionary.path(number & 0xFFFFFFFF)
         return keep, {self.params[number].hash for number in numbers if number in self.params}
 
 
-def network_config(validator_key: bytes, utime: int, shard_zero_root: bytes, shard_zero_file: bytes) -> Config:
+def network_config(
+    validator_key: bytes, utime: int, shard_zero_root: bytes, shard_zero_file: bytes
+) -> Config:
     """Return the configuration of a network with one validator.
 
     Args:
@@ -48,7 +57,11 @@ def network_config(validator_key: bytes, utime: int, shard_zero_root: bytes, sha
     params = {
         0: Builder().raw(CONFIG_ADDRESS).end(),
         1: Builder().raw(_ELECTOR_ADDRESS).end(),
-        VERSION_PARAM: Builder().uint(0xC4, 8).uint(GLOBAL_VERSION, 32).uint(_CAPABILITIES, 64).end(),
+        VERSION_PARAM: Builder()
+        .uint(0xC4, 8)
+        .uint(GLOBAL_VERSION, 32)
+        .uint(_CAPABILITIES, 64)
+        .end(),
         12: _workchains(utime, shard_zero_root, shard_zero_file),
         14: Builder()
         .uint(0x6B, 8)
@@ -65,7 +78,14 @@ def network_config(validator_key: bytes, utime: int, shard_zero_root: bytes, sha
         23: _block_limits((262_144, 1_048_576, 2_097_152), (2_000_000, 10_000_000, 20_000_000)),
         24: _message_prices(10_000_000, 655_360_000, 65_536_000_000),
         25: _message_prices(400_000, 26_214_400, 2_621_440_000),
-        CATCHAIN: Builder().uint(0xC2, 8).uint(0, 8).uint(250, 32).uint(250, 32).uint(1_000, 32).uint(7, 32).end(),
+        CATCHAIN: Builder()
+        .uint(0xC2, 8)
+        .uint(0, 8)
+        .uint(250, 32)
+        .uint(250, 32)
+        .uint(1_000, 32)
+        .uint(7, 32)
+        .end(),
         31: Builder().maybe_ref(None).end(),
         VALIDATOR_SET: _validator_set(validator_key, utime),
         43: _size_limits(),
@@ -95,7 +115,15 @@ def _workchains(utime: int, root_hash: bytes, file_hash: bytes) -> Cell:
 
 
 def _storage_prices() -> Cell:
-    prices = Builder().uint(0xCC, 8).uint(0, 32).uint(1, 64).uint(500, 64).uint(1_000, 64).uint(500_000, 64)
+    prices = (
+        Builder()
+        .uint(0xCC, 8)
+        .uint(0, 32)
+        .uint(1, 64)
+        .uint(500, 64)
+        .uint(1_000, 64)
+        .uint(500_000, 64)
+    )
     return Dictionary(32, NO_EXTRA).put(0, prices, None).root_builder().end()
 
 
@@ -142,7 +170,14 @@ def _block_limits(size: tuple[int, int, int], gas: tuple[int, int, int]) -> Cell
 
 def _validator_set(key: bytes, utime: int) -> Cell:
     # validator_addr#73: tonutils-go does not know the plain validator#53.
-    validator = Builder().uint(0x73, 8).uint(0x8E81278A, 32).raw(key).uint(VALIDATOR_WEIGHT, 64).raw(bytes(32))
+    validator = (
+        Builder()
+        .uint(0x73, 8)
+        .uint(0x8E81278A, 32)
+        .raw(key)
+        .uint(VALIDATOR_WEIGHT, 64)
+        .raw(bytes(32))
+    )
     return (
         Builder()
         .uint(0x12, 8)

@@ -1,7 +1,10 @@
-"""Hashmaps, plain and augmented, as persistent trees: an update shares all it does not touch with what was there before.
+"""Hashmaps, plain and augmented, as persistent trees.
 
-That sharing is what makes old states cheap to keep, and each node serialises itself once. TL-B `Hashmap n X` and
-`HashmapAug n X Y` ("TON Blockchain", 3.3): a leaf is label, extra, value; a fork is label, two references, extra.
+An update shares all it does not touch with what was there before.
+
+That sharing is what makes old states cheap to keep, and each node serialises itself once. TL-B
+`Hashmap n X` and `HashmapAug n X Y` ("TON Blockchain", 3.3): a leaf is label, extra, value; a fork
+is label, two references, extra.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +16,9 @@ Extra = TypeVar("Extra")
 
 
 class Augmentation(NamedTuple, Generic[Extra]):
-    """How the extra of an augmented hashmap is written, what an empty one has, and what a fork makes of its two sides."""
+    """How the extra of an augmented hashmap is written, what an empty one has, and what a fork
+    makes of its two sides.
+    """
 
     store: Callable[[Builder, Extra], Builder]
     combine: Callable[[Extra, Extra], Extra]
@@ -27,8 +32,12 @@ class KeyMaxLt(NamedTuple):
     max_end_lt: int
 
 
-NO_EXTRA: Augmentation[None] = Augmentation(lambda builder, _: builder, lambda _left, _right: None, None)
-CURRENCIES: Augmentation[int] = Augmentation(Builder.currencies, lambda left, right: left + right, 0)
+NO_EXTRA: Augmentation[None] = Augmentation(
+    lambda builder, _: builder, lambda _left, _right: None, None
+)
+CURRENCIES: Augmentation[int] = Augmentation(
+    Builder.currencies, lambda left, right: left + right, 0
+)
 # DepthBalanceInfo: split_depth:(#<= 30), 5 bits, zero for every account here; then the balance.
 DEPTH_BALANCE: Augmentation[int] = Augmentation(
     lambda builder, nano: builder.uint(0, 5).currencies(nano), lambda left, right: left + right, 0
@@ -41,7 +50,9 @@ KEY_MAX_LT: Augmentation[KeyMaxLt] = Augmentation(
 
 
 def store_label(builder: Builder, label: int, length: int, remaining: int) -> Builder:
-    """Append the shortest `HmLabel` for the `length` bits of `label`, of at most `remaining`; on a tie the smaller tag.
+    """Append the shortest `HmLabel` for the `length` bits of `label`, of at most `remaining`.
+
+    On a tie the smaller tag.
 
     Sizes in bits: short 2n+2, long 2+k+n, same 3+k, with k the bits that hold `remaining`.
     """
@@ -54,7 +65,10 @@ def store_label(builder: Builder, label: int, length: int, remaining: int) -> Bu
 
 
 class _Node(Generic[Extra]):
-    """A subtree below `remaining` bits of key: `label` of `length` bits, then a value or two children."""
+    """A subtree below `remaining` bits of key.
+
+    `label` of `length` bits, then a value or two children.
+    """
 
     __slots__ = ("_cell", "children", "extra", "label", "length", "remaining", "value")
 
@@ -101,7 +115,9 @@ class Dictionary(Generic[Extra]):
 
     __slots__ = ("_root", "augmentation", "key_bits")
 
-    def __init__(self, key_bits: int, augmentation: Augmentation[Extra], _root: _Node[Extra] | None = None) -> None:
+    def __init__(
+        self, key_bits: int, augmentation: Augmentation[Extra], _root: _Node[Extra] | None = None
+    ) -> None:
         self.key_bits = key_bits
         self.augmentation = augmentation
         self._root = _root
@@ -166,11 +182,16 @@ class Dictionary(Generic[Extra]):
         return self._root.builder(self.augmentation)
 
     def store(self, builder: Builder) -> Builder:
-        """Append `HashmapE` or, augmented, `HashmapAugE`: a bit, the reference, the extra of the whole."""
+        """Append `HashmapE` or, augmented, `HashmapAugE`.
+
+        A bit, the reference, the extra of the whole.
+        """
         return self.augmentation.store(builder.maybe_ref(self.cell()), self.extra)
 
     def path(self, key: int) -> set[bytes]:
-        """Return the hashes of the cells that a look-up of `key` reads, also of one that ends in absence."""
+        """Return the hashes of the cells that a look-up of `key` reads, also of one that ends in
+        absence.
+        """
         hashes = set()
         node = self._root
         while node is not None:
@@ -193,10 +214,15 @@ class Dictionary(Generic[Extra]):
         side, below = node.below(key)
         child = node.children[side]
         return self._fork(
-            node, side, self._inserted(child, below, remaining - node.length - 1, value, extra), node.children[1 - side]
+            node,
+            side,
+            self._inserted(child, below, remaining - node.length - 1, value, extra),
+            node.children[1 - side],
         )
 
-    def _fork(self, node: _Node[Extra], side: int, changed: _Node[Extra], kept: _Node[Extra]) -> _Node[Extra]:
+    def _fork(
+        self, node: _Node[Extra], side: int, changed: _Node[Extra], kept: _Node[Extra]
+    ) -> _Node[Extra]:
         left, right = (kept, changed) if side else (changed, kept)
         combined = self.augmentation.combine(left.extra, right.extra)
         return _Node(node.label, node.length, node.remaining, combined, None, (left, right))
@@ -224,13 +250,16 @@ class Dictionary(Generic[Extra]):
             return node
         if left is not None:
             return self._fork(node, side, left, kept)
-        # A fork with one side left becomes that side, whose label takes in the fork's and the bit between.
+        # A fork with one side left becomes that side, whose label takes in the fork's and the bit
+        # between.
         label = ((node.label << 1 | 1 - side) << kept.length) | kept.label
         return kept.relabelled(label, node.length + 1 + kept.length, node.remaining)
 
 
 def read_dictionary(root: Cell | None, key_bits: int) -> dict[int, Builder]:
-    """Read a plain `Hashmap` (None: empty) into key -> rest of the leaf; of an augmented one the leaf opens with its extra.
+    """Read a plain `Hashmap` (None: empty) into key -> rest of the leaf.
+
+    Of an augmented one the leaf opens with its extra.
 
     Raises:
         CellError: a label that does not fit.

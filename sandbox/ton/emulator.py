@@ -1,7 +1,8 @@
 """The TON virtual machine: a binding of our own to the libemulator that the pytvm wheel carries.
 
-The wheel's Python layer truncates logical times and balances to 32 bits, leaks every result and needs pkg_resources; its shared library
-is sound, and also loads where the wheel itself says no. So the library is found without importing the package.
+The wheel's Python layer truncates logical times and balances to 32 bits, leaks every result and
+needs pkg_resources; its shared library is sound, and also loads where the wheel itself says no. So
+the library is found without importing the package.
 """
 
 import base64
@@ -22,7 +23,10 @@ _QUIET = 0
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """A message became a transaction. Both are bags of cells; `shard_account` is ready to be given to the next call."""
+    """A message became a transaction. Both are bags of cells.
+
+    `shard_account` is ready to be given to the next call.
+    """
 
     transaction: bytes
     shard_account: bytes
@@ -30,13 +34,18 @@ class Executed:
 
 @dataclass(frozen=True, slots=True)
 class NotAccepted:
-    """There is no transaction: a contract did not accept an external message, or the message is malformed."""
+    """There is no transaction.
+
+    A contract did not accept an external message, or the message is malformed.
+    """
 
     reason: str
     exit_code: int | None
 
     def __str__(self) -> str:
-        return self.reason if self.exit_code is None else f"{self.reason} (exit code {self.exit_code})"
+        return (
+            self.reason if self.exit_code is None else f"{self.reason} (exit code {self.exit_code})"
+        )
 
 
 Outcome = Executed | NotAccepted
@@ -54,7 +63,9 @@ def find_library(named: Path | None = None) -> Path:
     """
     if named is not None:
         if not named.is_file():
-            raise UsageError(f"{named}: there is no libemulator. Name the shared library itself, or leave it out.")
+            raise UsageError(
+                f"{named}: there is no libemulator. Name the shared library itself, or leave it out."
+            )
         return named
     package = find_spec("pytvm")
     if package is not None and package.origin is not None:
@@ -99,7 +110,10 @@ def _free() -> Callable[[int], None]:
 
 
 class Emulator:
-    """Executes messages under one configuration. Not for two threads at once: the time of a call is the handle's state."""
+    """Executes messages under one configuration. Not for two threads at once.
+
+    The time of a call is the handle's state.
+    """
 
     def __init__(self, config_root: bytes, library: Path | None = None) -> None:
         """Make a machine.
@@ -110,7 +124,9 @@ class Emulator:
         """
         self._library = _load(find_library(library))
         self._free = _free()
-        self._handle = self._library.transaction_emulator_create(base64.b64encode(config_root), _QUIET)
+        self._handle = self._library.transaction_emulator_create(
+            base64.b64encode(config_root), _QUIET
+        )
         if not self._handle:
             raise InvariantBroken("libemulator refuses the network's configuration")
 
@@ -126,7 +142,9 @@ class Emulator:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def execute(self, shard_account: bytes, message: bytes, *, utime: int, lt: int, seed: str) -> Outcome:
+    def execute(
+        self, shard_account: bytes, message: bytes, *, utime: int, lt: int, seed: str
+    ) -> Outcome:
         """Apply a message to an account.
 
         Args:

@@ -1,7 +1,10 @@
-"""Proofs that convince a client: from a block it trusts to a newer one, and from a block to what is in its state.
+"""Proofs that convince a client.
 
-A client starts from a zero state or key block it was given, sees there who may sign (`forward_link`), checks the signature of a later
-block, and reads that block's state through Merkle proofs of the header and of the state.
+From a block it trusts to a newer one, and from a block to what is in its state.
+
+A client starts from a zero state or key block it was given, sees there who may sign
+(`forward_link`), checks the signature of a later block, and reads that block's state through Merkle
+proofs of the header and of the state.
 """
 
 from collections import OrderedDict
@@ -28,7 +31,9 @@ from sandbox.ton.states import (
 )
 from sandbox.ton.tl import TlObject
 
-_BLOCK_ID_TL = (0xC50B6E70).to_bytes(4, "little")  # ton.blockId root_cell_hash:int256 file_hash:int256
+_BLOCK_ID_TL = (0xC50B6E70).to_bytes(
+    4, "little"
+)  # ton.blockId root_cell_hash:int256 file_hash:int256
 _CACHED = 64
 
 
@@ -37,7 +42,10 @@ class StateGone(Exception):
 
 
 class Evidence:
-    """Makes the proofs of one chain. Bags of cells all; those asked for again and again are kept a while."""
+    """Makes the proofs of one chain. Bags of cells all.
+
+    Those asked for again and again are kept a while.
+    """
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
@@ -45,18 +53,26 @@ class Evidence:
         self._signer_proofs: dict[int, bytes] = {}
 
     def shard(self, master: Block) -> bytes:
-        """Return two proofs in one bag: the masterchain block's header, and its state down to the shard it carries."""
+        """Return two proofs in one bag.
+
+        The masterchain block's header, and its state down to the shard it carries.
+        """
         found = self._shard_proofs.get(master.id.root_hash)
         if found is None:
             state = _state(master)
-            found = to_boc(from_boc(master.header_proof), merkle_proof(state.root, *_master_state(state)))
+            found = to_boc(
+                from_boc(master.header_proof), merkle_proof(state.root, *_master_state(state))
+            )
             self._shard_proofs[master.id.root_hash] = found
             if len(self._shard_proofs) > _CACHED:
                 self._shard_proofs.popitem(last=False)
         return found
 
     def account(self, block: Block, account: bytes) -> bytes:
-        """Return two proofs in one bag: the block's header, and its state down to the account, or to where it is not."""
+        """Return two proofs in one bag.
+
+        The block's header, and its state down to the account, or to where it is not.
+        """
         state = _state(block)
         root = state.root
         keep = {root.refs[STATE_ACCOUNTS].hash, root.refs[STATE_INFO].hash}
@@ -66,12 +82,20 @@ class Evidence:
         return to_boc(from_boc(block.header_proof), merkle_proof(root, keep))
 
     def config(self, master: Block, numbers: Iterable[int] | None) -> bytes:
-        """Return the proof of the state with the parameters `numbers` (None: all), and the earlier blocks a getter may ask about."""
+        """Return the proof of the state with the parameters `numbers` (None.
+
+        All), and the earlier blocks a getter may ask about.
+        """
         state = _state(master)
-        # The 16 last blocks and 16 at multiples of 100: what `prev_blocks_info` in a contract's c7 holds.
+        # The 16 last blocks and 16 at multiples of 100: what `prev_blocks_info` in a contract's c7
+        # holds.
         seqno = master.id.seqno
         hundreds = range(seqno // 100 * 100, -1, -100)[:17]
-        earlier = {0, *range(max(0, seqno - 17), seqno), *(number for number in hundreds if number < seqno)}
+        earlier = {
+            0,
+            *range(max(0, seqno - 17), seqno),
+            *(number for number in hundreds if number < seqno),
+        }
         keep, whole = _master_state(state, earlier if seqno else ())
         if numbers is None:
             whole.add(state.root.refs[STATE_CUSTOM].refs[CUSTOM_CONFIG].hash)
@@ -99,10 +123,14 @@ class Evidence:
     def transactions(self, block: Block) -> bytes:
         """Return the proof of a block's header and all its transactions."""
         root = block.root()
-        return to_boc(merkle_proof(root, {root.refs[BLOCK_INFO].hash}, {root.refs[BLOCK_EXTRA].hash}))
+        return to_boc(
+            merkle_proof(root, {root.refs[BLOCK_INFO].hash}, {root.refs[BLOCK_EXTRA].hash})
+        )
 
     def forward_link(self, source: Block, target: Block) -> TlObject:
-        """Return `blockLinkForward` from the zero state or the key block to any later masterchain block."""
+        """Return `blockLinkForward` from the zero state or the key block to any later masterchain
+        block.
+        """
         key = self._chain.network.validator_key
         return {
             "@type": "liteServer.blockLinkForward",
@@ -153,16 +181,26 @@ class Evidence:
         else:
             root = source.root()
             extra = root.refs[BLOCK_EXTRA]
-            keep, whole = {root.refs[BLOCK_INFO].hash, extra.hash, extra.refs[EXTRA_CUSTOM].hash}, set()
-        found = self._signer_proofs[source.id.seqno] = to_boc(merkle_proof(root, keep | path, whole | params))
+            keep, whole = (
+                {root.refs[BLOCK_INFO].hash, extra.hash, extra.refs[EXTRA_CUSTOM].hash},
+                set(),
+            )
+        found = self._signer_proofs[source.id.seqno] = to_boc(
+            merkle_proof(root, keep | path, whole | params)
+        )
         return found
 
     def _signature(self, block: BlockId) -> bytes:
-        return bytes(self._chain.validator.sign(_BLOCK_ID_TL + block.root_hash + block.file_hash).signature)
+        return bytes(
+            self._chain.validator.sign(_BLOCK_ID_TL + block.root_hash + block.file_hash).signature
+        )
 
 
 def _master_state(state: State, seqnos: Iterable[int] = ()) -> tuple[set[bytes], set[bytes]]:
-    """Return what is shown of a masterchain state: shards whole, and the entries of the blocks `seqnos`; as (keep, whole)."""
+    """Return what is shown of a masterchain state.
+
+    Shards whole, and the entries of the blocks `seqnos`; as (keep, whole).
+    """
     custom: Cell = state.root.refs[STATE_CUSTOM]
     keep = {state.root.refs[STATE_INFO].hash, custom.hash, custom.refs[CUSTOM_BLOCKS].hash}
     for seqno in seqnos:
@@ -173,5 +211,7 @@ def _master_state(state: State, seqnos: Iterable[int] = ()) -> tuple[set[bytes],
 def _state(block: Block) -> State:
     if block.state is None:
         # pytonlib knows this by its last words (BlockDeleted)
-        raise StateGone(f"cannot load state of block {block.id.workchain}:{block.id.seqno} : state already gc'd")
+        raise StateGone(
+            f"cannot load state of block {block.id.workchain}:{block.id.seqno} : state already gc'd"
+        )
     return block.state

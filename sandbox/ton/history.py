@@ -44,7 +44,9 @@ class HistoryAnswers:
         while lt and len(cells) < min(query["count"], _TRANSACTIONS_MAX):
             stored = self._chain.transactions.get((account, lt))
             if stored is None:
-                raise QueryError(PROTOCOL, "cannot locate transaction in block with specified logical time")
+                raise QueryError(
+                    PROTOCOL, "cannot locate transaction in block with specified logical time"
+                )
             if stored.hash != wanted:
                 raise QueryError(PROTOCOL, "transaction hash mismatch")
             ids.append(stored.block.tl())
@@ -102,13 +104,19 @@ class HistoryAnswers:
         }
 
     def _listed(self, query: TlObject) -> tuple[Block, list[tuple[bytes, int, bytes]], bool]:
-        """Return the block, a page of its transactions by account and time, and whether more follow."""
+        """Return the block, a page of its transactions by account and time, and whether more
+        follow.
+        """
         block, mode = self._find.block(query["id"]), query["mode"]
         found = list(block.transactions)
         if mode & _REVERSED:
             found.reverse()
         if mode & _AFTER:
             after = (query["after"]["account"], query["after"]["lt"] & _UNSIGNED_64)
-            found = [item for item in found if (item[:2] < after if mode & _REVERSED else item[:2] > after)]
+            found = [
+                item
+                for item in found
+                if (item[:2] < after if mode & _REVERSED else item[:2] > after)
+            ]
         count = min(query["count"], _LISTED_MAX)
         return block, found[:count], len(found) > count

@@ -1,4 +1,7 @@
-"""Messages and transactions: how a wallet writes the former, and how the network reads both (TL-B `Message`, `Transaction`)."""
+"""Messages and transactions.
+
+How a wallet writes the former, and how the network reads both (TL-B `Message`, `Transaction`).
+"""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -6,7 +9,8 @@ from enum import Enum
 from sandbox.ton.cells import Address, Builder, Cell
 from sandbox.ton.dictionaries import read_dictionary
 
-# Validators refuse larger ones; libemulator does not look (block.tlb size_limits_config: max_ext_msg_size, max_ext_msg_depth).
+# Validators refuse larger ones; libemulator does not look (block.tlb size_limits_config:
+# max_ext_msg_size, max_ext_msg_depth).
 EXTERNAL_BYTES_MAX = 65_535
 EXTERNAL_DEPTH_MAX = 512
 
@@ -21,7 +25,10 @@ class MessageKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MessageHead:
-    """What routing needs; `destination` is None for messages to the outside, `created_lt` 0 for those from there."""
+    """What routing needs.
+
+    `destination` is None for messages to the outside, `created_lt` 0 for those from there.
+    """
 
     kind: MessageKind
     source: Address | None
@@ -31,7 +38,10 @@ class MessageHead:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A transaction as read from its cell. `lt` is its logical time; those of its messages out follow it one by one."""
+    """A transaction as read from its cell. `lt` is its logical time.
+
+    Those of its messages out follow it one by one.
+    """
 
     cell: Cell
     account: bytes
@@ -71,7 +81,9 @@ def internal_message(
         init: the state that deploys the destination.
         bounce: return the amount if the destination fails.
     """
-    builder = Builder().uint(0, 1).flag(True).flag(bounce).flag(False).address(None).address(destination)
+    builder = (
+        Builder().uint(0, 1).flag(True).flag(bounce).flag(False).address(None).address(destination)
+    )
     builder.currencies(amount_nano).coins(0).coins(0).uint(0, 64).uint(0, 32)
     return _ended(builder, body, init)
 
@@ -93,7 +105,8 @@ def read_head(message: Cell) -> MessageHead:
     """Read who a message is from and for.
 
     Raises:
-        CellError: it is no message, or has an address that this network does not know (external, anycast).
+        CellError: it is no message, or has an address that this network does not know (external,
+            anycast).
     """
     reader = message.begin()
     if not reader.flag():

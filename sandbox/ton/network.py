@@ -1,10 +1,12 @@
-"""The network as a whole: a chain that makes blocks, and a lite server that any TON client can talk to.
+"""The network as a whole.
+
+A chain that makes blocks, and a lite server that any TON client can talk to.
 
     async with TonNetwork.start(TonOptions(directory=path)) as network:
         client = TonlibClient(0, network.config, keystore)
 
-Blocks come by themselves every `block_interval`, or only by `produce` when that is None. Execution runs in a thread, so reads are
-answered meanwhile, out of the newest finished block.
+Blocks come by themselves every `block_interval`, or only by `produce` when that is None. Execution
+runs in a thread, so reads are answered meanwhile, out of the newest finished block.
 """
 
 import asyncio
@@ -39,7 +41,8 @@ log = logger("ton.network")
 
 CONFIG_NAME = "global.config.json"
 _SHARD = -(1 << 63)
-# A dropped message is seen missing after the block it was for; one more for a block that was under way.
+# A dropped message is seen missing after the block it was for; one more for a block that was under
+# way.
 _BLOCKS_TO_EXECUTE = 2
 
 
@@ -67,7 +70,9 @@ class TonOptions:
     def __post_init__(self) -> None:
         """Refuse an interval that would be no interval."""
         if self.block_interval is not None and self.block_interval <= timedelta(0):
-            raise UsageError("block_interval must be longer than nothing; leave it out for blocks on demand.")
+            raise UsageError(
+                "block_interval must be longer than nothing; leave it out for blocks on demand."
+            )
 
 
 def unchanged(handler: Handler) -> Handler:
@@ -78,7 +83,9 @@ def unchanged(handler: Handler) -> Handler:
 class TonNetwork:
     """A running network; made by `start`."""
 
-    def __init__(self, chain: Chain, options: TonOptions, config: dict[str, Any], config_path: Path) -> None:
+    def __init__(
+        self, chain: Chain, options: TonOptions, config: dict[str, Any], config_path: Path
+    ) -> None:
         self.chain = chain
         self.config = config
         self.config_path = config_path
@@ -117,7 +124,9 @@ class TonNetwork:
         try:
             with reserved(options.host, options.port) as port:
                 await server.start(options.host, port)
-            config = global_config(chain, options.advertised_host or reachable(options.host), port, server.public_key)
+            config = global_config(
+                chain, options.advertised_host or reachable(options.host), port, server.public_key
+            )
             with tempfile.TemporaryDirectory(prefix="laurel-ton-") as temporary:
                 path = (options.directory or Path(temporary)) / CONFIG_NAME
                 write_json(path, config)
@@ -131,14 +140,19 @@ class TonNetwork:
 
     @asynccontextmanager
     async def _blocks_made(self) -> AsyncIterator[None]:
-        """Make blocks while the block runs. A failing machine ends it: the group cancels the caller and raises."""
+        """Make blocks while the block runs. A failing machine ends it.
+
+        The group cancels the caller and raises.
+        """
         try:
             async with asyncio.TaskGroup() as group:
                 ticker = group.create_task(self._tick())
                 try:
                     yield
                 finally:
-                    if self._failure is None:  # else it is about to end by that, and the group tells
+                    if (
+                        self._failure is None
+                    ):  # else it is about to end by that, and the group tells
                         ticker.cancel()
         finally:
             # Blocks under way are finished before their machine is given back.
@@ -162,7 +176,8 @@ class TonNetwork:
         Raises:
             InvariantBroken: the virtual machine failed.
         """
-        # Shielded: a caller that is cancelled must not take with it the messages that the block already took.
+        # Shielded: a caller that is cancelled must not take with it the messages that the block
+        # already took.
         block = asyncio.create_task(self._produce())
         self._in_production.add(block)
         block.add_done_callback(self._in_production.discard)
@@ -173,8 +188,11 @@ class TonNetwork:
             loop = asyncio.get_running_loop()
             work = self.chain.begin()
             try:
-                block = self.chain.append(*await loop.run_in_executor(self._thread, self.chain.execute, work))
-            except Exception as error:  # the network's main loop: whatever ends it is told to those who wait for blocks
+                block = self.chain.append(
+                    *await loop.run_in_executor(self._thread, self.chain.execute, work)
+                )
+            # the network's main loop: whatever ends it is told to those who wait for blocks
+            except Exception as error:
                 self._failure = error
                 raise
             finally:
@@ -200,7 +218,9 @@ class TonNetwork:
             return await self.produce()
         seqno = self.chain.last.id.seqno
         async with self._block_made:
-            await self._block_made.wait_for(lambda: self.chain.last.id.seqno > seqno or self._failure is not None)
+            await self._block_made.wait_for(
+                lambda: self.chain.last.id.seqno > seqno or self._failure is not None
+            )
         if self._failure is not None:
             raise self._failure
         return self.chain.last
@@ -225,14 +245,23 @@ class TonNetwork:
         self.chain.submit(payment)
         sent = await self._transaction_of(from_boc(payment).hash, _BLOCKS_TO_EXECUTE)
         if sent is None:
-            raise FaucetFailed("The faucet's message was dropped: the clock was advanced meanwhile. Try again.")
-        message = next(iter(read_transaction(from_boc(self.chain.transactions[sent].boc)).out_messages), None)
+            raise FaucetFailed(
+                "The faucet's message was dropped: the clock was advanced meanwhile. Try again."
+            )
+        message = next(
+            iter(read_transaction(from_boc(self.chain.transactions[sent].boc)).out_messages), None
+        )
         if message is None:
             raise FaucetFailed(f"The faucet has less than {amount_nano} nanotons left.")
         await self._transaction_of(message.hash, None)
 
-    async def _transaction_of(self, message_hash: bytes, blocks_max: int | None) -> tuple[bytes, int] | None:
-        """Return (account, lt) of the transaction that a message caused; None if there is none after `blocks_max` blocks."""
+    async def _transaction_of(
+        self, message_hash: bytes, blocks_max: int | None
+    ) -> tuple[bytes, int] | None:
+        """Return (account, lt) of the transaction that a message caused.
+
+        None if there is none after `blocks_max` blocks.
+        """
         waited = 0
         while (found := self.chain.transaction_of_message.get(message_hash)) is None:
             if waited == blocks_max:
@@ -253,7 +282,9 @@ def _destination(address: Address | str) -> Address:
 
 
 def global_config(chain: Chain, host: str, port: int, public_key: bytes) -> dict[str, Any]:
-    """Return the global config by which TON clients find a network: lite servers, the zero state, and where proofs start.
+    """Return the global config by which TON clients find a network.
+
+    Lite servers, the zero state, and where proofs start.
 
     Args:
         chain: the network's chain.

@@ -1,4 +1,6 @@
-"""The network as a process of its own, for those who must not share their event loop with it: the demo, `laurel dev`, tests.
+"""The network as a process of its own, for those who must not share their event loop with it.
+
+The demo, `laurel dev`, tests.
 
     with ton_network(directory) as network:
         await network.fund("0:...", 10**9)
@@ -38,7 +40,10 @@ class AdminFailed(PartFailed):
 
 @dataclass(frozen=True, slots=True)
 class TonProcess:
-    """A running network process; made by `ton_network`. Every method answers with the network's state afterwards."""
+    """A running network process; made by `ton_network`.
+
+    Every method answers with the network's state afterwards.
+    """
 
     config_path: Path
     admin_url: str
@@ -66,7 +71,9 @@ class TonProcess:
             UsageError: no address, or no amount.
             AdminFailed: the faucet is empty, or the process is gone.
         """
-        return await self._asked("POST", "/fund", {"address": str(address), "amount_nano": amount_nano})
+        return await self._asked(
+            "POST", "/fund", {"address": str(address), "amount_nano": amount_nano}
+        )
 
     async def advance(self, by: timedelta) -> Status:
         """Move the network's clock ahead; return after a block with the new time."""
@@ -133,9 +140,16 @@ def ton_network(
     with ExitStack() as stack:
         lite = stack.enter_context(reserved(options.host, port or options.port))
         admin = stack.enter_context(reserved(options.host, admin_port))
-        command = [sys.executable, "-m", "sandbox.ton", *arguments(options, directory, lite, admin, block_interval)]
+        command = [
+            sys.executable,
+            "-m",
+            "sandbox.ton",
+            *arguments(options, directory, lite, admin, block_interval),
+        ]
         child = stack.enter_context(
-            running("TON network", command, log_path=directory / LOG_NAME, cwd=Path(__file__).parents[2])
+            running(
+                "TON network", command, log_path=directory / LOG_NAME, cwd=Path(__file__).parents[2]
+            )
         )
         child.wait_until_ready(ready.exists, _READY_BOUND)
         yield TonProcess(

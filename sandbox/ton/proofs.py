@@ -1,7 +1,9 @@
-"""Merkle proofs: a tree with the branches that do not matter cut off, which still has the hash of the whole.
+"""Merkle proofs.
 
-What to keep is a set of cell hashes. A cell below the root that is not in the set becomes a pruned branch; a cell without references is
-never worth cutting.
+A tree with the branches that do not matter cut off, which still has the hash of the whole.
+
+What to keep is a set of cell hashes. A cell below the root that is not in the set becomes a pruned
+branch; a cell without references is never worth cutting.
 """
 
 from collections.abc import Set as AbstractSet
@@ -17,7 +19,14 @@ def pruned_branch(cell: Cell) -> Cell:
     """
     if cell.level_mask:
         raise CellError("only a cell of level 0 is pruned here")
-    return Builder().uint(CellKind.PRUNED, 8).uint(1, 8).raw(cell.hash).uint(cell.depth, 16).end(CellKind.PRUNED)
+    return (
+        Builder()
+        .uint(CellKind.PRUNED, 8)
+        .uint(1, 8)
+        .raw(cell.hash)
+        .uint(cell.depth, 16)
+        .end(CellKind.PRUNED)
+    )
 
 
 def prune(cell: Cell, keep: AbstractSet[bytes], whole: AbstractSet[bytes] = frozenset()) -> Cell:
@@ -41,8 +50,12 @@ def prune(cell: Cell, keep: AbstractSet[bytes], whole: AbstractSet[bytes] = froz
     return Cell(cell.data, cell.bits, refs)
 
 
-def merkle_proof(root: Cell, keep: AbstractSet[bytes], whole: AbstractSet[bytes] = frozenset()) -> Cell:
-    """Return the Merkle proof of `root` that shows the cells in `keep`, and those in `whole` with all below them."""
+def merkle_proof(
+    root: Cell, keep: AbstractSet[bytes], whole: AbstractSet[bytes] = frozenset()
+) -> Cell:
+    """Return the Merkle proof of `root` that shows the cells in `keep`, and those in `whole` with
+    all below them.
+    """
     shown = root if root.hash in whole else prune(root, keep, whole)
     return (
         Builder()
@@ -55,7 +68,10 @@ def merkle_proof(root: Cell, keep: AbstractSet[bytes], whole: AbstractSet[bytes]
 
 
 def merkle_update(old: Cell, new: Cell) -> Cell:
-    """Return the Merkle update from `old` to `new`, both cut at their roots: it names the states and shows neither."""
+    """Return the Merkle update from `old` to `new`, both cut at their roots.
+
+    It names the states and shows neither.
+    """
     return (
         Builder()
         .uint(CellKind.MERKLE_UPDATE, 8)

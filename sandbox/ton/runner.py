@@ -1,4 +1,7 @@
-"""Run the network until it is asked to end: the body of `python -m sandbox.ton` and of `laurel sandbox ton`."""
+"""Run the network until it is asked to end.
+
+The body of `python -m sandbox.ton` and of `laurel sandbox ton`.
+"""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -62,7 +65,11 @@ async def serve(
 
 
 def arguments(
-    options: TonOptions, directory: Path, port: int, admin_port: int, block_interval: timedelta | None
+    options: TonOptions,
+    directory: Path,
+    port: int,
+    admin_port: int,
+    block_interval: timedelta | None,
 ) -> list[str]:
     """Return the command line that `parsed` reads back."""
     interval = block_interval or options.block_interval
@@ -91,22 +98,41 @@ def parsed(line: Sequence[str]) -> tuple[TonOptions, int | None]:
         UsageError: an option is refused.
     """
     defaults = TonOptions()
-    parser = argparse.ArgumentParser("python -m sandbox.ton", description="Run a local TON network.")
+    parser = argparse.ArgumentParser(
+        "python -m sandbox.ton", description="Run a local TON network."
+    )
     parser.add_argument("--directory", type=Path, required=True, help="for the global config")
     parser.add_argument("--host", default=defaults.host, help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, help="of the lite server; a free one unless given")
-    parser.add_argument("--admin-port", type=int, help="of the HTTP endpoints; a free one unless given")
-    parser.add_argument("--advertised-host", help="name or address in the global config; the bound one unless given")
     parser.add_argument(
-        "--block-interval", type=_interval, default=defaults.block_interval, help="seconds, or none: on demand"
-    )
-    parser.add_argument("--seed", default=defaults.chain.seed, help="keys and addresses come from it (%(default)s)")
-    parser.add_argument("--transactions-per-block-max", type=int, default=defaults.chain.transactions_per_block_max)
-    parser.add_argument(
-        "--state-window", type=int, default=defaults.chain.state_window, help="blocks with readable states"
+        "--admin-port", type=int, help="of the HTTP endpoints; a free one unless given"
     )
     parser.add_argument(
-        "--user-wallets", type=int, default=defaults.chain.user_wallets, help="users with money at the start"
+        "--advertised-host", help="name or address in the global config; the bound one unless given"
+    )
+    parser.add_argument(
+        "--block-interval",
+        type=_interval,
+        default=defaults.block_interval,
+        help="seconds, or none: on demand",
+    )
+    parser.add_argument(
+        "--seed", default=defaults.chain.seed, help="keys and addresses come from it (%(default)s)"
+    )
+    parser.add_argument(
+        "--transactions-per-block-max", type=int, default=defaults.chain.transactions_per_block_max
+    )
+    parser.add_argument(
+        "--state-window",
+        type=int,
+        default=defaults.chain.state_window,
+        help="blocks with readable states",
+    )
+    parser.add_argument(
+        "--user-wallets",
+        type=int,
+        default=defaults.chain.user_wallets,
+        help="users with money at the start",
     )
     parser.add_argument("--emulator-library", type=Path, help="a libemulator of your own")
     given = parser.parse_args(line)
@@ -135,4 +161,6 @@ def _interval(text: str) -> timedelta | None:
     try:
         return timedelta(seconds=float(text))
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"--block-interval={text}: a number of seconds, or none, is wanted.") from error
+        raise UsageError(
+            f"--block-interval={text}: a number of seconds, or none, is wanted."
+        ) from error

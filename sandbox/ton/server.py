@@ -1,14 +1,25 @@
-"""The lite server: takes a query, finds who answers it, and puts what went wrong into a lite server's words.
+"""The lite server.
 
-Not here yet: `runSmcMethod` and `getLibraries`, which libtonlibjson does not need (it runs getters itself). A class with a `methods`
-table beside the two that exist is all it takes.
+Takes a query, finds who answers it, and puts what went wrong into a lite server's words.
+
+Not here yet: `runSmcMethod` and `getLibraries`, which libtonlibjson does not need (it runs getters
+itself). A class with a `methods` table beside the two that exist is all it takes.
 """
 
 import asyncio
 from collections.abc import Mapping
 
 from ops.logs import logger
-from sandbox.ton.answers import NOT_FOUND, PROTOCOL, REFUSED, TIMED_OUT, BlockAnswers, BlockFinder, Method, QueryError
+from sandbox.ton.answers import (
+    NOT_FOUND,
+    PROTOCOL,
+    REFUSED,
+    TIMED_OUT,
+    BlockAnswers,
+    BlockFinder,
+    Method,
+    QueryError,
+)
 from sandbox.ton.chain import Chain
 from sandbox.ton.evidence import Evidence, StateGone
 from sandbox.ton.history import HistoryAnswers
@@ -31,7 +42,10 @@ class LiteServer:
         }
 
     async def answer(self, data: bytes) -> bytes:
-        """Return the answer to a `liteServer.query`, both as TL; whatever is wrong with it becomes a `liteServer.error`."""
+        """Return the answer to a `liteServer.query`, both as TL.
+
+        Whatever is wrong with it becomes a `liteServer.error`.
+        """
         try:
             return lite_api().serialize(await self._answered(data))
         except QueryError as error:

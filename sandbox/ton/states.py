@@ -1,7 +1,9 @@
-"""The states of both chains as cells: `ShardStateUnsplit`, and for the masterchain `McStateExtra` inside it.
+"""The states of both chains as cells.
 
-What no client looks at is the simplest well-formed value: no out-message queue (docs/ton-network.md says where messages wait), no
-libraries, no fees collected.
+`ShardStateUnsplit`, and for the masterchain `McStateExtra` inside it.
+
+What no client looks at is the simplest well-formed value: no out-message queue (docs/ton-network.md
+says where messages wait), no libraries, no fees collected.
 """
 
 from dataclasses import dataclass
@@ -50,7 +52,12 @@ class BlockRef:
 
     def store(self, builder: Builder) -> Builder:
         """Append the reference."""
-        return builder.uint(self.end_lt, 64).uint(self.id.seqno, 32).raw(self.id.root_hash).raw(self.id.file_hash)
+        return (
+            builder.uint(self.end_lt, 64)
+            .uint(self.id.seqno, 32)
+            .raw(self.id.root_hash)
+            .raw(self.id.file_hash)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,10 @@ class ShardTip:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A chain's state after a block: the cell, and the dictionaries inside it, for look-ups and proofs."""
+    """A chain's state after a block.
+
+    The cell, and the dictionaries inside it, for look-ups and proofs.
+    """
 
     root: Cell
     accounts: Dictionary[int]
@@ -94,7 +104,10 @@ def no_blocks() -> Dictionary[KeyMaxLt]:
 
 
 def validator_set_hash(validator_key: bytes) -> int:
-    """Return the hash that headers and signatures carry: CRC32-C over the set as TL (test0.validatorSet)."""
+    """Return the hash that headers and signatures carry.
+
+    CRC32-C over the set as TL (test0.validatorSet).
+    """
     head = (-1877581587).to_bytes(4, "little", signed=True) + CATCHAIN_SEQNO.to_bytes(4, "little")
     count = (1).to_bytes(4, "little")
     return crc32c(head + count + validator_key + VALIDATOR_WEIGHT.to_bytes(8, "little") + bytes(32))
@@ -182,7 +195,12 @@ def masterchain_extra(
         last_key_block: the last key block before this one; None in the zero state.
         key: this block is a key block itself.
     """
-    blocks = Builder().uint(0, 16).uint(validator_set_hash(network.validator_key), 32).uint(CATCHAIN_SEQNO, 32)
+    blocks = (
+        Builder()
+        .uint(0, 16)
+        .uint(validator_set_hash(network.validator_key), 32)
+        .uint(CATCHAIN_SEQNO, 32)
+    )
     blocks.uint(0, 1)
     previous_blocks.store(blocks).flag(key)
     if last_key_block is None:

@@ -1,7 +1,10 @@
-"""TL: the wire format of lite-server requests and answers, driven by the schemas that pytoniq-core ships.
+"""TL.
 
-An object is a dictionary with its constructor's name under "@type"; conditional fields are present when their flag bit is set.
-`int` and `long` are read signed, `#` unsigned, all three are written modulo their width; `int128`, `int256` and `bytes` are bytes.
+The wire format of lite-server requests and answers, driven by the schemas that pytoniq-core ships.
+
+An object is a dictionary with its constructor's name under "@type"; conditional fields are present
+when their flag bit is set. `int` and `long` are read signed, `#` unsigned, all three are written
+modulo their width; `int128`, `int256` and `bytes` are bytes.
 """
 
 import re
@@ -16,10 +19,14 @@ from ops.errors import UsageError
 
 TlObject = dict[str, Any]
 
-_DEFINITION = re.compile(r"^(?P<name>\S+?)(?:#(?P<id>[0-9a-f]+))?(?P<fields>(?:\s+[^=]*)?)\s=\s(?P<result>.+)$")
+_DEFINITION = re.compile(
+    r"^(?P<name>\S+?)(?:#(?P<id>[0-9a-f]+))?(?P<fields>(?:\s+[^=]*)?)\s=\s(?P<result>.+)$"
+)
 _FIELD = re.compile(r"^(?P<name>\w+):(?:(?P<flags>\w+)\.(?P<bit>\d+)\?)?(?P<type>.+)$")
 _FIXED = {"int": 4, "long": 8, "#": 4, "int128": 16, "int256": 32}
-_BUILT_IN = frozenset({"int", "long", "double", "string", "object", "function", "bytes", "vector", "int128", "int256"})
+_BUILT_IN = frozenset(
+    {"int", "long", "double", "string", "object", "function", "bytes", "vector", "int128", "int256"}
+)
 _VECTOR = "vector<"
 # Later files win: lite_api.tl is the authority for what a lite server says.
 _SCHEMA_FILES = ("ton_api.tl", "lite_api.tl")
@@ -122,7 +129,11 @@ class Schema:
             if count > len(reader.data):
                 raise TlError(f"a vector of {count} items in {len(reader.data)} bytes")
             return [self._read(reader, kind[len(_VECTOR) : -1]) for _ in range(count)]
-        return self._read_boxed(reader) if _is_boxed(kind) else self._read_bare(reader, self._named(kind))
+        return (
+            self._read_boxed(reader)
+            if _is_boxed(kind)
+            else self._read_bare(reader, self._named(kind))
+        )
 
     def _write(self, value: Any, kind: str, out: list[bytes]) -> None:  # noqa: ANN401 - see _read
         match kind:
@@ -208,15 +219,25 @@ def _constructors(text: str) -> Iterator[Constructor]:
 
 
 def _constructor_id(definition: str, explicit: str | None) -> bytes:
-    """Return the four bytes that open the boxed form: the CRC32 of the line with its parentheses deleted (not turned into spaces)."""
+    """Return the four bytes that open the boxed form.
+
+    The CRC32 of the line with its parentheses deleted (not turned into spaces).
+    """
     if explicit is not None:
         return int(explicit, 16).to_bytes(4, "little")
-    return zlib.crc32(" ".join(re.sub(r"[()]", "", definition).split()).encode()).to_bytes(4, "little")
+    return zlib.crc32(" ".join(re.sub(r"[()]", "", definition).split()).encode()).to_bytes(
+        4, "little"
+    )
 
 
 def _fields(text: str) -> tuple[Field, ...] | None:
-    """Return the fields of a schema line; None for a line with type parameters, which nothing here speaks."""
-    flat = re.sub(r"\(\s*vector\s+([^()]+?)\s*\)", lambda match: f"{_VECTOR}{match[1].strip()}>", text.strip())
+    """Return the fields of a schema line.
+
+    None for a line with type parameters, which nothing here speaks.
+    """
+    flat = re.sub(
+        r"\(\s*vector\s+([^()]+?)\s*\)", lambda match: f"{_VECTOR}{match[1].strip()}>", text.strip()
+    )
     fields = []
     for token in flat.split():
         match = _FIELD.match(token)
@@ -235,6 +256,10 @@ def lite_api() -> Schema:
     """
     package = find_spec("pytoniq_core")
     if package is None or package.origin is None:
-        raise UsageError("The local TON network needs pytoniq-core. Install Laurel with its extra: laurel[sandbox].")
+        raise UsageError(
+            "The local TON network needs pytoniq-core. Install Laurel with its extra: laurel[sandbox]."
+        )
     directory = Path(package.origin).parent / "tl" / "schemas"
-    return Schema("\n".join((directory / name).read_text(encoding="utf-8") for name in _SCHEMA_FILES))
+    return Schema(
+        "\n".join((directory / name).read_text(encoding="utf-8") for name in _SCHEMA_FILES)
+    )

@@ -1,7 +1,7 @@
 """The way a database gets its tables: Alembic's revisions, run forward only, under a lock.
 
-The revisions lie beside this module, so that an installed wheel finds them. There is no downgrade: a badge that exists cannot be
-taken back by a schema (docs/data-model.md, Migrations).
+The revisions lie beside this module, so that an installed wheel finds them. There is no downgrade:
+a badge that exists cannot be taken back by a schema (docs/data-model.md, Migrations).
 """
 
 from datetime import timedelta
@@ -72,9 +72,13 @@ async def check(conn: Connection) -> None:
     await _refuse_newer(conn)
     found, expected = await current(conn), head()
     if found is None:
-        raise UsageError("The database has no tables yet. Run `laurel db upgrade`.", expected=expected)
+        raise UsageError(
+            "The database has no tables yet. Run `laurel db upgrade`.", expected=expected
+        )
     if found != expected:
-        raise UsageError(f"The database is at revision {found}, Laurel needs {expected}. Run `laurel db upgrade`.")
+        raise UsageError(
+            f"The database is at revision {found}, Laurel needs {expected}. Run `laurel db upgrade`."
+        )
 
 
 async def _refuse_newer(conn: Connection) -> None:

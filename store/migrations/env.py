@@ -1,6 +1,7 @@
 """What Alembic runs: the revisions, over the connection that store/migrations/__init__.py hands in.
 
-There is no other way in. `alembic` by hand has no connection here, so it cannot migrate a database without the lock.
+There is no other way in. `alembic` by hand has no connection here, so it cannot migrate a database
+without the lock.
 """
 
 from alembic import context

@@ -1,6 +1,9 @@
-"""kill -9 between every two statements of a batch, then a restart: the counters are the truth, and nothing is there twice.
+"""kill -9 between every two statements of a batch, then a restart.
 
-The pipeline runs without a consumer group, in a process forked for each point: what the kill leaves is what an out-of-memory kill leaves.
+The counters are the truth, and nothing is there twice.
+
+The pipeline runs without a consumer group, in a process forked for each point: what the kill leaves
+is what an out-of-memory kill leaves.
 """
 
 import asyncio
@@ -14,11 +17,11 @@ import pytest
 from sqlalchemy import text
 
 from ops import faults
-from processor.chunks import Chunk
-from processor.pipeline import FAULT_POINTS
+from processor.batch.pipeline import FAULT_POINTS
+from processor.events.chunks import Chunk
 from store import ledger
 from store.engine import Database
-from tests.processor.messages import (
+from tests.builders.messages import (
     ALICE,
     BOB,
     CLUSTER,
@@ -33,23 +36,37 @@ from tests.processor.messages import (
     an_address,
     clear,
     open_ledger,
-    with_catalogue,
+    with_catalog,
 )
 
 CAROL = UUID(int=3)
 
 
 def a_history() -> list[Chunk]:
-    """Two batches in which every statement has something to do: first badges, then level-ups, wallets, commands and broken messages."""
+    """Two batches in which every statement has something to do.
+
+    First badges, then level-ups, wallets, commands and broken messages.
+    """
     log = Log()
     log.append(*(a_partner(who) for who in (ALICE, BOB, CAROL) for _ in range(3)))
-    log.append(*(a_quest(ALICE) for _ in range(5)), *(a_visit(ALICE, f"city-{n}") for n in range(3)))
-    log.append(*(a_review(BOB, f"review-{n}") for n in range(4)), a_review(BOB, "review-0", removed=True))
+    log.append(
+        *(a_quest(ALICE) for _ in range(5)), *(a_visit(ALICE, f"city-{n}") for n in range(3))
+    )
+    log.append(
+        *(a_review(BOB, f"review-{n}") for n in range(4)), a_review(BOB, "review-0", removed=True)
+    )
     first = log.chunks()
-    log.append(*(a_partner(who) for who in (ALICE, BOB) for _ in range(3)), b"{broken", topic="laurel.partners")
+    log.append(
+        *(a_partner(who) for who in (ALICE, BOB) for _ in range(3)),
+        b"{broken",
+        topic="laurel.partners",
+    )
     log.append(a_wallet(ALICE, an_address(1)), a_wallet(BOB, an_address(2)))
     log.append(a_review(BOB, "review-1", removed=True), a_review(BOB, "review-9"))
-    log.append(a_command("mint", ALICE, type_code="ambassador"), a_command("burn", BOB, type_code="ambassador"))
+    log.append(
+        a_command("mint", ALICE, type_code="ambassador"),
+        a_command("burn", BOB, type_code="ambassador"),
+    )
     log.append(
         a_command("revoke", CAROL, type_code="ambassador", reason="a test"),
         a_command("mint", ALICE, type_code="quest_author"),
@@ -66,7 +83,9 @@ async def drive(url: str, chunks: list[Chunk]) -> None:
         for batch in (chunks[:middle], chunks[middle:]):
             async with database.transaction() as conn:
                 standing = await ledger.read(conn, CLUSTER, {chunk.key for chunk in batch})
-            await pipeline.run([chunk for chunk in batch if standing[chunk.key].next_offset == chunk.position])
+            await pipeline.run(
+                [chunk for chunk in batch if standing[chunk.key].next_offset == chunk.position]
+            )
 
 
 async def facts(url: str) -> Mapping[str, object]:
@@ -86,11 +105,17 @@ async def facts(url: str) -> Mapping[str, object]:
         "dead letters": 'SELECT topic, "offset", reason FROM dead_letter',
     }
     async with Database(url) as database, database.transaction() as conn:
-        return {name: sorted(map(str, (await conn.execute(text(query))).all())) for name, query in queries.items()}
+        return {
+            name: sorted(map(str, (await conn.execute(text(query))).all()))
+            for name, query in queries.items()
+        }
 
 
 def killed_at(point: str, url: str, chunks: list[Chunk]) -> int:
-    """Run `drive` in a forked process with the fault point armed; return the signal that ended it, 0 for none."""
+    """Run `drive` in a forked process with the fault point armed.
+
+    Return the signal that ended it, 0 for none.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", DeprecationWarning
@@ -126,7 +151,7 @@ def url(database_url: str) -> str:
 
 async def _prepare(url: str) -> None:
     async with Database(url) as database:
-        await with_catalogue(database)
+        await with_catalog(database)
 
 
 async def _clear(url: str) -> None:

@@ -1,7 +1,9 @@
-"""kill -9 between every two steps of the minter, then another minter: exactly one token, one audit row, one message out.
+"""kill -9 between every two steps of the minter, then another minter.
 
-The first minter is a process of its own, killed by a fault point (ops/faults.py) in itself; the second one runs here. A dead minter's
-lease has to run out first, so it is short.
+Exactly one token, one audit row, one message out.
+
+The first minter is a process of its own, killed by a fault point (ops/faults.py) in itself; the
+second one runs here. A dead minter's lease has to run out first, so it is short.
 """
 
 import asyncio
@@ -14,14 +16,14 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from minter import signer
-from minter.opening import minting_wallet
-from minter.workshop import FAULT_POINTS
+from minter.context import FAULT_POINTS
+from minter.startup import minting_wallet
+from minter.ton import mnemonic
 from ops.settings import HttpSettings, MinterSettings, Settings
 from sandbox.ton.network import TonNetwork
 from store.engine import Database
 from store.values import TaskOperation
-from tests.minter.world import World, all_in, items_of, minting
+from tests.builders.world import World, all_in, items_of, minting
 
 ROOT = Path(__file__).parents[2]
 HURRY = MinterSettings(
@@ -35,7 +37,7 @@ DEATH_BOUND_S = 60.0
 @pytest.fixture(scope="module")
 def mnemonic_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("wallet") / "wallet.words"
-    signer.write_new(path)
+    mnemonic.write_new(path)
     return path
 
 
@@ -85,7 +87,9 @@ async def killed_at(point: str, settings: Settings) -> None:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == -signal.SIGKILL, f"the minter did not reach {point}:\n{log.decode()}"
+    assert process.returncode == -signal.SIGKILL, (
+        f"the minter did not reach {point}:\n{log.decode()}"
+    )
 
 
 @pytest.mark.parametrize("point", FAULT_POINTS)
@@ -95,7 +99,9 @@ async def test_one_token_after_a_kill_at(point: str, world: World, settings: Set
     async with minting(settings) as shop:
         await all_in(world, badges, "active/minted")
         minted = await items_of(shop)
-    assert sorted(token.content for token in minted) == sorted(f"{badge.id}.json" for badge in badges)
+    assert sorted(token.content for token in minted) == sorted(
+        f"{badge.id}.json" for badge in badges
+    )
     for badge in badges:
         assert (await world.audit(badge)).count("minted_onchain") == 1
         assert await world.told(badge) == ["badge.minted"]

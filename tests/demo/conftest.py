@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from demo.badges import Badges, read_badges
-from demo.generator import generate
-from demo.plan import Plan
+from demo.events.generator import generate
+from demo.events.options import Plan
+from demo.oracle.catalog import Badges, read_badges
 from demo.records import Record
 
-CATALOGUE = Path(__file__).parents[2] / "catalog"
+CATALOG = Path(__file__).parents[2] / "catalog"
 SMALL = Plan(seed=7, events=4_000, travellers=160)
 
 
 @pytest.fixture(scope="session")
 def badges() -> Badges:
-    return read_badges(CATALOGUE)
+    return read_badges(CATALOG)
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,11 @@ def test_a_directory_that_holds_something_is_refused(command: str, tmp_path: Pat
 )
 def test_a_plan_that_cannot_be_is_refused(options: tuple[str, ...], message: str) -> None:
     said = subprocess.run(
-        [sys.executable, "-m", "cli", "demo", *options], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "cli", "demo", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert said.returncode == 2
     assert message in said.stderr

@@ -1,4 +1,7 @@
-"""Waiting ends: when the goal is reached, when nothing moves any more, and when a process is gone."""
+"""Waiting ends.
+
+When the goal is reached, when nothing moves any more, and when a process is gone.
+"""
 
 from datetime import timedelta
 from pathlib import Path
@@ -9,8 +12,8 @@ from sqlalchemy import text
 
 from demo import convergence
 from demo.convergence import Goal, Stalled, Watch
-from demo.stack import Service
-from demo.view import View
+from demo.progress import View
+from demo.stack.processes import Service
 from sandbox.process import PartFailed
 from store.engine import Database
 
@@ -18,7 +21,10 @@ GOAL = Goal(events=2, letters=0, badges=0, tokens=1, burned=0)
 
 
 class AStack:
-    """What a watch asks of a stack: whether its services run, and which cluster its offsets are of."""
+    """What a watch asks of a stack.
+
+    Whether its services run, and which cluster its offsets are of.
+    """
 
     cluster_id = "a-cluster"
 
@@ -39,7 +45,9 @@ def watch(database: Database, monkeypatch: pytest.MonkeyPatch) -> Watch:
 async def test_it_says_what_is_missing_when_nothing_moves(watch: Watch, database: Database) -> None:
     async with database.transaction() as conn:
         await conn.execute(
-            text("INSERT INTO processed_event (event_key, occurred_at) VALUES (gen_random_uuid(), now())")
+            text(
+                "INSERT INTO processed_event (event_key, occurred_at) VALUES (gen_random_uuid(), now())"
+            )
         )
     with pytest.raises(Stalled) as stalled:
         await watch.settled(GOAL, {})
@@ -57,11 +65,15 @@ async def test_it_names_the_partitions_that_are_not_read(watch: Watch, database:
         )
     nothing = Goal(events=0, letters=0, badges=0, tokens=0, burned=0)
     await watch.settled(nothing, {("laurel.quests", 1): 7})
-    with pytest.raises(Stalled, match=r"^laurel\.quests/0 read to 0 of 3; laurel\.quests/1 read to 7 of 9$"):
+    with pytest.raises(
+        Stalled, match=r"^laurel\.quests/0 read to 0 of 3; laurel\.quests/1 read to 7 of 9$"
+    ):
         await watch.settled(nothing, {("laurel.quests", 1): 9, ("laurel.quests", 0): 3})
 
 
-async def test_a_process_that_ends_by_itself_ends_the_waiting(database: Database, tmp_path: Path) -> None:
+async def test_a_process_that_ends_by_itself_ends_the_waiting(
+    database: Database, tmp_path: Path
+) -> None:
     service = Service("worker-1", ["config", "--no-such-option"], {}, 1, tmp_path / "worker-1.log")
     service.start()
     try:

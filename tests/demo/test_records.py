@@ -14,7 +14,9 @@ records = st.builds(
     phase=st.integers(1, 9),
     topic=st.sampled_from(["quests", "commands"]),
     key=st.none() | st.binary(max_size=20),
-    headers=st.lists(st.tuples(st.text(max_size=10), st.binary(max_size=20)), max_size=3).map(tuple),
+    headers=st.lists(st.tuples(st.text(max_size=10), st.binary(max_size=20)), max_size=3).map(
+        tuple
+    ),
     value=st.none() | st.binary(max_size=60) | st.text(max_size=40).map(str.encode),
 )
 

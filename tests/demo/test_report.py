@@ -1,4 +1,7 @@
-"""The database as the demo reads it, after the worker's own counting: the comparison finds nothing, and what is planted in SQL."""
+"""The database as the demo reads it, after the worker's own counting.
+
+The comparison finds nothing, and what is planted in SQL.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,15 +11,15 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
-from demo.badges import Badges
-from demo.comparison import differences
+from demo.oracle.catalog import Badges
+from demo.oracle.comparison import differences
+from demo.oracle.expected import Truth, tell
 from demo.records import Record
-from demo.truth import Truth, tell
 from ops.settings import DEFAULT_TENANT
-from processor import catalogue
-from processor.chunks import Chunk, PlainRecord
-from processor.pipeline import Pipeline, Terms
-from store import catalog, ledger, report
+from processor.batch.pipeline import Pipeline, PipelineOptions
+from processor.catalog import load
+from processor.events.chunks import Chunk, PlainRecord
+from store import catalogs, inspection, ledger
 from store.engine import Database
 
 CLUSTER = "a-cluster"
@@ -40,27 +43,35 @@ MINT_ONE = text("""
 async def count_all(database: Database, records: Sequence[Record]) -> None:
     """Count `records` in batches, as a worker would."""
     async with database.transaction() as conn:
-        await catalog.apply(conn, catalogue.load(catalogue.SHIPPED), "admin")
+        await catalogs.apply(conn, load.load(load.SHIPPED), "admin")
     logs: dict[str, list[PlainRecord]] = defaultdict(list)
     for record in records:
         log = logs[f"laurel.{record.topic}"]
         log.append(PlainRecord(len(log), record.value, record.key, record.headers))
     async with database.transaction() as conn:
         await ledger.open_partitions(conn, CLUSTER, {(topic, 0): 0 for topic in logs})
-    pipeline = Pipeline(database, Terms(CLUSTER, "laurel", DEFAULT_TENANT, timedelta(minutes=10)))
+    pipeline = Pipeline(
+        database, PipelineOptions(CLUSTER, "laurel", DEFAULT_TENANT, timedelta(minutes=10))
+    )
     await pipeline.load()
     for start in range(0, max(map(len, logs.values())), 300):
-        chunks = [Chunk(topic, 0, start, log[start : start + 300]) for topic, log in logs.items() if start < len(log)]
+        chunks = [
+            Chunk(topic, 0, start, log[start : start + 300])
+            for topic, log in logs.items()
+            if start < len(log)
+        ]
         await pipeline.run(chunks)
 
 
 def unminted(truth: Truth) -> Truth:
-    return replace(truth, badges={holder: replace(badge, owner=None) for holder, badge in truth.badges.items()})
+    return replace(
+        truth, badges={holder: replace(badge, owner=None) for holder, badge in truth.badges.items()}
+    )
 
 
 async def found_differences(database: Database, truth: Truth, badges: Badges) -> set[str]:
     async with database.transaction() as conn:
-        found = await report.snapshot(conn)
+        found = await inspection.snapshot(conn)
     return {each.check for each in differences(truth, badges, found, "laurel")} & COUNTED
 
 
@@ -73,9 +84,13 @@ async def test_what_the_worker_counts_is_the_truth_until_a_row_is_changed(
     assert await found_differences(database, truth, badges) == set()
 
     async with database.transaction() as conn:
-        figures = await report.figures(conn)
-        reached = await report.ledger(conn, CLUSTER)
-    assert (figures.events, figures.letters, figures.badges) == (truth.events, truth.letters.total(), len(truth.badges))
+        figures = await inspection.figures(conn)
+        reached = await inspection.ledger(conn, CLUSTER)
+    assert (figures.events, figures.letters, figures.badges) == (
+        truth.events,
+        truth.letters.total(),
+        len(truth.badges),
+    )
     wanted = sum(badge.wanted for badge in truth.badges.values())
     assert (figures.open_tasks + figures.held_tasks, figures.tokens) == (wanted, 0)
     assert sum(reached.values()) == truth.messages
@@ -92,8 +107,12 @@ async def test_a_token_is_forgotten_once(database: Database, small: list[Record]
     token = "0:" + "ab" * 32
     async with database.transaction() as conn:
         badge: UUID = (await conn.execute(MINT_ONE, {"token": token})).scalar_one()
-        assert [row.token_id for row in (await report.snapshot(conn)).badges if row.id == badge] == [token]
-        assert await report.forget_token(conn, badge)
-        assert [row.token_id for row in (await report.snapshot(conn)).badges if row.id == badge] == [None]
-        assert not await report.forget_token(conn, badge)
-        assert not await report.forget_token(conn, uuid4())
+        assert [
+            row.token_id for row in (await inspection.snapshot(conn)).badges if row.id == badge
+        ] == [token]
+        assert await inspection.forget_token(conn, badge)
+        assert [
+            row.token_id for row in (await inspection.snapshot(conn)).badges if row.id == badge
+        ] == [None]
+        assert not await inspection.forget_token(conn, badge)
+        assert not await inspection.forget_token(conn, uuid4())

@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from demo.oracle.expected import BadgeTruth, Truth
 from demo.tampering import Victims, choose, repair_differences
-from demo.truth import BadgeTruth, Truth
 from ops.errors import InvariantBroken
-from store.report import BadgeRow, Snapshot
+from store.inspection import BadgeRow, Snapshot
 
 OWNER = "0:" + "ab" * 32
 
@@ -18,7 +18,9 @@ OWNER = "0:" + "ab" * 32
 def a_row(user: UUID, token: str | None = "0:" + "cd" * 32) -> BadgeRow:
     audit = {"created": 1, "submitted_onchain": 1, "minted_onchain": 1}
     outbox = {"badge.created": 1, "badge.minted": 1}
-    return BadgeRow(uuid4(), user, "explorer", 2, "active", "minted", token, OWNER, audit, outbox, 1, 0, 0)
+    return BadgeRow(
+        uuid4(), user, "explorer", 2, "active", "minted", token, OWNER, audit, outbox, 1, 0, 0
+    )
 
 
 def a_snapshot(*rows: BadgeRow) -> Snapshot:
@@ -26,7 +28,16 @@ def a_snapshot(*rows: BadgeRow) -> Snapshot:
 
 
 def a_truth(*badges: tuple[BadgeRow, BadgeTruth]) -> Truth:
-    return Truth(0, 0, 0, Counter(), {}, {}, {(str(row.user_id), row.type_code): badge for row, badge in badges}, 0)
+    return Truth(
+        0,
+        0,
+        0,
+        Counter(),
+        {},
+        {},
+        {(str(row.user_id), row.type_code): badge for row, badge in badges},
+        0,
+    )
 
 
 STANDING = BadgeTruth(2, owner=OWNER, wanted=True)
@@ -75,7 +86,9 @@ def mended(gone: BadgeRow, kept: BadgeRow, other: BadgeRow) -> list[BadgeRow]:
     return [burned, replace(kept, audit={**kept.audit, "metadata_updated": 1}), other]
 
 
-def test_two_mended_and_the_others_untouched_is_right(gone: BadgeRow, kept: BadgeRow, other: BadgeRow) -> None:
+def test_two_mended_and_the_others_untouched_is_right(
+    gone: BadgeRow, kept: BadgeRow, other: BadgeRow
+) -> None:
     after = a_snapshot(*mended(gone, kept, other))
     assert repair_differences(Victims(gone, kept), a_snapshot(gone, kept, other), after) == []
 
@@ -100,7 +113,9 @@ def test_what_the_repair_left_or_touched_is_named(
 ) -> None:
     rows = mended(gone, kept, other)
     rows[place] = change(rows[place])
-    (difference,) = repair_differences(Victims(gone, kept), a_snapshot(gone, kept, other), a_snapshot(*rows))
+    (difference,) = repair_differences(
+        Victims(gone, kept), a_snapshot(gone, kept, other), a_snapshot(*rows)
+    )
     assert difference.place == f"badge {rows[place].id}"
     assert isinstance(difference.expected, dict)
     assert set(difference.expected) == fields

@@ -3,7 +3,7 @@
 import pytest
 
 from demo import wallets
-from processor.addresses import normalised
+from processor.events.addresses import normalised
 from sandbox.ton.accounts import user_wallet
 
 

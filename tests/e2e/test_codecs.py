@@ -6,8 +6,8 @@ import pytest
 
 from ops.lifecycle import EXIT_OK
 from store.engine import Database
+from tests.builders.messages import a_quest, encoded
 from tests.e2e.workers import Site, a_producer, a_worker, until_counted
-from tests.processor.messages import a_quest, encoded
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(150)]
 
@@ -20,9 +20,12 @@ async def test_a_worker_counts_what_each_codec_compresses(
 ) -> None:
     for codec in CODECS:
         async with a_producer(kafka_site, compression_type=codec) as producer:
-            # A filler makes the batch worth compressing: aiokafka keeps a batch as it is where its codec does not shrink it.
+            # A filler makes the batch worth compressing: aiokafka keeps a batch as it is where its
+            # codec does not shrink it.
             sent = [
-                await producer.send(f"{kafka_site.prefix}.quests", encoded(a_quest() | {"filler": "x" * 500}))
+                await producer.send(
+                    f"{kafka_site.prefix}.quests", encoded(a_quest() | {"filler": "x" * 500})
+                )
                 for _ in range(EVENTS_OF_EACH)
             ]
             for record in sent:

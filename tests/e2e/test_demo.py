@@ -1,4 +1,7 @@
-"""`laurel demo` as a stranger runs it, where `make demo` does not go: a real Kafka, an interruption, a kill."""
+"""`laurel demo` as a stranger runs it, where `make demo` does not go.
+
+A real Kafka, an interruption, a kill.
+"""
 
 import json
 import os
@@ -13,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.memory import family
+from demo.stack.memory import family
 from sandbox.broker import Broker
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +29,9 @@ def a_demo(log: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", "cli", "demo", *options]
     with (
         log.open("w") as talk,
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=talk, text=True) as process,
+        subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=talk, text=True
+        ) as process,
     ):
         try:
             yield process
@@ -50,7 +55,9 @@ def still_there(pids: set[int]) -> set[int]:
 def test_all_of_it_holds_on_a_real_kafka(kafka_broker: Broker, tmp_path: Path) -> None:
     del kafka_broker  # Java and the jars are there
     log = tmp_path / "talk"
-    with a_demo(log, "--broker", "kafka", "--events", "3000", "--travellers", "150", "--json") as process:
+    with a_demo(
+        log, "--broker", "kafka", "--events", "3000", "--travellers", "150", "--json"
+    ) as process:
         output, _ = process.communicate()
     verdict = json.loads(output)
     assert verdict["differences"] == []

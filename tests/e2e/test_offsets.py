@@ -1,4 +1,7 @@
-"""What a real Kafka does to offsets: aborted transactions, a topic made anew, records that retention took."""
+"""What a real Kafka does to offsets.
+
+Aborted transactions, a topic made anew, records that retention took.
+"""
 
 from pathlib import Path
 
@@ -9,8 +12,17 @@ from sqlalchemy import text
 
 from ops.lifecycle import EXIT_OK, EXIT_USAGE
 from store.engine import Database
-from tests.e2e.workers import PATIENCE_S, RunningWorker, Site, a_producer, a_worker, counted, until, until_counted
-from tests.processor.messages import a_quest, encoded
+from tests.builders.messages import a_quest, encoded
+from tests.e2e.workers import (
+    PATIENCE_S,
+    RunningWorker,
+    Site,
+    a_producer,
+    a_worker,
+    counted,
+    until,
+    until_counted,
+)
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(150)]
 
@@ -48,7 +60,9 @@ async def test_aborted_transactions_are_not_counted_and_gaps_do_not_stop_a_worke
             assert first.stop() == EXIT_OK
         await transaction(1, abort=True)  # 12, marker 13
         await transaction(2, abort=False)  # 14 and 15, marker 16
-        with a_worker(kafka_site, tmp_path / "second.log", LAUREL_WORKER__STALL_AFTER="PT2S") as second:
+        with a_worker(
+            kafka_site, tmp_path / "second.log", LAUREL_WORKER__STALL_AFTER="PT2S"
+        ) as second:
             await until_counted(database, 7, second)
             await transaction(1, abort=False)
             await until_counted(database, 8, second)
@@ -57,15 +71,22 @@ async def test_aborted_transactions_are_not_counted_and_gaps_do_not_stop_a_worke
             # The marker after the last record is an offset that nobody will ever count.
             await until(lambda: at_rest(second), "a worker without lag", second)
             assert second.stop() == EXIT_OK
-        with a_worker(kafka_site, tmp_path / "third.log", LAUREL_WORKER__STALL_AFTER="PT1S") as third:
-            await until(lambda: at_rest(third), "a worker that has nothing to do from the start", third)
+        with a_worker(
+            kafka_site, tmp_path / "third.log", LAUREL_WORKER__STALL_AFTER="PT1S"
+        ) as third:
+            await until(
+                lambda: at_rest(third), "a worker that has nothing to do from the start", third
+            )
             assert third.stop() == EXIT_OK
     assert (await counted(database), await next_offset(database, kafka_site)) == (8, 18)
 
 
 async def at_rest(worker: RunningWorker) -> bool:
     """Whether the worker has published its lag, of every topic, and it is none."""
-    lags = [float(line.rpartition(" ")[2]) for line in await worker.metrics("laurel_consumer_lag_records{")]
+    lags = [
+        float(line.rpartition(" ")[2])
+        for line in await worker.metrics("laurel_consumer_lag_records{")
+    ]
     return len(lags) == 12 and not any(lags)  # six topics of two partitions
 
 
@@ -141,7 +162,9 @@ async def stopped(site: Site, tmp_path: Path) -> str:
 
         await until(gone, "a worker that stops by itself")
         assert worker.process.wait(PATIENCE_S) == EXIT_USAGE
-        return [line for line in worker.log_path.read_text().splitlines() if line.startswith("laurel: ")][-1]
+        return [
+            line for line in worker.log_path.read_text().splitlines() if line.startswith("laurel: ")
+        ][-1]
 
 
 async def make_anew(site: Site) -> None:
@@ -152,7 +175,9 @@ async def make_anew(site: Site) -> None:
         topic = f"{site.prefix}.quests"
         await admin.delete_topics([topic])
 
-        async def made() -> bool:  # a deletion goes on after its answer: until then the topic "exists"
+        async def made() -> (
+            bool
+        ):  # a deletion goes on after its answer: until then the topic "exists"
             answer = await admin.create_topics([NewTopic(topic, 2, 1)])
             return all(code == 0 for _, code, *_ in answer.topic_errors)
 
@@ -166,6 +191,8 @@ async def delete_before(site: Site, offset: int) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=site.brokers)
     await admin.start()
     try:
-        await admin.delete_records({TopicPartition(f"{site.prefix}.quests", 0): RecordsToDelete(before_offset=offset)})
+        await admin.delete_records(
+            {TopicPartition(f"{site.prefix}.quests", 0): RecordsToDelete(before_offset=offset)}
+        )
     finally:
         await admin.close()

@@ -1,4 +1,7 @@
-"""PostgreSQL dies under a worker and comes back: the worker says what it waits for, and counts on exactly."""
+"""PostgreSQL dies under a worker and comes back.
+
+The worker says what it waits for, and counts on exactly.
+"""
 
 import os
 import signal
@@ -14,8 +17,8 @@ from sandbox.broker import Broker
 from sandbox.postgres import postgres
 from store import migrations
 from store.engine import Database
+from tests.builders.messages import a_quest, user, with_catalog
 from tests.e2e.workers import Site, a_worker, counted, produce, until, until_counted, until_read
-from tests.processor.messages import a_quest, user, with_catalogue
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -41,7 +44,7 @@ async def test_a_worker_outlives_a_database_that_was_killed(
         await produce(site, events[:200])
         worker = parts.enter_context(a_worker(site, tmp_path / "worker.log"))
         async with Database(first.url) as database:
-            await with_catalogue(database)
+            await with_catalog(database)
             await until_counted(database, 200, worker)
 
         os.kill(first.pid, signal.SIGKILL)

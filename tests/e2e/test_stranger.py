@@ -1,7 +1,8 @@
 """A stranger's producer: it keeps to the contract table of docs/data-model.md and to nothing else.
 
-Several hundred thousand events of every kind, shuffled, repeated by retries, with broken lines between them, in binary and structured mode,
-through a real Kafka, with a worker killed on the way. What must come out is counted here, from what was sent, by code of its own.
+Several hundred thousand events of every kind, shuffled, repeated by retries, with broken lines
+between them, in binary and structured mode, through a real Kafka, with a worker killed on the way.
+What must come out is counted here, from what was sent, by code of its own.
 """
 
 import itertools
@@ -25,7 +26,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 EVENTS = 300_000
 USERS = 3_000
 PARTITIONS = 2
-Message = tuple[str, int, bytes | None, bytes | None, list[tuple[str, bytes]]]  # topic, partition, key, value, headers
+Message = tuple[
+    str, int, bytes | None, bytes | None, list[tuple[str, bytes]]
+]  # topic, partition, key, value, headers
 
 
 @dataclass
@@ -45,7 +48,9 @@ class Truth:
         return {
             "quest_completed_count": self.quests.total(),
             "unique_cities_visited": sum(map(len, self.cities.values())),
-            "rf_reviews_posted": sum(len(posted - self.removed[who]) for who, posted in self.posted.items()),
+            "rf_reviews_posted": sum(
+                len(posted - self.removed[who]) for who, posted in self.posted.items()
+            ),
             "partners_invited": self.partners.total(),
         }
 
@@ -61,7 +66,14 @@ def a_stranger(seed: int, truth: Truth) -> Iterator[Message]:
     for number in range(EVENTS):
         who = users[int(chance.triangular(0, USERS, 0))]
         kind = chance.choices(
-            ["quest.completed", "city.visited", "review.posted", "review.removed", "partner.joined"], [40, 40, 10, 7, 3]
+            [
+                "quest.completed",
+                "city.visited",
+                "review.posted",
+                "review.removed",
+                "partner.joined",
+            ],
+            [40, 40, 10, 7, 3],
         )[0]
         data: dict[str, object]
         match kind:
@@ -73,7 +85,9 @@ def a_stranger(seed: int, truth: Truth) -> Iterator[Message]:
                 }
                 truth.quests[who] += 1
             case "city.visited":
-                city = chance.choice(["Москва", "Zürich", "New\tYork", "a\\b", f"c{chance.randrange(60)}"])
+                city = chance.choice(
+                    ["Москва", "Zürich", "New\tYork", "a\\b", f"c{chance.randrange(60)}"]
+                )
                 data = {"city_id": city, "country": "XX"}
                 truth.cities[who].add(city)
             case "partner.joined":
@@ -97,9 +111,16 @@ def a_stranger(seed: int, truth: Truth) -> Iterator[Message]:
         topic = {"quest": "quests", "city": "cities", "review": "reviews", "partner": "partners"}[
             kind.partition(".")[0]
         ]
-        partition = int(who[:2], 16) % PARTITIONS if chance.random() < 0.9 else chance.randrange(PARTITIONS)
+        partition = (
+            int(who[:2], 16) % PARTITIONS if chance.random() < 0.9 else chance.randrange(PARTITIONS)
+        )
         message = written(
-            topic, partition, attributes, data, binary=chance.random() < 0.2, escaped=chance.random() < 0.5
+            topic,
+            partition,
+            attributes,
+            data,
+            binary=chance.random() < 0.2,
+            escaped=chance.random() < 0.5,
         )
         for _ in range(2 if chance.random() < 0.02 else 1):
             yield message
@@ -109,18 +130,32 @@ def a_stranger(seed: int, truth: Truth) -> Iterator[Message]:
 
 
 def written(
-    topic: str, partition: int, attributes: dict[str, str], data: object, *, binary: bool, escaped: bool
+    topic: str,
+    partition: int,
+    attributes: dict[str, str],
+    data: object,
+    *,
+    binary: bool,
+    escaped: bool,
 ) -> Message:
     """A message in one of the modes of the CloudEvents Kafka binding."""
     if binary:
         headers = [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
         body = json.dumps(data, ensure_ascii=escaped).encode()
-        return topic, partition, b"any key", body, [*headers, ("content-type", b"application/json; charset=utf-8")]
+        return (
+            topic,
+            partition,
+            b"any key",
+            body,
+            [*headers, ("content-type", b"application/json; charset=utf-8")],
+        )
     body = json.dumps({**attributes, "data": data}, ensure_ascii=escaped).encode()
     return topic, partition, None, body, []
 
 
-def broken(chance: random.Random, message: Message, attributes: dict[str, str], data: object) -> Message:
+def broken(
+    chance: random.Random, message: Message, attributes: dict[str, str], data: object
+) -> Message:
     """A message that cannot be counted, made of one that can."""
     topic, partition, key, _, _ = message
     fresh = {**attributes, "id": f"broken-{chance.getrandbits(64)}", "data": data}
@@ -141,7 +176,10 @@ def broken(chance: random.Random, message: Message, attributes: dict[str, str], 
 
 
 async def publish(site: Site, messages: list[Message]) -> None:
-    """Send batches built by hand: one by one a client takes longer than all the rest of the test."""
+    """Send batches built by hand.
+
+    One by one a client takes longer than all the rest of the test.
+    """
     chunks: dict[tuple[str, int], list[Message]] = defaultdict(list)
     for message in messages:
         chunks[message[0], message[1]].append(message)
@@ -151,10 +189,14 @@ async def publish(site: Site, messages: list[Message]) -> None:
             held: Message | None = next(waiting, None)
             while held is not None:
                 batch = producer.create_batch()
-                while held is not None and batch.append(key=held[2], value=held[3], timestamp=None, headers=held[4]):
+                while held is not None and batch.append(
+                    key=held[2], value=held[3], timestamp=None, headers=held[4]
+                ):
                     held = next(waiting, None)
                 batch.close()
-                await (await producer.send_batch(batch, f"{site.prefix}.{topic}", partition=partition))
+                await (
+                    await producer.send_batch(batch, f"{site.prefix}.{topic}", partition=partition)
+                )
 
 
 async def totals(database: Database) -> dict[str, int]:
@@ -168,7 +210,9 @@ async def totals(database: Database) -> dict[str, int]:
         return {row[0]: row[1] for row in rows}
 
 
-async def test_a_strangers_events_are_counted_exactly(kafka_site: Site, database: Database, tmp_path: Path) -> None:
+async def test_a_strangers_events_are_counted_exactly(
+    kafka_site: Site, database: Database, tmp_path: Path
+) -> None:
     truth = Truth()
     messages = list(a_stranger(20260601, truth))
     random.Random(1).shuffle(messages)

@@ -1,4 +1,7 @@
-"""`laurel worker` as an operator meets it: it counts exactly over a kill, says what it waits for, and ends when asked."""
+"""`laurel worker` as an operator meets it.
+
+It counts exactly over a kill, says what it waits for, and ends when asked.
+"""
 
 import os
 import random
@@ -11,14 +14,22 @@ import pytest
 from sqlalchemy import text
 
 from ops.lifecycle import EXIT_FAILURE, EXIT_OK
-from processor import catalogue
+from processor.catalog import load
 from sandbox.broker import Broker
 from sandbox.broker import broker as tansu
-from store import catalog
+from store import catalogs
 from store.engine import Database
 from store.values import EventSpec, FieldSpec
+from tests.builders.messages import (
+    a_partner,
+    a_quest,
+    a_visit,
+    a_wallet,
+    an_address,
+    user,
+    with_catalog,
+)
 from tests.e2e.workers import Site, a_worker, counted, produce, until, until_counted, until_read
-from tests.processor.messages import a_partner, a_quest, a_visit, a_wallet, an_address, user, with_catalogue
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -46,7 +57,11 @@ async def counters(database: Database) -> dict[str, int]:
 
 def truth(events: list[dict[str, Any]]) -> dict[str, int]:
     quests = sum(event["type"] == "quest.completed" for event in events)
-    cities = {(event["subject"], event["data"]["city_id"]) for event in events if event["type"] == "city.visited"}
+    cities = {
+        (event["subject"], event["data"]["city_id"])
+        for event in events
+        if event["type"] == "city.visited"
+    }
     return {"quest_completed_count": quests, "unique_cities_visited": len(cities)}
 
 
@@ -66,12 +81,16 @@ async def test_a_worker_that_is_killed_and_started_again_counts_exactly(
     assert await counters(database) == truth(events)
 
 
-async def test_two_workers_share_the_work_and_count_exactly(site: Site, database: Database, tmp_path: Path) -> None:
+async def test_two_workers_share_the_work_and_count_exactly(
+    site: Site, database: Database, tmp_path: Path
+) -> None:
     events = some_events(2_000)
     with a_worker(site, tmp_path / "one.log") as one:
         await produce(site, events[:500])
         await until_counted(database, 500, one)
-        with a_worker(site, tmp_path / "two.log") as two:  # joins: a rebalance, and what was in hand is delivered again
+        with a_worker(
+            site, tmp_path / "two.log"
+        ) as two:  # joins: a rebalance, and what was in hand is delivered again
             await produce(site, events[500:])
             await until_counted(database, len(events), two)
 
@@ -84,9 +103,13 @@ async def test_two_workers_share_the_work_and_count_exactly(site: Site, database
     assert await counters(database) == truth(events)
 
 
-async def test_a_wallet_and_a_badge_by_kafka_make_a_task(site: Site, database: Database, tmp_path: Path) -> None:
+async def test_a_wallet_and_a_badge_by_kafka_make_a_task(
+    site: Site, database: Database, tmp_path: Path
+) -> None:
     traveller = user(1)
-    await produce(site, [*(a_partner(traveller) for _ in range(6)), a_wallet(traveller, an_address(1))])
+    await produce(
+        site, [*(a_partner(traveller) for _ in range(6)), a_wallet(traveller, an_address(1))]
+    )
     with a_worker(site, tmp_path / "worker.log") as worker:
         await until_read(database, 7, worker)
         assert worker.stop() == EXIT_OK
@@ -103,12 +126,14 @@ async def test_a_wallet_and_a_badge_by_kafka_make_a_task(site: Site, database: D
 async def test_a_worker_waits_for_topics_and_says_so(
     any_broker: Any, database: Database, database_url: str, topic_prefix: str, tmp_path: Path
 ) -> None:
-    await with_catalogue(database)
+    await with_catalog(database)
     site = Site(any_broker.address, database_url, topic_prefix)
     with a_worker(site, tmp_path / "worker.log") as worker:
 
         async def asks_for_topics() -> bool:
-            return "laurel topics create" in (await worker.ready()).get("waits", {}).get("kafka", "")
+            return "laurel topics create" in (await worker.ready()).get("waits", {}).get(
+                "kafka", ""
+            )
 
         await until(asks_for_topics, "a wait for topics", worker)
         assert f"{topic_prefix}.quests" in (await worker.ready())["waits"]["kafka"]
@@ -117,7 +142,9 @@ async def test_a_worker_waits_for_topics_and_says_so(
         await until_counted(database, 1, worker)
 
 
-async def test_a_worker_without_servers_says_which_and_where(database_url: str, tmp_path: Path) -> None:
+async def test_a_worker_without_servers_says_which_and_where(
+    database_url: str, tmp_path: Path
+) -> None:
     nowhere = Site("127.0.0.1:9", "postgresql://laurel:secret@127.0.0.1:9/laurel", "laurel")
     with a_worker(nowhere, tmp_path / "worker.log") as worker:
 
@@ -133,8 +160,10 @@ async def test_a_worker_without_servers_says_which_and_where(database_url: str, 
 async def test_a_worker_without_a_broker_says_which_and_where(
     database: Database, database_url: str, topic_prefix: str, tmp_path: Path
 ) -> None:
-    await with_catalogue(database)
-    with a_worker(Site("127.0.0.1:9", database_url, topic_prefix), tmp_path / "worker.log") as worker:
+    await with_catalog(database)
+    with a_worker(
+        Site("127.0.0.1:9", database_url, topic_prefix), tmp_path / "worker.log"
+    ) as worker:
 
         async def waits_for_kafka() -> bool:
             answer = await worker.ready()
@@ -148,22 +177,30 @@ async def test_sigterm_ends_a_worker_whose_broker_is_gone(
     database: Database, database_url: str, topic_prefix: str, tmp_path: Path
 ) -> None:
     """Faust by itself would wait for ever (docs/adr/0004-faust-guards.md)."""
-    await with_catalogue(database)
+    await with_catalog(database)
     with tansu() as running:
         site = Site(running.address, database_url, topic_prefix)
         await site.make_topics()
         await produce(site, [a_quest()])
-        with a_worker(site, tmp_path / "worker.log", LAUREL_LIFECYCLE__DRAIN_TIMEOUT="PT3S") as worker:
+        with a_worker(
+            site, tmp_path / "worker.log", LAUREL_LIFECYCLE__DRAIN_TIMEOUT="PT3S"
+        ) as worker:
             await until_counted(database, 1, worker)
             os.kill(running.pid, signal.SIGKILL)
-            assert worker.stop() in (EXIT_OK, EXIT_FAILURE)  # in order, or hard at the bound; never not at all
+            assert worker.stop() in (
+                EXIT_OK,
+                EXIT_FAILURE,
+            )  # in order, or hard at the bound; never not at all
 
 
 async def test_a_worker_that_makes_no_progress_ends(
     broker: Broker, database: Database, database_url: str, topic_prefix: str, tmp_path: Path
 ) -> None:
-    """Somebody holds the ledger and does not let go: there is work, and it is not done. A restart may help, waiting does not."""
-    await with_catalogue(database)
+    """Somebody holds the ledger and does not let go: there is work, and it is not done.
+
+    A restart may help, waiting does not.
+    """
+    await with_catalog(database)
     site = Site(broker.address, database_url, topic_prefix)
     await site.make_topics()
     await produce(site, [a_quest()])
@@ -181,11 +218,11 @@ async def test_a_worker_that_makes_no_progress_ends(
         assert [line["code"] for line in worker.logged("worker_failed")] == ["stalled"]
 
 
-async def test_a_catalogue_with_a_new_topic_ends_a_worker_that_does_not_read_it(
+async def test_a_catalog_with_a_new_topic_ends_a_worker_that_does_not_read_it(
     broker: Broker, database: Database, database_url: str, topic_prefix: str, tmp_path: Path
 ) -> None:
-    shipped = catalogue.load(catalogue.SHIPPED)
-    await with_catalogue(database)
+    shipped = load.load(load.SHIPPED)
+    await with_catalog(database)
     site = Site(broker.address, database_url, topic_prefix)
     await site.make_topics()
     with a_worker(site, tmp_path / "worker.log") as worker:
@@ -199,7 +236,7 @@ async def test_a_catalogue_with_a_new_topic_ends_a_worker_that_does_not_read_it(
         await until(ready, "a ready worker", worker)
         hikes = EventSpec("hike.done", "hikes", (FieldSpec("hike_id", "id", required=True),))
         async with database.transaction() as conn:
-            await catalog.apply(conn, replace(shipped, events=(*shipped.events, hikes)), "admin")
+            await catalogs.apply(conn, replace(shipped, events=(*shipped.events, hikes)), "admin")
         await until(ended, "the end of a worker that would miss a topic")
         assert worker.process.returncode == EXIT_FAILURE
         assert f"{topic_prefix}.hikes" in worker.log_path.read_text()

@@ -18,10 +18,10 @@ from aiokafka import AIOKafkaProducer
 from sqlalchemy import text
 
 from ops.settings import Settings
-from processor import topics
+from processor.stream import topics
 from sandbox import ports
 from store.engine import Database
-from tests.processor.messages import encoded, topic_of
+from tests.builders.messages import encoded, topic_of
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0  # nothing here takes that long; a test that waits longer has failed
@@ -44,7 +44,8 @@ class Site:
             "LAUREL_KAFKA__TOPIC_PREFIX": self.prefix,
             "LAUREL_KAFKA__CONSUMER_GROUP": self.prefix,
             "LAUREL_KAFKA__PARTITIONS": "2",
-            "LAUREL_KAFKA__SESSION_TIMEOUT": "PT2S",  # a killed worker's partitions are free after it
+            # a killed worker's partitions are free after it
+            "LAUREL_KAFKA__SESSION_TIMEOUT": "PT2S",
             "LAUREL_LOG__FORMAT": "json",
         }
 
@@ -117,7 +118,11 @@ def a_worker(site: Site, log_path: Path, **environment: str) -> Iterator[Running
         variables = os.environ | site.environment | {"LAUREL_HTTP__PORT": str(port)} | environment
         with log_path.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "worker"], cwd=ROOT, env=variables, stdout=log, stderr=log
+                [sys.executable, "-m", "cli", "worker"],
+                cwd=ROOT,
+                env=variables,
+                stdout=log,
+                stderr=log,
             )
         worker = RunningWorker(process, log_path, f"http://127.0.0.1:{port}")
         try:
@@ -142,19 +147,28 @@ async def produce(site: Site, messages: Iterable[Mapping[str, Any]]) -> None:
     """Send messages to their topics, keyed by their users."""
     async with a_producer(site) as producer:
         sent = [
-            await producer.send(site.topic(message), encoded(message), key=str(message["subject"]).encode())
+            await producer.send(
+                site.topic(message), encoded(message), key=str(message["subject"]).encode()
+            )
             for message in messages
         ]
         await asyncio.gather(*sent)
 
 
-async def until(reached: Callable[[], Awaitable[bool]], word: str, worker: RunningWorker | None = None) -> None:
-    """Wait until `reached`; fail with the worker's log after PATIENCE_S, or once the worker is gone."""
+async def until(
+    reached: Callable[[], Awaitable[bool]], word: str, worker: RunningWorker | None = None
+) -> None:
+    """Wait until `reached`.
+
+    Fail with the worker's log after PATIENCE_S, or once the worker is gone.
+    """
     try:
         async with asyncio.timeout(PATIENCE_S):
             while not await reached():
                 if worker is not None and worker.process.poll() is not None:
-                    raise AssertionError(f"the worker ended with {worker.process.returncode}\n{_tail(worker)}")
+                    raise AssertionError(
+                        f"the worker ended with {worker.process.returncode}\n{_tail(worker)}"
+                    )
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise AssertionError(f"{word}: not reached\n{_tail(worker)}") from None
@@ -170,7 +184,9 @@ async def counted(database: Database) -> int:
         return int((await conn.execute(text("SELECT count(*) FROM processed_event"))).scalar_one())
 
 
-async def until_counted(database: Database, number: int, worker: RunningWorker | None = None) -> None:
+async def until_counted(
+    database: Database, number: int, worker: RunningWorker | None = None
+) -> None:
     """Wait until that many events are counted."""
 
     async def enough() -> bool:
@@ -184,7 +200,9 @@ async def until_read(database: Database, number: int, worker: RunningWorker | No
 
     async def enough() -> bool:
         async with database.transaction() as conn:
-            found = await conn.execute(text("SELECT coalesce(sum(next_offset), 0) FROM offset_ledger"))
+            found = await conn.execute(
+                text("SELECT coalesce(sum(next_offset), 0) FROM offset_ledger")
+            )
             return int(found.scalar_one()) >= number
 
     await until(enough, f"{number} records read", worker)

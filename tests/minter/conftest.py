@@ -1,4 +1,7 @@
-"""What the minter's tests share: a wallet with money on a local network, settings that hurry, and the database as others leave it."""
+"""What the minter's tests share.
+
+A wallet with money on a local network, settings that hurry, and the database as others leave it.
+"""
 
 from datetime import timedelta
 from pathlib import Path
@@ -6,12 +9,12 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from minter import signer
-from minter.opening import minting_wallet
+from minter.startup import minting_wallet
+from minter.ton import mnemonic
 from ops.settings import HttpSettings, MinterSettings, Settings
 from sandbox.ton.network import TonNetwork
 from store.engine import Database
-from tests.minter.world import World
+from tests.builders.world import World
 
 FUNDS_NANO = 100 * 10**9
 
@@ -19,7 +22,7 @@ FUNDS_NANO = 100 * 10**9
 @pytest.fixture(scope="session")
 def mnemonic_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("wallet") / "wallet.words"
-    signer.write_new(path)
+    mnemonic.write_new(path)
     return path
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
-from tests.minter.world import World, all_in, eventually, has_task, minting
+from tests.builders.world import World, all_in, eventually, has_task, minting
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +63,9 @@ async def test_a_minter_ends_in_order_and_lets_go_of_its_leases(
         lost: list[bytes] = []
         monkeypatch.setattr(ton.chain, "submit", lost.append)
         (badge,) = await world.to_mint()
-        await eventually(world, lambda: has_task(world, badge, "mint sent"), "a message is under way")
+        await eventually(
+            world, lambda: has_task(world, badge, "mint sent"), "a message is under way"
+        )
         process.terminate()
         _, log = await process.communicate()
     finally:
@@ -71,11 +73,15 @@ async def test_a_minter_ends_in_order_and_lets_go_of_its_leases(
             process.kill()
             await process.wait()
     assert process.returncode == 0, log.decode()
-    assert await world.value("SELECT count(*) FROM nft_mint_queue WHERE lease_token IS NOT NULL") == 0
+    assert (
+        await world.value("SELECT count(*) FROM nft_mint_queue WHERE lease_token IS NOT NULL") == 0
+    )
     assert await world.tasks(badge) == ["mint sent"]
 
 
-async def test_reconcile_names_and_repairs_and_its_exit_code_tells(world: World, settings: Settings) -> None:
+async def test_reconcile_names_and_repairs_and_its_exit_code_tells(
+    world: World, settings: Settings
+) -> None:
     (badge,) = await world.to_mint()
     async with minting(settings):
         await all_in(world, [badge], "active/minted")
@@ -100,14 +106,18 @@ async def test_reconcile_names_and_repairs_and_its_exit_code_tells(world: World,
     )
 
 
-async def test_a_database_without_tables_is_an_error_of_usage(settings: Settings, world: World) -> None:
+async def test_a_database_without_tables_is_an_error_of_usage(
+    settings: Settings, world: World
+) -> None:
     await world.sql("DROP TABLE alembic_version")
     said = await laurel("reconcile", **environment_of(settings))
     assert (said.exit_code, said.out) == (2, "")
     assert "Run `laurel db upgrade`" in said.err
 
 
-async def test_the_wallets_address_needs_no_network(mnemonic_file: Path, settings: Settings) -> None:
+async def test_the_wallets_address_needs_no_network(
+    mnemonic_file: Path, settings: Settings
+) -> None:
     alone = await laurel("wallet", "show", "--json", LAUREL_WALLET_MNEMONIC_FILE=str(mnemonic_file))
     assert alone.exit_code == 0, alone.err
     address = json.loads(alone.out)["address"]
@@ -138,7 +148,11 @@ async def test_a_new_wallet_can_be_shown_and_is_never_overwritten(tmp_path: Path
             '{"liteservers": [], "validator": {"zero_state": {"root_hash": "AA=="}}}',
             "no lite servers, or no zero state",
         ),
-        ('{"liteservers": [1], "validator": {"zero_state": {"root_hash": "%s"}}}' % ("A" * 43 + "="), "no zero state"),
+        (
+            '{"liteservers": [1], "validator": {"zero_state": {"root_hash": "%s"}}}'
+            % ("A" * 43 + "="),
+            "no zero state",
+        ),
     ],
 )
 async def test_a_broken_network_config_is_an_error_of_usage(
@@ -146,7 +160,12 @@ async def test_a_broken_network_config_is_an_error_of_usage(
 ) -> None:
     path = tmp_path / "config.json"
     path.write_text(text, encoding="utf-8")
-    said = await laurel("wallet", "show", LAUREL_WALLET_MNEMONIC_FILE=str(mnemonic_file), LAUREL_TON_CONFIG=str(path))
+    said = await laurel(
+        "wallet",
+        "show",
+        LAUREL_WALLET_MNEMONIC_FILE=str(mnemonic_file),
+        LAUREL_TON_CONFIG=str(path),
+    )
     assert said.exit_code == 2
     assert str(path) in said.err
     assert complaint in said.err

@@ -7,9 +7,18 @@ import pytest
 from ops.settings import Settings
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.network import TonNetwork
-from store import queue
+from store import mint_queue
 from store.values import RawAddress, TaskOperation
-from tests.minter.world import World, all_in, destroy, eventually, has_task, is_value, items_of, minting
+from tests.builders.world import (
+    World,
+    all_in,
+    destroy,
+    eventually,
+    has_task,
+    is_value,
+    items_of,
+    minting,
+)
 
 
 async def test_a_badge_becomes_a_token_of_its_owner(world: World, settings: Settings) -> None:
@@ -17,13 +26,17 @@ async def test_a_badge_becomes_a_token_of_its_owner(world: World, settings: Sett
     async with minting(settings) as shop:
         await all_in(world, badges, "active/minted")
         minted = await items_of(shop)
-    assert {(token.owner, token.content) for token in minted} == {(b.owner, f"{b.id}.json") for b in badges}
+    assert {(token.owner, token.content) for token in minted} == {
+        (b.owner, f"{b.id}.json") for b in badges
+    }
     assert {token.authority for token in minted} == {shop.wallet.address}
     assert await world.audit(badges[0]) == ["submitted_onchain", "minted_onchain"]
     assert await world.told(badges[0]) == ["badge.minted"]
 
 
-async def test_a_burn_revokes_the_token_and_the_badge_has_left(world: World, settings: Settings) -> None:
+async def test_a_burn_revokes_the_token_and_the_badge_has_left(
+    world: World, settings: Settings
+) -> None:
     (badge,) = await world.to_mint()
     await world.enqueue([badge], TaskOperation.BURN)  # waits for the mint
     async with minting(settings) as shop:
@@ -32,7 +45,12 @@ async def test_a_burn_revokes_the_token_and_the_badge_has_left(world: World, set
     assert token.owner == badge.owner
     assert token.revoked_at > 0
     assert await world.tasks(badge) == ["mint confirmed", "burn confirmed"]
-    assert await world.audit(badge) == ["submitted_onchain", "minted_onchain", "submitted_onchain", "burned_onchain"]
+    assert await world.audit(badge) == [
+        "submitted_onchain",
+        "minted_onchain",
+        "submitted_onchain",
+        "burned_onchain",
+    ]
     assert await world.told(badge) == ["badge.minted", "badge.burned"]
 
 
@@ -43,47 +61,74 @@ async def test_a_badge_revoked_while_its_mint_is_under_way_is_minted_then_burned
         await all_in(world, await world.to_mint(), "active/minted")
         deliver = ton.chain.submit
         lost: list[bytes] = []
-        monkeypatch.setattr(ton.chain, "submit", lost.append)  # signed and sent, and nothing happens yet
+        monkeypatch.setattr(
+            ton.chain, "submit", lost.append
+        )  # signed and sent, and nothing happens yet
         (badge,) = await world.to_mint()
         await eventually(world, lambda: has_task(world, badge, "mint sent"), "the mint is signed")
         await world.sql("UPDATE nft_instance SET status = 'revoked' WHERE id = :id", id=badge.id)
         async with world.db.transaction() as conn:
-            assert await queue.cancel_unsigned_mints(conn, [badge.id], "revoked") == frozenset()
+            assert (
+                await mint_queue.cancel_unsigned_mints(conn, [badge.id], "revoked") == frozenset()
+            )
         monkeypatch.setattr(ton.chain, "submit", deliver)
         ton.advance(settings.minter.resend_after)
-        await eventually(world, lambda: has_task(world, badge, "burn confirmed"), "the token is burned")
+        await eventually(
+            world, lambda: has_task(world, badge, "burn confirmed"), "the token is burned"
+        )
         _, token = await items_of(shop)
     assert token.revoked_at > 0
     assert await world.statuses([badge]) == ["revoked/minted"]
 
 
-async def test_a_badge_without_a_wallet_is_minted_once_one_is_linked(world: World, settings: Settings) -> None:
+async def test_a_badge_without_a_wallet_is_minted_once_one_is_linked(
+    world: World, settings: Settings
+) -> None:
     (badge,) = await world.badges(wallets=False)
     await world.enqueue([badge])
     async with minting(settings):
         held = "SELECT hold_reason FROM nft_mint_queue"
         await eventually(world, lambda: is_value(world, held, "no_wallet"), "the mint is held")
-        await world.link([badge])  # by a transaction that did not see the task: only the sweep can free it
+        await world.link(
+            [badge]
+        )  # by a transaction that did not see the task: only the sweep can free it
         await all_in(world, [badge], "active/minted")
 
 
-async def test_every_type_has_a_collection_and_a_message_carries_many_mints(world: World, settings: Settings) -> None:
-    explorers, authors = await world.to_mint(40, "explorer"), await world.to_mint(15, "quest_author")
+async def test_every_type_has_a_collection_and_a_message_carries_many_mints(
+    world: World, settings: Settings
+) -> None:
+    explorers, authors = (
+        await world.to_mint(40, "explorer"),
+        await world.to_mint(15, "quest_author"),
+    )
     async with minting(settings) as shop:
         await all_in(world, [*explorers, *authors], "active/minted")
         assert len(await items_of(shop, "explorer")) == 40
         assert len(await items_of(shop, "quest_author")) == 15
-    messages = await world.sql("SELECT kind, status, count(*) AS n FROM chain_message GROUP BY kind, status")
-    assert {(row.kind, row.status, row.n) for row in messages} == {("deploy", "settled", 2), ("mint", "settled", 2)}
+    messages = await world.sql(
+        "SELECT kind, status, count(*) AS n FROM chain_message GROUP BY kind, status"
+    )
+    assert {(row.kind, row.status, row.n) for row in messages} == {
+        ("deploy", "settled", 2),
+        ("mint", "settled", 2),
+    }
 
 
-async def test_two_minters_side_by_side_mint_each_badge_once(world: World, settings: Settings) -> None:
+async def test_two_minters_side_by_side_mint_each_badge_once(
+    world: World, settings: Settings
+) -> None:
     badges = await world.to_mint(60)
     async with minting(settings) as shop, minting(settings):
         await all_in(world, badges, "active/minted")
         minted = await items_of(shop)
-    assert sorted(token.content for token in minted) == sorted(f"{badge.id}.json" for badge in badges)
-    assert await world.value("SELECT count(*) FROM nft_audit_log WHERE action = 'minted_onchain'") == 60
+    assert sorted(token.content for token in minted) == sorted(
+        f"{badge.id}.json" for badge in badges
+    )
+    assert (
+        await world.value("SELECT count(*) FROM nft_audit_log WHERE action = 'minted_onchain'")
+        == 60
+    )
 
 
 async def test_a_burn_of_a_token_that_its_owner_destroyed_is_confirmed(
@@ -100,6 +145,8 @@ async def test_a_burn_of_a_token_that_its_owner_destroyed_is_confirmed(
         await all_in(world, [badge], "burned_onchain/minted")
         (token,) = await items_of(shop)
     assert token.destroyed
-    details = await world.value("SELECT details->>'how' FROM nft_audit_log WHERE action = 'burned_onchain'")
+    details = await world.value(
+        "SELECT details->>'how' FROM nft_audit_log WHERE action = 'burned_onchain'"
+    )
     assert details == "destroyed"
     assert await world.value("SELECT count(*) FROM chain_message WHERE kind = 'burn'") == 0

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from minter.findings import FindingKind
+from minter.comparison import FindingKind
 from minter.reconcile import REPAIRS
 from store.settling import TRANSITIONS
 from store.values import HoldReason, TaskStatus
@@ -23,8 +23,14 @@ def test_every_state_and_hold_is_explained() -> None:
 
 def test_the_findings_table_has_every_kind_and_says_which_are_repaired() -> None:
     rows = dict(
-        re.findall(r"^\| ([a-z ]+) \| [^|]+ \| ([^|]+) \|$", DOCUMENT.partition("## Reconcile")[2], re.MULTILINE)
+        re.findall(
+            r"^\| ([a-z ]+) \| [^|]+ \| ([^|]+) \|$",
+            DOCUMENT.partition("## Reconcile")[2],
+            re.MULTILINE,
+        )
     )
     rows.pop("finding")
     assert set(rows) == {kind.value for kind in FindingKind}
-    assert {kind for kind, repair in rows.items() if repair != "a person"} == {kind.value for kind in REPAIRS}
+    assert {kind for kind, repair in rows.items() if repair != "a person"} == {
+        kind.value for kind in REPAIRS
+    }

@@ -1,27 +1,33 @@
-"""reconcile against a local TON network: each difference planted by hand, named exactly, repaired where it can be."""
+"""reconcile against a local TON network.
+
+Each difference planted by hand, named exactly, repaired where it can be.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 import pytest
 
-from minter import tokens
+from minter.context import Workshop
 from minter.reconcile import Report, reconcile
-from minter.wallet import Action, signed
-from minter.workshop import Workshop
+from minter.ton import tokens
+from minter.ton.highload_wallet import Action, signed
 from ops.settings import Settings
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.network import TonNetwork
 from store import chain
 from store.values import RawAddress, TaskOperation
-from tests.minter.world import Badge, World, all_in, destroy, eventually, is_value, minting
+from tests.builders.world import Badge, World, all_in, destroy, eventually, is_value, minting
 
 USER = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Minted:
-    """Three badges with confirmed tokens; the first belongs to a user of the network, who can act on chain."""
+    """Three badges with confirmed tokens.
+
+    The first belongs to a user of the network, who can act on chain.
+    """
 
     shop: Workshop
     world: World
@@ -33,7 +39,8 @@ class Minted:
     async def token_id(self, badge: Badge) -> str:
         return str(
             await self.world.value(
-                "SELECT coalesce(onchain_token_id, '') FROM nft_instance WHERE id = :id", id=badge.id
+                "SELECT coalesce(onchain_token_id, '') FROM nft_instance WHERE id = :id",
+                id=badge.id,
             )
         )
 
@@ -43,7 +50,12 @@ class Minted:
             query_seq = await chain.take_query_seq(conn)
         block = await self.shop.gateway.newest_block()
         message = signed(
-            self.shop.wallet, self.shop.signer, [action], query_seq=query_seq, chain_time=block.time, deploy=False
+            self.shop.wallet,
+            self.shop.signer,
+            [action],
+            query_seq=query_seq,
+            chain_time=block.time,
+            deploy=False,
         )
         await self.shop.gateway.send(message.boc)
         for _ in range(3):
@@ -53,7 +65,11 @@ class Minted:
 def named(report: Report) -> list[tuple[str, str | None, str | None]]:
     """Return kind, badge and repair of every finding."""
     return [
-        (each.finding.kind.value, str(each.finding.instance_id) if each.finding.instance_id else None, each.repair)
+        (
+            each.finding.kind.value,
+            str(each.finding.instance_id) if each.finding.instance_id else None,
+            each.repair,
+        )
         for each in report.noted
     ]
 
@@ -74,11 +90,15 @@ async def test_nothing_is_found_where_nothing_differs(minted: Minted) -> None:
     assert (report.tokens, report.collections, report.noted) == (3, 1, ())
 
 
-async def test_a_token_that_its_owner_destroyed_leaves_the_badge_burned(minted: Minted, ton: TonNetwork) -> None:
+async def test_a_token_that_its_owner_destroyed_leaves_the_badge_burned(
+    minted: Minted, ton: TonNetwork
+) -> None:
     badge = minted.badges[0]
     await destroy(ton, USER, await minted.token_id(badge))
     assert named(await minted.reconcile()) == [("destroyed", str(badge.id), None)]
-    assert named(await minted.reconcile(repair=True)) == [("destroyed", str(badge.id), "burned_onchain")]
+    assert named(await minted.reconcile(repair=True)) == [
+        ("destroyed", str(badge.id), "burned_onchain")
+    ]
     assert named(await minted.reconcile()) == []
     assert await minted.world.statuses([badge]) == ["burned_onchain/minted"]
     assert await minted.world.told(badge) == ["badge.minted", "badge.burned"]
@@ -87,7 +107,9 @@ async def test_a_token_that_its_owner_destroyed_leaves_the_badge_burned(minted: 
 async def test_a_lost_id_is_written_back(minted: Minted) -> None:
     badge = minted.badges[1]
     token_id = await minted.token_id(badge)
-    await minted.world.sql("UPDATE nft_instance SET onchain_token_id = NULL WHERE id = :id", id=badge.id)
+    await minted.world.sql(
+        "UPDATE nft_instance SET onchain_token_id = NULL WHERE id = :id", id=badge.id
+    )
     assert named(await minted.reconcile()) == [("lost id", str(badge.id), None)]
     assert named(await minted.reconcile(repair=True)) == [("lost id", str(badge.id), "restored")]
     assert named(await minted.reconcile()) == []
@@ -97,33 +119,49 @@ async def test_a_lost_id_is_written_back(minted: Minted) -> None:
 async def test_a_token_that_a_restored_database_does_not_know_is_adopted(minted: Minted) -> None:
     badge = minted.badges[2]
     token_id = await minted.token_id(badge)
-    # As after restoring a backup from before the mint: the badge, its task, and the collection's count.
+    # As after restoring a backup from before the mint: the badge, its task, and the collection's
+    # count.
     await minted.world.sql("DELETE FROM mint_task_event")
     await minted.world.sql("DELETE FROM nft_mint_queue WHERE nft_instance_id = :id", id=badge.id)
     await minted.world.sql(
-        "UPDATE nft_instance SET onchain_token_id = NULL, onchain_status = 'not_minted' WHERE id = :id", id=badge.id
+        "UPDATE nft_instance SET onchain_token_id = NULL, onchain_status = 'not_minted' WHERE id = :id",
+        id=badge.id,
     )
     await minted.world.sql("UPDATE chain_collection SET next_index = 2")
-    assert named(await minted.reconcile()) == [("unknown token", str(badge.id), None), ("index gap", None, None)]
-    assert [repair for _, _, repair in named(await minted.reconcile(repair=True))] == ["adopted", "index agreed"]
+    assert named(await minted.reconcile()) == [
+        ("unknown token", str(badge.id), None),
+        ("index gap", None, None),
+    ]
+    assert [repair for _, _, repair in named(await minted.reconcile(repair=True))] == [
+        "adopted",
+        "index agreed",
+    ]
     assert named(await minted.reconcile()) == []
     assert await minted.token_id(badge) == token_id
     assert await minted.world.tasks(badge) == ["mint confirmed"]
     assert await minted.world.value("SELECT next_index FROM chain_collection") == 3
 
 
-async def test_a_token_revoked_by_another_hand_is_named_and_left_to_a_person(minted: Minted, ton: TonNetwork) -> None:
+async def test_a_token_revoked_by_another_hand_is_named_and_left_to_a_person(
+    minted: Minted, ton: TonNetwork
+) -> None:
     badge = minted.badges[1]
     token_id = RawAddress(await minted.token_id(badge))
     await minted.send(ton, Action(token_id, 30_000_000, tokens.revoke_body(0)))
-    assert named(await minted.reconcile(repair=True)) == [("revoked elsewhere", str(badge.id), None)]
+    assert named(await minted.reconcile(repair=True)) == [
+        ("revoked elsewhere", str(badge.id), None)
+    ]
     assert await minted.world.statuses([badge]) == ["active/minted"]
 
 
 async def test_a_token_of_nobody_is_named_without_a_badge(minted: Minted, ton: TonNetwork) -> None:
     collection = RawAddress(await minted.world.value("SELECT address FROM chain_collection"))
-    stranger = tokens.Token(minted.badges[0].owner, minted.shop.wallet.address, "something-else.json")
-    await minted.send(ton, Action(collection, 50_000_000, tokens.mint_body(3, stranger, 20_000_000, 0)))
+    stranger = tokens.Token(
+        minted.badges[0].owner, minted.shop.wallet.address, "something-else.json"
+    )
+    await minted.send(
+        ton, Action(collection, 50_000_000, tokens.mint_body(3, stranger, 20_000_000, 0))
+    )
     report = await minted.reconcile()
     assert sorted(kind for kind, _, _ in named(report)) == ["index gap", "unknown token"]
     assert {badge for _, badge, _ in named(report)} == {None}
@@ -142,7 +180,9 @@ async def test_a_minted_badge_without_a_token_on_chain_is_named(minted: Minted) 
 async def test_a_token_held_by_another_than_it_was_signed_for_is_named(minted: Minted) -> None:
     badge = minted.badges[1]
     await minted.world.sql(
-        "UPDATE nft_mint_queue SET recipient = :other WHERE nft_instance_id = :id", id=badge.id, other=f"0:{'cd' * 32}"
+        "UPDATE nft_mint_queue SET recipient = :other WHERE nft_instance_id = :id",
+        id=badge.id,
+        other=f"0:{'cd' * 32}",
     )
     assert named(await minted.reconcile()) == [("owner mismatch", str(badge.id), None)]
 
@@ -150,25 +190,38 @@ async def test_a_token_held_by_another_than_it_was_signed_for_is_named(minted: M
 async def test_a_token_under_another_badges_name_is_named(minted: Minted) -> None:
     first, second = minted.badges[1], minted.badges[2]
     ids = [await minted.token_id(first), await minted.token_id(second)]
-    await minted.world.sql("UPDATE nft_instance SET onchain_token_id = NULL WHERE id = :id", id=second.id)
     await minted.world.sql(
-        "UPDATE nft_instance SET onchain_token_id = :token WHERE id = :id", id=first.id, token=ids[1]
+        "UPDATE nft_instance SET onchain_token_id = NULL WHERE id = :id", id=second.id
+    )
+    await minted.world.sql(
+        "UPDATE nft_instance SET onchain_token_id = :token WHERE id = :id",
+        id=first.id,
+        token=ids[1],
     )
     found = named(await minted.reconcile())
     assert ("content drift", str(first.id), None) in found
 
 
-async def test_a_collection_ahead_of_the_database_signs_nothing_until_reconciled(minted: Minted, world: World) -> None:
+async def test_a_collection_ahead_of_the_database_signs_nothing_until_reconciled(
+    minted: Minted, world: World
+) -> None:
     await world.sql("UPDATE chain_collection SET next_index = 2")
     (late,) = await world.to_mint()
     await eventually(
         world,
-        lambda: is_value(world, "SELECT hold_reason FROM nft_mint_queue WHERE status = 'pending'", "breaker"),
+        lambda: is_value(
+            world, "SELECT hold_reason FROM nft_mint_queue WHERE status = 'pending'", "breaker"
+        ),
         "the mint is held by the breaker",
     )
     assert named(await minted.reconcile(repair=True)) == [("index gap", None, "index agreed")]
     await all_in(world, [late], "active/minted")
-    assert await world.value("SELECT token_index FROM nft_mint_queue WHERE nft_instance_id = :id", id=late.id) == 3
+    assert (
+        await world.value(
+            "SELECT token_index FROM nft_mint_queue WHERE nft_instance_id = :id", id=late.id
+        )
+        == 3
+    )
 
 
 async def test_a_burn_under_way_is_no_finding(minted: Minted) -> None:
@@ -181,7 +234,9 @@ async def test_minting_under_way_is_never_a_finding(world: World, settings: Sett
     await world.enqueue(badges[::3], TaskOperation.BURN)
     found: list[Report] = []
     async with minting(settings) as shop:
-        while await world.sql("SELECT 1 FROM nft_mint_queue WHERE status IN ('pending', 'sent') LIMIT 1"):
+        while await world.sql(
+            "SELECT 1 FROM nft_mint_queue WHERE status IN ('pending', 'sent') LIMIT 1"
+        ):
             found.append(await reconcile(world.db, shop.gateway, repair=True))
     assert len(found) > 1
     assert [named(report) for report in found if report.noted] == []

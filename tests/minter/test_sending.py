@@ -1,4 +1,7 @@
-"""Sends that are lost, repeated, late or answered with nothing: what the chain shows is all that counts."""
+"""Sends that are lost, repeated, late or answered with nothing.
+
+What the chain shows is all that counts.
+"""
 
 import re
 from datetime import timedelta
@@ -8,15 +11,15 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from minter.gateway import Account, Delivery
-from minter.liteserver import LiteServers
-from minter.opening import minting_wallet, workshop
+from minter.startup import minting_wallet, workshop
+from minter.ton.gateway import Account, Delivery
+from minter.ton.liteserver import LiteServers
 from ops.errors import UsageError
 from ops.lifecycle import Readiness
 from ops.settings import HttpSettings, MinterSettings, Settings
 from sandbox.ton.chain import ChainOptions
 from sandbox.ton.network import TonNetwork, TonOptions
-from tests.minter.world import World, all_in, eventually, is_value, items_of, minting
+from tests.builders.world import World, all_in, eventually, is_value, items_of, minting
 
 TTL = timedelta(minutes=5)
 RETRIES = "SELECT retry_count FROM nft_mint_queue WHERE status <> 'confirmed'"
@@ -54,19 +57,28 @@ def postman(ton: TonNetwork, monkeypatch: pytest.MonkeyPatch) -> Postman:
     return Postman(ton, monkeypatch)
 
 
-async def test_a_lost_message_is_sent_again_byte_for_byte(postman: Postman, world: World, settings: Settings) -> None:
+async def test_a_lost_message_is_sent_again_byte_for_byte(
+    postman: Postman, world: World, settings: Settings
+) -> None:
     async with minting(settings) as shop:
         await all_in(world, await world.to_mint(), "active/minted")
         postman.loses = True
         postman.seen.clear()
         (badge,) = await world.to_mint()
         counted = "SELECT send_count >= 2 FROM chain_message WHERE status = 'unresolved'"
-        await eventually(world, lambda: is_value(world, counted, wanted=True), "the message was sent twice")
+        await eventually(
+            world, lambda: is_value(world, counted, wanted=True), "the message was sent twice"
+        )
         postman.loses = False
         await all_in(world, [badge], "active/minted")
         assert len(await items_of(shop)) == 2
     assert len(set(postman.seen)) == 1
-    assert await world.value("SELECT retry_count FROM nft_mint_queue WHERE nft_instance_id = :id", id=badge.id) == 0
+    assert (
+        await world.value(
+            "SELECT retry_count FROM nft_mint_queue WHERE nft_instance_id = :id", id=badge.id
+        )
+        == 0
+    )
 
 
 async def test_an_expired_message_is_signed_again_with_the_same_index(
@@ -77,26 +89,40 @@ async def test_an_expired_message_is_signed_again_with_the_same_index(
         postman.loses = True
         badges = await world.to_mint(2)
         await eventually(
-            world, lambda: is_value(world, "SELECT count(*) FROM nft_mint_queue WHERE status = 'sent'", 2), "signed"
+            world,
+            lambda: is_value(world, "SELECT count(*) FROM nft_mint_queue WHERE status = 'sent'", 2),
+            "signed",
         )
-        before = await world.sql("SELECT nft_instance_id, token_index FROM nft_mint_queue ORDER BY token_index")
+        before = await world.sql(
+            "SELECT nft_instance_id, token_index FROM nft_mint_queue ORDER BY token_index"
+        )
         ton.advance(TTL + timedelta(minutes=1))
         await eventually(
-            world, lambda: is_value(world, f"{RETRIES} AND token_index = 1", 1), "the message was signed again"
+            world,
+            lambda: is_value(world, f"{RETRIES} AND token_index = 1", 1),
+            "the message was signed again",
         )
         postman.loses = False
         await all_in(world, badges, "active/minted")
         minted = await items_of(shop)
-    after = await world.sql("SELECT nft_instance_id, token_index FROM nft_mint_queue ORDER BY token_index")
+    after = await world.sql(
+        "SELECT nft_instance_id, token_index FROM nft_mint_queue ORDER BY token_index"
+    )
     assert after == before
     assert len(minted) == 3
-    messages = await world.sql("SELECT status FROM chain_message WHERE kind = 'mint' ORDER BY query_seq")
+    messages = await world.sql(
+        "SELECT status FROM chain_message WHERE kind = 'mint' ORDER BY query_seq"
+    )
     assert [row.status for row in messages] == ["settled", "void", "settled"]
-    (event,) = await world.sql("SELECT DISTINCT event, details FROM mint_task_event WHERE to_status = 'pending'")
+    (event,) = await world.sql(
+        "SELECT DISTINCT event, details FROM mint_task_event WHERE to_status = 'pending'"
+    )
     assert (event.event, event.details) == ("void", {"reason": "its message expired unexecuted"})
 
 
-async def test_a_message_delivered_twice_mints_once(postman: Postman, world: World, settings: Settings) -> None:
+async def test_a_message_delivered_twice_mints_once(
+    postman: Postman, world: World, settings: Settings
+) -> None:
     async with minting(settings) as shop:
         await all_in(world, await world.to_mint(), "active/minted")
         postman.copies = 2  # both are taken in: the first one has no block yet
@@ -104,11 +130,15 @@ async def test_a_message_delivered_twice_mints_once(postman: Postman, world: Wor
         assert len(await items_of(shop)) == 2
 
 
-async def test_a_replayed_message_is_refused_by_the_wallet(world: World, settings: Settings) -> None:
+async def test_a_replayed_message_is_refused_by_the_wallet(
+    world: World, settings: Settings
+) -> None:
     badges = await world.to_mint()
     async with minting(settings) as shop:
         await all_in(world, badges, "active/minted")
-        receipt = await shop.gateway.send(bytes(await world.value("SELECT boc FROM chain_message WHERE kind = 'mint'")))
+        receipt = await shop.gateway.send(
+            bytes(await world.value("SELECT boc FROM chain_message WHERE kind = 'mint'"))
+        )
         assert receipt.delivery is Delivery.REFUSED
         assert "exit code 36" in receipt.detail
         assert len(await items_of(shop)) == 1
@@ -137,7 +167,11 @@ async def test_an_empty_read_does_not_fail_a_task(
 
 
 async def test_a_wallet_without_money_signs_nothing_and_says_what_it_needs(
-    ton: TonNetwork, database_url: str, mnemonic_file: Path, world: World, minter_settings: MinterSettings
+    ton: TonNetwork,
+    database_url: str,
+    mnemonic_file: Path,
+    world: World,
+    minter_settings: MinterSettings,
 ) -> None:
     chosen = Settings(
         database_url=SecretStr(database_url),
@@ -162,10 +196,14 @@ async def test_a_wallet_without_money_signs_nothing_and_says_what_it_needs(
         assert readiness.ready
 
 
-async def test_a_database_of_another_network_is_refused(world: World, settings: Settings, tmp_path: Path) -> None:
+async def test_a_database_of_another_network_is_refused(
+    world: World, settings: Settings, tmp_path: Path
+) -> None:
     async with minting(settings):
         pass
-    options = TonOptions(chain=ChainOptions(seed="another"), block_interval=None, directory=tmp_path / "another")
+    options = TonOptions(
+        chain=ChainOptions(seed="another"), block_interval=None, directory=tmp_path / "another"
+    )
     async with TonNetwork.start(options) as other:
         elsewhere = settings.model_copy(update={"ton_config": other.config_path})
         with pytest.raises(UsageError, match="belongs to the TON network with zero state"):
@@ -173,13 +211,17 @@ async def test_a_database_of_another_network_is_refused(world: World, settings: 
                 pass
 
 
-async def test_a_database_of_another_wallet_is_refused(world: World, settings: Settings, tmp_path: Path) -> None:
-    from minter import signer
+async def test_a_database_of_another_wallet_is_refused(
+    world: World, settings: Settings, tmp_path: Path
+) -> None:
+    from minter.ton import mnemonic
 
     async with minting(settings):
         pass
-    signer.write_new(tmp_path / "other.words")
+    mnemonic.write_new(tmp_path / "other.words")
     elsewhere = settings.model_copy(update={"wallet_mnemonic_file": tmp_path / "other.words"})
-    with pytest.raises(UsageError, match=re.escape("LAUREL_WALLET_MNEMONIC_FILE holds the words of")):
+    with pytest.raises(
+        UsageError, match=re.escape("LAUREL_WALLET_MNEMONIC_FILE holds the words of")
+    ):
         async with workshop(elsewhere, Readiness()):
             pass

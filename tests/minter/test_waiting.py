@@ -1,4 +1,7 @@
-"""A minter without its TON network: it says what it waits for and where, is not ready, and ends when asked."""
+"""A minter without its TON network.
+
+It says what it waits for and where, is not ready, and ends when asked.
+"""
 
 import asyncio
 import copy
@@ -38,7 +41,10 @@ async def test_a_minter_without_a_lite_server_says_which_and_where(
         config["liteservers"][0]["port"] = dead
         path = tmp_path / "dead.json"
         path.write_text(json.dumps(config))
-        environment = environment_of(settings) | {"LAUREL_TON_CONFIG": str(path), "LAUREL_HTTP__PORT": str(own)}
+        environment = environment_of(settings) | {
+            "LAUREL_TON_CONFIG": str(path),
+            "LAUREL_HTTP__PORT": str(own),
+        }
         process = await asyncio.create_subprocess_exec(
             sys.executable, str(ROOT / "cli.py"), "minter", cwd=ROOT, env={**os.environ, **environment},
             stderr=asyncio.subprocess.DEVNULL,

@@ -11,7 +11,12 @@ CODE = "from ops.faults import reach\nfor n in range(3):\n    reach('batch.merge
 
 @pytest.mark.parametrize(
     ("armed", "printed", "code"),
-    [("", "0\n1\n2\n", 0), ("other", "0\n1\n2\n", 0), ("batch.merged", "", -9), ("batch.merged:3", "0\n1\n", -9)],
+    [
+        ("", "0\n1\n2\n", 0),
+        ("other", "0\n1\n2\n", 0),
+        ("batch.merged", "", -9),
+        ("batch.merged:3", "0\n1\n", -9),
+    ],
 )
 def test_a_fault_point(armed: str, printed: str, code: int) -> None:
     done = subprocess.run(

@@ -11,7 +11,10 @@ from ops.settings import HttpSettings
 async def test_a_process_says_whether_it_is_ready_and_what_it_waits_for() -> None:
     readiness = Readiness()
     alive = True
-    async with serving(HttpSettings(), readiness, lambda: alive) as url, aiohttp.ClientSession() as session:
+    async with (
+        serving(HttpSettings(), readiness, lambda: alive) as url,
+        aiohttp.ClientSession() as session,
+    ):
         readiness.wait_for("kafka", "no broker at 127.0.0.1:9092")
         readiness.arrived("start")
         async with session.get(f"{url}/ready") as answer:

@@ -29,7 +29,9 @@ sys.exit(run(main, timedelta(seconds={bound})))
 
 def start(after_stop: str, bound: float = 20) -> subprocess.Popen[str]:
     code = PROGRAM.format(after_stop=after_stop, bound=bound)
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert child.stdout is not None
     assert child.stdout.readline() == "up\n"
     return child

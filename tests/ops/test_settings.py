@@ -25,13 +25,21 @@ def test_the_promised_names_exist() -> None:
     assert environment_names() >= STABLE
 
 
-def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_wins_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "laurel.toml"
-    file.write_text('kafka_brokers = "10.0.0.1:9092"\n[worker]\nbatch_records_max = 5\nchunk_records_max = 7\n')
+    file.write_text(
+        'kafka_brokers = "10.0.0.1:9092"\n[worker]\nbatch_records_max = 5\nchunk_records_max = 7\n'
+    )
     monkeypatch.setenv("LAUREL_CONFIG_FILE", str(file))
     monkeypatch.setenv("LAUREL_WORKER__BATCH_RECORDS_MAX", "6")
     settings = load()
-    assert (settings.kafka_brokers, settings.worker.batch_records_max, settings.worker.chunk_records_max) == (
+    assert (
+        settings.kafka_brokers,
+        settings.worker.batch_records_max,
+        settings.worker.chunk_records_max,
+    ) == (
         "10.0.0.1:9092",
         6,
         7,
@@ -46,18 +54,30 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
         ("LAUREL_WORKER__BATCHES", "1", "LAUREL_WORKER__BATCHES: there is no such setting"),
         ("LAUREL_METADATA_BASE_URL", "ftp://x", "LAUREL_METADATA_BASE_URL: "),
         ("LAUREL_MINTER__LEASE", "PT10S", "minter.lease must be longer"),
-        ("LAUREL_MINTER__POLL_INTERVAL", "PT0S", "LAUREL_MINTER__POLL_INTERVAL: must be longer than nothing"),
-        ("LAUREL_CONFIG_FILE", "/does/not/exist.toml", "LAUREL_CONFIG_FILE: there is no file /does/not/exist.toml"),
+        (
+            "LAUREL_MINTER__POLL_INTERVAL",
+            "PT0S",
+            "LAUREL_MINTER__POLL_INTERVAL: must be longer than nothing",
+        ),
+        (
+            "LAUREL_CONFIG_FILE",
+            "/does/not/exist.toml",
+            "LAUREL_CONFIG_FILE: there is no file /does/not/exist.toml",
+        ),
     ],
 )
-def test_a_wrong_setting_is_named(name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_is_named(
+    name: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(UsageError) as caught:
         load()
     assert re.search(words, caught.value.message)
 
 
-def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_in_the_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "laurel.toml"
     file.write_text("[worker]\nbatch = 5\n")
     monkeypatch.setenv("LAUREL_CONFIG_FILE", str(file))

@@ -1,13 +1,13 @@
-"""A database with the shipped catalogue in force."""
+"""A database with the shipped catalog in force."""
 
 import pytest
 
 from store.engine import Database
-from tests.processor.messages import with_catalogue
+from tests.builders.messages import with_catalog
 
 
 @pytest.fixture
 async def counting(database: Database) -> Database:
     """A fresh database that may be counted into."""
-    await with_catalogue(database)
+    await with_catalog(database)
     return database

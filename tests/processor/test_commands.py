@@ -1,4 +1,7 @@
-"""`laurel topics` and `laurel badge`, as processes: what they say, what they write, and how they end."""
+"""`laurel topics` and `laurel badge`, as processes.
+
+What they say, what they write, and how they end.
+"""
 
 import asyncio
 import json
@@ -13,7 +16,7 @@ from sqlalchemy import text
 from ops.lifecycle import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
 from sandbox.broker import Broker
 from store.engine import Database
-from tests.processor.messages import ALICE, Log, a_partner, count
+from tests.builders.messages import ALICE, Log, a_partner, count
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +37,16 @@ async def laurel(*arguments: str, **environment: str) -> "subprocess.CompletedPr
 
 async def test_topics_are_made_once(any_broker: Broker, topic_prefix: str) -> None:
     where = {"LAUREL_KAFKA_BROKERS": any_broker.address, "LAUREL_KAFKA__TOPIC_PREFIX": topic_prefix}
-    names = {"badges", "cities", "commands", "dead-letters", "partners", "quests", "reviews", "wallets"}
+    names = {
+        "badges",
+        "cities",
+        "commands",
+        "dead-letters",
+        "partners",
+        "quests",
+        "reviews",
+        "wallets",
+    }
     expected = sorted(f"{topic_prefix}.{name}" for name in names)
     looked = json.loads((await laurel("topics", "create", "--dry-run", "--json", **where)).stdout)
     made = json.loads((await laurel("topics", "create", "--json", **where)).stdout)
@@ -62,21 +74,32 @@ async def ambassador(counting: Database, database_url: str) -> dict[str, str]:
     return {"LAUREL_DATABASE_URL": database_url}
 
 
-async def test_a_badge_is_minted_by_hand_once(ambassador: dict[str, str], counting: Database) -> None:
+async def test_a_badge_is_minted_by_hand_once(
+    ambassador: dict[str, str], counting: Database
+) -> None:
     command = ("badge", "mint", str(ALICE), "ambassador", "--external-id", "ticket-7")
-    assert [(await laurel(*command, **ambassador)).returncode for _ in range(2)] == [EXIT_OK, EXIT_OK]
+    assert [(await laurel(*command, **ambassador)).returncode for _ in range(2)] == [
+        EXIT_OK,
+        EXIT_OK,
+    ]
     async with counting.transaction() as conn:
         assert (await conn.execute(text("SELECT count(*) FROM nft_mint_queue"))).scalar_one() == 1
 
 
-async def test_a_badge_is_revoked_by_hand_with_a_reason(ambassador: dict[str, str], counting: Database) -> None:
+async def test_a_badge_is_revoked_by_hand_with_a_reason(
+    ambassador: dict[str, str], counting: Database
+) -> None:
     without = await laurel("badge", "revoke", str(ALICE), "ambassador", **ambassador)
     assert (without.returncode, "--reason" in without.stderr) == (EXIT_USAGE, True)
-    done = await laurel("badge", "revoke", str(ALICE), "ambassador", "--reason", "a mistake", **ambassador)
+    done = await laurel(
+        "badge", "revoke", str(ALICE), "ambassador", "--reason", "a mistake", **ambassador
+    )
     assert done.returncode == EXIT_OK, done.stderr
     async with counting.transaction() as conn:
         rows = await conn.execute(
-            text("SELECT actor_service, details->>'reason' FROM nft_audit_log WHERE action = 'revoked'")
+            text(
+                "SELECT actor_service, details->>'reason' FROM nft_audit_log WHERE action = 'revoked'"
+            )
         )
         assert [tuple(row) for row in rows] == [("admin", "a mistake")]
 

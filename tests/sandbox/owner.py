@@ -14,7 +14,8 @@ BOUND_SECONDS = 20.0
 
 @contextmanager
 def an_owner(program: str, *arguments: str | Path) -> Iterator[list[str]]:
-    """Run a Python program, yield the words of the first line that it prints, and kill it by SIGKILL at the end of the block."""
+    """Run a Python program, yield the words of the first line that it prints, and kill it by
+    SIGKILL at the end of the block."""
     command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as owner:
         try:
@@ -39,7 +40,10 @@ def wait_until_gone(pid: int) -> None:
 
 
 def wait_for(condition: Callable[[], bool], otherwise: str) -> None:
-    """Return as soon as `condition()` holds; fail with `otherwise` if it does not within a bound."""
+    """Return as soon as `condition()` holds.
+
+    Fail with `otherwise` if it does not within a bound.
+    """
     deadline = time.monotonic() + BOUND_SECONDS
     while not condition():
         assert time.monotonic() < deadline, otherwise

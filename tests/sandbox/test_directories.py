@@ -36,7 +36,10 @@ def test_a_kept_directory_stays_when_others_are_swept() -> None:
 
 
 def test_a_directory_in_use_is_not_swept_by_another_start() -> None:
-    with data_directory("part", None, keep=False) as first, data_directory("part", None, keep=False) as second:
+    with (
+        data_directory("part", None, keep=False) as first,
+        data_directory("part", None, keep=False) as second,
+    ):
         assert first.is_dir()
         assert second.is_dir()
         assert first != second

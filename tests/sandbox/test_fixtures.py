@@ -18,7 +18,9 @@ async def test_a_database_has_every_table_and_no_row_of_another_test(
 ) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("CREATE TABLE left_by_a_test AS SELECT 1")
-        tables = {row[0] for row in connection.execute("SELECT relname FROM pg_class WHERE relkind = 'r'")}
+        tables = {
+            row[0] for row in connection.execute("SELECT relname FROM pg_class WHERE relkind = 'r'")
+        }
     assert {"nft_instance", "nft_mint_queue", "offset_ledger"} <= tables
     await database.ping()
 

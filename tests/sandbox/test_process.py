@@ -45,14 +45,18 @@ def test_a_child_is_gone_after_kill_9_of_its_owner(tmp_path: Path, watchdog: boo
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may run a child as somebody else")
 @pytest.mark.parametrize("watchdog", MECHANISMS)
-def test_a_child_of_another_user_is_gone_after_kill_9_of_its_owner(tmp_path: Path, watchdog: bool) -> None:
+def test_a_child_of_another_user_is_gone_after_kill_9_of_its_owner(
+    tmp_path: Path, watchdog: bool
+) -> None:
     with an_owner(OWNER, tmp_path / "child.log", str(watchdog), "True", "False") as (pid,):
         assert is_running(int(pid))
     wait_until_gone(int(pid))
 
 
 @pytest.mark.parametrize("watchdog", MECHANISMS)
-def test_a_child_is_gone_when_its_owner_ends_without_stopping_it(tmp_path: Path, watchdog: bool) -> None:
+def test_a_child_is_gone_when_its_owner_ends_without_stopping_it(
+    tmp_path: Path, watchdog: bool
+) -> None:
     with an_owner(OWNER, tmp_path / "child.log", str(watchdog), "False", "True") as (pid,):
         wait_until_gone(int(pid))
 
@@ -62,7 +66,9 @@ def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path, watchdog:
     children = []
 
     def ask() -> None:
-        children.append(start("sleeper", SLEEPER, log_path=tmp_path / "child.log", watchdog=watchdog))
+        children.append(
+            start("sleeper", SLEEPER, log_path=tmp_path / "child.log", watchdog=watchdog)
+        )
 
     thread = threading.Thread(target=ask)
     thread.start()
@@ -79,17 +85,28 @@ def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path, watchdog:
 def test_an_account_has_neither_roots_ids_nor_its_groups(tmp_path: Path) -> None:
     account = unprivileged_account()
     assert account is not None
-    with running("id", ["sh", "-c", "id -u; id -g; id -G"], log_path=tmp_path / "id.log", account=account) as child:
+    with running(
+        "id", ["sh", "-c", "id -u; id -g; id -G"], log_path=tmp_path / "id.log", account=account
+    ) as child:
         assert child.wait(BOUND) == 0
     assert child.log_tail() == f"{account.uid}\n{account.gid}\n{account.gid}"
 
 
 def test_a_child_that_dies_at_its_start_is_explained_by_its_log(tmp_path: Path) -> None:
-    command = ["sh", "-c", "for i in $(seq 30); do echo line $i; done; echo no such table >&2; exit 3"]
-    with running("part", command, log_path=tmp_path / "part.log") as child, pytest.raises(PartFailed) as caught:
+    command = [
+        "sh",
+        "-c",
+        "for i in $(seq 30); do echo line $i; done; echo no such table >&2; exit 3",
+    ]
+    with (
+        running("part", command, log_path=tmp_path / "part.log") as child,
+        pytest.raises(PartFailed) as caught,
+    ):
         child.wait_until_ready(lambda: False, BOUND)
     first, *tail = caught.value.message.splitlines()
-    assert first == f"part ended at its start, with exit code 3. The end of {tmp_path / 'part.log'}:"
+    assert (
+        first == f"part ended at its start, with exit code 3. The end of {tmp_path / 'part.log'}:"
+    )
     assert tail[-2:] == ["line 30", "no such table"]
     assert "line 1" not in tail
 
@@ -134,8 +151,14 @@ def test_a_log_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
 
 def test_a_result_is_kept_apart_from_talk(tmp_path: Path) -> None:
     child = start(
-        "both", ["sh", "-c", "echo result; echo talk >&2"], log_path=tmp_path / "log", output_path=tmp_path / "output"
+        "both",
+        ["sh", "-c", "echo result; echo talk >&2"],
+        log_path=tmp_path / "log",
+        output_path=tmp_path / "output",
     )
     assert child.wait(BOUND) == 0
     child.kill()
-    assert ((tmp_path / "output").read_text(), (tmp_path / "log").read_text()) == ("result\n", "talk\n")
+    assert ((tmp_path / "output").read_text(), (tmp_path / "log").read_text()) == (
+        "result\n",
+        "talk\n",
+    )

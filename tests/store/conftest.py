@@ -1,4 +1,7 @@
-"""Everything that speaks SQL is tested at both ends of the supported versions: PostgreSQL 15 and 18."""
+"""Everything that speaks SQL is tested at both ends of the supported versions.
+
+PostgreSQL 15 and 18.
+"""
 
 import pytest
 

@@ -17,4 +17,6 @@ async def empty_database(server: PostgresServer) -> AsyncIterator[str]:
     async with await psycopg.AsyncConnection.connect(server.url, autocommit=True) as connection:
         await connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         yield server.url_of(name)
-        await connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        await connection.execute(
+            sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
+        )

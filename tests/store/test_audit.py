@@ -16,7 +16,9 @@ async def test_the_log_keeps_what_was_written_in_order(database: Database) -> No
                 AuditEntry(None, AuditAction.METADATA_UPDATED, "system", {}),
             ],
         )
-        rows = await conn.execute(text("SELECT action, actor_service, details FROM nft_audit_log ORDER BY action"))
+        rows = await conn.execute(
+            text("SELECT action, actor_service, details FROM nft_audit_log ORDER BY action")
+        )
         assert [tuple(row) for row in rows] == [
             ("created", "admin", {"type_code": "explorer"}),
             ("metadata_updated", "system", {}),
@@ -35,8 +37,11 @@ async def test_the_log_keeps_what_was_written_in_order(database: Database) -> No
     ],
 )
 @pytest.mark.parametrize("role", ["origin", "replica"])
-async def test_the_database_itself_refuses_to_change_the_log(database: Database, statement: str, role: str) -> None:
-    # The connection is the owner's, and a superuser's at that: what it may not do, nobody does by mistake.
+async def test_the_database_itself_refuses_to_change_the_log(
+    database: Database, statement: str, role: str
+) -> None:
+    # The connection is the owner's, and a superuser's at that: what it may not do, nobody does by
+    # mistake.
     async with database.transaction() as conn:
         await audit.append(conn, [AuditEntry(None, AuditAction.CREATED, "system", {})])
 
@@ -49,4 +54,6 @@ async def test_the_database_itself_refuses_to_change_the_log(database: Database,
         await tamper()
     assert refused.value.sqlstate == "23001"
     async with database.transaction() as conn:
-        assert (await conn.execute(text("SELECT actor_service FROM nft_audit_log"))).scalars().all() == ["system"]
+        assert (
+            await conn.execute(text("SELECT actor_service FROM nft_audit_log"))
+        ).scalars().all() == ["system"]

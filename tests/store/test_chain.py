@@ -7,13 +7,20 @@ from uuid import UUID, uuid4
 import pytest
 
 from ops.errors import LeaseLost
-from store import chain, leases, settling
+from store import chain, claiming, settling
 from store.chain import ChainMessage, NewMessage, WalletIdentity
+from store.claiming import LeasedTask
 from store.engine import Connection, Database, StatementRefused
-from store.leases import LeasedTask
 from store.settling import TRANSITIONS, Assignment, Settlement
-from store.values import HoldReason, MessageKind, MessageStatus, RawAddress, TaskOperation, TaskStatus
-from tests.minter.world import Badge, World
+from store.values import (
+    HoldReason,
+    MessageKind,
+    MessageStatus,
+    RawAddress,
+    TaskOperation,
+    TaskStatus,
+)
+from tests.builders.world import Badge, World
 
 TTL = timedelta(minutes=1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,13 +38,16 @@ class Desk:
 
     async def claim(self, token: UUID, ttl: timedelta = TTL, limit: int = 10) -> list[LeasedTask]:
         async with self.world.db.transaction() as conn:
-            return await leases.claim_due(conn, token, ttl, limit, [])
+            return await claiming.claim_due(conn, token, ttl, limit, [])
 
-    async def sign(self, token: UUID, leased: list[LeasedTask], first_index: int = 0) -> ChainMessage:
+    async def sign(
+        self, token: UUID, leased: list[LeasedTask], first_index: int = 0
+    ) -> ChainMessage:
         async with self.world.db.transaction() as conn:
             message = await chain.add_message(conn, await self.new_message(conn))
             given = [
-                Assignment(work.task.id, first_index + number, RawAddress("0:cc")) for number, work in enumerate(leased)
+                Assignment(work.task.id, first_index + number, RawAddress("0:cc"))
+                for number, work in enumerate(leased)
             ]
             await settling.sign(conn, token, message=message, leased=leased, assignments=given)
         return message
@@ -59,7 +69,9 @@ class Desk:
             await settling.settle(conn, token, settlements, NOW)
 
     async def expire(self) -> None:
-        await self.world.sql("UPDATE nft_mint_queue SET lease_expires_at = clock_timestamp() - interval '1 second'")
+        await self.world.sql(
+            "UPDATE nft_mint_queue SET lease_expires_at = clock_timestamp() - interval '1 second'"
+        )
 
 
 @pytest.fixture
@@ -69,16 +81,27 @@ async def desk(database: Database) -> Desk:
     async with database.transaction() as conn:
         wallet = await chain.register_wallet(conn, IDENTITY)
         collection = await chain.add_collection(
-            conn, type_id, wallet.id, address=RawAddress("0:" + "22" * 32), content_uri="c", item_prefix="p"
+            conn,
+            type_id,
+            wallet.id,
+            address=RawAddress("0:" + "22" * 32),
+            content_uri="c",
+            item_prefix="p",
         )
     return Desk(world, wallet.id, collection.id)
 
 
-async def sent(desk: Desk, token: UUID, count: int = 1) -> tuple[list[Badge], list[LeasedTask], ChainMessage]:
+async def sent(
+    desk: Desk, token: UUID, count: int = 1
+) -> tuple[list[Badge], list[LeasedTask], ChainMessage]:
     badges = await desk.world.to_mint(count)
     leased = await desk.claim(token)
     message = await desk.sign(token, leased)
-    return badges, [work.signed(message, number, RawAddress("0:cc")) for number, work in enumerate(leased)], message
+    return (
+        badges,
+        [work.signed(message, number, RawAddress("0:cc")) for number, work in enumerate(leased)],
+        message,
+    )
 
 
 def confirmed(leased: LeasedTask) -> Settlement:
@@ -160,7 +183,7 @@ async def test_settling_needs_the_lease(desk: Desk) -> None:
     with pytest.raises(LeaseLost):
         await desk.settle(token, confirmed(leased))
     async with desk.world.db.transaction() as conn:
-        (other,) = await leases.claim_sent(conn, uuid4(), TTL, [])
+        (other,) = await claiming.claim_sent(conn, uuid4(), TTL, [])
     assert other.task.id == leased.task.id
     with pytest.raises(LeaseLost):  # the former minter wakes up
         await desk.settle(token, confirmed(leased))
@@ -172,7 +195,8 @@ async def test_one_lost_task_undoes_the_whole_settlement(desk: Desk) -> None:
     token = uuid4()
     badges, leased, _ = await sent(desk, token, 2)
     await desk.world.sql(
-        "UPDATE nft_mint_queue SET lease_token = gen_random_uuid() WHERE id = :id", id=leased[1].task.id
+        "UPDATE nft_mint_queue SET lease_token = gen_random_uuid() WHERE id = :id",
+        id=leased[1].task.id,
     )
     settlements = [
         Settlement(work, TaskStatus.CONFIRMED, "confirmed", token_id=RawAddress(f"0:{number:064x}"))
@@ -238,13 +262,15 @@ async def test_a_taken_index_is_given_up(desk: Desk) -> None:
 async def test_a_parked_task_waits_for_a_person(desk: Desk) -> None:
     token = uuid4()
     _, (leased,), _ = await sent(desk, token)
-    parked = Settlement(leased, TaskStatus.PENDING, "parked", reason="why", hold_reason=HoldReason.OPERATOR)
+    parked = Settlement(
+        leased, TaskStatus.PENDING, "parked", reason="why", hold_reason=HoldReason.OPERATOR
+    )
     await desk.settle(token, parked)
-    assert await desk.world.sql("SELECT status, hold_reason, last_error, token_index FROM nft_mint_queue") == [
-        ("pending", "operator", "why", 0)
-    ]
+    assert await desk.world.sql(
+        "SELECT status, hold_reason, last_error, token_index FROM nft_mint_queue"
+    ) == [("pending", "operator", "why", 0)]
     async with desk.world.db.transaction() as conn:
-        (kept,) = await leases.take_kept(conn, uuid4(), TTL, desk.collection_id)
+        (kept,) = await claiming.take_kept(conn, uuid4(), TTL, desk.collection_id)
     assert kept.task.lease_token is None
 
 
@@ -262,9 +288,13 @@ async def test_a_second_burn_of_a_badge_is_told_once(desk: Desk) -> None:
 
 
 async def test_every_transition_has_an_owner_and_the_end_states_have_none_but_repair() -> None:
-    from_terminal = {owner for (before, _), owner in TRANSITIONS.items() if before is TaskStatus.CONFIRMED}
+    from_terminal = {
+        owner for (before, _), owner in TRANSITIONS.items() if before is TaskStatus.CONFIRMED
+    }
     assert from_terminal == set()
-    assert {pair for pair in TRANSITIONS if pair[0] is TaskStatus.FAILED} == {(TaskStatus.FAILED, TaskStatus.CONFIRMED)}
+    assert {pair for pair in TRANSITIONS if pair[0] is TaskStatus.FAILED} == {
+        (TaskStatus.FAILED, TaskStatus.CONFIRMED)
+    }
 
 
 async def test_the_newest_block_ever_seen_never_goes_back(desk: Desk) -> None:

@@ -8,7 +8,9 @@ from cli import main
 from store import migrations
 
 
-def test_upgrade_makes_the_tables_and_may_run_again(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_upgrade_makes_the_tables_and_may_run_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LAUREL_DATABASE_URL", database_url)
     with psycopg.connect(database_url) as connection:
         connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")

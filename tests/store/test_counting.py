@@ -1,4 +1,5 @@
-"""Staging, deduplication and merge, and the wallets, at both ends of the supported PostgreSQL versions."""
+"""Staging, deduplication and merge, and the wallets, at both ends of the supported PostgreSQL
+versions."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,16 +9,18 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from store import progress, wallets
+from store import counting, wallets
+from store.counting import Progress, Staging, Use
 from store.engine import Connection, Database
-from store.progress import Progress, Staging, Use
 from store.values import CounterName, RawAddress
 from store.wallets import WalletSeen
 
 ANN, BEN = UUID(int=1), UUID(int=2)
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 ADD, HIGHEST, MEMBER, POST, UNDO = range(1, 6)
-TOTAL, CITIES, REVIEWS, LONGEST = (CounterName(name) for name in ("total", "cities", "reviews", "longest"))
+TOTAL, CITIES, REVIEWS, LONGEST = (
+    CounterName(name) for name in ("total", "cities", "reviews", "longest")
+)
 
 
 @pytest.fixture
@@ -56,16 +59,18 @@ async def count(conn: Connection, type_id: UUID, *lines: tuple[Any, ...]) -> lis
             staging.add_amount(key, leads, at, user_id, counter, operation, what)
         else:
             staging.add_member(key, leads, at, user_id, counter, operation, what)
-    await progress.prepare(conn)
-    await progress.stage(conn, [staging])
-    await progress.dedupe(conn)
+    await counting.prepare(conn)
+    await counting.stage(conn, [staging])
+    await counting.dedupe(conn)
     if staging.has_pairs:
-        await progress.pair(conn)
-    return await progress.merge(conn, uses(type_id))
+        await counting.pair(conn)
+    return await counting.merge(conn, uses(type_id))
 
 
 async def counters(conn: Connection) -> dict[str, str]:
-    rows = await conn.execute(text("SELECT key, value::text FROM nft_progress, jsonb_each(counters)"))
+    rows = await conn.execute(
+        text("SELECT key, value::text FROM nft_progress, jsonb_each(counters)")
+    )
     return {row[0]: row[1] for row in rows}
 
 
@@ -77,7 +82,9 @@ async def test_amounts_add_up_exactly(database: Database, type_id: UUID) -> None
         assert await counters(conn) == {"total": "1.0"}
 
 
-async def test_only_users_who_reach_or_pass_a_threshold_come_back(database: Database, type_id: UUID) -> None:
+async def test_only_users_who_reach_or_pass_a_threshold_come_back(
+    database: Database, type_id: UUID
+) -> None:
     async with database.transaction() as conn:
         assert await count(conn, type_id, (1, ANN, 1, ADD, 1), (2, BEN, 1, ADD, 3)) == [
             Progress(BEN, type_id, {TOTAL: 3})
@@ -92,7 +99,9 @@ async def test_only_users_who_reach_or_pass_a_threshold_come_back(database: Data
         ]
 
 
-async def test_an_event_that_was_counted_adds_nothing_to_any_counter(database: Database, type_id: UUID) -> None:
+async def test_an_event_that_was_counted_adds_nothing_to_any_counter(
+    database: Database, type_id: UUID
+) -> None:
     both = ((1, ANN, 1, ADD, 1), (1, ANN, 2, MEMBER, "berlin"))
     for _ in range(2):
         async with database.transaction() as conn:
@@ -101,11 +110,15 @@ async def test_an_event_that_was_counted_adds_nothing_to_any_counter(database: D
         assert await counters(conn) == {"total": "1", "cities": "1"}
 
 
-async def test_a_member_counts_once_whatever_its_characters(database: Database, type_id: UUID) -> None:
+async def test_a_member_counts_once_whatever_its_characters(
+    database: Database, type_id: UUID
+) -> None:
     names = ["a\tb", "a\\tb", "a\nb", "\\N", "\\", "Zürich", "Москва", "'", '"', "\r"]
     for start in (0, 100):
         async with database.transaction() as conn:
-            await count(conn, type_id, *((start + n, ANN, 2, MEMBER, name) for n, name in enumerate(names)))
+            await count(
+                conn, type_id, *((start + n, ANN, 2, MEMBER, name) for n, name in enumerate(names))
+            )
     async with database.transaction() as conn:
         assert await counters(conn) == {"cities": str(len(names))}
         stored = {row[0] for row in await conn.execute(text("SELECT member FROM progress_member"))}
@@ -130,7 +143,10 @@ async def test_an_undone_id_stays_out_in_any_order(
     number = 0
     for step in steps:
         async with database.transaction() as conn:
-            lines = [(number + place, ANN, 3, operation, "review") for place, operation in enumerate(step)]
+            lines = [
+                (number + place, ANN, 3, operation, "review")
+                for place, operation in enumerate(step)
+            ]
             number += len(step)
             await count(conn, type_id, *lines)
     async with database.transaction() as conn:
@@ -147,7 +163,9 @@ async def test_a_highest_never_falls(database: Database, type_id: UUID) -> None:
     assert crossed[:2] == [False, True]
 
 
-async def test_the_last_event_is_the_latest_by_its_own_time(database: Database, type_id: UUID) -> None:
+async def test_the_last_event_is_the_latest_by_its_own_time(
+    database: Database, type_id: UUID
+) -> None:
     for number in (5, 3):
         async with database.transaction() as conn:
             await count(conn, type_id, (number, ANN, 1, ADD, 1))
@@ -160,7 +178,10 @@ async def test_a_wallet_keeps_the_latest_of_each_kind(database: Database) -> Non
     address = RawAddress("0:" + "1" * 64)
 
     def seen(linked: int | None = None, unlinked: int | None = None) -> WalletSeen:
-        times = [None if minute is None else NOON + timedelta(minutes=minute) for minute in (linked, unlinked)]
+        times = [
+            None if minute is None else NOON + timedelta(minutes=minute)
+            for minute in (linked, unlinked)
+        ]
         return WalletSeen(ANN, address, *times)
 
     async with database.transaction() as conn:

@@ -20,7 +20,8 @@ from store.engine import (
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://u:p@h:5432/d", "postgres://u:p@h:5432/d", "postgresql+asyncpg://u:p@h:5432/d"]
+    "url",
+    ["postgresql://u:p@h:5432/d", "postgres://u:p@h:5432/d", "postgresql+asyncpg://u:p@h:5432/d"],
 )
 def test_every_spelling_of_a_postgresql_url_is_taken(url: str) -> None:
     assert normalised_url(url) == "postgresql+psycopg://u:p@h:5432/d"
@@ -42,7 +43,9 @@ async def test_a_connection_speaks_utc_and_does_not_wait_for_ever(database: Data
 
 async def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
     with reserved() as port:  # bound, not listening: nobody else can start to
-        async with Database(SecretStr(f"postgresql://laurel:hunter2@127.0.0.1:{port}/laurel")) as database:
+        async with Database(
+            SecretStr(f"postgresql://laurel:hunter2@127.0.0.1:{port}/laurel")
+        ) as database:
             with pytest.raises(DatabaseUnreachable, match=str(port)) as lost:
                 await database.ping()
     assert "hunter2" not in str(lost.value)
@@ -58,7 +61,9 @@ async def test_a_lost_connection_is_transient_and_the_next_one_works(database: D
     await database.ping()
 
 
-async def test_a_refused_statement_names_its_constraint_and_not_its_values(database: Database) -> None:
+async def test_a_refused_statement_names_its_constraint_and_not_its_values(
+    database: Database,
+) -> None:
     statement = text(
         "INSERT INTO offset_ledger (cluster_id, topic, partition, next_offset) VALUES ('secret', 't', 0, -1)"
     )
@@ -98,7 +103,11 @@ async def test_a_deadlock_is_tried_again_until_both_are_through(database: Databa
     async with database.transaction() as conn:
         await conn.execute(insert)
         await conn.execute(insert)
-        rows = list((await conn.execute(text("SELECT user_id FROM outbox_sequence ORDER BY user_id"))).scalars())
+        rows = list(
+            (
+                await conn.execute(text("SELECT user_id FROM outbox_sequence ORDER BY user_id"))
+            ).scalars()
+        )
     both_hold_one = asyncio.Barrier(2)
     attempts = {"forwards": 0, "backwards": 0}
 
@@ -106,7 +115,9 @@ async def test_a_deadlock_is_tried_again_until_both_are_through(database: Databa
         async def body(conn: Connection) -> None:
             attempts[name] += 1
             for place, user in enumerate(users):
-                update = text("UPDATE outbox_sequence SET last_seq = last_seq + 1 WHERE user_id = :user")
+                update = text(
+                    "UPDATE outbox_sequence SET last_seq = last_seq + 1 WHERE user_id = :user"
+                )
                 await conn.execute(update, {"user": user})
                 if place == 0 and attempts[name] == 1:
                     await both_hold_one.wait()
@@ -116,13 +127,19 @@ async def test_a_deadlock_is_tried_again_until_both_are_through(database: Databa
     await asyncio.gather(count("forwards", rows), count("backwards", rows[::-1]))
     assert sorted(attempts.values()) == [1, 2]
     async with database.transaction() as conn:
-        assert list((await conn.execute(text("SELECT last_seq FROM outbox_sequence"))).scalars()) == [2, 2]
+        assert list(
+            (await conn.execute(text("SELECT last_seq FROM outbox_sequence"))).scalars()
+        ) == [2, 2]
 
 
 async def test_an_exception_in_the_block_rolls_everything_back(database: Database) -> None:
     async def fail() -> None:
         async with database.transaction() as conn:
-            await conn.execute(text("INSERT INTO outbox_sequence (user_id, last_seq) VALUES (gen_random_uuid(), 0)"))
+            await conn.execute(
+                text(
+                    "INSERT INTO outbox_sequence (user_id, last_seq) VALUES (gen_random_uuid(), 0)"
+                )
+            )
             raise KeyError("ours")
 
     with pytest.raises(KeyError, match="ours"):

@@ -42,7 +42,8 @@ OF_THE_SEED = {
 
 
 async def allowed_by_checks(database: Database) -> dict[str, set[str]]:
-    """Return column -> the values of its CHECK, for every CHECK of the form `column = ANY (ARRAY[...])`."""
+    """Return column -> the values of its CHECK, for every CHECK of the form `column = ANY
+    (ARRAY[...])`."""
     statement = text("""
         SELECT class.relname AS table_name, pg_get_constraintdef(con.oid) AS definition
           FROM pg_constraint AS con JOIN pg_class AS class ON class.oid = conrelid
@@ -62,7 +63,9 @@ async def test_the_database_allows_exactly_the_enumerations(database: Database) 
     }
 
 
-@pytest.mark.parametrize(("enum", "words"), OF_THE_SEED.items(), ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    ("enum", "words"), OF_THE_SEED.items(), ids=lambda value: getattr(value, "__name__", "")
+)
 def test_the_enumerations_are_the_seeds(enum: type[StrEnum], words: str) -> None:
     assert [member.value for member in enum] == words.split()
 

@@ -14,7 +14,8 @@ from store.engine import Connection, Database, StatementRefused
 from store.models import Base
 from tests.store.databases import empty_database
 
-# Everything that PostgreSQL knows of a table beyond its name, as text: columns with type, default and nullability; constraints; indexes.
+# Everything that PostgreSQL knows of a table beyond its name, as text: columns with type, default
+# and nullability; constraints; indexes.
 SHAPE = text("""
     SELECT class.relname AS table_name, 'column' AS kind, attname AS name,
            concat_ws(' ', format_type(atttypid, atttypmod), CASE WHEN attnotnull THEN 'not null' END, attidentity,
@@ -48,7 +49,8 @@ async def test_the_migrated_database_is_what_the_models_say(database: Database) 
 
 
 async def test_constraints_indexes_and_options_are_what_the_models_say(database: Database) -> None:
-    # Alembic's comparison looks at no CHECK and no storage option; PostgreSQL's own words about both do.
+    # Alembic's comparison looks at no CHECK and no storage option; PostgreSQL's own words about
+    # both do.
     async with database.transaction() as conn:
         migrated = await shape(conn, "public")
         await conn.execute(text("CREATE SCHEMA modelled"))
@@ -58,7 +60,9 @@ async def test_constraints_indexes_and_options_are_what_the_models_say(database:
         assert await shape(conn, "modelled") == migrated
 
 
-async def test_upgrading_again_and_at_the_same_time_changes_nothing(database_server: PostgresServer) -> None:
+async def test_upgrading_again_and_at_the_same_time_changes_nothing(
+    database_server: PostgresServer,
+) -> None:
     async with empty_database(database_server) as url:
         assert await asyncio.gather(*(migrations.upgrade(url) for _ in range(3))) == ["0001"] * 3
         assert await migrations.upgrade(url) == migrations.head()
@@ -67,13 +71,19 @@ async def test_upgrading_again_and_at_the_same_time_changes_nothing(database_ser
 
 
 async def test_a_database_without_tables_says_what_to_run(database_server: PostgresServer) -> None:
-    async with empty_database(database_server) as url, Database(url) as database, database.transaction() as conn:
+    async with (
+        empty_database(database_server) as url,
+        Database(url) as database,
+        database.transaction() as conn,
+    ):
         assert await migrations.current(conn) is None
         with pytest.raises(UsageError, match="Run `laurel db upgrade`"):
             await migrations.check(conn)
 
 
-async def test_a_database_of_a_newer_laurel_is_left_alone(database_url: str, database: Database) -> None:
+async def test_a_database_of_a_newer_laurel_is_left_alone(
+    database_url: str, database: Database
+) -> None:
     async with database.transaction() as conn:
         await conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(UsageError, match="Install a newer Laurel"):
@@ -83,14 +93,20 @@ async def test_a_database_of_a_newer_laurel_is_left_alone(database_url: str, dat
             await migrations.check(conn)
 
 
-async def test_a_migration_that_fails_leaves_nothing_behind(database_server: PostgresServer) -> None:
+async def test_a_migration_that_fails_leaves_nothing_behind(
+    database_server: PostgresServer,
+) -> None:
     async with empty_database(database_server) as url, Database(url) as database:
         async with database.transaction() as conn:
-            await conn.execute(text("CREATE TABLE user_wallet ()"))  # in the way of the sixteenth statement
+            await conn.execute(
+                text("CREATE TABLE user_wallet ()")
+            )  # in the way of the sixteenth statement
         with pytest.raises(StatementRefused, match="user_wallet"):
             await migrations.upgrade(url)
         async with database.transaction() as conn:
             tables = await conn.execute(
-                text("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace")
+                text(
+                    "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+                )
             )
             assert list(tables.scalars()) == ["user_wallet"]

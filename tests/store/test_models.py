@@ -9,7 +9,8 @@ from store import models
 from store.engine import Database, StatementRefused
 
 TOKEN = "0:" + "ab" * 32
-# A row of everything that a constraint needs: a type with two levels, two badges, a wallet, a collection, a message.
+# A row of everything that a constraint needs: a type with two levels, two badges, a wallet, a
+# collection, a message.
 WORLD = f"""
     INSERT INTO nft_type (id, code, title, description, category, base_image_url, is_onchain_capable, default_onchain_policy,
                           metadata_schema)
@@ -53,8 +54,15 @@ def a_badge(**changes: object) -> str:
 
 
 def a_task(**changes: object) -> str:
-    plain = {"nft_instance_id": str(UUID(int=4)), "status": "pending", "chain_collection_id": None, "token_index": None}
-    return copied("nft_mint_queue", **(plain | {"chain_message_id": None, "recipient": None} | changes))
+    plain = {
+        "nft_instance_id": str(UUID(int=4)),
+        "status": "pending",
+        "chain_collection_id": None,
+        "token_index": None,
+    }
+    return copied(
+        "nft_mint_queue", **(plain | {"chain_message_id": None, "recipient": None} | changes)
+    )
 
 
 STANDING_GRANT = copied("achievement_grant", revoked_at=None, revoked_by=None)
@@ -109,11 +117,16 @@ async def test_the_database_refuses(world: Database, constraint: str, statement:
 @pytest.mark.parametrize(
     "statements",
     [
-        (a_badge(user_id=str(UUID(int=3)), status="revoked"),),  # a revoked badge beside the active one
-        (a_badge(), a_badge(user_id=str(UUID(int=98)))),  # several badges without a token or an external id
-        (a_task(nft_instance_id=str(UUID(int=2)), operation="burn"),),  # a burn beside the open mint
-        ("UPDATE nft_mint_queue SET status = 'confirmed'", a_task(nft_instance_id=str(UUID(int=2)))),  # after a closed one
-        (a_task(operation="burn", chain_collection_id=str(UUID(int=7)), token_index=0),),  # a burn of the same token
+        # a revoked badge beside the active one
+        (a_badge(user_id=str(UUID(int=3)), status="revoked"),),
+        # several badges without a token or an external id
+        (a_badge(), a_badge(user_id=str(UUID(int=98)))),
+        # a burn beside the open mint
+        (a_task(nft_instance_id=str(UUID(int=2)), operation="burn"),),
+        # after a closed one
+        ("UPDATE nft_mint_queue SET status = 'confirmed'", a_task(nft_instance_id=str(UUID(int=2)))),
+        # a burn of the same token
+        (a_task(operation="burn", chain_collection_id=str(UUID(int=7)), token_index=0),),
         # a grant after a revoked one
         ("UPDATE achievement_grant SET revoked_at = now(), revoked_by = issuer_id", STANDING_GRANT),
         ("DELETE FROM achievement",),  # takes its grants along
@@ -126,6 +139,8 @@ async def test_the_database_allows(world: Database, statements: tuple[str, ...])
 
 def test_every_table_says_what_it_is_for() -> None:
     silent = [
-        mapper.class_.__name__ for mapper in models.Base.registry.mappers if not (mapper.class_.__doc__ or "").strip()
+        mapper.class_.__name__
+        for mapper in models.Base.registry.mappers
+        if not (mapper.class_.__doc__ or "").strip()
     ]
     assert silent == []

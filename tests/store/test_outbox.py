@@ -13,7 +13,9 @@ TENANT = UUID(int=1)
 
 def message(user_id: UUID, number: int) -> OutboxEntry:
     payload = {"number": number, "user_id": str(user_id)}
-    return OutboxEntry(user_id, TENANT, OutboxType.BADGE_CREATED, payload, datetime(2026, 1, 1, 12, tzinfo=UTC))
+    return OutboxEntry(
+        user_id, TENANT, OutboxType.BADGE_CREATED, payload, datetime(2026, 1, 1, 12, tzinfo=UTC)
+    )
 
 
 async def sent(database: Database, user_id: UUID) -> list[tuple[int, int]]:
@@ -41,7 +43,14 @@ async def test_a_message_keeps_its_fields_and_waits_to_be_published(database: Da
     async with database.transaction() as conn:
         await outbox.append(conn, [message(user, 7)])
         row = (await conn.execute(text("SELECT * FROM outbox_message"))).one()
-    assert (row.tenant_id, row.user_id, row.event_type, row.payload, row.occurred_at, row.published_at) == (
+    assert (
+        row.tenant_id,
+        row.user_id,
+        row.event_type,
+        row.payload,
+        row.occurred_at,
+        row.published_at,
+    ) == (
         TENANT,
         user,
         "badge.created",
@@ -52,7 +61,8 @@ async def test_a_message_keeps_its_fields_and_waits_to_be_published(database: Da
 
 
 async def test_seq_is_in_the_order_of_commits(database: Database) -> None:
-    # The second writer waits for the first one's end: a database sequence would have let it overtake.
+    # The second writer waits for the first one's end: a database sequence would have let it
+    # overtake.
     user = uuid4()
     first_wrote = asyncio.Event()
     second_asked = asyncio.Event()

@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import TextClause, text
 
-from store import chain, leases
+from store import chain, claiming
 from store.engine import Database
-from tests.minter.world import World
+from tests.builders.world import World
 
 BACKLOG = 20_000
 
@@ -29,7 +29,9 @@ async def world(database: Database) -> World:
         copies=BACKLOG // 2_000,
     )
     await world.sql("INSERT INTO nft_mint_queue (nft_instance_id) SELECT id FROM nft_instance")
-    await world.sql("ANALYZE nft_mint_queue, nft_instance, nft_type, chain_message, chain_collection")
+    await world.sql(
+        "ANALYZE nft_mint_queue, nft_instance, nft_type, chain_message, chain_collection"
+    )
     return world
 
 
@@ -62,16 +64,22 @@ def scanned(nodes: list[dict[str, Any]]) -> set[str]:
 
 
 async def test_the_claim_reads_the_due_index(world: World) -> None:
-    nodes = await plan(world, leases.CLAIM_DUE, token=uuid4(), ttl=timedelta(minutes=1), limit=120, busy=[])
+    nodes = await plan(
+        world, claiming.CLAIM_DUE, token=uuid4(), ttl=timedelta(minutes=1), limit=120, busy=[]
+    )
     due = below(nodes, "CTE due")  # what comes after has `limit` rows, whatever the backlog
     assert "nft_mint_queue_due_idx" in indexes(due)
     assert "nft_mint_queue" not in scanned(due)
-    assert "Sort" not in {node["Node Type"] for node in due}, "the index's order is the claim's order"
+    assert "Sort" not in {node["Node Type"] for node in due}, (
+        "the index's order is the claim's order"
+    )
 
 
 async def test_what_is_asked_for_each_message_reads_no_whole_queue(world: World) -> None:
-    sent = await plan(world, leases.CLAIM_SENT, token=uuid4(), ttl=timedelta(minutes=1), busy=[])
-    kept = await plan(world, leases.TAKE_KEPT, token=uuid4(), ttl=timedelta(minutes=1), collection_id=uuid4())
+    sent = await plan(world, claiming.CLAIM_SENT, token=uuid4(), ttl=timedelta(minutes=1), busy=[])
+    kept = await plan(
+        world, claiming.TAKE_KEPT, token=uuid4(), ttl=timedelta(minutes=1), collection_id=uuid4()
+    )
     committed = await plan(world, chain.COMMITTED)
     assert "nft_mint_queue" not in scanned(sent) | scanned(kept) | scanned(committed)
     assert "nft_mint_queue_token_index_key" in indexes(kept)

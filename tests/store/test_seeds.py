@@ -1,7 +1,8 @@
 """The owner's two documents, field by field, against the live database.
 
-The tables below are transcriptions: name, type and nullability of each field, defaults and indexes, as the documents give them.
-What the database has beside them is named in OURS, so that a column cannot appear without somebody deciding it.
+The tables below are transcriptions: name, type and nullability of each field, defaults and indexes,
+as the documents give them. What the database has beside them is named in OURS, so that a column
+cannot appear without somebody deciding it.
 """
 
 import pytest
@@ -9,10 +10,18 @@ from sqlalchemy import text
 
 from store.engine import Database
 
-UUID, TEXT, JSONB, INT, BOOL, TIME = "uuid", "text", "jsonb", "integer", "boolean", "timestamp with time zone"
+UUID, TEXT, JSONB, INT, BOOL, TIME = (
+    "uuid",
+    "text",
+    "jsonb",
+    "integer",
+    "boolean",
+    "timestamp with time zone",
+)
 DATES = {"created_at": (TIME, "not null"), "updated_at": (TIME, "not null")}
 
-# table -> column -> (type, nullability). "string" without a length in the documents is text or varchar here: see same_type().
+# table -> column -> (type, nullability). "string" without a length in the documents is text or
+# varchar here: see same_type().
 FIELDS: dict[str, dict[str, tuple[str, str]]] = {
     "nft_type": {
         "id": (UUID, "not null"),
@@ -149,7 +158,8 @@ DEFAULTS = {
     ("outbox_message", "payload"): "'{}'::jsonb",
 }
 
-# (table, columns, unique): the "Индексы" of the first document; `db_index=True` and SlugField of the second.
+# (table, columns, unique): the "Индексы" of the first document; `db_index=True` and SlugField of
+# the second.
 INDEXES = {
     ("nft_type", ("code",), True),
     ("nft_instance", ("user_id",), False),
@@ -157,7 +167,11 @@ INDEXES = {
     ("nft_instance", ("user_id", "type_id"), False),
     ("nft_instance", ("external_id",), True),
     ("nft_instance", ("onchain_token_id",), True),
-    ("nft_progress", ("user_id", "type_id"), True),  # the document asks for an index; one row a user and type is ours
+    (
+        "nft_progress",
+        ("user_id", "type_id"),
+        True,
+    ),  # the document asks for an index; one row a user and type is ours
     ("achievement_category", ("tenant_id",), False),
     ("achievement_category", ("slug",), False),
     ("achievement", ("tenant_id",), False),
@@ -167,7 +181,8 @@ INDEXES = {
     ("outbox_message", ("tenant_id",), False),
 }
 
-# column -> (the table it refers to, what happens to it when that row goes): PROTECT is RESTRICT or NO ACTION, CASCADE is CASCADE.
+# column -> (the table it refers to, what happens to it when that row goes): PROTECT is RESTRICT or
+# NO ACTION, CASCADE is CASCADE.
 REFERENCES = {
     ("nft_level_rule", "type_id"): ("nft_type", "NO ACTION"),
     ("nft_instance", "type_id"): ("nft_type", "NO ACTION"),
@@ -196,7 +211,9 @@ async def test_every_field_of_the_seed_is_there(database: Database, table: str) 
     for name, (kind, nullability) in FIELDS[table].items():
         found = columns.pop(name)
         assert same_type(kind, found.type), f"{table}.{name} is {found.type}, not {kind}"
-        assert ("null" if found.is_nullable == "YES" else "not null") == nullability, f"{table}.{name}"
+        assert ("null" if found.is_nullable == "YES" else "not null") == nullability, (
+            f"{table}.{name}"
+        )
         if (table, name) in DEFAULTS:
             assert found.column_default == DEFAULTS[table, name]
     assert set(columns) == OURS.get(table, set())
@@ -211,7 +228,10 @@ async def test_every_index_of_the_seed_is_there(database: Database) -> None:
          WHERE class.relnamespace = 'public'::regnamespace AND indpred IS NULL AND indexprs IS NULL
     """)
     async with database.transaction() as conn:
-        found = {(row.table_name, tuple(row.columns), row.is_unique) for row in await conn.execute(statement)}
+        found = {
+            (row.table_name, tuple(row.columns), row.is_unique)
+            for row in await conn.execute(statement)
+        }
     assert found >= INDEXES
     assert {(table, ("id",), True) for table in FIELDS} <= found
 

@@ -16,5 +16,8 @@ SQL = Path(__file__).with_suffix(".sql")
 
 
 def upgrade() -> None:
-    # One simple query: psycopg takes several statements in one text only where there are no parameters.
-    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(SQL.read_text(encoding="utf-8"))
+    # One simple query: psycopg takes several statements in one text only where there are no
+    # parameters.
+    op.get_bind().execution_options(no_parameters=True).exec_driver_sql(
+        SQL.read_text(encoding="utf-8")
+    )

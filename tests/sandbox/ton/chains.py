@@ -13,7 +13,10 @@ OWNER = Address(0, b"\x44" * 32)
 
 
 def a_chain(
-    *, transactions_per_block_max: int = 4_000, state_window: int = 1_000, library: Path | None = None
+    *,
+    transactions_per_block_max: int = 4_000,
+    state_window: int = 1_000,
+    library: Path | None = None,
 ) -> Chain:
     options = ChainOptions(
         transactions_per_block_max=transactions_per_block_max,

@@ -1,4 +1,7 @@
-"""The client that the network is held against: pytonlib as published, over its own libtonlibjson."""
+"""The client that the network is held against.
+
+Pytonlib as published, over its own libtonlibjson.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

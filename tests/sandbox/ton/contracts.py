@@ -1,4 +1,7 @@
-"""The contracts that the minter works with, written in the network's own cells: a highload wallet and a collection of SBT items."""
+"""The contracts that the minter works with, written in the network's own cells.
+
+A highload wallet and a collection of SBT items.
+"""
 
 from dataclasses import dataclass, field
 
@@ -28,7 +31,13 @@ class HighloadWallet:
 
     @property
     def init(self) -> Cell:
-        data = Builder().raw(bytes(self.key.verify_key)).uint(self.subwallet, 32).uint(0, 66).uint(self.timeout, 22)
+        data = (
+            Builder()
+            .raw(bytes(self.key.verify_key))
+            .uint(self.subwallet, 32)
+            .uint(0, 66)
+            .uint(self.timeout, 22)
+        )
         return state_init(code(ContractVersion.WalletHighloadV3R1), data.end())
 
     @property
@@ -44,9 +53,21 @@ class HighloadWallet:
         return internal_message(self.address, value, body=body)
 
     def external(
-        self, messages: list[Cell], *, query: int, created_at: int, deploy: bool = False, value: int = TON
+        self,
+        messages: list[Cell],
+        *,
+        query: int,
+        created_at: int,
+        deploy: bool = False,
+        value: int = TON,
     ) -> bytes:
-        inner = Builder().uint(self.subwallet, 32).ref(self.batch(messages, query, value)).uint(1, 8).uint(query, 23)
+        inner = (
+            Builder()
+            .uint(self.subwallet, 32)
+            .ref(self.batch(messages, query, value))
+            .uint(1, 8)
+            .uint(query, 23)
+        )
         order = inner.uint(created_at, 64).uint(self.timeout, 22).end()
         body = Builder().raw(self.key.sign(order.hash).signature).ref(order).end()
         return to_boc(external_message(self.address, body, self.init if deploy else None))
@@ -61,7 +82,15 @@ class Collection:
         content = Builder().ref(Builder().uint(1, 8).raw(b"https://badges.example/c.json").end())
         content.ref(Builder().raw(b"https://badges.example/metadata/").end())
         royalty = Builder().uint(0, 16).uint(1000, 16).address(self.owner).end()
-        data = Builder().address(self.owner).uint(0, 64).ref(content.end()).ref(self._item_code()).ref(royalty).end()
+        data = (
+            Builder()
+            .address(self.owner)
+            .uint(0, 64)
+            .ref(content.end())
+            .ref(self._item_code())
+            .ref(royalty)
+            .end()
+        )
         return state_init(code(ContractVersion.NFTCollectionEditable), data)
 
     @staticmethod
@@ -79,14 +108,28 @@ class Collection:
         data = Builder().uint(index, 64).address(self.address).end()
         return Address(0, state_init(self._item_code(), data).hash)
 
-    def mint(self, index: int, owner: Address, *, value: int = MINT_VALUE, forward: int = 5 * 10**7) -> Cell:
-        body = Builder().uint(1, 32).uint(0, 64).uint(index, 64).coins(forward).ref(self._content(index, owner)).end()
+    def mint(
+        self, index: int, owner: Address, *, value: int = MINT_VALUE, forward: int = 5 * 10**7
+    ) -> Cell:
+        body = (
+            Builder()
+            .uint(1, 32)
+            .uint(0, 64)
+            .uint(index, 64)
+            .coins(forward)
+            .ref(self._content(index, owner))
+            .end()
+        )
         return internal_message(self.address, value, body=body)
 
-    def mint_batch(self, first: int, owner: Address, count: int, *, forward: int = 2 * 10**7) -> Cell:
+    def mint_batch(
+        self, first: int, owner: Address, count: int, *, forward: int = 2 * 10**7
+    ) -> Cell:
         items: Dictionary[None] = Dictionary(64, NO_EXTRA)
         for index in range(first, first + count):
-            items = items.put(index, Builder().coins(forward).ref(self._content(index, owner)), None)
+            items = items.put(
+                index, Builder().coins(forward).ref(self._content(index, owner)), None
+            )
         body = Builder().uint(2, 32).uint(0, 64).ref(items.root_builder().end()).end()
         return internal_message(self.address, count * 3 * 10**7 + TON, body=body)
 

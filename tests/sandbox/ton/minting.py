@@ -23,7 +23,9 @@ class Minting:
     def signed(self, messages: list[Cell], *, deploy: bool = False, value: int = TON) -> bytes:
         query, self.queries = self.queries, self.queries + 1
         created_at = self.network.chain.last.utime - 30
-        return self.wallet.external(messages, query=query, created_at=created_at, deploy=deploy, value=value)
+        return self.wallet.external(
+            messages, query=query, created_at=created_at, deploy=deploy, value=value
+        )
 
     async def deploy(self) -> None:
         await self.network.fund(self.wallet.address, 1_000 * TON)

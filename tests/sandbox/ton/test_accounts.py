@@ -34,7 +34,9 @@ def test_a_users_first_message_deploys_the_wallet() -> None:
 
 
 @pytest.mark.parametrize(("seqno", "valid_until"), [(0, NOW + 60), (2, NOW + 60), (1, NOW - 1)])
-def test_a_users_message_with_a_wrong_seqno_or_too_late_is_refused(seqno: int, valid_until: int) -> None:
+def test_a_users_message_with_a_wrong_seqno_or_too_late_is_refused(
+    seqno: int, valid_until: int
+) -> None:
     chain, user = a_chain(), user_wallet(0)
     chain.submit(user.transfer(OWNER, TON, seqno=0, valid_until=NOW + 60, bounce=False))
     chain.produce()

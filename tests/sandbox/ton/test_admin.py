@@ -22,7 +22,10 @@ async def admin_url(ton: TonNetwork) -> AsyncIterator[str]:
 
 
 async def asked(method: str, url: str, body: bytes = b"") -> tuple[int, dict[str, Any]]:
-    async with aiohttp.ClientSession() as session, session.request(method, url, data=body) as response:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, url, data=body) as response,
+    ):
         return response.status, await response.json()
 
 
@@ -56,7 +59,9 @@ async def test_the_status_says_which_network_this_is(ton: TonNetwork, admin_url:
         ("/advance-clock", b'{"seconds": -1}'),
     ],
 )
-async def test_a_request_of_the_wrong_shape_is_explained(admin_url: str, path: str, body: bytes) -> None:
+async def test_a_request_of_the_wrong_shape_is_explained(
+    admin_url: str, path: str, body: bytes
+) -> None:
     status, answer = await asked("POST", admin_url + path, body)
     assert (status, answer["code"]) == (400, "usage")
     assert answer["message"]

@@ -1,4 +1,7 @@
-"""The transport, spoken to by a client of the test's own: so both directions are held to the written protocol."""
+"""The transport, spoken to by a client of the test's own.
+
+So both directions are held to the written protocol.
+"""
 
 import asyncio
 import os
@@ -48,7 +51,9 @@ class Client:
 def handshake(server_public: bytes, session: bytes, *, digest: bytes | None = None) -> bytes:
     key = SigningKey.generate()
     secret = bytes(key.to_curve25519_private_key())
-    shared = crypto_scalarmult(secret, crypto_sign_ed25519_pk_to_curve25519(bytes(SERVER_KEY.verify_key)))
+    shared = crypto_scalarmult(
+        secret, crypto_sign_ed25519_pk_to_curve25519(bytes(SERVER_KEY.verify_key))
+    )
     digest = digest or sha256(session).digest()
     hidden = handshake_cipher(bytes(shared), digest).apply(session)
     return key_id(server_public) + bytes(key.verify_key) + digest + hidden
@@ -72,7 +77,12 @@ class Listening:
     async def connect(self, opening: bytes, session: bytes) -> Client:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(opening)
-        return Client(reader, writer, Cipher(session[32:64], session[80:96]), Cipher(session[:32], session[64:80]))
+        return Client(
+            reader,
+            writer,
+            Cipher(session[32:64], session[80:96]),
+            Cipher(session[:32], session[64:80]),
+        )
 
 
 @pytest_asyncio.fixture
@@ -110,7 +120,10 @@ async def test_a_query_is_answered_under_its_id(client: Client) -> None:
 async def test_a_slow_answer_holds_up_no_other(client: Client) -> None:
     await client.say(query(b"\x01" * 32, b"slow"))
     await client.say(query(b"\x02" * 32, b"fast"))
-    assert [(await client.hear())["answer"] for _ in range(2)] == [b"answer to fast", b"answer to slow"]
+    assert [(await client.hear())["answer"] for _ in range(2)] == [
+        b"answer to fast",
+        b"answer to slow",
+    ]
 
 
 async def test_a_query_without_an_answer_gets_none(client: Client) -> None:
@@ -137,7 +150,9 @@ async def authenticate(client: Client, key: SigningKey, signer: SigningKey) -> N
     assert answer["@type"] == "tcp.authentificationNonce"
     public = {"@type": "pub.ed25519", "key": bytes(key.verify_key)}
     signature = signer.sign(nonce + answer["nonce"]).signature
-    await client.say({"@type": "tcp.authentificationComplete", "key": public, "signature": signature})
+    await client.say(
+        {"@type": "tcp.authentificationComplete", "key": public, "signature": signature}
+    )
     await client.say({"@type": "tcp.ping", "random_id": 2})
 
 
@@ -165,7 +180,9 @@ async def test_a_frame_of_an_impossible_size_is_hung_up_on(client: Client, size:
     assert await client.is_hung_up()
 
 
-@pytest.mark.parametrize("payload", [b"????", lite_api().serialize({"@type": "tcp.pong", "random_id": 1})])
+@pytest.mark.parametrize(
+    "payload", [b"????", lite_api().serialize({"@type": "tcp.pong", "random_id": 1})]
+)
 async def test_an_unexpected_packet_is_hung_up_on(client: Client, payload: bytes) -> None:
     await client.send(payload)
     assert await client.is_hung_up()

@@ -57,7 +57,9 @@ def test_a_state_is_what_other_software_reads() -> None:
     assert balance is not None
     assert accounts[key].account.storage.balance.grams == balance.balance_nano
     assert read.total_balance.grams == sum(
-        account.account.storage.balance.grams for account in accounts.values() if account.account is not None
+        account.account.storage.balance.grams
+        for account in accounts.values()
+        if account.account is not None
     )
 
 
@@ -74,9 +76,12 @@ def test_the_transactions_of_a_block_are_in_it() -> None:
         for lt, transaction in of_account.transactions[0].items()
     )
     assert found == list(chain.last_shard.transactions)
-    assert len(found) == 1 + 1 + 3 + 3  # external, its own transfer, three mints at the collection, three items
+    assert (
+        len(found) == 1 + 1 + 3 + 3
+    )  # external, its own transfer, three mints at the collection, three items
 
 
 def test_the_supply_is_in_the_range_that_javascript_clients_can_read() -> None:
-    # @ton/core reads one bit too few before global_balance: it comes through for 2**56 <= balance < 2**62.
+    # @ton/core reads one bit too few before global_balance: it comes through for 2**56 <= balance <
+    # 2**62.
     assert 2**56 <= a_chain().network.supply_nano < 2**62

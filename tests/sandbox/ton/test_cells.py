@@ -6,7 +6,15 @@ from pytoniq_core.boc.builder import Builder as OtherBuilder
 from pytoniq_core.boc.cell import Cell as OtherCell
 
 from sandbox.ton.boc import from_boc, to_boc
-from sandbox.ton.cells import CELL_DEPTH_MAX, EMPTY_CELL, Address, Builder, Cell, CellError, CellKind
+from sandbox.ton.cells import (
+    CELL_DEPTH_MAX,
+    EMPTY_CELL,
+    Address,
+    Builder,
+    Cell,
+    CellError,
+    CellKind,
+)
 from tests.sandbox.ton.trees import trees
 
 addresses = st.builds(Address, st.integers(-128, 127), st.binary(min_size=32, max_size=32))
@@ -19,11 +27,17 @@ def test_a_cell_has_the_hash_and_depth_that_pytoniq_computes(tree: Cell) -> None
 
 
 def test_the_empty_cell_has_its_well_known_hash() -> None:
-    assert EMPTY_CELL.hash.hex() == "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7"
+    assert (
+        EMPTY_CELL.hash.hex() == "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7"
+    )
 
 
 @given(
-    st.integers(0, 2**32 - 1), st.integers(-(2**31), 2**31 - 1), st.booleans(), st.integers(0, 2**120 - 1), addresses
+    st.integers(0, 2**32 - 1),
+    st.integers(-(2**31), 2**31 - 1),
+    st.booleans(),
+    st.integers(0, 2**120 - 1),
+    addresses,
 )
 def test_a_slice_reads_back_what_a_builder_wrote(
     number: int, signed: int, flag: bool, coins: int, address: Address
@@ -42,7 +56,12 @@ def test_a_slice_reads_back_what_a_builder_wrote(
         .end()
     )
     reader = cell.begin()
-    assert (reader.uint(32), reader.signed(32), reader.flag(), reader.coins()) == (number, signed, flag, coins)
+    assert (reader.uint(32), reader.signed(32), reader.flag(), reader.coins()) == (
+        number,
+        signed,
+        flag,
+        coins,
+    )
     assert (reader.address(), reader.address()) == (address, None)
     assert (reader.maybe_ref(), reader.maybe_ref()) == (EMPTY_CELL, None)
     assert reader.raw(3) == b"end"
@@ -50,10 +69,15 @@ def test_a_slice_reads_back_what_a_builder_wrote(
 
 
 @given(st.integers(0, 2**120 - 1), addresses)
-def test_coins_and_addresses_are_written_as_pytoniq_writes_them(coins: int, address: Address) -> None:
+def test_coins_and_addresses_are_written_as_pytoniq_writes_them(
+    coins: int, address: Address
+) -> None:
     ours = Builder().coins(coins).address(address).end()
     other = (
-        OtherBuilder().store_coins(coins).store_address(OtherAddress((address.workchain, address.account))).end_cell()
+        OtherBuilder()
+        .store_coins(coins)
+        .store_address(OtherAddress((address.workchain, address.account)))
+        .end_cell()
     )
     assert ours.hash == other.hash
 
@@ -131,7 +155,8 @@ def test_an_address_is_read_in_both_its_forms(address: Address) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0:12", "x:" + "00" * 32, "0:" + "00" * 33, "A" * 48, "!" * 48, "EQ" + "A" * 45 + "B"]
+    "text",
+    ["", "0:12", "x:" + "00" * 32, "0:" + "00" * 33, "A" * 48, "!" * 48, "EQ" + "A" * 45 + "B"],
 )
 def test_a_string_that_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(CellError):

@@ -25,7 +25,10 @@ def test_an_accounts_transactions_form_a_chain() -> None:
     lts = sorted(lt for of, lt in chain.transactions if of == account)
     for earlier, later in pairwise(lts):
         assert chain.transactions[account, later].previous_lt == earlier
-        assert chain.transactions[account, later].previous_hash == chain.transactions[account, earlier].hash
+        assert (
+            chain.transactions[account, later].previous_hash
+            == chain.transactions[account, earlier].hash
+        )
     assert len(lts) == 10
 
 
@@ -59,7 +62,10 @@ def test_the_end_does_not_depend_on_how_blocks_are_cut() -> None:
         minter.mint(0, 10)
         minter.settle()
         states = [chain.account(minter.collection.item(index)) for index in range(10)]
-        return [state.data.hash if state is not None and state.data is not None else None for state in states]
+        return [
+            state.data.hash if state is not None and state.data is not None else None
+            for state in states
+        ]
 
     assert items(a_chain(transactions_per_block_max=3)) == items(a_chain())
 
@@ -85,12 +91,16 @@ def test_an_external_that_is_no_longer_accepted_is_dropped_with_its_block() -> N
     chain.submit(message)
     minter.settle()
     wallet = minter.wallet.address.account
-    assert len([of for of, _, _ in chain.last_shard.transactions if of == wallet]) == 2  # the external, its transfer
+    assert (
+        len([of for of, _, _ in chain.last_shard.transactions if of == wallet]) == 2
+    )  # the external, its transfer
 
 
 def test_an_account_that_returns_what_it_got_is_not_in_the_state() -> None:
     chain, user, nobody = a_chain(), user_wallet(0), Address(0, b"\x09" * 32)
-    chain.submit(user.transfer(nobody, TON, seqno=0, valid_until=NOW + 60))  # bounces: nobody is there
+    chain.submit(
+        user.transfer(nobody, TON, seqno=0, valid_until=NOW + 60)
+    )  # bounces: nobody is there
     chain.produce()
     after = chain.account(user.address)
     assert nobody.account in {account for account, _, _ in chain.last_shard.transactions}

@@ -22,7 +22,9 @@ WIDTHS = (1, 2, 3, 8, 15, 32, 64, 256)
 def mappings(draw: st.DrawFn) -> tuple[int, dict[int, int]]:
     width = draw(st.sampled_from(WIDTHS))
     # near keys and far ones: long common prefixes, runs of equal bits
-    keys = st.one_of(st.integers(0, 2**width - 1), st.integers(0, min(7, 2**width - 1)), st.just(2**width - 1))
+    keys = st.one_of(
+        st.integers(0, 2**width - 1), st.integers(0, min(7, 2**width - 1)), st.just(2**width - 1)
+    )
     return width, draw(st.dictionaries(keys, st.integers(0, 2**32 - 1), max_size=20))
 
 
@@ -38,7 +40,9 @@ def root_hash(cell: Cell | None) -> bytes | None:
 
 
 @given(mappings())
-def test_a_dictionary_is_the_cell_that_pytoniq_makes(given_mapping: tuple[int, dict[int, int]]) -> None:
+def test_a_dictionary_is_the_cell_that_pytoniq_makes(
+    given_mapping: tuple[int, dict[int, int]],
+) -> None:
     width, mapping = given_mapping
     theirs = HashMap(width, value_serializer=lambda value, to: to.store_uint(value, 32))
     for key, value in mapping.items():
@@ -48,7 +52,9 @@ def test_a_dictionary_is_the_cell_that_pytoniq_makes(given_mapping: tuple[int, d
 
 
 @given(mappings(), st.randoms())
-def test_the_order_of_insertion_changes_nothing(given_mapping: tuple[int, dict[int, int]], chance: object) -> None:
+def test_the_order_of_insertion_changes_nothing(
+    given_mapping: tuple[int, dict[int, int]], chance: object
+) -> None:
     width, mapping = given_mapping
     shuffled = list(mapping.items())
     chance.shuffle(shuffled)  # type: ignore[attr-defined]
@@ -56,7 +62,9 @@ def test_the_order_of_insertion_changes_nothing(given_mapping: tuple[int, dict[i
 
 
 @given(mappings(), st.data())
-def test_deleting_is_never_having_inserted(given_mapping: tuple[int, dict[int, int]], data: st.DataObject) -> None:
+def test_deleting_is_never_having_inserted(
+    given_mapping: tuple[int, dict[int, int]], data: st.DataObject
+) -> None:
     width, mapping = given_mapping
     gone = data.draw(st.sets(st.sampled_from(sorted(mapping)))) if mapping else set()
     dictionary = plain(width, mapping)
@@ -67,7 +75,9 @@ def test_deleting_is_never_having_inserted(given_mapping: tuple[int, dict[int, i
 
 
 @given(mappings(), st.data())
-def test_every_key_is_found_and_no_other(given_mapping: tuple[int, dict[int, int]], data: st.DataObject) -> None:
+def test_every_key_is_found_and_no_other(
+    given_mapping: tuple[int, dict[int, int]], data: st.DataObject
+) -> None:
     width, mapping = given_mapping
     dictionary = plain(width, mapping)
     other = data.draw(st.integers(0, 2**width - 1))
@@ -114,7 +124,9 @@ def test_a_key_that_does_not_fit_is_refused() -> None:
         (0b11111, 5, 64, "1110000101"),
     ],
 )
-def test_a_label_takes_the_shortest_form(label: int, length: int, remaining: int, expected: str) -> None:
+def test_a_label_takes_the_shortest_form(
+    label: int, length: int, remaining: int, expected: str
+) -> None:
     builder = store_label(Builder(), label, length, remaining)
     assert f"{builder.value:0{builder.bits}b}" == expected
 
@@ -135,7 +147,9 @@ def test_balances_add_up_to_the_extra_of_the_whole(balances: dict[int, int]) -> 
 
 
 def test_an_augmented_leaf_opens_with_its_extra_and_a_fork_ends_with_it() -> None:
-    accounts = Dictionary(2, CURRENCIES).put(0, Builder().uint(7, 8), 5).put(3, Builder().uint(9, 8), 6)
+    accounts = (
+        Dictionary(2, CURRENCIES).put(0, Builder().uint(7, 8), 5).put(3, Builder().uint(9, 8), 6)
+    )
     cell = accounts.cell()
     assert cell is not None
     fork = cell.begin().skip(2)  # an empty label
@@ -156,7 +170,9 @@ def test_the_list_of_earlier_blocks_knows_whether_a_key_block_is_below() -> None
 
 
 @given(mappings(), st.data())
-def test_a_path_is_what_a_look_up_reads(given_mapping: tuple[int, dict[int, int]], data: st.DataObject) -> None:
+def test_a_path_is_what_a_look_up_reads(
+    given_mapping: tuple[int, dict[int, int]], data: st.DataObject
+) -> None:
     width, mapping = given_mapping
     dictionary = plain(width, mapping)
     path = dictionary.path(data.draw(st.integers(0, 2**width - 1)))

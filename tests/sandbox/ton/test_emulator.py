@@ -7,11 +7,25 @@ import pytest
 from ops.errors import UsageError
 from sandbox.process import PartMissing
 from sandbox.ton import emulator as module
-from sandbox.ton.account_state import ABSENT, AccountState, AccountStatus, genesis_account, read_account
+from sandbox.ton.account_state import (
+    ABSENT,
+    AccountState,
+    AccountStatus,
+    genesis_account,
+    read_account,
+)
 from sandbox.ton.boc import from_boc, to_boc
 from sandbox.ton.cells import Address, Builder, Cell
 from sandbox.ton.config import network_config
-from sandbox.ton.emulator import Emulator, Executed, NotAccepted, Outcome, decoded, encoded, find_library
+from sandbox.ton.emulator import (
+    Emulator,
+    Executed,
+    NotAccepted,
+    Outcome,
+    decoded,
+    encoded,
+    find_library,
+)
 from sandbox.ton.messages import external_message, read_transaction
 from tests.sandbox.ton.contracts import TON, HighloadWallet
 
@@ -24,8 +38,12 @@ def machine(virtual_machine: Path) -> Emulator:
     return Emulator(to_boc(config.root), virtual_machine)
 
 
-def execute(machine: Emulator, account: Cell, message: bytes, *, utime: int = NOW, lt: int = 1_000_000) -> Outcome:
-    return machine.execute(encoded(to_boc(account)), encoded(message), utime=utime, lt=lt, seed="00" * 32)
+def execute(
+    machine: Emulator, account: Cell, message: bytes, *, utime: int = NOW, lt: int = 1_000_000
+) -> Outcome:
+    return machine.execute(
+        encoded(to_boc(account)), encoded(message), utime=utime, lt=lt, seed="00" * 32
+    )
 
 
 def funded(wallet: HighloadWallet, nano: int = 10 * TON) -> Cell:
@@ -41,14 +59,17 @@ def state_after(outcome: Outcome) -> AccountState:
 
 def test_an_external_message_deploys_a_wallet(machine: Emulator) -> None:
     wallet = HighloadWallet()
-    outcome = execute(machine, funded(wallet), wallet.external([], query=0, created_at=NOW - 30, deploy=True))
+    outcome = execute(
+        machine, funded(wallet), wallet.external([], query=0, created_at=NOW - 30, deploy=True)
+    )
     state = state_after(outcome)
     assert (state.status, state.address) == (AccountStatus.ACTIVE, wallet.address)
     assert state.code is not None
 
 
 @pytest.mark.parametrize(
-    ("created_at", "timeout", "exit_code"), [(NOW + 100, 300, 35), (NOW - 1_000, 300, 35), (NOW - 30, 301, 38)]
+    ("created_at", "timeout", "exit_code"),
+    [(NOW + 100, 300, 35), (NOW - 1_000, 300, 35), (NOW - 30, 301, 38)],
 )
 def test_a_contract_says_by_its_exit_code_why_it_refuses(
     machine: Emulator, created_at: int, timeout: int, exit_code: int
@@ -77,7 +98,9 @@ def test_a_replayed_message_is_refused(machine: Emulator) -> None:
     message = wallet.external([], query=5, created_at=NOW - 30, deploy=True)
     first = execute(machine, funded(wallet), message)
     assert isinstance(first, Executed)
-    again = machine.execute(first.shard_account, encoded(message), utime=NOW, lt=2_000_000, seed="00" * 32)
+    again = machine.execute(
+        first.shard_account, encoded(message), utime=NOW, lt=2_000_000, seed="00" * 32
+    )
     assert isinstance(again, NotAccepted)
     assert again.exit_code == 36
     assert str(again).endswith("(exit code 36)")
@@ -111,7 +134,9 @@ def test_what_is_no_message_is_refused_with_a_reason(machine: Emulator) -> None:
 def test_a_machine_is_given_back_once(machine: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     given_back: list[object] = []
     destroy = machine._library.transaction_emulator_destroy
-    monkeypatch.setattr(machine, "_library", SimpleNamespace(transaction_emulator_destroy=given_back.append))
+    monkeypatch.setattr(
+        machine, "_library", SimpleNamespace(transaction_emulator_destroy=given_back.append)
+    )
     handle = machine._handle
     with machine:
         pass

@@ -1,4 +1,8 @@
-"""What a lying lite server gets: libtonlibjson believes nothing that is not proven, so green tests here mean that our proofs are real."""
+"""What a lying lite server gets.
+
+Libtonlibjson believes nothing that is not proven, so green tests here mean that our proofs are
+real.
+"""
 
 import base64
 from collections.abc import Callable
@@ -39,7 +43,9 @@ def forging(constructor: str, forge: Forgery) -> Callable[[Handler], Handler]:
 
 def signatures(answer: TlObject) -> list[TlObject]:
     found: list[TlObject] = [
-        signature for step in answer["steps"] for signature in step.get("signatures", {}).get("signatures", [])
+        signature
+        for step in answer["steps"]
+        for signature in step.get("signatures", {}).get("signatures", [])
     ]
     return found
 
@@ -110,9 +116,13 @@ async def test_a_client_rejects(
                 await client.raw_get_account_state(str(faucet().address))
 
 
-async def test_the_same_answers_unforged_are_accepted(virtual_machine: Path, tmp_path: Path) -> None:
+async def test_the_same_answers_unforged_are_accepted(
+    virtual_machine: Path, tmp_path: Path
+) -> None:
     options = TonOptions(block_interval=None, directory=tmp_path)
-    async with TonNetwork.start(options, around=forging("liteServer.accountState", lambda _answer: None)) as network:
+    async with TonNetwork.start(
+        options, around=forging("liteServer.accountState", lambda _answer: None)
+    ) as network:
         await network.produce()
         async with connected(network.config, tmp_path / "keystore") as client:
             state = await client.raw_get_account_state(str(faucet().address))
@@ -122,7 +132,10 @@ async def test_the_same_answers_unforged_are_accepted(virtual_machine: Path, tmp
 async def test_a_client_of_another_network_is_refused(ton: TonNetwork, tmp_path: Path) -> None:
     wrong = base64.b64encode(b"\x01" * 32).decode()
     zero = {**ton.config["validator"]["zero_state"], "root_hash": wrong}
-    config = {**ton.config, "validator": {**ton.config["validator"], "zero_state": zero, "init_block": zero}}
+    config = {
+        **ton.config,
+        "validator": {**ton.config["validator"], "zero_state": zero, "init_block": zero},
+    }
     async with connected(config, tmp_path / "keystore") as client:
         with pytest.raises(TonlibError, match="VALIDATE_ZERO_STATE"):
             await client.raw_get_account_state(str(faucet().address))

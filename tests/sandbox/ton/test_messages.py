@@ -3,7 +3,13 @@ import pytest
 from sandbox.ton.account_state import AccountStatus, balance_nano, genesis_account, read_account
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.cells import EMPTY_CELL, Address, Builder, CellError
-from sandbox.ton.messages import MessageHead, MessageKind, external_message, internal_message, read_head
+from sandbox.ton.messages import (
+    MessageHead,
+    MessageKind,
+    external_message,
+    internal_message,
+    read_head,
+)
 
 SOMEBODY = Address(0, b"\x05" * 32)
 
@@ -15,11 +21,23 @@ def test_an_internal_message_is_routed_by_its_head() -> None:
 
 def test_an_external_message_is_routed_by_its_head() -> None:
     message = external_message(Address(-1, b"\x06" * 32), EMPTY_CELL)
-    assert read_head(message) == MessageHead(MessageKind.EXTERNAL_IN, None, Address(-1, b"\x06" * 32), 0)
+    assert read_head(message) == MessageHead(
+        MessageKind.EXTERNAL_IN, None, Address(-1, b"\x06" * 32), 0
+    )
 
 
 def test_an_external_message_may_name_an_external_source() -> None:
-    message = Builder().uint(0b10, 2).uint(0b01, 2).uint(5, 9).uint(17, 5).address(SOMEBODY).coins(0).uint(0, 2).end()
+    message = (
+        Builder()
+        .uint(0b10, 2)
+        .uint(0b01, 2)
+        .uint(5, 9)
+        .uint(17, 5)
+        .address(SOMEBODY)
+        .coins(0)
+        .uint(0, 2)
+        .end()
+    )
     assert read_head(message).destination == SOMEBODY
 
 
@@ -38,7 +56,11 @@ def test_a_genesis_account_is_read_back() -> None:
     account = genesis_account(SOMEBODY, 123, 1_700_000_000).refs[0]
     state = read_account(account)
     assert state is not None
-    assert (state.address, state.balance_nano, state.status) == (SOMEBODY, 123, AccountStatus.UNINITIALISED)
+    assert (state.address, state.balance_nano, state.status) == (
+        SOMEBODY,
+        123,
+        AccountStatus.UNINITIALISED,
+    )
     assert balance_nano(account) == 123
 
 

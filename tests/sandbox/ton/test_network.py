@@ -42,7 +42,11 @@ async def test_an_advertised_name_without_an_address_is_refused() -> None:
 
 
 async def test_a_taken_port_is_refused() -> None:
-    with reserved() as port, socket.create_server(("127.0.0.1", port)), pytest.raises(UsageError, match=str(port)):
+    with (
+        reserved() as port,
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(UsageError, match=str(port)),
+    ):
         async with TonNetwork.start(TonOptions(port=port)):
             pass
 
@@ -89,7 +93,9 @@ async def test_the_faucet_says_when_it_has_less() -> None:
             await network.fund(OWNER, 10**18)
 
 
-async def test_a_payment_that_expires_before_its_block_is_told_as_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_payment_that_expires_before_its_block_is_told_as_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with TonNetwork.start(ON_DEMAND) as network:
         submit = network.chain.submit
 
@@ -142,7 +148,9 @@ async def test_closing_finishes_the_blocks_under_way() -> None:
     assert network.chain.last.id.seqno == 4
 
 
-async def test_a_failing_machine_ends_the_network(ton_options: TonOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_machine_ends_the_network(
+    ton_options: TonOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(_work: object) -> None:
         raise InvariantBroken("the machine is broken")
 
@@ -176,6 +184,6 @@ async def test_a_stored_transaction_is_found_by_its_message() -> None:
     async with TonNetwork.start(ON_DEMAND) as network:
         await network.fund(OWNER, TON)
         places = network.chain.transaction_of_message
-        assert {from_boc(network.chain.transactions[place].boc).hash for place in places.values()} == {
-            stored.hash for stored in network.chain.transactions.values()
-        }
+        assert {
+            from_boc(network.chain.transactions[place].boc).hash for place in places.values()
+        } == {stored.hash for stored in network.chain.transactions.values()}

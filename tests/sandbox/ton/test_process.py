@@ -24,7 +24,9 @@ from tests.sandbox.ton.contracts import TON
 pytestmark = pytest.mark.usefixtures("virtual_machine")
 
 
-async def test_pytonlib_reads_what_the_faucet_of_the_process_paid(ton_process: TonProcess, tmp_path: Path) -> None:
+async def test_pytonlib_reads_what_the_faucet_of_the_process_paid(
+    ton_process: TonProcess, tmp_path: Path
+) -> None:
     await ton_process.fund(str(OWNER), 3 * TON)
     async with connected(ton_process.config, tmp_path / "keystore") as client:
         state = await client.raw_get_account_state(str(OWNER))
@@ -53,7 +55,9 @@ async def test_a_block_is_made_from_outside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("address", "amount"), [("nonsense", TON), (str(OWNER), -5)])
-async def test_an_impossible_payment_is_refused(ton_process: TonProcess, address: str, amount: int) -> None:
+async def test_an_impossible_payment_is_refused(
+    ton_process: TonProcess, address: str, amount: int
+) -> None:
     with pytest.raises(UsageError):
         await ton_process.fund(address, amount)
 
@@ -113,16 +117,26 @@ def test_a_start_that_fails_shows_the_end_of_the_log(tmp_path: Path) -> None:
 
 
 def test_a_bad_option_ends_the_command_with_code_2(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sandbox.ton", f"--directory={tmp_path}", "--block-interval=soon"]
+    command = [
+        sys.executable,
+        "-m",
+        "sandbox.ton",
+        f"--directory={tmp_path}",
+        "--block-interval=soon",
+    ]
     ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stderr == "--block-interval=soon: a number of seconds, or none, is wanted.\n"
 
 
 @pytest.mark.parametrize("interval", [None, timedelta(milliseconds=250)])
-def test_a_command_line_says_the_same_as_the_options(tmp_path: Path, interval: timedelta | None) -> None:
+def test_a_command_line_says_the_same_as_the_options(
+    tmp_path: Path, interval: timedelta | None
+) -> None:
     options = TonOptions(
-        chain=ChainOptions(seed="a b", transactions_per_block_max=7, state_window=8, user_wallets=9),
+        chain=ChainOptions(
+            seed="a b", transactions_per_block_max=7, state_window=8, user_wallets=9
+        ),
         block_interval=interval,
         host="127.0.0.1",
         port=20_001,

@@ -19,7 +19,9 @@ def cells_of(root: Cell) -> list[Cell]:
 
 
 @given(trees(), st.data())
-def test_a_proof_has_the_hash_of_the_whole_tree_whatever_is_cut(tree: Cell, data: st.DataObject) -> None:
+def test_a_proof_has_the_hash_of_the_whole_tree_whatever_is_cut(
+    tree: Cell, data: st.DataObject
+) -> None:
     keep = data.draw(st.sets(st.sampled_from([cell.hash for cell in cells_of(tree)])))
     proof = from_boc(to_boc(merkle_proof(tree, keep)))
     assert proof.refs[0].hash_at(0) == tree.hash
@@ -28,7 +30,9 @@ def test_a_proof_has_the_hash_of_the_whole_tree_whatever_is_cut(tree: Cell, data
 
 
 @given(trees(), st.data())
-def test_pytoniq_accepts_our_proofs_and_computes_their_hashes(tree: Cell, data: st.DataObject) -> None:
+def test_pytoniq_accepts_our_proofs_and_computes_their_hashes(
+    tree: Cell, data: st.DataObject
+) -> None:
     keep = data.draw(st.sets(st.sampled_from([cell.hash for cell in cells_of(tree)])))
     proof = merkle_proof(tree, keep)
     other = OtherCell.one_from_boc(to_boc(proof))

@@ -38,7 +38,9 @@ def address_on_stack(result: dict[str, object], position: int) -> Address | None
 
 async def test_a_wallet_and_its_collection_are_deployed_by_one_message(minting: Minting) -> None:
     wallet = await minting.client.raw_get_account_state(str(minting.wallet.address))
-    collection = await minting.client.raw_run_method(str(minting.collection.address), "get_collection_data", [])
+    collection = await minting.client.raw_run_method(
+        str(minting.collection.address), "get_collection_data", []
+    )
     assert wallet["code"]
     assert numbers(collection) == [0]
     assert address_on_stack(collection, 2) == minting.wallet.address
@@ -55,7 +57,9 @@ async def test_a_minted_item_says_whose_it_is(minting: Minting) -> None:
     assert address_on_stack(authority, 0) == minting.wallet.address
 
 
-async def test_the_collection_computes_the_address_that_was_computed_locally(minting: Minting) -> None:
+async def test_the_collection_computes_the_address_that_was_computed_locally(
+    minting: Minting,
+) -> None:
     found = await minting.client.raw_run_method(
         str(minting.collection.address), "get_nft_address_by_index", [["num", 7]]
     )
@@ -128,24 +132,32 @@ async def test_a_message_sent_twice_into_one_block_is_executed_once(minting: Min
     await minting.client.raw_send_message(message)
     await minting.settled()
     await minting.network.next_block()
-    data = await minting.client.raw_run_method(str(minting.collection.address), "get_collection_data", [])
+    data = await minting.client.raw_run_method(
+        str(minting.collection.address), "get_collection_data", []
+    )
     assert numbers(data) == [1]
     listed = await minting.client.get_transactions(str(minting.collection.address), limit=10)
     assert len(listed) == 2
 
 
 async def test_a_message_from_the_future_is_refused(minting: Minting) -> None:
-    message = minting.wallet.external([], query=99, created_at=minting.network.chain.last.utime + 1_000)
+    message = minting.wallet.external(
+        [], query=99, created_at=minting.network.chain.last.utime + 1_000
+    )
     with pytest.raises(ExternalMessageNotAccepted, match="exit code 35"):
         await minting.client.raw_send_message(message)
 
 
-async def test_several_clients_read_while_one_mints(minting: Minting, ton: TonNetwork, tmp_path: Path) -> None:
+async def test_several_clients_read_while_one_mints(
+    minting: Minting, ton: TonNetwork, tmp_path: Path
+) -> None:
     async def reader(number: int) -> int:
         async with connected(ton.config, tmp_path / f"reader{number}") as client:
             seen = 0
             while seen < 60:
-                found = await client.raw_run_method(str(minting.collection.address), "get_collection_data", [])
+                found = await client.raw_run_method(
+                    str(minting.collection.address), "get_collection_data", []
+                )
                 (now,) = numbers(found)
                 assert now >= seen
                 seen = now
@@ -170,7 +182,12 @@ async def test_blocks_shards_and_headers_are_looked_up(minting: Minting) -> None
     header = await client.get_block_header(0, SHARD, last)
     assert [found["seqno"] for found in shards["shards"]] == [last]
     assert by_seqno["seqno"] == last
-    assert shard["root_hash"] == shards["shards"][0]["root_hash"] == header["id"]["root_hash"] == by_lt["root_hash"]
+    assert (
+        shard["root_hash"]
+        == shards["shards"][0]["root_hash"]
+        == header["id"]["root_hash"]
+        == by_lt["root_hash"]
+    )
 
 
 async def test_a_block_lists_its_transactions(minting: Minting) -> None:
@@ -179,7 +196,11 @@ async def test_a_block_lists_its_transactions(minting: Minting) -> None:
     seqno = next(block.id.seqno for block in reversed(chain.basechain) if block.transactions)
     listed = await minting.client.get_block_transactions(0, SHARD, seqno, 40)
     whole = await minting.client.get_block_transactions_ext(0, SHARD, seqno, 40)
-    assert len(listed["transactions"]) == len(whole["transactions"]) == len(chain.basechain[seqno].transactions)
+    assert (
+        len(listed["transactions"])
+        == len(whole["transactions"])
+        == len(chain.basechain[seqno].transactions)
+    )
 
 
 async def test_a_config_parameter_is_read_with_proof(client: TonlibClient) -> None:
@@ -222,6 +243,10 @@ async def test_an_expired_message_is_refused(minting: Minting) -> None:
 
 async def test_a_faucet_pays_many_at_once(ton: TonNetwork, client: TonlibClient) -> None:
     addresses = [Address(0, bytes([number]) * 32) for number in range(1, 21)]
-    await asyncio.gather(*(ton.fund(address, MINT_VALUE + address.account[0]) for address in addresses))
+    await asyncio.gather(
+        *(ton.fund(address, MINT_VALUE + address.account[0]) for address in addresses)
+    )
     states = [await client.raw_get_account_state(str(address)) for address in addresses]
-    assert [int(state["balance"]) for state in states] == [MINT_VALUE + address.account[0] for address in addresses]
+    assert [int(state["balance"]) for state in states] == [
+        MINT_VALUE + address.account[0] for address in addresses
+    ]

@@ -57,7 +57,11 @@ def place(block: Block) -> TlObject:
 
 
 def account(minter: Minter, workchain: int = 0) -> TlObject:
-    return {"@type": "liteServer.accountId", "workchain": workchain, "id": minter.collection.address.account}
+    return {
+        "@type": "liteServer.accountId",
+        "workchain": workchain,
+        "id": minter.collection.address.account,
+    }
 
 
 async def test_an_unknown_request_is_refused(ask: Asked) -> None:
@@ -81,12 +85,19 @@ async def test_time_and_version_follow_the_networks_clock(ask: Asked) -> None:
 
 async def test_the_tip_is_told_with_its_time(ask: Asked) -> None:
     told = await ask("getMasterchainInfoExt", mode=0)
-    assert (told["last"]["seqno"], told["last_utime"]) == (ask.chain.last.id.seqno, ask.chain.last.utime)
+    assert (told["last"]["seqno"], told["last_utime"]) == (
+        ask.chain.last.id.seqno,
+        ask.chain.last.utime,
+    )
     assert told["init"]["root_hash"] == ask.chain.zero.id.root_hash
 
 
 async def test_a_query_may_wait_for_a_block(ask: Asked) -> None:
-    wait = {"@type": "liteServer.waitMasterchainSeqno", "seqno": ask.chain.last.id.seqno + 1, "timeout_ms": 5_000}
+    wait = {
+        "@type": "liteServer.waitMasterchainSeqno",
+        "seqno": ask.chain.last.id.seqno + 1,
+        "timeout_ms": 5_000,
+    }
     info = lite_api().serialize({"@type": "liteServer.getMasterchainInfo"})
     waiting = asyncio.create_task(ask.raw(lite_api().serialize(wait) + info))
     await asyncio.sleep(0)
@@ -106,7 +117,9 @@ async def test_pytoniq_accepts_an_account_with_its_proofs(ask: Asked, minter: Mi
     proof = OtherCell.from_boc(answer["proof"])
     state = OtherCell.one_from_boc(answer["state"])
     shard = ask.chain.last_shard.id
-    shard_id = BlockIdExt(shard.workchain, _SIGNED_SHARD, shard.seqno, shard.root_hash, shard.file_hash)
+    shard_id = BlockIdExt(
+        shard.workchain, _SIGNED_SHARD, shard.seqno, shard.root_hash, shard.file_hash
+    )
     address = OtherAddress((0, minter.collection.address.account))
     check_account_proof(answer["proof"], shard_id, address, state)
     check_proof(proof[0], shard.root_hash)
@@ -128,12 +141,18 @@ async def test_an_account_may_be_read_at_a_shard_block(ask: Asked, minter: Minte
 
 
 async def test_an_account_of_the_masterchain_is_absent(ask: Asked, minter: Minter) -> None:
-    answer = await ask("getAccountState", id=ask.chain.last.id.tl(), account=account(minter, workchain=-1))
+    answer = await ask(
+        "getAccountState", id=ask.chain.last.id.tl(), account=account(minter, workchain=-1)
+    )
     assert (answer["state"], answer["shardblk"]["workchain"]) == (b"", -1)
 
 
-async def test_an_account_of_the_masterchain_is_not_in_a_shard_block(ask: Asked, minter: Minter) -> None:
-    answer = await ask("getAccountState", id=ask.chain.last_shard.id.tl(), account=account(minter, workchain=-1))
+async def test_an_account_of_the_masterchain_is_not_in_a_shard_block(
+    ask: Asked, minter: Minter
+) -> None:
+    answer = await ask(
+        "getAccountState", id=ask.chain.last_shard.id.tl(), account=account(minter, workchain=-1)
+    )
     assert answer["code"] == -400
 
 
@@ -169,18 +188,24 @@ async def test_a_block_is_found_by_seqno_time_and_logical_time(ask: Asked) -> No
     by_lt = await ask("lookupBlock", mode=2, id=place(wanted), lt=wanted.start_lt)
     by_time = await ask("lookupBlock", mode=4, id=place(wanted), utime=wanted.utime)
     assert by_seqno["id"] == by_lt["id"] == {**wanted.id.tl(), "shard": _SIGNED_SHARD}
-    assert by_time["id"]["seqno"] == 1  # the clock stands still here: the first block has this time already
+    assert (
+        by_time["id"]["seqno"] == 1
+    )  # the clock stands still here: the first block has this time already
 
 
 async def test_a_block_of_the_future_is_not_found(ask: Asked) -> None:
-    answer = await ask("lookupBlock", mode=4, id=place(ask.chain.last), utime=ask.chain.last.utime + 1)
+    answer = await ask(
+        "lookupBlock", mode=4, id=place(ask.chain.last), utime=ask.chain.last.utime + 1
+    )
     assert answer["code"] == 651
 
 
 async def test_another_shard_or_workchain_does_not_exist(ask: Asked) -> None:
     half = {**place(ask.chain.last_shard), "shard": 1 << 62}
     assert (await ask("lookupBlock", mode=1, id=half))["code"] == 651
-    assert (await ask("lookupBlock", mode=1, id={**place(ask.chain.last), "workchain": 7}))["code"] == 651
+    assert (await ask("lookupBlock", mode=1, id={**place(ask.chain.last), "workchain": 7}))[
+        "code"
+    ] == 651
 
 
 async def test_one_transaction_is_given_with_its_proof(ask: Asked, minter: Minter) -> None:
@@ -193,7 +218,9 @@ async def test_one_transaction_is_given_with_its_proof(ask: Asked, minter: Minte
     shown, _ = OtherBlock.deserialize(proof[0].begin_parse()).extra.account_blocks  # type: ignore[no-untyped-call]
     assert lt in shown[int.from_bytes(of, "big")].transactions[0]
     assert from_boc(answer["transaction"]).hash == transaction_hash
-    assert (await ask("getOneTransaction", id=ask.chain.last.id.tl(), account=who, lt=lt))["code"] == 651
+    assert (await ask("getOneTransaction", id=ask.chain.last.id.tl(), account=who, lt=lt))[
+        "code"
+    ] == 651
 
 
 async def test_a_blocks_transactions_are_listed_in_pages(ask: Asked) -> None:
@@ -201,12 +228,16 @@ async def test_a_blocks_transactions_are_listed_in_pages(ask: Asked) -> None:
     first = await ask("listBlockTransactions", id=block.id.tl(), mode=7 | 32, count=3)
     last = first["ids"][-1]
     after = {"@type": "liteServer.transactionId3", "account": last["account"], "lt": last["lt"]}
-    rest = await ask("listBlockTransactions", id=block.id.tl(), mode=7 | 128, count=100, after=after)
+    rest = await ask(
+        "listBlockTransactions", id=block.id.tl(), mode=7 | 128, count=100, after=after
+    )
     backwards = await ask("listBlockTransactions", id=block.id.tl(), mode=7 | 64, count=100)
     listed = [(item["account"], item["lt"], item["hash"]) for item in first["ids"] + rest["ids"]]
     assert (first["incomplete"], rest["incomplete"]) == (True, False)
     assert listed == list(block.transactions)
-    assert [item["hash"] for item in backwards["ids"]] == [item[2] for item in reversed(block.transactions)]
+    assert [item["hash"] for item in backwards["ids"]] == [
+        item[2] for item in reversed(block.transactions)
+    ]
     check_proof(OtherCell.one_from_boc(first["proof"]), block.id.root_hash)
 
 
@@ -215,7 +246,9 @@ async def test_a_history_from_a_wrong_hash_is_refused(ask: Asked, minter: Minter
     assert state is not None
     lt = max(lt for of, lt in ask.chain.transactions if of == minter.collection.address.account)
     wrong = await ask("getTransactions", count=5, account=account(minter), lt=lt, hash=b"\x01" * 32)
-    unknown = await ask("getTransactions", count=5, account=account(minter), lt=lt + 1, hash=b"\x01" * 32)
+    unknown = await ask(
+        "getTransactions", count=5, account=account(minter), lt=lt + 1, hash=b"\x01" * 32
+    )
     assert "hash mismatch" in wrong["message"]
     assert "cannot locate transaction" in unknown["message"]
 
@@ -225,21 +258,31 @@ async def test_proofs_lead_from_any_block_to_any_other(ask: Asked) -> None:
     kinds = {"liteServer.blockLinkForward": "forward", "liteServer.blockLinkBack": "back"}
 
     async def steps(source: Block, target: Block) -> list[tuple[str, int, int]]:
-        answer = await ask("getBlockProof", mode=1, known_block=source.id.tl(), target_block=target.id.tl())
+        answer = await ask(
+            "getBlockProof", mode=1, known_block=source.id.tl(), target_block=target.id.tl()
+        )
         assert answer["complete"]
-        return [(kinds[step["@type"]], step["from"]["seqno"], step["to"]["seqno"]) for step in answer["steps"]]
+        return [
+            (kinds[step["@type"]], step["from"]["seqno"], step["to"]["seqno"])
+            for step in answer["steps"]
+        ]
 
     last = chain.last.id.seqno
     assert await steps(chain.zero, chain.zero) == []
     assert await steps(chain.zero, chain.key_block) == [("forward", 0, 1)]
     assert await steps(chain.zero, chain.last) == [("forward", 0, 1), ("forward", 1, last)]
     assert await steps(chain.key_block, chain.last) == [("forward", 1, last)]
-    assert await steps(chain.masterchain[last - 1], chain.last) == [("back", last - 1, 1), ("forward", 1, last)]
+    assert await steps(chain.masterchain[last - 1], chain.last) == [
+        ("back", last - 1, 1),
+        ("forward", 1, last),
+    ]
     assert await steps(chain.last, chain.key_block) == [("back", last, 1)]
 
 
 async def test_libraries_are_proven_to_be_none(ask: Asked) -> None:
-    answer = await ask("getLibrariesWithProof", id=ask.chain.last.id.tl(), mode=0, library_list=[b"\x01" * 32])
+    answer = await ask(
+        "getLibrariesWithProof", id=ask.chain.last.id.tl(), mode=0, library_list=[b"\x01" * 32]
+    )
     assert answer["result"] == []
     assert from_boc(answer["data_proof"]).refs[0].hash_at(0) == ask.chain.last.state_root_hash
 

@@ -124,6 +124,14 @@ def test_a_hash_of_a_wrong_size_is_refused() -> None:
 
 
 def test_parentheses_are_deleted_before_an_id_is_computed() -> None:
-    schema = Schema("liteServer.libraryResult result:(vector liteServer.libraryEntry) = liteServer.LibraryResult;")
-    assert schema.by_name["liteServer.libraryResult"].id == lite_api().by_name["liteServer.libraryResult"].id
-    assert schema.by_name["liteServer.libraryResult"].fields[0].type == "vector<liteServer.libraryEntry>"
+    schema = Schema(
+        "liteServer.libraryResult result:(vector liteServer.libraryEntry) = liteServer.LibraryResult;"
+    )
+    assert (
+        schema.by_name["liteServer.libraryResult"].id
+        == lite_api().by_name["liteServer.libraryResult"].id
+    )
+    assert (
+        schema.by_name["liteServer.libraryResult"].fields[0].type
+        == "vector<liteServer.libraryEntry>"
+    )

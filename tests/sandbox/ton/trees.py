@@ -18,5 +18,7 @@ def trees(leaves_max: int = 25) -> st.SearchStrategy[Cell]:
     contents = st.lists(st.booleans(), max_size=80)
     leaves = st.builds(_cell, contents, st.just([]))
     return st.recursive(
-        leaves, lambda below: st.builds(_cell, contents, st.lists(below, min_size=1, max_size=4)), max_leaves=leaves_max
+        leaves,
+        lambda below: st.builds(_cell, contents, st.lists(below, min_size=1, max_size=4)),
+        max_leaves=leaves_max,
     )

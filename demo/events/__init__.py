@@ -1,0 +1,1 @@
+"""The demo's producers: a seeded crowd, and the messages that it causes."""

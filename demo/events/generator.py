@@ -1,0 +1,104 @@
+"""A year of a travelling crowd, as the messages that Kafka would carry.
+
+Seeded, so that one seed makes one file, byte for byte.
+
+Phase 1 holds the events, with duplicates, broken messages, reordering and latecomers; what needs a
+badge to exist follows in phases 2 to 4 (demo/events/requests.py). Whatever the order in which
+workers and minter come to these messages, the outcome is the same: only about such data can
+demo/oracle/expected.py be exact.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from demo.cloudevents import Event, binary, structured
+from demo.events import malformed
+from demo.events.activity import BEGIN, YEAR, Diary
+from demo.events.options import Plan
+from demo.events.requests import Requests
+from demo.events.travellers import atlas, crowd
+from demo.events.wallet_histories import Stories
+from demo.oracle.catalog import Badges
+from demo.records import Record
+
+DUPLICATES = 0.02  # of the good events are sent twice
+BROKEN = 0.01
+LATE = 0.03  # of the events arrive days after they happened, the others within hours
+REMOVALS_FIRST = 0.25  # of the removals arrive before what they remove
+_DELAY = timedelta(hours=2)
+_LATE_DELAY = timedelta(days=40)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    at: datetime
+    event: Event
+
+
+def generate(plan: Plan, badges: Badges) -> list[Record]:
+    """Return all messages in the order of their sending.
+
+    The same plan and catalog make the same messages.
+    """
+    rng = random.Random(plan.seed)  # noqa: S311 - a crowd that can be met again, nothing secret
+    world = atlas()
+    people = crowd(rng, world, plan.travellers)
+    stories = Stories(rng, people)
+    arrivals = [
+        _arrival(rng, event) for event in Diary(rng, world, badges).write(people, plan.events)
+    ]
+    sent = [(arrival.at, _written(rng, arrival.event)) for arrival in arrivals]
+    sent += [(at, structured(event)) for at, event in stories.during_the_year()]
+    sent += _duplicates(rng, arrivals, round(plan.events * DUPLICATES))
+    sent += _broken(rng, arrivals, round(plan.events * BROKEN))
+    sent.sort(key=lambda message: message[0])
+    first = [record for _, record in sent]
+    return [*first, *Requests(rng, badges).write(first, stories)]
+
+
+def _arrival(rng: random.Random, event: Event) -> _Arrival:
+    if event.type == "review.removed" and rng.random() < REMOVALS_FIRST:
+        return _Arrival(BEGIN + rng.random() * (event.time - BEGIN), event)
+    delay = _LATE_DELAY if rng.random() < LATE else _DELAY
+    return _Arrival(event.time + rng.random() * delay, event)
+
+
+def _written(rng: random.Random, event: Event) -> Record:
+    match rng.randrange(3):
+        case 0:
+            return structured(event)
+        case 1:
+            return structured(event, named=False)
+        case _:
+            return binary(event)
+
+
+def _duplicates(
+    rng: random.Random, arrivals: Sequence[_Arrival], number: int
+) -> Iterator[tuple[datetime, Record]]:
+    """Yield second messages of some events.
+
+    Soon after or months later, in any mode, half of them through another partition.
+    """
+    for position, first in enumerate(rng.sample(arrivals, number)):
+        record = _written(rng, first.event)
+        if position % 2:
+            record = replace(record, key=f"retry-{position}".encode())  # the subject wins
+        later = timedelta(minutes=rng.randint(0, 90)) if rng.random() < 0.8 else rng.random() * YEAR
+        yield first.at + later, record
+
+
+def _broken(
+    rng: random.Random, arrivals: Sequence[_Arrival], number: int
+) -> Iterator[tuple[datetime, Record]]:
+    """Yield broken messages of every kind in turn, each made of a good event under an id of its
+    own.
+    """
+    for position in range(number):
+        event = replace(rng.choice(arrivals).event, source="/broken-service", id=f"{position:07d}")
+        yield (
+            BEGIN + rng.random() * YEAR,
+            malformed.KINDS[position % len(malformed.KINDS)].spoil(event),
+        )

@@ -1,0 +1,131 @@
+"""What needs a badge or a token to exist.
+
+Users' requests, an operator's revocation, and requests that must be refused.
+
+Phase 2 is sent once phase 1 is counted and minted, phase 3 once phase 2 is, phase 4 once the burns
+of phase 3 are on chain.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from itertools import count
+
+from demo.cloudevents import Event, binary, structured
+from demo.events.activity import BEGIN, YEAR
+from demo.events.wallet_histories import Stories
+from demo.oracle.catalog import Badges
+from demo.oracle.expected import Holder, Teller, Truth
+from demo.records import Record
+from ops.clock import utc_now
+
+ASKED = 0.4  # of the badges whose token is for the asking are asked for
+BURNED = 12
+REFUSED = 3  # of each kind
+REPEATED = (
+    5  # requests sent again as they were, and as many with their external_id and other content
+)
+AFTERWARDS = 25  # quests of each user whose badge is gone: enough for the highest level
+_SOURCE = "/bot-service/requests"
+_MOMENT = BEGIN + YEAR + timedelta(days=1)
+
+
+class Requests:
+    """Writes phases 2 to 4 for what phase 1 comes to."""
+
+    def __init__(self, rng: random.Random, badges: Badges) -> None:
+        self._rng = rng
+        self._badges = badges
+        self._numbers = count(1)
+
+    def write(self, first: Sequence[Record], stories: Stories) -> list[Record]:
+        """Return the messages of phases 2, 3 and 4, given those of phase 1."""
+        teller = Teller(self._badges, utc_now())
+        teller.phase(first)
+        asking = [*stories.late_links(), *self._asking(teller.so_far())]
+        second = [
+            binary(event, 2) if number % 2 else structured(event, 2)
+            for number, event in enumerate(asking)
+        ]
+        teller.phase(second)
+        parting = [*stories.farewells(), *self._parting(teller.so_far()), *self._again(asking)]
+        third = [structured(event, 3) for event in parting]
+        teller.phase(third)
+        fourth = [structured(event, 4) for event in self._afterwards(teller.so_far())]
+        return [*second, *third, *fourth]
+
+    def _asking(self, earned: Truth) -> Iterator[Event]:
+        """Ask for tokens; ask for some that policy forbids, and for badges that nobody has."""
+        may = {
+            holder: self._badges.by_code[holder[1]].may_mint(badge.level)
+            for holder, badge in earned.badges.items()
+        }
+        askable = [
+            holder for holder, badge in earned.badges.items() if may[holder] and not badge.wanted
+        ]
+        forbidden = [holder for holder in earned.badges if not may[holder]]
+        users = sorted({user for user, _ in earned.badges})
+        lacking = [
+            (user, code)
+            for user in users
+            for code in self._badges.by_code
+            if (user, code) not in earned.badges
+        ]
+        for holder in self._drawn(askable, round(len(askable) * ASKED)):
+            yield self._command("badge.mint", holder)
+        for holder in [*self._drawn(forbidden, REFUSED), *self._drawn(lacking, REFUSED)]:
+            yield self._command("badge.mint", holder)
+
+    def _parting(self, minted: Truth) -> Iterator[Event]:
+        """Burn some tokens, revoke one badge, and ask for the burning of what has no token."""
+        drawn = self._drawn(sorted(minted.tokens), BURNED + 1)
+        for holder in drawn[1:]:
+            yield self._command("badge.burn", holder)
+        for holder in drawn[:1]:
+            yield self._command(
+                "badge.revoke", holder, reason="the quests were completed by a script"
+            )
+        tokenless = [holder for holder, badge in minted.badges.items() if not badge.wanted]
+        for holder in self._drawn(tokenless, REFUSED):
+            yield self._command("badge.burn", holder)
+
+    def _again(self, asked: Sequence[Event]) -> Iterator[Event]:
+        """Send some requests again: as they were, and with their external_id for something else."""
+        commands = [event for event in asked if event.topic == "commands"][:REPEATED]
+        for command in commands:
+            yield replace(command, id=f"c-{next(self._numbers)}")
+            yield replace(
+                command,
+                id=f"c-{next(self._numbers)}",
+                data={**command.data, "reason": "another one"},
+            )
+
+    def _afterwards(self, gone: Truth) -> Iterator[Event]:
+        """Go on completing quests with a badge that is revoked or burned.
+
+        It stays as it is, the counters do not.
+        """
+        for user in sorted(
+            {user for (user, _), badge in gone.badges.items() if badge.status != "active"}
+        ):
+            for _ in range(AFTERWARDS):
+                number = f"after-{next(self._numbers)}"
+                yield Event(
+                    "quests",
+                    "quest.completed",
+                    "/quest-service/eu",
+                    number,
+                    user,
+                    _MOMENT,
+                    {"quest_id": number},
+                )
+
+    def _command(self, type_: str, holder: Holder, **data: str) -> Event:
+        user, code = holder
+        number = next(self._numbers)
+        content = {"external_id": f"request-{number}", "type_code": code} | data
+        return Event("commands", type_, _SOURCE, f"c-{number}", user, _MOMENT, content)
+
+    def _drawn(self, holders: Sequence[Holder], number: int) -> list[Holder]:
+        return self._rng.sample(holders, min(number, len(holders)))

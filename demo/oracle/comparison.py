@@ -1,0 +1,207 @@
+"""Hold what came out against what must come out, and name every difference."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from demo.chain import Token
+from demo.oracle.catalog import Badges
+from demo.oracle.expected import BadgeTruth, Holder, Letter, Truth, digest
+from store.inspection import BadgeRow, Snapshot
+
+CHECKS = ("events", "dead letters", "counters", "badges", "audit", "outbox", "tokens", "chain")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as it must be.
+
+    `check` is one of CHECKS, `place` names whom or what it is about.
+    """
+
+    check: str
+    place: str
+    expected: object
+    found: object
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.place}: expected {self.expected}, found {self.found}"
+
+
+def differences(
+    truth: Truth, badges: Badges, found: Snapshot, topic_prefix: str
+) -> list[Difference]:
+    """Return how the database differs from the truth; nothing if it does not."""
+    rows: dict[Holder, list[BadgeRow]] = defaultdict(list)
+    for row in found.badges:
+        rows[str(row.user_id), row.type_code].append(row)
+    return [
+        *_events(truth, found),
+        *_letters(truth, found, topic_prefix),
+        *_counters(truth, badges, found),
+        *_badges(truth, rows),
+        *(
+            Difference("outbox", f"user {user}", "seq 1, 2, 3, ...", "a gap")
+            for user in found.gapped_users
+        ),
+    ]
+
+
+def chain_differences(
+    truth: Truth,
+    found: Snapshot,
+    tokens: Mapping[str, Token],
+    items: Mapping[str, int],
+    authority: str,
+) -> list[Difference]:
+    """Return how the chain differs from the truth.
+
+    Args:
+        truth: says who owns which token, and which are revoked.
+        found: says which badge has which token, and which collection is whose.
+        tokens: what the chain says of each token that the database knows, by address.
+        items: how many items each collection has, by address: with the tokens' own indexes it
+            leaves no room for one nobody knows.
+        authority: raw address of the minting wallet.
+    """
+    homes = {row.type_code: row.address for row in found.collections}
+    problems: list[Difference] = []
+    indexes: dict[str, list[int]] = defaultdict(list)
+    for row in found.badges:
+        badge = truth.badges.get((str(row.user_id), row.type_code))
+        if row.token_id is None:
+            continue
+        token = tokens.get(row.token_id)
+        home = homes.get(row.type_code, "")
+        index = -1 if token is None else token.index
+        indexes[home].append(index)
+        owner, burned = (None, False) if badge is None else (badge.owner, badge.burned)
+        wanted = Token(home, index, owner, authority, f"{row.id}.json", revoked=burned)
+        if token != wanted:
+            problems.append(Difference("chain", f"token {row.token_id}", wanted, token))
+    for code, home in homes.items():
+        if sorted(indexes[home]) != list(range(items.get(home, 0))):
+            place = f"collection of {code}"
+            problems.append(
+                Difference(
+                    "chain", place, f"{items.get(home, 0)} items", f"{len(indexes[home])} known"
+                )
+            )
+    return problems
+
+
+def _events(truth: Truth, found: Snapshot) -> Iterator[Difference]:
+    if found.events != truth.events:
+        yield Difference("events", "counted", truth.events, found.events)
+
+
+def _letters(truth: Truth, found: Snapshot, topic_prefix: str) -> Iterator[Difference]:
+    seen = Counter(
+        Letter(row.topic.removeprefix(f"{topic_prefix}."), row.reason, digest(row.value))
+        for row in found.letters
+    )
+    for letter in sorted(truth.letters.keys() | seen.keys()):
+        if truth.letters[letter] != seen[letter]:
+            place = f"{letter.reason} on {letter.topic}, value {letter.digest[:12]}"
+            yield Difference("dead letters", place, truth.letters[letter], seen[letter])
+
+
+def _counters(truth: Truth, badges: Badges, found: Snapshot) -> Iterator[Difference]:
+    seen = {(str(row.user_id), row.type_code): row for row in found.progress}
+    for user, code in sorted(truth.latest.keys() | seen.keys()):
+        row = seen.get((user, code))
+        counters = {} if row is None else row.counters
+        names = badges.by_code[code].counters
+        wanted = {name: truth.counters.get(user, {}).get(name, 0) for name in names}
+        shown = {name: counters.get(name, 0) for name in {*names, *counters}}
+        latest, last_event_at = (
+            truth.latest.get((user, code)),
+            None if row is None else row.last_event_at,
+        )
+        if (wanted, latest) != (shown, last_event_at):
+            yield Difference(
+                "counters", f"{code} of user {user}", (wanted, latest), (shown, last_event_at)
+            )
+
+
+def _badges(truth: Truth, rows: Mapping[Holder, Sequence[BadgeRow]]) -> Iterator[Difference]:
+    for holder in sorted(truth.badges.keys() | rows.keys()):
+        wanted = truth.badges.get(holder)
+        found = rows.get(holder, [])
+        place = f"{holder[1]} of user {holder[0]}"
+        if wanted is None or len(found) != 1:
+            yield Difference(
+                "badges", place, "none" if wanted is None else "one", f"{len(found)} of them"
+            )
+            continue
+        row = found[0]
+        if (row.level, row.status) != (wanted.level, wanted.status):
+            yield Difference(
+                "badges",
+                place,
+                f"level {wanted.level}, {wanted.status}",
+                f"level {row.level}, {row.status}",
+            )
+        yield from _token(place, wanted, row)
+        history = _history(wanted)
+        if dict(row.audit) != history:
+            yield Difference("audit", place, history, dict(row.audit))
+        yield from _messages(place, wanted, row)
+
+
+def _token(place: str, wanted: BadgeTruth, row: BadgeRow) -> Iterator[Difference]:
+    has = wanted.owner is not None
+    waits = wanted.wanted and not has and wanted.status == "active"
+    expected = {
+        "mints": int(has),
+        "burns": int(wanted.burned),
+        "held": int(waits),
+        "token": has,
+        "onchain_status": "minted" if has else "not_minted",
+        "recipient": wanted.owner,
+    }
+    found = {
+        "mints": row.mints,
+        "burns": row.burns,
+        "held": row.held,
+        "token": row.token_id is not None,
+        "onchain_status": row.onchain_status,
+        "recipient": row.recipient,
+    }
+    if expected != found:
+        yield Difference("tokens", place, expected, found)
+
+
+def _messages(place: str, wanted: BadgeTruth, row: BadgeRow) -> Iterator[Difference]:
+    expected = {
+        "badge.created": 1,
+        "badge.minted": int(wanted.owner is not None),
+        "badge.burned": int(wanted.burned),
+        "badge.revoked": int(wanted.status == "revoked"),
+    }
+    found = {name: row.outbox.get(name, 0) for name in expected}
+    # A batch that raises a badge by several levels says so once, and says nothing if the badge is
+    # new: how often depends on the batches.
+    raised = row.outbox.get("badge.leveled_up", 0)
+    if (
+        expected != found
+        or not 0 <= raised < wanted.level
+        or set(row.outbox) - {*expected, "badge.leveled_up"}
+    ):
+        yield Difference("outbox", place, expected, dict(row.outbox))
+
+
+def _history(badge: BadgeTruth) -> dict[str, int]:
+    """Return the badge's audit rows, by action.
+
+    One for each level, and one for each step of its token; a burn is submitted too.
+    """
+    rows = {
+        "created": 1,
+        "level_up": badge.level - 1,
+        "submitted_onchain": int(badge.owner is not None) + int(badge.burned),
+        "minted_onchain": int(badge.owner is not None),
+        "burned_onchain": int(badge.burned),
+        "revoked": int(badge.status == "revoked"),
+    }
+    return {action: number for action, number in rows.items() if number}

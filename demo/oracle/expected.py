@@ -1,0 +1,245 @@
+"""What must come out, told from the file alone, by other code than Laurel's own.
+
+It reads the messages phase by phase, counts them in dictionaries, and asks the catalog's YAML for
+levels. It can be exact since the file holds nothing whose outcome depends on batches or on the
+minter's pace (demo/events/generator.py); what it cannot be exact about it refuses.
+"""
+
+import hashlib
+from collections import Counter as Tally
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import groupby
+
+from demo import wallets
+from demo.cloudevents import Event
+from demo.oracle.catalog import Badges
+from demo.oracle.counting import Counters, count_up, latest_times
+from demo.oracle.decode import Refused, read_event
+from demo.records import Record
+from ops.clock import utc_now
+from ops.errors import UsageError
+
+Holder = tuple[str, str]  # user, type code
+
+
+@dataclass(frozen=True, slots=True)
+class BadgeTruth:
+    """One badge as it must be. `status` in the seed's words.
+
+    `owner` is the raw address whose token it is, None without a token.
+    """
+
+    level: int
+    status: str = "active"
+    owner: str | None = None
+    burned: bool = False
+    wanted: bool = False  # a token was asked for, by a level or by the user
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Letter:
+    """A dead letter.
+
+    Where it was sent, why it is dead, and SHA-256 over its value (of nothing, for a null).
+    """
+
+    topic: str
+    reason: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The outcome. `counters` hold no zeros.
+
+    `latest` is when the latest counted event of a user's progress happened.
+    """
+
+    messages: int
+    events: int
+    duplicates: int
+    letters: Tally[Letter]
+    counters: Mapping[str, Counters]
+    latest: Mapping[Holder, datetime]
+    badges: Mapping[Holder, BadgeTruth]
+    repeated_commands: int
+    links: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> dict[Holder, BadgeTruth]:
+        """Return the badges that have exactly one token, burned ones included."""
+        return {holder: badge for holder, badge in self.badges.items() if badge.owner is not None}
+
+    @property
+    def standing(self) -> set[Holder]:
+        """Return the badges whose token nobody took back."""
+        return {
+            holder
+            for holder, badge in self.tokens.items()
+            if badge.status == "active" and not badge.burned
+        }
+
+
+def digest(value: bytes | None) -> str:
+    """Return SHA-256 over a message's value, in hex."""
+    return hashlib.sha256(value or b"").hexdigest()
+
+
+def tell(records: Iterable[Record], badges: Badges, now: datetime | None = None) -> Truth:
+    """Return what `records`, sent in phases, must come to.
+
+    Args:
+        records: in the order of their sending, phases rising.
+        badges: the catalog.
+        now: the reader's clock (for events that are too new); the host's unless given.
+
+    Raises:
+        UsageError: the outcome of a burn or a revocation depends on the minter's pace.
+    """
+    teller = Teller(badges, now or utc_now())
+    for _phase, some in groupby(records, key=lambda record: record.phase):
+        teller.phase(some)
+    return teller.so_far()
+
+
+class Teller:
+    """Tells the truth phase by phase; `tell` is the whole of it at once."""
+
+    def __init__(self, badges: Badges, now: datetime) -> None:
+        self._catalog = badges
+        self._now = now
+        self._messages = 0
+        self._duplicates = 0
+        self._repeated = 0
+        self._seen: set[tuple[str, str]] = set()
+        self._letters: Tally[Letter] = Tally()
+        self._counted: list[Event] = []
+        self._badges: dict[Holder, BadgeTruth] = {}
+        self._links: dict[str, dict[str, dict[str, datetime]]] = defaultdict(
+            lambda: defaultdict(dict)
+        )
+        self._commands: dict[str, tuple[str, str, Mapping[str, object]]] = {}
+
+    def phase(self, records: Iterable[Record]) -> None:
+        """Take in one phase.
+
+        First all that counts, then the wallets, then what was asked for, in its order.
+        """
+        commands: list[tuple[Record, Event]] = []
+        for record in records:
+            self._messages += 1
+            event = read_event(record, self._catalog, self._now)
+            if isinstance(event, Refused):
+                self._bury(record, event.reason)
+            elif event.topic == "commands":
+                commands.append((record, event))
+            elif event.topic == "wallets":
+                self._link(event)
+            elif (event.source, event.id) in self._seen:
+                self._duplicates += 1
+            else:
+                self._seen.add((event.source, event.id))
+                self._counted.append(event)
+        self._award()
+        for record, event in commands:
+            refusal = self._obey(event)
+            if refusal:
+                self._bury(record, refusal)
+        self._mint()
+
+    def so_far(self) -> Truth:
+        """Return the outcome of the phases that were told."""
+        return Truth(
+            messages=self._messages,
+            events=len(self._seen),
+            duplicates=self._duplicates,
+            letters=Tally(self._letters),
+            counters=count_up(self._counted, self._catalog),
+            latest=latest_times(self._counted, self._catalog),
+            badges=dict(self._badges),
+            repeated_commands=self._repeated,
+            links={user: address for user in self._links if (address := self._recipient(user))},
+        )
+
+    def _bury(self, record: Record, reason: str) -> None:
+        self._letters[Letter(record.topic, reason, digest(record.value))] += 1
+
+    def _award(self) -> None:
+        for user, counters in count_up(self._counted, self._catalog).items():
+            for code, level in self._catalog.levels(counters).items():
+                held = self._badges.get((user, code))
+                if held is None or (held.status == "active" and held.level < level):
+                    wanted = self._catalog.by_code[code].mints_by_itself(counters)
+                    held = held or BadgeTruth(level)
+                    self._badges[user, code] = replace(
+                        held, level=level, wanted=held.wanted or wanted
+                    )
+
+    def _link(self, event: Event) -> None:
+        address = wallets.raw(str(event.data["address"]))
+        if address is not None:
+            times = self._links[event.subject][address]
+            times[event.type] = max(event.time, times.get(event.type, event.time))
+
+    def _recipient(self, user: str) -> str | None:
+        linked = {
+            address: times
+            for address, times in self._links[user].items()
+            if "wallet.linked" in times
+        }
+        if not linked:
+            return None
+        address = max(linked, key=lambda address: linked[address]["wallet.linked"])
+        times = linked[address]
+        left = times.get("wallet.unlinked")
+        return None if left is not None and left >= times["wallet.linked"] else address
+
+    def _obey(self, command: Event) -> str | None:
+        """Apply `command`, or return the reason why it is refused."""
+        external_id, code = str(command.data["external_id"]), str(command.data["type_code"])
+        content = (command.type, command.subject, command.data)
+        if external_id in self._commands:
+            if self._commands[external_id] != content:
+                return "external_id_conflict"
+            self._repeated += 1
+            return None
+        badge = self._badges.get((command.subject, code))
+        if badge is None:
+            return "no_such_badge"
+        if badge.status != "active":
+            return "not_active"
+        match command.type:
+            case "badge.mint":
+                if not self._catalog.by_code[code].may_mint(badge.level):
+                    return "policy_refused"
+                changed = replace(badge, wanted=True)
+            case "badge.burn":
+                if not badge.wanted:
+                    return "no_token"
+                self._refuse_race(command, badge)
+                changed = replace(badge, status="burned_onchain", burned=True)
+            case _:
+                if badge.wanted:
+                    self._refuse_race(command, badge)
+                changed = replace(badge, status="revoked", burned=badge.owner is not None)
+        self._badges[command.subject, code] = changed
+        self._commands[external_id] = content
+        return None
+
+    @staticmethod
+    def _refuse_race(command: Event, badge: BadgeTruth) -> None:
+        if badge.owner is None:
+            raise UsageError(
+                f"{command.type} {command.data['external_id']}: its token is not minted before this phase, so what becomes of it "
+                "depends on the minter's pace. Send it a phase later."
+            )
+
+    def _mint(self) -> None:
+        for (user, code), badge in self._badges.items():
+            if badge.wanted and badge.owner is None and badge.status == "active":
+                owner = self._recipient(user)
+                if owner is not None:
+                    self._badges[user, code] = replace(badge, owner=owner)

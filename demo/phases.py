@@ -1,0 +1,48 @@
+"""The file of a run, and what it must come to after each of its phases."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from demo import records
+from demo.events.generator import generate
+from demo.events.options import Plan
+from demo.oracle.catalog import Badges
+from demo.oracle.expected import Teller, Truth
+from demo.records import Record
+from ops.clock import utc_now
+from ops.errors import UsageError
+
+_OWNERS_MIN = 2  # one destroys a token, another one's row loses its id
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Messages that may be sent once the phase before is settled, and the whole truth after them."""
+
+    number: int
+    records: Sequence[Record]
+    truth: Truth
+
+
+def write_and_tell(plan: Plan, badges: Badges, path: Path) -> list[Phase]:
+    """Write the messages of `plan` to `path`.
+
+    Then read the file, and tell the truth of what is in it.
+
+    Raises:
+        UsageError: the plan is too small for two users to end with a token.
+    """
+    records.write(path, generate(plan, badges))
+    teller = Teller(badges, utc_now())
+    phases = []
+    for number, some in groupby(records.read(path), key=lambda record: record.phase):
+        messages = list(some)
+        teller.phase(messages)
+        phases.append(Phase(number, messages, teller.so_far()))
+    if len({user for user, _ in phases[-1].truth.standing}) < _OWNERS_MIN:
+        raise UsageError(
+            f"{plan.events} events of {plan.travellers} travellers earn too few tokens. Make --events larger."
+        )
+    return phases

@@ -1,0 +1,219 @@
+"""The run of `laurel demo`: send, kill, wait, compare, read back, tamper, reconcile.
+
+Everything is done from outside, as an operator would do it: commands, signals, Kafka, the chain's
+own getters. The database is asked for figures on the way, and for everything once at the end.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from demo import tampering
+from demo.chain import ChainReader
+from demo.convergence import Goal, Stalled, Watch
+from demo.oracle.catalog import Badges
+from demo.oracle.comparison import Difference, chain_differences, differences
+from demo.oracle.expected import Truth
+from demo.phases import Phase
+from demo.progress import View
+from demo.reconcile import Finding, Reconciled, reconcile
+from demo.result import Check, counted
+from demo.stack.processes import Service, Stack
+from demo.stack.publisher import Publisher
+from demo.tampering import repair_differences
+from store import inspection
+from store.engine import Database
+from store.inspection import Figures, Snapshot
+
+_HALF = 2
+
+
+class Supervisor:
+    """One run. `checks`, `differences` and `notes` fill as it goes on."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        database: Database,
+        publisher: Publisher,
+        chain: ChainReader,
+        view: View,
+        badges: Badges,
+    ) -> None:
+        self.checks: list[Check] = []
+        self.differences: list[Difference] = []
+        self.notes: list[str] = []
+        self._stack = stack
+        self._database = database
+        self._publisher = publisher
+        self._chain = chain
+        self._view = view
+        self._badges = badges
+        self._watch = Watch(stack, database, view)
+
+    async def run(self, phases: Sequence[Phase], travellers: int, authority: str) -> None:
+        """Send the phases one after the other, then hold everything against the truth.
+
+        Args:
+            phases: of the file.
+            travellers: how many there are.
+            authority: raw address of the minting wallet.
+
+        Raises:
+            LaurelError: a part, a service or a command failed.
+        """
+        truth = phases[0].truth
+        for phase in phases:
+            truth = phase.truth
+            try:
+                await self._play(phase)
+            except Stalled as stalled:
+                place = f"phase {phase.number}"
+                self.differences.append(
+                    Difference("convergence", place, "everything done", stalled.message)
+                )
+                break
+        self._view.say("comparing the database with the truth")
+        found = await self._snapshot()
+        await self._compare(truth, found, authority)
+        if not self.differences:
+            await self._reconcile(truth, found, travellers)
+
+    # -------------------------------------------------------------- sending
+
+    async def _play(self, phase: Phase) -> None:
+        goal = Goal.of(phase.truth)
+        self._view.say(f"phase {phase.number}: sending {counted(len(phase.records))} messages")
+        if phase.number == 1:
+            await self._send_and_kill(phase, goal)
+        else:
+            await self._publisher.send(phase.records)
+        await self._watch.settled(goal, self._publisher.ends)
+
+    async def _send_and_kill(self, phase: Phase, goal: Goal) -> None:
+        """Send the phase; on the way kill a worker and the minter, and start them again."""
+        half = len(phase.records) // _HALF
+        await self._publisher.send(phase.records[:half])
+        worker, minter = self._stack.services["worker-1"], self._stack.services["minter"]
+        found = await self._watch.until(
+            "the first events", lambda figures: figures.events > 0, goal
+        )
+        await self._kill(worker, f"at {counted(found.events)} events counted")
+        await self._publisher.send(phase.records[half:])
+        worker.start()
+        found = await self._watch.until(
+            "a signed message",
+            lambda figures: figures.signed_tasks > 0 or _nothing_to_mint(figures, goal),
+            goal,
+        )
+        await self._kill(
+            minter, f"with {found.signed_tasks} mints on their way and {found.tokens} confirmed"
+        )
+        minter.start()
+
+    async def _kill(self, service: Service, when: str) -> None:
+        await service.kill()
+        self._view.say(f"killed {service.name} by SIGKILL, {when}")
+        self.notes.append(f"{service.name} was killed {when}, and started again.")
+
+    # ------------------------------------------------------------ comparing
+
+    async def _snapshot(self) -> Snapshot:
+        async with self._database.transaction() as conn:
+            return await inspection.snapshot(conn)
+
+    async def _compare(self, truth: Truth, found: Snapshot, authority: str) -> None:
+        self.differences += differences(truth, self._badges, found, self._publisher.prefix)
+        self._view.say("reading every token back from the chain")
+        tokens = await self._chain.tokens(row.token_id for row in found.badges if row.token_id)
+        homes = [row.address for row in found.collections]
+        items = dict(
+            zip(homes, await asyncio.gather(*map(self._chain.item_count, homes)), strict=True)
+        )
+        self.differences += chain_differences(truth, found, tokens, items, authority)
+        burned = sum(badge.burned for badge in truth.badges.values())
+        held = sum(badge.wanted and badge.owner is None for badge in truth.badges.values())
+        self.checks += [
+            Check("events counted once", counted(truth.events), counted(found.events)),
+            Check("dead letters", counted(truth.letters.total()), counted(len(found.letters))),
+            self._all_alike("counters", "counters", sum(map(len, truth.counters.values()))),
+            self._all_alike("levels and states of badges", "badges", len(truth.badges)),
+            self._all_alike(
+                "audit rows of badges", "audit", sum(row.level for row in found.badges)
+            ),
+            self._all_alike("outbox without gaps", "outbox", found.outbox_messages),
+            Check(
+                "badges with one token",
+                counted(len(truth.tokens)),
+                counted(sum(row.mints == 1 for row in found.badges)),
+            ),
+            Check(
+                "badges waiting for a wallet",
+                counted(held),
+                counted(sum(row.held for row in found.badges)),
+            ),
+            Check("items on chain", counted(len(truth.tokens)), counted(sum(items.values()))),
+            self._all_alike("owner, authority and content", "chain", len(tokens)),
+            Check(
+                "revoked on chain",
+                counted(burned),
+                counted(sum(token.revoked for token in tokens.values())),
+            ),
+        ]
+        self.notes.append(
+            f"{counted(truth.messages)} messages were sent: {counted(truth.duplicates)} duplicates, "
+            f"{counted(truth.letters.total())} that are dead letters, {truth.repeated_commands} repeated requests."
+        )
+
+    def _all_alike(self, name: str, check: str, number: int) -> Check:
+        differing = sum(difference.check == check for difference in self.differences)
+        return Check(
+            name,
+            counted(number),
+            counted(number) if not differing else f"{counted(differing)} differ",
+        )
+
+    # ---------------------------------------------------------- reconciling
+
+    async def _reconcile(self, truth: Truth, before: Snapshot, travellers: int) -> None:
+        self._view.say("reconciling: there is nothing to find")
+        self._expect("reconcile finds", [], await reconcile(self._stack))
+        victims = tampering.choose(truth, before.badges)
+        self._view.say(
+            "two differences by hand: an owner destroys a token, a row loses its token's id"
+        )
+        await tampering.destroy(victims.destroyed, travellers, self._stack.ton, self._chain)
+        await tampering.forget(victims.forgotten, self._database)
+        wanted = [
+            Finding("destroyed", str(victims.destroyed.id), str(victims.destroyed.token_id)),
+            Finding("lost id", str(victims.forgotten.id), str(victims.forgotten.token_id)),
+        ]
+        self._expect("after two differences by hand", wanted, await reconcile(self._stack), left=2)
+        self._expect("reconcile --repair finds", wanted, await reconcile(self._stack, "--repair"))
+        self._expect("and finds afterwards", [], await reconcile(self._stack))
+        self._view.say("comparing what was repaired")
+        after = await self._snapshot()
+        self.differences += repair_differences(victims, before, after)
+        self.checks.append(self._all_alike("badges as the chain says", "repair", len(after.badges)))
+
+    def _expect(
+        self, name: str, wanted: Sequence[Finding], found: Reconciled, left: int = 0
+    ) -> None:
+        self.checks.append(Check(name, _shown(wanted), _shown(found.findings)))
+        expected = (sorted(wanted), int(bool(wanted)), left)
+        if (sorted(found.findings), found.exit_code, found.left) != expected:
+            words = [
+                f"{'; '.join(map(str, findings)) or 'nothing'}, exit code {code}, {unrepaired} left"
+                for findings, code, unrepaired in (
+                    expected,
+                    (sorted(found.findings), found.exit_code, found.left),
+                )
+            ]
+            self.differences.append(Difference("reconcile", name, *words))
+
+
+def _shown(findings: Sequence[Finding]) -> str:
+    return ", ".join(sorted(finding.kind for finding in findings)) or "nothing"
+
+
+def _nothing_to_mint(figures: Figures, goal: Goal) -> bool:
+    return figures.events >= goal.events and figures.open_tasks == 0

@@ -1,0 +1,1 @@
+"""The processes of the demo: embedded parts, workers and a minter."""

@@ -1,0 +1,33 @@
+"""Bring an empty stack to where workers and minter can start, by the commands of a real set-up."""
+
+import asyncio
+import json
+
+from demo.stack.processes import Stack
+
+_FUNDS_NANO = 1_000 * 10**9  # far more than some hundred tokens and six collections cost
+
+
+async def prepare(stack: Stack) -> str:
+    """Make tables, topics, catalog and a wallet with money; return the wallet's raw address.
+
+    Raises:
+        CommandFailed: one of the commands failed.
+    """
+    address, _ = await asyncio.gather(_wallet(stack), _tables_and_topics(stack))
+    return address
+
+
+async def _tables_and_topics(stack: Stack) -> None:
+    # In this order: the catalog lies in tables, and says which topics there are.
+    await stack.must("db", "upgrade")
+    await stack.must("catalog", "apply")
+    await stack.must("topics", "create")
+
+
+async def _wallet(stack: Stack) -> str:
+    # The address follows from the words alone, so the money can be there before the minter is.
+    made = json.loads(await stack.must("wallet", "new", str(stack.words_path), "--json"))
+    address = str(made["address"])
+    await stack.ton.fund(address, _FUNDS_NANO)
+    return address

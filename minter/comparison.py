@@ -1,0 +1,195 @@
+"""Where chain and database differ. Pure: two pictures in, findings out.
+
+The database's picture is taken first, the chain's at a block after it, so a difference can also be
+work under way; the shell (minter/reconcile.py) reads a finding's badge again before it believes it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID
+
+from minter.ton.tokens import Token, instance_of, item_suffix
+from store.values import InstanceStatus, OnchainStatus, RawAddress, TaskStatus, TokenRecord
+
+
+class FindingKind(StrEnum):
+    """What a difference is called, in reports, metrics and documents."""
+
+    UNKNOWN_TOKEN = "unknown token"  # noqa: S105 - a token on chain, no secret
+    MISSING_TOKEN = "missing token"  # noqa: S105
+    LOST_ID = "lost id"
+    OWNER_MISMATCH = "owner mismatch"
+    CONTENT_DRIFT = "content drift"
+    DESTROYED = "destroyed"
+    REVOKED_ELSEWHERE = "revoked elsewhere"
+    INDEX_GAP = "index gap"
+
+    @property
+    def meaning(self) -> str:
+        """Return the words that explain it to a person."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    FindingKind.UNKNOWN_TOKEN: "chain has it, database does not",
+    FindingKind.MISSING_TOKEN: "database says minted, chain has nothing",
+    FindingKind.LOST_ID: "minted, but the database lost the token's id",
+    FindingKind.OWNER_MISMATCH: "somebody else holds it than the one it was signed for",
+    FindingKind.CONTENT_DRIFT: "the token names another badge",
+    FindingKind.DESTROYED: "its owner destroyed it",
+    FindingKind.REVOKED_ELSEWHERE: "revoked on chain, active in the database",
+    FindingKind.INDEX_GAP: "chain and database count the collection's items differently",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A place in a collection; `token` None: nothing was ever initialised there."""
+
+    index: int
+    address: RawAddress
+    token: Token | None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionPicture:
+    """A collection from both sides. `open_indexes`.
+
+    Held by open mints, so what lacks there is on its way.
+    """
+
+    type_code: str
+    next_index: int
+    next_item_index: int
+    open_indexes: frozenset[int]
+    items: tuple[Placed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One difference. `instance_id` None: it concerns no badge that the database knows."""
+
+    kind: FindingKind
+    type_code: str
+    instance_id: UUID | None
+    token_id: RawAddress | None
+    index: int | None
+    detail: str
+
+
+def compare(picture: CollectionPicture, badges: Mapping[UUID, TokenRecord]) -> list[Finding]:
+    """Return where a collection and the badges of its type differ, in the order of the indexes, then of the badges' ids.
+
+    Args:
+        picture: the collection, every item of it.
+        badges: every badge of its type that the chain may know, by id.
+    """
+    found: list[Finding] = []
+    if (gap := _gap(picture)) is not None:
+        found.append(gap)
+    holders = {badge.token_id: badge for badge in badges.values() if badge.token_id is not None}
+    named: set[UUID] = set()
+    for place in picture.items:
+        if place.token is None:
+            if place.index not in picture.open_indexes:
+                word = "nothing was initialised at this index, and no mint is under way for it"
+                found.append(
+                    Finding(
+                        FindingKind.INDEX_GAP,
+                        picture.type_code,
+                        None,
+                        place.address,
+                        place.index,
+                        word,
+                    )
+                )
+            continue
+        holder = holders.get(place.address)
+        instance_id = instance_of(place.token.content)
+        badge = holder or (badges.get(instance_id) if instance_id is not None else None)
+        if badge is not None:
+            named.add(badge.instance_id)
+        if (finding := _about(picture.type_code, place, place.token, badge)) is not None:
+            found.append(finding)
+    found += _missing(
+        picture.type_code, (badge for badge in badges.values() if badge.instance_id not in named)
+    )
+    return found
+
+
+def _gap(picture: CollectionPicture) -> Finding | None:
+    behind = picture.next_item_index > picture.next_index
+    assigned = set(range(picture.next_item_index, picture.next_index))
+    if not behind and assigned <= picture.open_indexes:
+        return None
+    word = (
+        f"the chain has {picture.next_item_index} items, the database assigned {picture.next_index}"
+    )
+    return Finding(FindingKind.INDEX_GAP, picture.type_code, None, None, None, word)
+
+
+def _about(
+    type_code: str, place: Placed, token: Token, badge: TokenRecord | None
+) -> Finding | None:
+    def finding(kind: FindingKind, word: str) -> Finding:
+        instance_id = None if badge is None else badge.instance_id
+        return Finding(kind, type_code, instance_id, place.address, place.index, word)
+
+    if badge is None:
+        return finding(
+            FindingKind.UNKNOWN_TOKEN,
+            f"its content {token.content[:60]!r} names no badge of this type",
+        )
+    if badge.token_id == place.address:
+        return _known(finding, token, badge)
+    if badge.token_id is not None:
+        return finding(
+            FindingKind.UNKNOWN_TOKEN, f"a second token: the badge's is {badge.token_id}"
+        )
+    if badge.onchain_status is OnchainStatus.MINTED:
+        return finding(FindingKind.LOST_ID, "the badge is minted and has no token id")
+    if (
+        badge.mint_status in (TaskStatus.PENDING, TaskStatus.SENT)
+        and badge.token_index == place.index
+    ):
+        return None  # under way: the minter is about to see it
+    return finding(FindingKind.UNKNOWN_TOKEN, "it names a badge that the database has not minted")
+
+
+def _known(
+    finding: Callable[[FindingKind, str], Finding], token: Token, badge: TokenRecord
+) -> Finding | None:
+    if token.content != item_suffix(badge.instance_id):
+        return finding(FindingKind.CONTENT_DRIFT, f"its content is {token.content[:60]!r}")
+    accounted = badge.burn_open or badge.burned or badge.status is InstanceStatus.BURNED_ONCHAIN
+    if token.destroyed:
+        return None if accounted else finding(FindingKind.DESTROYED, "by its owner")
+    if badge.recipient is not None and token.owner != badge.recipient:
+        return finding(
+            FindingKind.OWNER_MISMATCH, f"held by {token.owner}, signed for {badge.recipient}"
+        )
+    if token.revoked_at and not accounted:
+        return finding(
+            FindingKind.REVOKED_ELSEWHERE, f"at {token.revoked_at} (Unix time), not by a task"
+        )
+    return None
+
+
+def _missing(type_code: str, badges: Iterable[TokenRecord]) -> list[Finding]:
+    return [
+        Finding(
+            FindingKind.MISSING_TOKEN,
+            type_code,
+            badge.instance_id,
+            badge.token_id,
+            badge.token_index,
+            "minted in the database; the chain shows no token",
+        )
+        for badge in sorted(badges, key=_id)
+        if badge.onchain_status is OnchainStatus.MINTED
+    ]
+
+
+def _id(badge: TokenRecord) -> UUID:
+    return badge.instance_id

@@ -1,0 +1,83 @@
+"""Which index each mint gets. Pure.
+
+A collection takes an index only up to its `next_item_index` (exit 402 beyond), so the mints of a
+message must continue it without a hole; an index that was signed once stays with its badge until
+the chain shows it taken (docs/adr/0017-index-assignment.md).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A pending mint that holds an index since an earlier message; `held`.
+
+    A person was asked to look at it.
+    """
+
+    task_id: UUID
+    index: int
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """What to sign, in the order of the indexes, and the collection's next index afterwards."""
+
+    indexes: tuple[tuple[UUID, int], ...]
+    next_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Chain and database disagree about the indexes.
+
+    Nothing is signed before reconcile has looked (hold_reason breaker).
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A parked mint stands in the way: the indexes behind its own cannot be minted."""
+
+    reason: str
+
+
+def assign(
+    kept: Sequence[Kept], fresh: Sequence[UUID], *, next_item_index: int, next_index: int, room: int
+) -> Assigned | Broken | Blocked:
+    """Give indexes to mints.
+
+    Args:
+        kept: every pending mint of the collection that holds an index; the collection has no
+            unresolved message.
+        fresh: mints without an index, in their order.
+        next_item_index: the collection's, on chain.
+        next_index: the next one that the database would assign.
+        room: how many mints the message may carry.
+    """
+    if next_item_index > next_index:
+        return Broken(
+            f"the chain has minted up to {next_item_index}, this database assigned up to {next_index}"
+        )
+    waiting = sorted(each.index for each in kept if each.index >= next_item_index)
+    if waiting != list(range(next_item_index, next_index)):
+        return Broken(
+            f"indexes {next_item_index} to {next_index - 1} are assigned, but the queue holds {waiting[:5]}"
+        )
+    stuck = next((each for each in kept if each.held and each.index >= next_item_index), None)
+    if stuck is not None:
+        return Blocked(f"the mint with index {stuck.index} is parked")
+    again = [(each.task_id, each.index) for each in sorted(kept, key=_index) if not each.held][
+        :room
+    ]
+    new = list(enumerate(fresh[: max(0, room - len(again))], start=next_index))
+    return Assigned((*again, *((task_id, index) for index, task_id in new)), next_index + len(new))
+
+
+def _index(kept: Kept) -> int:
+    return kept.index

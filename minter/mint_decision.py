@@ -1,0 +1,220 @@
+"""What to do with a task, given what one masterchain block shows.
+
+Pure: no clock, no I/O. docs/mint-lifecycle.md draws the states and says why each rule is safe. Two
+    of them carry the rest:
+
+- A positive is believed at once (one proven read). A negative needs the chain's own clock past the
+  message's expiry plus a margin, at a block not older than the newest ever seen; an empty or failed
+  read alone decides nothing.
+- Sending the same index again is harmless, since an item is initialised once. A new index would be
+  a second token. So in doubt the same index is signed again for the same badge, and an index is
+  given up only on proof.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from minter.ton.tokens import Token
+from store.values import TaskOperation, TaskStatus
+
+
+class Execution(StrEnum):
+    """What the wallet's replay protection says of a message (minter/ton/highload_wallet.py reads
+    it).
+    """
+
+    EXECUTED = "executed"
+    NEVER = "never"  # proven: it would still be remembered
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """No account at the item's address, or one that was never initialised.
+
+    Nobody owns anything there.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """The task's message in force. Times are the chain's."""
+
+    valid_until: datetime
+    last_sent_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What `decide` needs of a task.
+
+    `expected` is the token as signed (mint), or the token to be revoked (burn). `attempt` counts
+    signed messages, 0 when none; `message` is None unless the task is `sent`.
+    """
+
+    operation: TaskOperation
+    status: TaskStatus
+    attempt: int
+    expected: Token
+    message: Message | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What the masterchain block `seqno` shows: the item, and whether the message was executed."""
+
+    seqno: int
+    item: Token | Absent
+    execution: Execution
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The operator's settings, and `seqno_seen`.
+
+    The newest masterchain block that this database was ever shown.
+    """
+
+    expiry_margin: timedelta
+    resend_after: timedelta
+    signatures_max: int
+    seqno_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing can be concluded yet: look again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Nothing stands against signing it now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """Send the identical bytes again: the wallet executes them at most once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """The chain shows what the task asked for. `token` is what stands there.
+
+    Of a mint, it may be destroyed or revoked already.
+    """
+
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class Resign:
+    """The message is void: sign a new one, with the same index."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reassign:
+    """The index holds another token for ever: back to the queue, without an index."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Too many signatures without effect, and the index cannot be given up.
+
+    A person has to look.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """It cannot be, and nothing signed for it can take effect any more."""
+
+    reason: str
+
+
+Decision = Wait | Sign | Resend | Confirm | Resign | Reassign | Park | Fail
+
+
+def decide(task: Task, sighting: Sighting, chain_time: datetime, limits: Limits) -> Decision:
+    """Return the one safe next step for `task`.
+
+    Args:
+        task: row under lease.
+        sighting: the chain's answer at one masterchain block.
+        chain_time: that block's time (UTC), never the host's: the chain's clock judges expiry.
+        limits: operator settings; durations are timedelta.
+
+    Raises:
+        ValueError: the task is terminal (callers never lease terminal rows), or it is `sent`
+            without a message.
+    """
+    match task.status:
+        case TaskStatus.CONFIRMED | TaskStatus.FAILED:
+            raise ValueError(f"a {task.status.value} task is terminal")
+        case TaskStatus.PENDING:
+            return _before_signing(task, sighting)
+        case TaskStatus.SENT:
+            if task.message is None:
+                raise ValueError("a sent task has a message")
+            concluded = _concluded(task, sighting)
+            if concluded is not None:
+                return concluded
+            return _still_open(task, task.message, sighting, chain_time, limits)
+
+
+def _before_signing(task: Task, sighting: Sighting) -> Decision:
+    if task.operation is TaskOperation.MINT:
+        return Sign()
+    item = sighting.item
+    if isinstance(item, Absent):
+        # The database says that there is a token: a block that does not show it yet is no proof
+        # against it.
+        return Wait()
+    if item.gone:
+        return Confirm(item)
+    if item.authority != task.expected.authority:
+        return Fail("the token's authority is another wallet")
+    return Sign()
+
+
+def _concluded(task: Task, sighting: Sighting) -> Decision | None:
+    item = sighting.item
+    if isinstance(item, Absent):
+        return None
+    if task.operation is TaskOperation.BURN:
+        return Confirm(item) if item.gone else None
+    # The content holds the badge's id: destroyed since, it is still this badge's token.
+    same_parties = (item.owner, item.authority) == (task.expected.owner, task.expected.authority)
+    if item.content == task.expected.content and (same_parties or item.destroyed):
+        return Confirm(item)
+    return Reassign("the item at this index is another token")
+
+
+def _still_open(
+    task: Task, message: Message, sighting: Sighting, chain_time: datetime, limits: Limits
+) -> Wait | Resend | Resign | Park | Fail:
+    if sighting.seqno < limits.seqno_seen:
+        return Wait()
+    if chain_time <= message.valid_until + limits.expiry_margin:
+        executable = (
+            chain_time < message.valid_until and sighting.execution is not Execution.EXECUTED
+        )
+        due = (
+            message.last_sent_at is None or chain_time - message.last_sent_at >= limits.resend_after
+        )
+        return Resend() if executable and due else Wait()
+    void = sighting.execution is Execution.NEVER
+    reason = (
+        "its message expired unexecuted" if void else "its message left no trace before it expired"
+    )
+    if task.attempt < limits.signatures_max:
+        return Resign(reason)
+    # A burn repeated late is refused by the item (exit 403). A mint keeps its index, or the ones
+    # behind it could never be minted.
+    return Fail(reason) if task.operation is TaskOperation.BURN else Park(reason)

@@ -1,0 +1,141 @@
+"""Bringing a minter's tools together, and refusing what does not belong together.
+
+A database belongs to one wallet on one network for ever: tokens of another network would look like
+lost ones, and another wallet could neither mint into the collections nor revoke.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from minter.context import ChainView, Workshop
+from minter.ton import highload_wallet, mnemonic
+from minter.ton.gateway import ChainGateway
+from minter.ton.highload_wallet import Wallet
+from minter.ton.liteserver import LiteServers, read_config
+from minter.ton.mnemonic import MnemonicSigner
+from ops.errors import InvariantBroken, UsageError
+from ops.lifecycle import Readiness, retrying
+from ops.settings import Settings
+from store import chain, migrations
+from store.chain import ChainWallet, WalletIdentity
+from store.engine import Database
+
+Result = TypeVar("Result")
+
+
+@asynccontextmanager
+async def workshop(settings: Settings, readiness: Readiness) -> AsyncIterator[Workshop]:
+    """Open everything that the minter needs; wait for PostgreSQL and TON as long as it takes.
+
+    Raises:
+        UsageError: a setting is missing or wrong, the tables are not there, or the database belongs
+            to another network or wallet.
+    """
+    signer, wallet = minting_wallet(settings)
+    config = read_config(Path(settings.need("ton_config")))
+    minter = settings.minter
+    async with (
+        Database(settings.need("database_url"), settings.database) as db,
+        LiteServers(
+            config, servers=minter.lite_servers, send_timeout=minter.send_timeout
+        ) as gateway,
+    ):
+        row = await _waited("postgresql", readiness, lambda: owned(db, wallet, gateway))
+        view = ChainView(gateway, wallet.address, row.seqno_seen)
+        await _waited("ton", readiness, lambda: view.refresh(db))
+        yield Workshop(
+            db, gateway, view, wallet, row.id, signer, minter, settings.metadata_base_url
+        )
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[tuple[Database, LiteServers]]:
+    """Open the database and the network that belong together, without the wallet's key and without waiting.
+
+    Raises:
+        UsageError: a setting is missing or wrong, the tables are not there, or the database belongs
+            to another network.
+        DatabaseUnreachable: PostgreSQL does not answer.
+    """
+    config = read_config(Path(settings.need("ton_config")))
+    async with (
+        Database(settings.need("database_url"), settings.database) as db,
+        LiteServers(config, servers=settings.minter.lite_servers) as gateway,
+    ):
+        async with db.transaction() as conn:
+            await migrations.check(conn)
+            row = await chain.wallet(conn)
+        if row is not None:
+            refuse_drift(
+                row.identity, replace(row.identity, zero_state_hash=gateway.zero_state_hash)
+            )
+        yield db, gateway
+
+
+async def _waited(part: str, readiness: Readiness, step: Callable[[], Awaitable[Result]]) -> Result:
+    async for attempt in retrying(part, readiness=readiness):
+        with attempt:
+            result = await step()
+            readiness.arrived(part)
+            return result
+    raise InvariantBroken("a retry loop ended without a result")
+
+
+def minting_wallet(settings: Settings) -> tuple[MnemonicSigner, Wallet]:
+    """Return the key and the wallet that the settings name.
+
+    Raises:
+        UsageError: the words are missing or wrong.
+    """
+    signer = mnemonic.from_file(Path(settings.need("wallet_mnemonic_file")))
+    return signer, highload_wallet.wallet(signer.public_key, settings.minter.message_ttl)
+
+
+async def owned(db: Database, wallet: Wallet, gateway: ChainGateway) -> ChainWallet:
+    """Return the wallet's row, written on the first call.
+
+    Raises:
+        UsageError: the tables are missing, or the database belongs to another network or wallet.
+        DatabaseUnreachable: PostgreSQL does not answer.
+    """
+    identity = WalletIdentity(
+        wallet.address,
+        wallet.public_key,
+        wallet.subwallet_id,
+        round(wallet.timeout.total_seconds()),
+        gateway.zero_state_hash,
+    )
+    async with db.transaction() as conn:
+        await migrations.check(conn)
+        row = await chain.register_wallet(conn, identity)
+    refuse_drift(row.identity, identity)
+    return row
+
+
+def refuse_drift(stored: WalletIdentity, configured: WalletIdentity) -> None:
+    """Return when both are the same wallet on the same network.
+
+    Raises:
+        UsageError: they are not; the message says which setting to look at.
+    """
+    if stored.zero_state_hash != configured.zero_state_hash:
+        raise UsageError(
+            f"This database belongs to the TON network with zero state {stored.zero_state_hash.hex()}, and LAUREL_TON_CONFIG names "
+            f"{configured.zero_state_hash.hex()}. Point one of them at the other's network, or use a new database.",
+            setting="LAUREL_TON_CONFIG",
+        )
+    if stored.public_key != configured.public_key:
+        raise UsageError(
+            f"This database belongs to the wallet {stored.address}, and LAUREL_WALLET_MNEMONIC_FILE holds the words of "
+            f"{configured.address}. Its collections obey the first one only: put its words there, or use a new database.",
+            setting="LAUREL_WALLET_MNEMONIC_FILE",
+        )
+    if stored != configured:
+        raise UsageError(
+            f"This database's wallet was made with a timeout of {stored.timeout_s} s, and LAUREL_MINTER__MESSAGE_TTL says "
+            f"{configured.timeout_s} s: that would be another address. Set it back.",
+            setting="LAUREL_MINTER__MESSAGE_TTL",
+        )

@@ -1,0 +1,1 @@
+"""TON as the minter speaks it: tokens, wallet, key, and the chain through pytonlib."""

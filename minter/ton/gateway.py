@@ -1,0 +1,120 @@
+"""The chain as the minter sees it: blocks, accounts at a block, and a way to send bytes.
+
+A protocol, so that the daemon and reconcile state what they need; minter/ton/liteserver.py is the
+one that speaks to TON. Every read names the masterchain block it is to be true at: two reads at one
+block cannot contradict each other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from ops.errors import Permanent, Transient
+from store.values import RawAddress
+
+
+class ChainUnreachable(Transient):
+    """No lite server answers, or none in time."""
+
+    code = "chain_unreachable"
+
+
+class BlockUnknown(Transient):
+    """The lite server does not have that block: it lags behind, or forgot it."""
+
+    code = "block_unknown"
+
+
+class AnswerRefused(Permanent):
+    """An account does not read as the contract it should be."""
+
+    code = "answer_refused"
+
+
+class Delivery(StrEnum):
+    """What became of a send, as far as anybody knows. None of them is a result.
+
+    Only the chain's state is.
+    """
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The lite servers' word about a send; `detail` names a refusal's reason for the log."""
+
+    delivery: Delivery
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A masterchain block; `time` is its own (UTC).
+
+    The hashes are base64, as lite servers speak them.
+    """
+
+    seqno: int
+    time: datetime
+    root_hash: str
+    file_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account at a block.
+
+    `data` is its data cell as a bag of cells, None unless the account is active.
+    """
+
+    balance_nano: int
+    data: bytes | None
+
+
+class ChainGateway(Protocol):
+    """What the minter asks of TON."""
+
+    @property
+    def zero_state_hash(self) -> bytes:
+        """Return the root hash of the configured network's zero state: its identity."""
+
+    async def newest_block(self) -> Block:
+        """Return the newest masterchain block that a lite server can prove.
+
+        Raises:
+            ChainUnreachable: none answers.
+        """
+
+    async def block(self, seqno: int) -> Block:
+        """Return the masterchain block `seqno`.
+
+        Raises:
+            ChainUnreachable, BlockUnknown: no lite server gives it.
+        """
+
+    async def account(self, address: RawAddress, block: Block) -> Account:
+        """Return an account as it was at `block`.
+
+        One that does not exist has no balance and no data.
+
+        Raises:
+            ChainUnreachable, BlockUnknown: no lite server gives it.
+        """
+
+    async def accounts(self, addresses: Sequence[RawAddress], block: Block) -> list[Account]:
+        """Return many accounts at one block, in the order asked for, read side by side.
+
+        Raises:
+            ChainUnreachable, BlockUnknown: one of them could not be read.
+        """
+
+    async def send(self, boc: bytes) -> Receipt:
+        """Hand a signed external message to every lite server. Never raises for what they answer.
+
+        Look at the chain.
+        """

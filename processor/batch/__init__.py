@@ -1,0 +1,1 @@
+"""One batch of chunks, counted exactly once in one transaction."""

@@ -1,0 +1,191 @@
+"""What a batch decided, gathered as the sets that are written.
+
+The rules decide (processor/rules/levels.py, badge_commands.py, policy.py); this module turns their
+answers into rows: badges, audit, tasks for the chain, messages for others. Nothing here talks to
+the database.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import assert_never
+from uuid import UUID, uuid4
+
+from processor.batch.command_rules import Carry
+from processor.events.reader import BadgeCommand, Event, service_of
+from processor.rules.levels import Award, LevelUp, TypeRules, Unchanged, evaluate
+from processor.rules.onchain_policy import mints_by_itself
+from store.counting import Progress
+from store.instances import NewInstance, Provenance, RaisedInstance
+from store.values import (
+    Actor,
+    AuditAction,
+    AuditEntry,
+    Instance,
+    InstanceStatus,
+    LevelSpec,
+    OnchainStatus,
+    OutboxEntry,
+    OutboxType,
+)
+
+
+@dataclass(slots=True)
+class Decisions:
+    """The rows of a batch. Whether a mint must wait for a wallet is known when it is written.
+
+    Args:
+        now: the batch's clock, for the messages.
+        announce: others are told; not where history is counted.
+        mint: badges whose policy says so are minted by themselves; not where history is counted.
+    """
+
+    now: datetime
+    announce: bool = True
+    mint: bool = True
+    created: list[NewInstance] = field(default_factory=list)
+    raised: list[RaisedInstance] = field(default_factory=list)
+    revoked: dict[UUID, bool] = field(
+        default_factory=dict
+    )  # badge -> whether it had an open mint before the batch
+    audit: list[AuditEntry] = field(default_factory=list)
+    mints: dict[UUID, UUID] = field(default_factory=dict)  # badge -> user
+    burns: set[UUID] = field(default_factory=set)
+    outbox: list[OutboxEntry] = field(default_factory=list)
+    levels: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    def take_level(
+        self,
+        rules: TypeRules,
+        progress: Progress,
+        instance: Instance | None,
+        provenance: Provenance,
+    ) -> Instance | None:
+        """Evaluate one user's counters; return the badge as it is afterwards.
+
+        Args:
+            rules: the type.
+            progress: the counters that the batch commits.
+            instance: the user's badge, under its lock.
+            provenance: what the badge names as its source.
+        """
+        decision = evaluate(rules, progress.counters, instance)
+        match decision:
+            case Unchanged():
+                return instance
+            case Award():
+                made = NewInstance(
+                    uuid4(),
+                    rules.spec.id,
+                    progress.user_id,
+                    decision.level.level,
+                    decision.metadata,
+                    provenance,
+                )
+                self.created.append(made)
+                after = Instance(
+                    made.id,
+                    made.type_id,
+                    made.user_id,
+                    provenance.tenant_id,
+                    made.level,
+                    InstanceStatus.ACTIVE,
+                    OnchainStatus.NOT_MINTED,
+                    None,
+                )
+                self._note_levels(
+                    after, rules, decision.passed, provenance, OutboxType.BADGE_CREATED
+                )
+                return after
+            case LevelUp() if instance is not None:
+                self.raised.append(
+                    RaisedInstance(instance.id, decision.level.level, decision.metadata, provenance)
+                )
+                after = replace(
+                    instance, tenant_id=provenance.tenant_id, current_level=decision.level.level
+                )
+                self._note_levels(
+                    after, rules, decision.passed, provenance, OutboxType.BADGE_LEVELED_UP
+                )
+                return after
+            case LevelUp():
+                raise ValueError("a badge that does not exist cannot rise")
+            case unreachable:
+                assert_never(unreachable)
+
+    def take_command(self, command: BadgeCommand, rules: TypeRules, verdict: Carry) -> None:
+        """Gather what a command that is carried out asks for."""
+        instance = verdict.badge.instance
+        if verdict.mint:
+            self.mints[instance.id] = instance.user_id
+        if verdict.burn:
+            self.burns.add(instance.id)
+        if verdict.revoke:
+            self.revoked[instance.id] = verdict.badge.mint_stored
+            self.mints.pop(instance.id, None)
+            if (
+                not verdict.badge.burn_open
+            ):  # asked for earlier in the batch, of a token that will not be
+                self.burns.discard(instance.id)
+            details = {"reason": command.reason, "external_id": command.external_id}
+            self.audit.append(AuditEntry(instance.id, AuditAction.REVOKED, command.actor, details))
+            self._tell(
+                instance,
+                rules,
+                instance.current_level,
+                OutboxType.BADGE_REVOKED,
+                {"reason": command.reason},
+            )
+
+    def _note_levels(
+        self,
+        instance: Instance,
+        rules: TypeRules,
+        passed: tuple[LevelSpec, ...],
+        provenance: Provenance,
+        message: OutboxType,
+    ) -> None:
+        for place, level in enumerate(passed):
+            action = (
+                AuditAction.CREATED
+                if place == 0 and message is OutboxType.BADGE_CREATED
+                else AuditAction.LEVEL_UP
+            )
+            details = {
+                "level": level.level,
+                "source_service": provenance.source_service,
+                "source_event_id": provenance.source_event_id,
+            }
+            self.audit.append(AuditEntry(instance.id, action, Actor.SYSTEM.value, details))
+        self.levels[rules.spec.code, instance.current_level] += 1
+        self._tell(instance, rules, instance.current_level, message, {})
+        wished = self.mint and mints_by_itself(rules.spec, passed)
+        if wished and instance.onchain_status is OnchainStatus.NOT_MINTED:
+            self.mints[instance.id] = instance.user_id
+
+    def _tell(
+        self,
+        instance: Instance,
+        rules: TypeRules,
+        level: int,
+        message: OutboxType,
+        more: Mapping[str, object],
+    ) -> None:
+        if not self.announce:
+            return
+        payload = {
+            "instance_id": str(instance.id),
+            "type_code": rules.spec.code,
+            "level": level,
+            "user_id": str(instance.user_id),
+            **more,
+        }
+        self.outbox.append(
+            OutboxEntry(instance.user_id, instance.tenant_id, message, payload, self.now)
+        )
+
+
+def provenance_of(event: Event) -> Provenance:
+    """Return what a badge that `event` changed says about its source."""
+    return Provenance(service_of(event.source), event.id, event.tenant_id)

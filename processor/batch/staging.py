@@ -1,0 +1,190 @@
+"""A chunk read, and several of them put together into one batch. No I/O.
+
+This runs while the database works on the batch before.
+
+Within a batch the first of several messages with the same source and id counts. Across batches the
+database knows.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from processor.events import message_schema
+from processor.events.chunks import Chunk
+from processor.events.reader import (
+    BadgeCommand,
+    Event,
+    EventReader,
+    Ignored,
+    Record,
+    Rejected,
+    WalletChange,
+)
+from processor.rules.counters import Operation
+from store.counting import Staging
+from store.dead_letters import NewDeadLetter
+from store.values import Position
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedCommand:
+    """A command, and the record that brought it, should it be refused.
+
+    None where a person gave it.
+    """
+
+    command: BadgeCommand
+    position: Position | None = None
+    record: Record | None = None
+
+
+@dataclass(slots=True)
+class ReadChunk:
+    """What a chunk says. `version` is the catalog it was read by.
+
+    `repeated` counts messages that the chunk itself repeats, by type.
+    """
+
+    chunk: Chunk
+    version: int
+    staging: Staging = field(default_factory=Staging)
+    events: list[Event] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    wallets: list[WalletChange] = field(default_factory=list)
+    commands: list[PlacedCommand] = field(default_factory=list)
+    dead_letters: list[NewDeadLetter] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    repeated: Counter[str] = field(default_factory=Counter)
+
+    def without(self, keys: Collection[str]) -> "ReadChunk":
+        """Return this chunk as if the events `keys` were repetitions."""
+        other = ReadChunk(self.chunk, self.version)
+        for event in self.events:
+            if event.key in keys:
+                other.repeated[event.type] += 1
+            else:
+                other.count(event)
+        other.wallets, other.commands = self.wallets, self.commands
+        other.dead_letters, other.rejected = self.dead_letters, self.rejected
+        other.ignored = self.ignored
+        other.repeated += self.repeated
+        return other
+
+    def count(self, event: Event) -> None:
+        """Take in an event that this chunk has not seen."""
+        self.keys.add(event.key)
+        self.events.append(event)
+        stage(self.staging, event)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Chunks that are counted in one transaction, in order.
+
+    The chunks of one partition follow each other.
+    """
+
+    chunks: tuple[ReadChunk, ...]
+
+    @classmethod
+    def of(cls, chunks: Iterable[ReadChunk]) -> "Batch":
+        """Put chunks together; what a later one repeats of an earlier one leaves it."""
+        seen: set[str] = set()
+        taken: list[ReadChunk] = []
+        for chunk in chunks:
+            distinct = chunk if seen.isdisjoint(chunk.keys) else chunk.without(seen & chunk.keys)
+            seen |= distinct.keys
+            taken.append(distinct)
+        return cls(tuple(taken))
+
+    @property
+    def records(self) -> int:
+        """Return the number of records."""
+        return sum(len(chunk.chunk.records) for chunk in self.chunks)
+
+    @property
+    def events(self) -> Iterable[Event]:
+        """Return the events that are counted unless the database has them."""
+        return (event for chunk in self.chunks for event in chunk.events)
+
+
+def read_chunk(chunk: Chunk, reader: EventReader, now: datetime, topic: str | None) -> ReadChunk:
+    """Read every record of `chunk`.
+
+    `topic` is the contract's name of its topic, None where any type may come (a file).
+    """
+    result = ReadChunk(chunk, reader.catalog.version)
+    read = reader.at(now, topic)
+    keys, count = result.keys, result.count
+    for record in chunk.records:
+        parsed = read(record)
+        if type(parsed) is Event:  # by far the most frequent first
+            if parsed.key in keys:
+                result.repeated[parsed.type] += 1
+            else:
+                count(parsed)
+            continue
+        match parsed:
+            case Ignored(kind):
+                result.ignored[kind] += 1
+            case WalletChange():
+                result.wallets.append(parsed)
+            case BadgeCommand():
+                place = Position(chunk.topic, chunk.partition, record.offset)
+                result.commands.append(PlacedCommand(parsed, place, record))
+            case Rejected():
+                result.rejected.append(parsed)
+                place = Position(chunk.topic, chunk.partition, record.offset)
+                result.dead_letters.append(dead_letter(place, record, parsed.reason, parsed.detail))
+    return result
+
+
+def stage(staging: Staging, event: Event) -> None:
+    """Write the lines of one event."""
+    leads = True
+    key, time, user_id = event.key, event.time, event.user_id
+    for part in event.contributions:
+        if part.operation <= Operation.HIGHEST:
+            staging.add_amount(
+                key, leads, time, user_id, part.counter_id, part.operation, part.amount or 0
+            )
+        else:
+            staging.add_member(
+                key, leads, time, user_id, part.counter_id, part.operation, part.member or ""
+            )
+        leads = False
+    if leads:
+        staging.add(key, time, user_id)
+
+
+def dead_letter(
+    position: Position, record: Record, reason: message_schema.Reason, detail: str
+) -> NewDeadLetter:
+    """Return `record` as a dead letter: as it came, where from, and why."""
+    return NewDeadLetter(position, record.key, record.value, record.headers, reason.value, detail)
+
+
+def events_of(events: Iterable[Event], users: Collection[UUID]) -> dict[UUID, list[Event]]:
+    """Return the events of each of `users`."""
+    found: dict[UUID, list[Event]] = {}
+    for event in events:
+        if event.user_id in users:
+            found.setdefault(event.user_id, []).append(event)
+    return found
+
+
+def latest(events: Iterable[Event], counter_ids: Collection[int]) -> Event | None:
+    """Return the event that a badge names as its source.
+
+    The latest time, then source, then id, of those that added to `counter_ids`.
+    """
+    counted = (
+        event
+        for event in events
+        if any(part.counter_id in counter_ids for part in event.contributions)
+    )
+    return max(counted, key=lambda event: (event.time, event.source, event.id), default=None)

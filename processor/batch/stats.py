@@ -1,0 +1,86 @@
+"""What became of the messages of a batch, by type and outcome.
+
+For the metrics, the log line and the report of a backfill.
+"""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Self
+from uuid import UUID
+
+from ops import metrics
+from processor.batch.command_set import CommandSet
+from processor.batch.staging import Batch
+from store.values import RawAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Messages by outcome and type, and dead letters by reason."""
+
+    outcomes: dict[str, Counter[str]]
+    reasons: Counter[str]
+
+    @classmethod
+    def of(
+        cls,
+        batch: Batch,
+        known: Collection[str],
+        commands: CommandSet,
+        linked: Collection[tuple[UUID, RawAddress]],
+    ) -> Self:
+        """Count the messages of a batch that was committed.
+
+        Args:
+            batch: its chunks.
+            known: keys of its events that had been counted before.
+            commands: its commands, judged.
+            linked: the users and addresses whose wallets it changed.
+        """
+        outcomes: dict[str, Counter[str]] = {
+            "counted": Counter(event.type for event in batch.events if event.key not in known),
+            "duplicate": Counter(event.type for event in batch.events if event.key in known),
+            "ignored": Counter(),
+            "applied": Counter(commands.applied_by_type),
+            "repeated": Counter(commands.repeated_by_type),
+            "dead_letter": Counter(placed.command.type.value for placed, _ in commands.refused),
+        }
+        reasons: Counter[str] = Counter(refusal.reason.value for _, refusal in commands.refused)
+        for chunk in batch.chunks:
+            outcomes["duplicate"].update(chunk.repeated)
+            outcomes["ignored"].update(chunk.ignored)
+            outcomes["dead_letter"].update(letter.type for letter in chunk.rejected)
+            reasons.update(letter.reason.value for letter in chunk.rejected)
+            for change in chunk.wallets:
+                outcome = "applied" if (change.user_id, change.address) in linked else "repeated"
+                outcomes[outcome][change.type.value] += 1
+        return cls(outcomes, reasons)
+
+    def publish(self) -> None:
+        """Add to the metrics."""
+        for outcome, types in self.outcomes.items():
+            for event_type, number in types.items():
+                metrics.EVENTS.labels(event_type, outcome).inc(number)
+        for reason, number in self.reasons.items():
+            metrics.DEAD_LETTERS.labels(reason).inc(number)
+
+    @property
+    def counted(self) -> int:
+        """Return how many events were counted."""
+        return self.outcomes["counted"].total()
+
+    @property
+    def duplicates(self) -> int:
+        """Return how many events had been counted before."""
+        return self.outcomes["duplicate"].total()
+
+    @property
+    def applied(self) -> int:
+        """Return how many commands and wallet changes were applied."""
+        return self.outcomes["applied"].total()
+
+    @property
+    def dead_letters(self) -> int:
+        """Return how many messages were put aside."""
+        return self.reasons.total()

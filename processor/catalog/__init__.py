@@ -1,0 +1,1 @@
+"""The catalog: loaded from YAML, linted, and put in force."""

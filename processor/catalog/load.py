@@ -1,0 +1,302 @@
+"""Load the catalog: a directory of YAML files in, one checked Catalog out.
+
+Each file may hold any of the sections `events`, `counters` and `types`; the names in them are
+unique over all files. Everything that is wrong is reported at once, with file, line and the way out
+(docs/catalog.md). What the words mean together is in catalog_lint.py.
+"""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID, uuid5
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from ops.errors import UsageError
+from processor.catalog.lint import lint
+from processor.catalog.yaml_source import Complaint, Path_, Place, read
+from store.values import (
+    Catalog,
+    Category,
+    CounterKind,
+    CounterName,
+    CounterSpec,
+    EventSpec,
+    FieldSpec,
+    LevelSpec,
+    OnchainPolicy,
+    Rarity,
+    TypeCode,
+    TypeSpec,
+)
+
+SHIPPED = Path(__file__).resolve().parents[2] / "catalog"
+# Any UUID, fixed for ever: an nft_type.id is the same in every installation, and derived files can
+# name it.
+TYPE_NAMESPACE = UUID("7ea27d75-60f9-5029-84af-34c78e39a3b3")
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _Field(_Document):
+    kind: str = Field(pattern="^(id|text|integer|number)$")
+    required: bool = False
+    minimum: int | None = None
+    maximum: int | None = None
+
+
+class _Event(_Document):
+    topic: str
+    fields: dict[str, _Field] = {}
+
+
+class _Undo(_Document):
+    event: str
+    field: str
+
+
+class _Counter(_Document):
+    kind: Annotated[CounterKind, Field(strict=False)]
+    event: str
+    field: str | None = None
+    filter: Any = None
+    undo: _Undo | None = None
+
+
+class _Words(_Document):
+    title: str = Field(min_length=1, max_length=255)
+    description: str
+
+
+class _Level(_Words):
+    order: int | None = None
+    rarity: Annotated[Rarity, Field(strict=False)]
+    image_url: str | None = None
+    conditions: Any
+    auto_mint_onchain: bool = False
+    onchain_policy: Annotated[OnchainPolicy | None, Field(strict=False)] = None
+    order_dependent: bool = False
+    i18n: dict[str, _Words] = {}
+
+
+class _Type(_Words):
+    category: Annotated[Category, Field(strict=False)]
+    base_image_url: str
+    is_onchain_capable: bool
+    default_onchain_policy: Annotated[OnchainPolicy, Field(strict=False)]
+    onchain_min_rarity: Annotated[Rarity, Field(strict=False)] = Rarity.RARE
+    metadata_schema: dict[str, Any]
+    metadata: dict[str, str] = {}
+    counters: tuple[str, ...] = Field(strict=False)
+    levels: dict[int, _Level]
+    i18n: dict[str, _Words] = {}
+
+
+class _Whole(_Document):
+    events: dict[str, _Event] = {}
+    counters: dict[str, _Counter] = {}
+    types: dict[str, _Type] = {}
+
+
+_SECTIONS = tuple(_Whole.model_fields)
+_KEYS = {
+    name
+    for model in (_Field, _Event, _Undo, _Counter, _Words, _Level, _Type, _Whole)
+    for name in model.model_fields
+}
+
+
+def type_id(code: TypeCode) -> UUID:
+    """Return nft_type.id of the type called `code`: the same in every database."""
+    return uuid5(TYPE_NAMESPACE, code)
+
+
+def load(directory: Path) -> Catalog:
+    """Read and check the catalog in `directory`; version and counter ids are 0 until it is applied.
+
+    Raises:
+        UsageError: something is wrong; the message has a line `file:line: what, and the way out`
+            for each problem.
+    """
+    files = sorted(directory.glob("*.yaml")) if directory.is_dir() else []
+    if not files:
+        what = "holds no *.yaml files" if directory.is_dir() else "is no directory"
+        raise UsageError(
+            f"{directory} {what}: name a catalog's directory, or leave it out for the shipped one."
+        )
+    sections, places, complaints = _gathered(files)
+    _refuse(complaints)
+    try:
+        whole = _Whole.model_validate(sections)
+    except ValidationError as error:
+        _refuse(
+            _placed(((_path(item["loc"]), _explained(item)) for item in error.errors()), places)
+        )
+        raise  # unreachable: a ValidationError has at least one error
+    catalog = _catalog(whole)
+    _refuse(_placed(((fault.path, fault.message) for fault in lint(catalog)), places))
+    return catalog
+
+
+def _gathered(
+    files: Iterable[Path],
+) -> tuple[dict[str, dict[Any, object]], dict[Path_, Place], list[Complaint]]:
+    """Return the sections of all files as one, with the place of every path, and what is wrong so
+    far.
+    """
+    sections: dict[str, dict[Any, object]] = {name: {} for name in _SECTIONS}
+    places: dict[Path_, Place] = {}
+    complaints: list[Complaint] = []
+    for file in files:
+        source = read(file)
+        complaints += source.complaints
+        if source.complaints:
+            continue
+        found: object = source.value
+        if not isinstance(found, Mapping):
+            complaints.append(
+                Complaint(Place(str(file), 1), f"expected a mapping with {', '.join(_SECTIONS)}.")
+            )
+            continue
+        for section, entries in found.items():
+            here = source.places[(section,)]
+            if section not in sections or not isinstance(entries, Mapping):
+                expected = (
+                    f"take one of {', '.join(_SECTIONS)}"
+                    if section not in sections
+                    else "name its entries below it"
+                )
+                complaints.append(Complaint(here, f"`{section}` is no section: {expected}."))
+                continue
+            for name, entry in entries.items():
+                path: Path_ = (section, name)
+                if name in sections[section]:
+                    there = source.places[path]
+                    complaints.append(
+                        Complaint(
+                            there,
+                            f"`{name}` was defined before, at {places[path]}: keep one of the two.",
+                        )
+                    )
+                    continue
+                sections[section][name] = entry
+                places |= {each: place for each, place in source.places.items() if each[:2] == path}
+    return sections, places, complaints
+
+
+def _catalog(whole: _Whole) -> Catalog:
+    """Return the catalog, sorted by name: which file holds what makes no new version."""
+    return Catalog(
+        version=0,
+        events=tuple(
+            EventSpec(
+                name,
+                event.topic,
+                tuple(FieldSpec(each, **spec.model_dump()) for each, spec in event.fields.items()),
+            )
+            for name, event in sorted(whole.events.items())
+        ),
+        counters=tuple(_counter(name, counter) for name, counter in sorted(whole.counters.items())),
+        types=tuple(
+            _type(TypeCode(code), badge_type) for code, badge_type in sorted(whole.types.items())
+        ),
+    )
+
+
+def _counter(name: str, counter: _Counter) -> CounterSpec:
+    return CounterSpec(
+        id=0,
+        name=CounterName(name),
+        kind=counter.kind,
+        event_type=counter.event,
+        field=counter.field,
+        filter=counter.filter,
+        undo_event_type=counter.undo.event if counter.undo else None,
+        undo_field=counter.undo.field if counter.undo else None,
+    )
+
+
+def _type(code: TypeCode, found: _Type) -> TypeSpec:
+    return TypeSpec(
+        id=type_id(code),
+        code=code,
+        title=found.title,
+        description=found.description,
+        category=found.category,
+        base_image_url=found.base_image_url,
+        is_onchain_capable=found.is_onchain_capable,
+        default_onchain_policy=found.default_onchain_policy,
+        onchain_min_rarity=found.onchain_min_rarity,
+        metadata_schema=found.metadata_schema,
+        counters=tuple(CounterName(name) for name in found.counters),
+        metadata_fields={field: CounterName(name) for field, name in found.metadata.items()},
+        levels=tuple(_level(number, level) for number, level in sorted(found.levels.items())),
+        i18n={locale: words.model_dump() for locale, words in found.i18n.items()},
+    )
+
+
+def _level(number: int, found: _Level) -> LevelSpec:
+    return LevelSpec(
+        level=number,
+        order=number if found.order is None else found.order,
+        title=found.title,
+        description=found.description,
+        rarity=found.rarity,
+        image_url=found.image_url,
+        conditions=found.conditions,
+        auto_mint_onchain=found.auto_mint_onchain,
+        onchain_policy=found.onchain_policy,
+        order_dependent=found.order_dependent,
+        i18n={locale: words.model_dump() for locale, words in found.i18n.items()},
+    )
+
+
+def _placed(faults: Iterable[tuple[Path_, str]], places: Mapping[Path_, Place]) -> list[Complaint]:
+    return [
+        Complaint(_nearest(path, places), f"{'.'.join(map(str, path))}: {message}")
+        for path, message in faults
+    ]
+
+
+def _nearest(path: Path_, places: Mapping[Path_, Place]) -> Place:
+    """Return the place of `path`, or of the innermost part around it that stands in a file.
+
+    What is missing has no line.
+    """
+    for length in range(len(path), 1, -1):
+        if path[:length] in places:
+            return places[path[:length]]
+    return next(iter(places.values()), Place("catalog", 1))
+
+
+def _path(location: tuple[int | str, ...]) -> Path_:
+    return tuple(part for part in location if part != "[key]")
+
+
+def _explained(item: ErrorDetails) -> str:
+    key = str(item["loc"][-1])
+    match item["type"]:
+        case "missing":
+            return f"`{key}` is missing: add it."
+        case "extra_forbidden":
+            near = get_close_matches(key, _KEYS, n=1)
+            return f"there is no key `{key}`: " + (
+                f"did you mean `{near[0]}`?" if near else "remove it."
+            )
+        case _:
+            message = item["msg"][:1].lower() + item["msg"][1:]
+            shown = repr(item["input"])
+            return f"{message}, not {shown if len(shown) <= 60 else type(item['input']).__name__}."
+
+
+def _refuse(complaints: list[Complaint]) -> None:
+    """Raise UsageError with all `complaints`, in the files' order; none is fine."""
+    if complaints:
+        ordered = sorted(
+            complaints, key=lambda complaint: (complaint.place.file, complaint.place.line)
+        )
+        raise UsageError("\n".join(map(str, ordered)), problems=len(ordered))

@@ -1,0 +1,46 @@
+"""TON addresses as people write them, in the one form that Laurel stores.
+
+A wallet event brings an address in raw form (`0:64 hex digits`) or in the user-friendly form of
+TEP-2: 36 bytes in base64 or base64url, that is flags, workchain, account hash and a CRC-16 over the
+first 34.
+"""
+
+import re
+from base64 import urlsafe_b64decode
+from binascii import Error as Base64Error
+from binascii import crc_hqx
+
+from store.values import RawAddress
+
+_RAW = re.compile(r"(-?\d{1,3}):([0-9a-fA-F]{64})")
+_FRIENDLY = re.compile(r"[A-Za-z0-9_/+-]{48}")
+_BOUNCEABLE, _NON_BOUNCEABLE, _TEST_ONLY = 0x11, 0x51, 0x80  # TEP-2, the first byte
+_BASECHAIN = 0
+
+
+def normalised(address: str) -> RawAddress:
+    """Return `address` in raw form, lower case.
+
+    Raises:
+        ValueError: it is no TON address, its checksum is wrong, or it is on another workchain than
+            0, where no wallet lives.
+    """
+    match = _RAW.fullmatch(address)
+    workchain, account = (int(match[1]), match[2].lower()) if match else _unpacked(address)
+    if workchain != _BASECHAIN:
+        raise ValueError(f"the address is on workchain {workchain}; wallets live on workchain 0")
+    return RawAddress(f"{workchain}:{account}")
+
+
+def _unpacked(address: str) -> tuple[int, str]:
+    if not _FRIENDLY.fullmatch(address):
+        raise ValueError("neither 0:hex nor 48 characters of base64")
+    try:
+        packed = urlsafe_b64decode(address.replace("+", "-").replace("/", "_"))
+    except Base64Error:
+        raise ValueError("no base64") from None
+    if crc_hqx(packed[:34], 0) != int.from_bytes(packed[34:], "big"):
+        raise ValueError("the checksum does not match: a character is wrong")
+    if packed[0] & ~_TEST_ONLY not in (_BOUNCEABLE, _NON_BOUNCEABLE):
+        raise ValueError(f"the first byte is {packed[0]:#04x}, which is no address")
+    return int.from_bytes(packed[1:2], "big", signed=True), packed[2:34].hex()

@@ -1,0 +1,419 @@
+"""From a Kafka record to something that can be counted, applied or put aside.
+
+CloudEvents 1.0 in JSON, structured or binary mode (CloudEvents Kafka protocol binding, section 3).
+Reading never fails: what does not keep to the contract comes out as `Rejected`, with a reason and a
+word for a person, and its neighbours are not concerned.
+"""
+
+import hashlib
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET
+
+from processor.events import message_schema
+from processor.events.addresses import normalised
+from processor.events.message_schema import (
+    CommandData,
+    CommandType,
+    Envelope,
+    Reason,
+    Refused,
+    WalletData,
+    WalletType,
+)
+from processor.rules.counters import Contribution, Listeners, listeners_by_type
+from store.values import Catalog, RawAddress
+
+Headers = Sequence[tuple[str, bytes | None]]
+UNKNOWN = (
+    "unknown"  # the metric label of an undeclared type, and the service of a source that names none
+)
+
+
+class Record(Protocol):
+    """What is read of a record; aiokafka's ConsumerRecord is one.
+
+    `timestamp` is Kafka's, in milliseconds.
+    """
+
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+    @property
+    def timestamp(self) -> int: ...  # noqa: D102
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def headers(self) -> Headers: ...  # noqa: D102
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """A counted event. `key` is 32 hex digits.
+
+    `contributions` is empty where every filter refused it.
+    """
+
+    type: str
+    key: str
+    user_id: UUID
+    time: datetime
+    source: str
+    id: str
+    tenant_id: UUID
+    contributions: tuple[Contribution, ...]
+
+
+class Ignored(msgspec.Struct, frozen=True, gc=False):
+    """A declared event that no counter listens to."""
+
+    type: str
+
+
+class WalletChange(msgspec.Struct, frozen=True, gc=False):
+    """A user linked or unlinked an address at `time`."""
+
+    type: WalletType
+    user_id: UUID
+    address: RawAddress
+    time: datetime
+
+
+class BadgeCommand(msgspec.Struct, frozen=True, gc=False):
+    """A wish about one badge, named by its type or its own id, or both.
+
+    `content_hash` covers type, subject and data; `actor` is the service that asks.
+    """
+
+    type: CommandType
+    external_id: str
+    user_id: UUID
+    type_code: str | None
+    instance_id: UUID | None
+    reason: str | None
+    content_hash: bytes
+    actor: str
+
+
+class Rejected(msgspec.Struct, frozen=True, gc=False):
+    """A message for the dead letters. `type` is the declared type, else `unknown`."""
+
+    type: str
+    reason: Reason
+    detail: str
+
+
+Parsed = Event | Ignored | WalletChange | BadgeCommand | Rejected
+
+
+class EventReader:
+    """Reads the messages of one catalog version.
+
+    Args:
+        catalog: the event types and counters in force.
+        tenant_id: the tenant of a message without `tenantid`.
+        future_tolerance: a `time` further ahead than this is refused.
+        retention: a counted event older than this is refused; None = any age is welcome.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        tenant_id: UUID,
+        future_tolerance: timedelta,
+        retention: timedelta | None,
+    ) -> None:
+        self.catalog = catalog
+        self._tenant_id = tenant_id
+        self._tolerance = future_tolerance
+        self._retention = retention
+        self._specs = {spec.type: spec for spec in catalog.events}
+        self._checks: dict[str, Callable[[bytes], None]] = {
+            spec.type: message_schema.checker(spec) for spec in catalog.events
+        }
+        self._listeners: Mapping[str, Listeners] = listeners_by_type(catalog)
+
+    def at(self, now: datetime, topic: str | None) -> Callable[[Record], Parsed]:
+        """Return the function that reads one record of `topic` (the contract's name.
+
+        None for a file, which may hold any type).
+        """
+        latest, earliest = (
+            now + self._tolerance,
+            None if self._retention is None else now - self._retention,
+        )
+
+        def read(record: Record) -> Parsed:
+            declared = UNKNOWN
+            try:
+                envelope, data = _opened(record)
+                kind = envelope.type
+                if kind in self._specs or kind in _BUILT_IN:
+                    declared = kind
+                elif kind in message_schema.LATER_COMMANDS:
+                    raise Refused(
+                        Reason.UNSUPPORTED_COMMAND,
+                        f"{kind} is not carried out by this version of Laurel",
+                    )
+                else:
+                    raise Refused(
+                        Reason.UNKNOWN_TYPE, f"the catalog declares no event type {kind[:128]!r}"
+                    )
+                self._check_topic(kind, topic)
+                if envelope.time > latest:
+                    raise Refused(
+                        Reason.TOO_NEW,
+                        f"time is {envelope.time.isoformat()}, ahead of this host's clock",
+                    )
+                if declared in _BUILT_IN:
+                    return self._built_in(envelope, data)
+                if earliest is not None and envelope.time < earliest:
+                    raise Refused(
+                        Reason.TOO_OLD,
+                        f"time is {envelope.time.isoformat()}, older than the retention",
+                    )
+                return self._event(envelope, data)
+            except Refused as refused:
+                return Rejected(declared, refused.reason, refused.detail)
+
+        return read
+
+    def _check_topic(self, kind: str, topic: str | None) -> None:
+        # Who may write to a topic is the broker's access list; a command on a topic for events
+        # would pass it by.
+        expected = _BUILT_IN.get(kind) or self._specs[kind].topic
+        if topic is not None and topic != expected:
+            raise Refused(Reason.WRONG_TOPIC, f"{kind} belongs on the topic {expected}")
+
+    def _event(self, envelope: Envelope, data: bytes) -> Event | Ignored:
+        kind = envelope.type
+        try:
+            self._checks[kind](data)
+        except msgspec.DecodeError as error:
+            raise message_schema.data_fault(error) from None
+        listeners = self._listeners.get(kind)
+        if listeners is None:
+            return Ignored(kind)
+        contributions = listeners.constant
+        if contributions is None:
+            try:
+                contributions = listeners.contributions(message_schema.OBJECT(data))
+            except ValueError as error:
+                raise Refused(Reason.BAD_FIELD, str(error)) from None
+        return Event(
+            kind,
+            event_key(envelope.source, envelope.id),
+            envelope.subject,
+            envelope.time,
+            envelope.source,
+            envelope.id,
+            envelope.tenantid or self._tenant_id,
+            contributions,
+        )
+
+    def _built_in(self, envelope: Envelope, data: bytes) -> WalletChange | BadgeCommand:
+        try:
+            if envelope.type in _WALLET_TYPES:
+                return _wallet_change(envelope, _WALLET_DATA(data))
+            return _command(envelope, data)
+        except msgspec.DecodeError as error:
+            raise message_schema.data_fault(error) from None
+
+
+_WALLET_TYPES = frozenset(WalletType)
+_BUILT_IN: dict[str, str] = {
+    **dict.fromkeys(WalletType, message_schema.WALLETS_TOPIC),
+    **dict.fromkeys(CommandType, message_schema.COMMANDS_TOPIC),
+}
+_WALLET_DATA = msgspec.json.Decoder(WalletData).decode
+_COMMAND_DATA = msgspec.json.Decoder(CommandData).decode
+
+
+def event_key(source: str, event_id: str) -> str:
+    """Return the identity of an event.
+
+    The first 128 bits of SHA-256 over the length-prefixed source and id, in hex.
+    """
+    # The length keeps ("ab", "c") and ("a", "bc") apart.
+    head, tail = source.encode(), event_id.encode()
+    return hashlib.sha256(b"%d:%b%d:%b" % (len(head), head, len(tail), tail)).hexdigest()[:32]
+
+
+def service_of(source: str) -> str:
+    """Return the service that a CloudEvents source names.
+
+    The first segment of its path, else its host, or a urn's namespace.
+
+    >>> service_of("/connect-service/eu")
+    'connect_service'
+    """
+    try:
+        parts = urlsplit(source)
+    except ValueError:  # brackets that enclose no IPv6 address
+        return UNKNOWN
+    if parts.scheme == "urn":
+        name = parts.path.partition(":")[0]
+    else:
+        name = (
+            next((segment for segment in parts.path.split("/") if segment), "")
+            or parts.hostname
+            or ""
+        )
+    return name.replace("-", "_") or UNKNOWN
+
+
+def _opened(record: Record) -> tuple[Envelope, bytes]:
+    """Return the envelope and the bytes of its data ("{}" where it has none)."""
+    value = record.value
+    if value is None:
+        raise Refused(Reason.NO_VALUE, "the record has no value")
+    headers = record.headers
+    try:
+        if headers and any(name[:3].lower() == "ce_" for name, _ in headers):
+            envelope, data = _binary(headers, value)
+        else:
+            if headers:
+                _check_structured(headers)
+            envelope = message_schema.ENVELOPE.decode(value)
+            data = (
+                bytes(envelope.data)
+                if envelope.data_base64 is None
+                else _from_base64(envelope.data_base64)
+            )
+    except msgspec.ValidationError as error:
+        raise message_schema.envelope_fault(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refused(Reason.NOT_JSON, str(error)) from None
+    if not value.isascii():
+        _check_utf8(value)
+    # PostgreSQL's text holds no NUL. Escapes of lone surrogates are refused by msgspec as broken
+    # JSON.
+    if (
+        b"\\u0000" in value
+        or b"\\u0000" in data
+        or "\x00" in envelope.id
+        or "\x00" in envelope.source
+    ):
+        _check_text(envelope, data)
+    if envelope.datacontenttype not in (None, "application/json"):
+        _check_json_type(str(envelope.datacontenttype), "datacontenttype")
+    _check_time(envelope.time)
+    return envelope, data or b"{}"
+
+
+def _binary(headers: Headers, value: bytes) -> tuple[Envelope, bytes]:
+    attributes: dict[str, str] = {}
+    for name, content in headers:
+        if name.lower().startswith("ce_") and content is not None:
+            attributes[name[3:].lower()] = content.decode()
+        elif name.lower() == "content-type" and content is not None:
+            attributes["datacontenttype"] = content.decode()
+    attributes.pop("data", None)
+    attributes.pop("data_base64", None)
+    return msgspec.convert(attributes, Envelope), value
+
+
+def _check_structured(headers: Headers) -> None:
+    declared = next((content for name, content in headers if name.lower() == "content-type"), None)
+    if declared is not None and not declared.lower().startswith(
+        (b"application/cloudevents+json", b"application/json")
+    ):
+        raise Refused(Reason.CONTENT_TYPE, f"content-type is {declared[:64]!r}: JSON was expected")
+
+
+def _check_json_type(declared: str, name: str) -> None:
+    media_type = declared.partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise Refused(Reason.CONTENT_TYPE, f"{name} is {declared[:64]!r}: JSON was expected")
+
+
+def _check_utf8(value: bytes) -> None:
+    # msgspec checks the strings that it decodes; the ones it skips are kept to RFC 8259 here.
+    try:
+        value.decode()
+    except UnicodeDecodeError as error:
+        raise Refused(Reason.NOT_JSON, str(error)) from None
+
+
+def _check_text(envelope: Envelope, data: bytes) -> None:
+    try:
+        texts = [envelope.id, envelope.source, *_texts(message_schema.ANY_DATA(data or b"{}"))]
+    except msgspec.DecodeError as error:
+        raise Refused(Reason.BAD_DATA, str(error)) from None
+    if any("\x00" in text for text in texts):
+        raise Refused(Reason.BAD_TEXT, "a text holds the character NUL")
+
+
+def _texts(value: object) -> list[str]:
+    found: list[str] = []
+    rest = [value]
+    while rest:
+        match rest.pop():
+            case str(text):
+                found.append(text)
+            case dict(members):
+                rest.extend(members)
+                rest.extend(members.values())
+            case list(items):
+                rest.extend(items)
+            case _:
+                pass
+    return found
+
+
+def _check_time(time: datetime) -> None:
+    if time.tzinfo is UTC:
+        return
+    try:
+        time.astimezone(UTC)
+    except OverflowError:
+        raise Refused(Reason.BAD_TIME, "time lies outside the years 1 to 9999") from None
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except (Base64Error, ValueError):
+        raise Refused(Reason.BAD_ENVELOPE, "data_base64 is no base64") from None
+
+
+def _wallet_change(envelope: Envelope, data: WalletData) -> WalletChange:
+    try:
+        address = normalised(data.address)
+    except ValueError as error:
+        raise Refused(Reason.BAD_ADDRESS, str(error)) from None
+    return WalletChange(WalletType(envelope.type), envelope.subject, address, envelope.time)
+
+
+def _command(envelope: Envelope, data: bytes) -> BadgeCommand:
+    wish = _COMMAND_DATA(data)
+    if wish.type_code is UNSET and wish.instance_id is UNSET:
+        raise Refused(Reason.MISSING_FIELD, "neither `type_code` nor `instance_id` names the badge")
+    if envelope.type == CommandType.REVOKE and wish.reason is UNSET:
+        raise Refused(Reason.MISSING_FIELD, "a revocation needs its `reason`")
+    return BadgeCommand(
+        CommandType(envelope.type),
+        wish.external_id,
+        envelope.subject,
+        None if wish.type_code is UNSET else wish.type_code,
+        None if wish.instance_id is UNSET else wish.instance_id,
+        None if wish.reason is UNSET else wish.reason,
+        content_hash(envelope.type, envelope.subject, message_schema.OBJECT(data)),
+        service_of(envelope.source),
+    )
+
+
+def content_hash(kind: str, subject: UUID, data: Mapping[str, object]) -> bytes:
+    """Return the hash that tells a repeated command from another one with the same id.
+
+    The order of keys does not matter.
+    """
+    parts = (kind.encode(), subject.bytes, msgspec.json.encode(data, order="sorted"))
+    return hashlib.sha256(b"".join(b"%d:%b" % (len(part), part) for part in parts)).digest()

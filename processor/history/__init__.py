@@ -1,0 +1,1 @@
+"""Events from files, counted by the definition that the stream uses."""

@@ -1,0 +1,195 @@
+"""What one event adds to which counters.
+
+Pure. Counting commutes: a contribution never depends on what was counted before, so any order, any
+batching and any number of workers give the same counters (docs/data-model.md, Counters). The
+database adds the contributions up (store/counting.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import IntEnum
+from typing import Self
+
+from processor.rules.conditions import (
+    DIGITS_MAX,
+    Condition,
+    Number,
+    comparisons,
+    is_number,
+    matches,
+    parse_condition,
+    parse_filter,
+    within_bounds,
+)
+from store.values import Catalog, CounterKind, CounterName, CounterSpec, TypeSpec
+
+MEMBER_LENGTH_MAX = 128  # as of every opaque id of the contract (docs/data-model.md, Events)
+
+
+class Operation(IntEnum):
+    """How a contribution changes its counter.
+
+    The numbers travel to the database and have no other meaning.
+    """
+
+    ADD = 1  # the amount is added
+    HIGHEST = 2  # the counter becomes at least the amount
+    MEMBER = 3  # counts the first time that the user brings this member
+    POST = 4  # counts while the id is posted and not undone
+    UNDO = 5  # takes the id out, for ever, whichever came first
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """One event's part in one counter: an amount (ADD, HIGHEST) or a member (the others)."""
+
+    counter_id: int
+    operation: Operation
+    amount: Number | None = None
+    member: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A counter as one event type sees it."""
+
+    counter_id: int
+    operation: Operation
+    field: str | None
+    filter: Condition | None
+
+    @property
+    def constant(self) -> Contribution | None:
+        """Return the contribution where it is the same for every event, else None.
+
+        It depends on the data.
+        """
+        if self.operation is Operation.ADD and self.field is None and self.filter is None:
+            return Contribution(self.counter_id, Operation.ADD, amount=1)
+        return None
+
+    def contribution(self, data: Mapping[str, object]) -> Contribution | None:
+        """Return what an event with `data` adds.
+
+        None where the filter refuses it or the field is missing or null.
+
+        Raises:
+            ValueError: the field holds something that cannot be counted. Only an undeclared field
+                can: declared ones were checked.
+        """
+        if self.filter is not None and not matches(self.filter, data):
+            return None
+        if self.operation is Operation.ADD and self.field is None:
+            return Contribution(self.counter_id, self.operation, amount=1)
+        value = data.get(self.field or "")
+        if value is None:
+            return None
+        if self.operation in (Operation.ADD, Operation.HIGHEST):
+            return Contribution(self.counter_id, self.operation, amount=self._amount(value))
+        return Contribution(self.counter_id, self.operation, member=self._member(value))
+
+    def _amount(self, value: object) -> Number:
+        if not is_number(value) or not within_bounds(value):
+            raise ValueError(f"`{self.field}` is no number of at most {DIGITS_MAX} digits")
+        if self.operation is Operation.ADD and value < 0:
+            raise ValueError(
+                f"`{self.field}` is negative: a sum would not commute with its conditions"
+            )
+        return value
+
+    def _member(self, value: object) -> str:
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str) or not 0 < len(value) <= MEMBER_LENGTH_MAX:
+            raise ValueError(f"`{self.field}` is no id of 1 to {MEMBER_LENGTH_MAX} characters")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """All counters that listen to one event type."""
+
+    counters: tuple[Listener, ...]
+    constant: (
+        tuple[Contribution, ...] | None
+    )  # the contributions, where none of them depends on the data
+
+    @classmethod
+    def of(cls, counters: tuple[Listener, ...]) -> Self:
+        """Return `counters` with their constant contributions worked out once."""
+        fixed = tuple(listener.constant for listener in counters)
+        known = tuple(contribution for contribution in fixed if contribution is not None)
+        return cls(counters, known if len(known) == len(fixed) else None)
+
+    def contributions(self, data: Mapping[str, object]) -> tuple[Contribution, ...]:
+        """Return what an event with `data` adds to each counter that takes it."""
+        found = (listener.contribution(data) for listener in self.counters)
+        return tuple(contribution for contribution in found if contribution is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class CounterUse:
+    """A counter in one type's progress.
+
+    `thresholds` are the numbers that the type's conditions compare it with: only a counter that
+    reaches or passes one of them can change a level.
+    """
+
+    counter: CounterSpec
+    type: TypeSpec
+    thresholds: tuple[Number, ...]
+
+
+def listeners_by_type(catalog: Catalog) -> dict[str, Listeners]:
+    """Return, for each event type that some counter listens to, those counters.
+
+    Raises:
+        RuleError: a filter does not keep to the grammar; a catalog that was applied does.
+    """
+    found: dict[str, list[Listener]] = {}
+    for counter in catalog.counters:
+        found.setdefault(counter.event_type, []).append(_listener(counter))
+        if counter.undo_event_type is not None:
+            undo = Listener(counter.id, Operation.UNDO, counter.undo_field or counter.field, None)
+            found.setdefault(counter.undo_event_type, []).append(undo)
+    return {event_type: Listeners.of(tuple(listeners)) for event_type, listeners in found.items()}
+
+
+def counter_uses(catalog: Catalog) -> tuple[CounterUse, ...]:
+    """Return each counter of each type, with the thresholds that matter to that type."""
+    by_name: dict[CounterName, CounterSpec] = {
+        counter.name: counter for counter in catalog.counters
+    }
+    return tuple(
+        CounterUse(by_name[name], badge_type, _thresholds(badge_type, name))
+        for badge_type in catalog.types
+        for name in badge_type.counters
+    )
+
+
+def _listener(counter: CounterSpec) -> Listener:
+    condition = None if counter.filter is None else parse_filter(counter.filter)
+    return Listener(counter.id, _operation(counter), counter.field, condition)
+
+
+def _operation(counter: CounterSpec) -> Operation:
+    match counter.kind:
+        case CounterKind.COUNT:
+            return Operation.ADD if counter.undo_event_type is None else Operation.POST
+        case CounterKind.DISTINCT:
+            return Operation.MEMBER
+        case CounterKind.SUM:
+            return Operation.ADD
+        case CounterKind.MAX:
+            return Operation.HIGHEST
+
+
+def _thresholds(badge_type: TypeSpec, name: CounterName) -> tuple[Number, ...]:
+    found = {
+        Decimal(comparison.value)
+        for level in badge_type.levels
+        for comparison in comparisons(parse_condition(level.conditions))
+        if comparison.name == name and is_number(comparison.value)
+    }
+    return tuple(sorted(found))

@@ -1,0 +1,174 @@
+"""Turn counters into levels.
+
+Pure: no clock, no I/O. The stream, the backfill, the catalog's re-evaluation and `laurel explain`
+    all call `evaluate`, so they cannot
+disagree. A user's level is the highest by `order` whose conditions hold; a level once reached stays
+(docs/data-model.md, Levels).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+from uuid import UUID
+
+from processor.rules.conditions import Condition, Number, compiled, names, parse_condition
+from store.values import (
+    Catalog,
+    CounterName,
+    Instance,
+    InstanceStatus,
+    LevelSpec,
+    TypeCode,
+    TypeSpec,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelRules:
+    """A level, and its conditions: parsed to be shown, and compiled to be asked."""
+
+    spec: LevelSpec
+    condition: Condition
+    holds: Callable[[Mapping[CounterName, Number]], bool]
+
+    @classmethod
+    def compile(cls, spec: LevelSpec) -> Self:
+        """Parse and compile the conditions of `spec`; errors as of `parse_condition`."""
+        condition = parse_condition(spec.conditions)
+        return cls(spec, condition, compiled(condition))
+
+
+@dataclass(frozen=True, slots=True)
+class TypeRules:
+    """A type ready to be evaluated; `levels` sorted by `order`, lowest first."""
+
+    spec: TypeSpec
+    levels: tuple[LevelRules, ...]
+
+    @classmethod
+    def compile(cls, spec: TypeSpec) -> Self:
+        """Parse the conditions of `spec`.
+
+        Raises:
+            RuleError: they do not keep to the grammar; a catalog that was applied does.
+        """
+        ordered = sorted(spec.levels, key=lambda level: level.order)
+        return cls(spec, tuple(map(LevelRules.compile, ordered)))
+
+    @property
+    def condition_counters(self) -> frozenset[CounterName]:
+        """Return the counters that some level's conditions name.
+
+        Only a change of these can change a level.
+        """
+        return frozenset(
+            CounterName(name) for level in self.levels for name in names(level.condition)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """A whole catalog, parsed once."""
+
+    version: int
+    by_id: Mapping[UUID, TypeRules]
+    by_code: Mapping[TypeCode, TypeRules]
+
+    @classmethod
+    def compile(cls, catalog: Catalog) -> Self:
+        """Parse every type of `catalog`.
+
+        Raises:
+            RuleError: some conditions do not keep to the grammar; a catalog that was applied does.
+        """
+        rules = [TypeRules.compile(spec) for spec in catalog.types]
+        return cls(
+            catalog.version,
+            by_id={each.spec.id: each for each in rules},
+            by_code={each.spec.code: each for each in rules},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Award:
+    """The user's first badge of the type, at `level`.
+
+    `passed` has every level on the way whose conditions hold, lowest first.
+    """
+
+    level: LevelSpec
+    passed: tuple[LevelSpec, ...]
+    metadata: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class LevelUp:
+    """The badge rises from `from_level` to `level`.
+
+    `passed` has the levels above the old one whose conditions hold, lowest first.
+    """
+
+    from_level: int
+    level: LevelSpec
+    passed: tuple[LevelSpec, ...]
+    metadata: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Nothing to write."""
+
+
+Decision = Award | LevelUp | Unchanged
+UNCHANGED = Unchanged()
+
+
+def evaluate(
+    rules: TypeRules, counters: Mapping[CounterName, Number], instance: Instance | None
+) -> Decision:
+    """Return what `counters` make of the user's badge.
+
+    Args:
+        rules: the type; its conditions decide.
+        counters: the user's counters for the type; a missing one reads as 0.
+        instance: the user's badge of this type: the active one, else any; None when there never was
+            one. One that is revoked or burned stays as it is: events do not create another.
+
+    Raises:
+        ValueError: the badge's level is not one of the type's; the store refuses to remove a level
+            that somebody holds.
+    """
+    if instance is not None and instance.status is not InstanceStatus.ACTIVE:
+        return UNCHANGED
+    above = (
+        rules.levels
+        if instance is None
+        else rules.levels[_place(rules, instance.current_level) + 1 :]
+    )
+    passed = tuple(level.spec for level in above if level.holds(counters))
+    if not passed:
+        return UNCHANGED
+    reached = passed[-1]
+    shown = metadata(rules.spec, reached.level, counters)
+    if instance is None:
+        return Award(reached, passed, shown)
+    return LevelUp(instance.current_level, reached, passed, shown)
+
+
+def metadata(
+    spec: TypeSpec, level: int, counters: Mapping[CounterName, Number]
+) -> dict[str, object]:
+    """Return a badge's metadata at `level`.
+
+    The level, and the fields that the type maps from counters.
+    """
+    return {"level": level} | {
+        field: counters.get(counter, 0) for field, counter in spec.metadata_fields.items()
+    }
+
+
+def _place(rules: TypeRules, level: int) -> int:
+    for place, candidate in enumerate(rules.levels):
+        if candidate.spec.level == level:
+            return place
+    raise ValueError(f"{rules.spec.code} has no level {level}")

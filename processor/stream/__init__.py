@@ -1,0 +1,1 @@
+"""The worker: Kafka through Faust, chunks collected into batches."""

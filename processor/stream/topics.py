@@ -1,0 +1,141 @@
+"""Kafka's topics: which there must be, which there are, and making those that are missing.
+
+Only whole-cluster metadata is asked for: a request that names a missing topic would create it on
+some brokers (Tansu, or Kafka with auto.create.topics.enable), with the wrong number of partitions.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, for_code
+
+from ops.errors import Permanent, Transient
+from ops.settings import KafkaSettings, Settings
+from processor.catalog import load
+from processor.events.message_schema import topics_of
+from store import catalogs
+from store.engine import Database
+from store.values import Catalog
+
+OUTGOING = ("badges", "dead-letters")  # written by the relay (docs/data-model.md, Events)
+_TOPIC_ALREADY_EXISTS = 36  # Kafka protocol, error codes
+
+
+class KafkaUnreachable(Transient):
+    """No broker answers."""
+
+    code = "kafka_unreachable"
+
+
+class TopicsMissing(Transient):
+    """Some topics are not there (yet)."""
+
+    code = "topics_missing"
+
+
+class TopicRefused(Permanent):
+    """The broker does not make a topic."""
+
+    code = "topic_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Kafka cluster: its own name, under which the ledger keeps its offsets, and its topics."""
+
+    id: str
+    topics: frozenset[str]
+
+
+def incoming(settings: KafkaSettings, definitions: Catalog) -> tuple[str, ...]:
+    """Return the topics that a worker reads."""
+    return topics_of(settings.topic_prefix, definitions)
+
+
+def outgoing(settings: KafkaSettings) -> tuple[str, ...]:
+    """Return the topics that Laurel writes."""
+    return tuple(f"{settings.topic_prefix}.{name}" for name in OUTGOING)
+
+
+async def cluster(settings: Settings) -> Cluster:
+    """Ask the brokers who they are and what they have.
+
+    Raises:
+        KafkaUnreachable: none answers.
+    """
+    async with _admin(settings) as admin:
+        described = await admin.describe_cluster()
+        return Cluster(str(described["cluster_id"]), frozenset(await admin.list_topics()))
+
+
+async def create(settings: Settings, names: Iterable[str]) -> None:
+    """Make topics; one that exists already is fine.
+
+    Raises:
+        KafkaUnreachable: no broker answers.
+        TopicRefused: a broker says no; the message has its reason.
+    """
+    kafka = settings.kafka
+    wanted = [NewTopic(name, kafka.partitions, kafka.replication_factor) for name in names]
+    if not wanted:
+        return
+    async with _admin(settings) as admin:
+        answer = await admin.create_topics(wanted)
+        for name, code, *detail in answer.topic_errors:
+            if code not in (0, _TOPIC_ALREADY_EXISTS):
+                word = next((str(each) for each in detail if each), for_code(code).description)
+                raise TopicRefused(
+                    f"Kafka does not make the topic {name}: {word}", topic=name, error_code=code
+                )
+
+
+async def prepare(settings: Settings, *, dry_run: bool) -> tuple[list[str], list[str]]:
+    """Make the topics that are missing, or only look.
+
+    Return those that were missing, and those that were there.
+
+    The catalog in force says which events there are; without a database, or before the first
+    `catalog apply`, the files do.
+
+    Raises:
+        KafkaUnreachable, TopicRefused, UsageError.
+    """
+    found = await cluster(settings)
+    wanted = [*incoming(settings.kafka, await _catalog(settings)), *outgoing(settings.kafka)]
+    absent = [name for name in wanted if name not in found.topics]
+    if not dry_run:
+        await create(settings, absent)
+    return absent, [name for name in wanted if name in found.topics]
+
+
+async def _catalog(settings: Settings) -> Catalog:
+    if settings.database_url is not None:
+        async with (
+            Database(settings.database_url, settings.database) as db,
+            db.transaction() as conn,
+        ):
+            found = await catalogs.current(conn)
+        if found is not None:
+            return found
+    return load.load(settings.catalog_dir or load.SHIPPED)
+
+
+@asynccontextmanager
+async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    brokers = settings.need("kafka_brokers")
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=brokers.split(","),
+        request_timeout_ms=round(settings.kafka.request_timeout.total_seconds() * 1000),
+    )
+    try:
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()
+    except (KafkaError, OSError) as error:
+        raise KafkaUnreachable(
+            f"Kafka does not answer at {brokers}: {error}", brokers=brokers
+        ) from error

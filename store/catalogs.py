@@ -1,0 +1,323 @@
+"""The catalog in the database: which one is in force, and how another takes its place.
+
+A batch locks the current version FOR SHARE before anything else; `apply` locks the table against
+that. So a batch counts by one catalog from its first statement to its last, and a new one waits for
+the batches under way (docs/data-model.md, Catalog).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from uuid import UUID
+
+from sqlalchemy import text
+
+from ops.errors import UsageError
+from store import audit
+from store.catalog_changes import NOTHING, Changes, TypeChange, between
+from store.catalog_document import content_hash, decoded, encoded
+from store.engine import Connection
+from store.exact_json import dumped
+from store.values import AuditAction, AuditEntry, Catalog, TypeCode, TypeSpec
+
+NO_CATALOG = "The database has no catalog yet. Run `laurel catalog apply`."
+
+CURRENT = text("""
+    SELECT version.id, CAST(version.document AS text) AS document,
+           coalesce((SELECT jsonb_object_agg(name, id) FROM counter_definition), '{}') AS counter_ids
+      FROM catalog_version AS version
+     WHERE version.is_current
+""")
+
+CURRENT_FOR_SHARE = text("SELECT id FROM catalog_version WHERE is_current FOR SHARE")
+ANY_VERSION = text("SELECT EXISTS (SELECT FROM catalog_version)")
+CURRENT_HASH = text("SELECT id, content_hash FROM catalog_version WHERE is_current")
+# The table, not the row: row locks have no queue, so batches that share one without a pause would
+# keep `apply` waiting for ever. EXCLUSIVE lets plain reads through, and is the weakest mode that
+# FOR SHARE waits for.
+LOCK_OUT_BATCHES = text("LOCK TABLE catalog_version IN EXCLUSIVE MODE")
+
+ADD_COUNTERS = text("""
+    INSERT INTO counter_definition (name, kind, event_type, field, filter, undo_event_type, undo_field)
+    SELECT name, kind, event_type, field, filter, undo_event_type, undo_field
+      FROM jsonb_to_recordset(CAST(:counters AS jsonb))
+           AS counter (name text, kind text, event_type text, field text, filter jsonb, undo_event_type text, undo_field text)
+     ORDER BY name
+""")
+
+UPSERT_TYPES = text("""
+    INSERT INTO nft_type AS old (id, code, title, description, category, base_image_url, is_onchain_capable,
+                                 default_onchain_policy, onchain_min_rarity, metadata_schema, i18n)
+    SELECT id, code, title, description, category, base_image_url, is_onchain_capable,
+           default_onchain_policy, onchain_min_rarity, metadata_schema, i18n
+      FROM jsonb_to_recordset(CAST(:types AS jsonb))
+           AS new (id uuid, code text, title text, description text, category text, base_image_url text, is_onchain_capable boolean,
+                   default_onchain_policy text, onchain_min_rarity text, metadata_schema jsonb, i18n jsonb)
+     ORDER BY code
+        ON CONFLICT (code) DO UPDATE
+       SET title = excluded.title, description = excluded.description, category = excluded.category,
+           base_image_url = excluded.base_image_url, is_onchain_capable = excluded.is_onchain_capable,
+           default_onchain_policy = excluded.default_onchain_policy, onchain_min_rarity = excluded.onchain_min_rarity,
+           metadata_schema = excluded.metadata_schema, i18n = excluded.i18n, updated_at = now()
+""")
+
+# Orders that change places would meet in the unique index, which looks at each row at once: out of
+# the way first, below zero.
+PARK_ORDERS = text("""
+    UPDATE nft_level_rule SET "order" = -1 - abs("order")
+     WHERE type_id = ANY(CAST(:types AS uuid[])) AND "order" >= 0
+""")
+
+UPSERT_LEVELS = text("""
+    INSERT INTO nft_level_rule AS old (type_id, level, "order", title, description, rarity, image_url, conditions,
+                                       auto_mint_onchain, onchain_policy, i18n)
+    SELECT type_id, level, "order", title, description, rarity, image_url, conditions, auto_mint_onchain, onchain_policy, i18n
+      FROM jsonb_to_recordset(CAST(:levels AS jsonb))
+           AS new (type_id uuid, level integer, "order" integer, title text, description text, rarity text, image_url text,
+                   conditions jsonb, auto_mint_onchain boolean, onchain_policy text, i18n jsonb)
+     ORDER BY type_id, level
+        ON CONFLICT (type_id, level) DO UPDATE
+       SET "order" = excluded."order", title = excluded.title, description = excluded.description, rarity = excluded.rarity,
+           image_url = excluded.image_url, conditions = excluded.conditions, auto_mint_onchain = excluded.auto_mint_onchain,
+           onchain_policy = excluded.onchain_policy, i18n = excluded.i18n, updated_at = now()
+""")
+
+REMOVE_LEVELS = text("""
+    DELETE FROM nft_level_rule AS rule
+     USING jsonb_to_recordset(CAST(:levels AS jsonb)) AS gone (type_id uuid, level integer)
+     WHERE rule.type_id = gone.type_id AND rule.level = gone.level
+""")
+REMOVE_TYPE_LEVELS = text("DELETE FROM nft_level_rule WHERE type_id = ANY(CAST(:types AS uuid[]))")
+REMOVE_TYPES = text("DELETE FROM nft_type WHERE id = ANY(CAST(:types AS uuid[]))")
+REMOVE_COUNTERS = text("DELETE FROM counter_definition WHERE name = ANY(CAST(:names AS text[]))")
+
+ADOPT = text("""
+    INSERT INTO nft_progress AS old (type_id, user_id, counters, last_event_at)
+    SELECT wanted.type_id, source.user_id, jsonb_object_agg(wanted.counter, source.counters -> wanted.counter),
+           max(source.last_event_at)
+      FROM jsonb_to_recordset(CAST(:adoptions AS jsonb)) AS wanted (type_id uuid, counter text, source_type_id uuid)
+           JOIN nft_progress AS source ON source.type_id = wanted.source_type_id AND source.counters ? wanted.counter
+     GROUP BY source.user_id, wanted.type_id
+     ORDER BY source.user_id, wanted.type_id
+        ON CONFLICT (user_id, type_id) DO UPDATE
+       SET counters = old.counters || excluded.counters, last_event_at = greatest(old.last_event_at, excluded.last_event_at),
+           updated_at = now()
+""")
+
+DROP_COUNTERS = text("""
+    UPDATE nft_progress SET counters = counters - CAST(:names AS text[]), updated_at = now()
+     WHERE type_id = :type_id AND counters ?| CAST(:names AS text[])
+""")
+
+HELD_LEVELS = text("""
+    SELECT gone.code, gone.level, count(*) AS badges
+      FROM jsonb_to_recordset(CAST(:levels AS jsonb)) AS gone (type_id uuid, code text, level integer)
+           JOIN nft_instance AS instance ON instance.type_id = gone.type_id AND instance.current_level = gone.level
+     GROUP BY gone.code, gone.level ORDER BY gone.code, gone.level
+""")
+
+USED_TYPES = text("""
+    SELECT gone.code,
+           (SELECT count(*) FROM nft_instance WHERE type_id = gone.id) AS badges,
+           (SELECT count(*) FROM nft_progress WHERE type_id = gone.id) AS users,
+           (SELECT count(*) FROM chain_collection WHERE type_id = gone.id) AS collections
+      FROM nft_type AS gone
+     WHERE gone.id = ANY(CAST(:types AS uuid[]))
+       AND (EXISTS (SELECT FROM nft_instance WHERE type_id = gone.id) OR EXISTS (SELECT FROM nft_progress WHERE type_id = gone.id)
+            OR EXISTS (SELECT FROM chain_collection WHERE type_id = gone.id))
+     ORDER BY gone.code
+""")
+
+USED_LEVELS = text("""
+    SELECT gone.code, gone.level
+      FROM jsonb_to_recordset(CAST(:levels AS jsonb)) AS gone (type_id uuid, code text, level integer)
+           JOIN nft_level_rule AS rule ON rule.type_id = gone.type_id AND rule.level = gone.level
+     WHERE EXISTS (SELECT FROM nft_level_achievement WHERE level_rule_id = rule.id)
+     ORDER BY gone.code, gone.level
+""")
+
+USED_COUNTERS = text("""
+    SELECT counter.name
+      FROM counter_definition AS counter
+     WHERE counter.name = ANY(CAST(:names AS text[]))
+       AND (EXISTS (SELECT FROM nft_progress WHERE counters ? counter.name)
+            OR EXISTS (SELECT FROM progress_member WHERE counter_id = counter.id))
+     ORDER BY counter.name
+""")
+
+RETIRE = text("UPDATE catalog_version SET is_current = false WHERE is_current")
+ADD_VERSION = text("""
+    INSERT INTO catalog_version (content_hash, document, is_current)
+    VALUES (:hash, CAST(:document AS jsonb), true) RETURNING id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What `apply` did. `version` is the current one, old where nothing changed.
+
+    Users of the `touched` types may stand at another level now, and badges of the `remapped` types
+    have other metadata fields: the caller evaluates them again in the same transaction
+    (processor/catalog/apply.py).
+    """
+
+    version: int
+    is_new: bool
+    created: tuple[TypeCode, ...] = ()
+    changed: tuple[TypeCode, ...] = ()
+    removed: tuple[TypeCode, ...] = ()
+    touched: frozenset[UUID] = frozenset()
+    remapped: frozenset[UUID] = frozenset()
+
+
+async def current(conn: Connection) -> Catalog | None:
+    """Return the catalog in force, with its version and its counters' ids.
+
+    None before the first `laurel catalog apply`.
+    """
+    row = (await conn.execute(CURRENT)).one_or_none()
+    return None if row is None else decoded(row.document, row.id, row.counter_ids)
+
+
+async def current_for_share(conn: Connection) -> int:
+    """Hold the current version until the transaction ends, and return it.
+
+    The first lock of a batch.
+
+    A caller that computed with another version rolls back, reads `current` and starts over.
+
+    Raises:
+        UsageError: no catalog was applied yet.
+    """
+    while True:
+        version = (await conn.execute(CURRENT_FOR_SHARE)).scalar_one_or_none()
+        if version is not None:
+            return int(version)
+        # A statement that waited for `apply` finds its row retired and returns nothing; the next
+        # one sees the new row.
+        if not (await conn.execute(ANY_VERSION)).scalar_one():
+            raise UsageError(NO_CATALOG)
+
+
+async def apply(conn: Connection, catalog: Catalog, actor: str) -> Applied:
+    """Put `catalog`, which lint found sound, in force; the same again changes nothing.
+
+    Args:
+        conn: in a transaction; waits for the batches under way, and later ones wait for its end.
+        catalog: as `processor.catalog.load.load` returns it.
+        actor: for the audit log: `admin` from the command line.
+
+    Raises:
+        UsageError: it would take something away that is in use, or change what a counter means;
+            each reason on a line of its own.
+    """
+    await conn.execute(LOCK_OUT_BATCHES)
+    row = (await conn.execute(CURRENT_HASH)).one_or_none()
+    document = encoded(catalog)
+    if row is not None and row.content_hash == content_hash(document):
+        return Applied(version=row.id, is_new=False)
+    changes = between(await current(conn) or NOTHING, catalog)
+    await _refuse(conn, changes)
+    await _write(conn, changes)
+    await conn.execute(RETIRE)
+    parameters = {"hash": content_hash(document), "document": document}
+    version = int((await conn.execute(ADD_VERSION, parameters)).scalar_one())
+    await audit.append(conn, _history(changes, version, actor))
+    return Applied(
+        version=version,
+        is_new=True,
+        created=tuple(badge_type.code for badge_type in changes.created),
+        changed=tuple(change.new.code for change in changes.changed),
+        removed=tuple(badge_type.code for badge_type in changes.removed),
+        touched=changes.touched,
+        remapped=changes.remapped,
+    )
+
+
+async def _refuse(conn: Connection, changes: Changes) -> None:
+    reasons = [
+        f"counter {old.name}: what it counts cannot change once it counts. Give the new meaning a new name."
+        for old, _new in changes.altered_counters
+    ]
+    gone = {"levels": dumped(_removed_levels(changes.changed))}
+    reasons += [
+        f"{row.code}, level {row.level}: {row.badges} badges stand at it. Keep the level."
+        for row in await conn.execute(HELD_LEVELS, gone)
+    ]
+    reasons += [
+        f"{row.code}, level {row.level}: reaching it grants an achievement. Keep the level."
+        for row in await conn.execute(USED_LEVELS, gone)
+    ]
+    reasons += [
+        f"{row.code}: in use ({row.badges} badges, progress of {row.users} users, {row.collections} collections on chain). Keep the type."
+        for row in await conn.execute(
+            USED_TYPES, {"types": [badge_type.id for badge_type in changes.removed]}
+        )
+    ]
+    reasons += [
+        f"counter {row.name}: it has counted, and what it saw is not seen again. Keep it in a type's counters."
+        for row in await conn.execute(
+            USED_COUNTERS, {"names": [counter.name for counter in changes.removed_counters]}
+        )
+    ]
+    if reasons:
+        raise UsageError(
+            "The catalog cannot be applied:\n" + "\n".join(f"  {reason}" for reason in reasons)
+        )
+
+
+async def _write(conn: Connection, changes: Changes) -> None:
+    """Make `changes`: adopted values are copied before anything that held them goes."""
+    changed = [change.new for change in changes.changed]
+    await conn.execute(ADD_COUNTERS, {"counters": dumped(changes.new_counters)})
+    await conn.execute(REMOVE_LEVELS, {"levels": dumped(_removed_levels(changes.changed))})
+    await conn.execute(PARK_ORDERS, {"types": [badge_type.id for badge_type in changed]})
+    written = (*changes.created, *changed)
+    await conn.execute(UPSERT_TYPES, {"types": dumped(written)})
+    levels = [
+        asdict(level) | {"type_id": badge_type.id}
+        for badge_type in written
+        for level in badge_type.levels
+    ]
+    await conn.execute(UPSERT_LEVELS, {"levels": dumped(levels)})
+    await conn.execute(ADOPT, {"adoptions": dumped(changes.adoptions)})
+    for change in changes.changed:
+        if change.dropped_counters:
+            await conn.execute(
+                DROP_COUNTERS, {"type_id": change.new.id, "names": list(change.dropped_counters)}
+            )
+    removed = {"types": [badge_type.id for badge_type in changes.removed]}
+    await conn.execute(REMOVE_TYPE_LEVELS, removed)
+    await conn.execute(REMOVE_TYPES, removed)
+    await conn.execute(
+        REMOVE_COUNTERS, {"names": [counter.name for counter in changes.removed_counters]}
+    )
+
+
+def _removed_levels(changes: Sequence[TypeChange]) -> list[Mapping[str, object]]:
+    return [
+        {"type_id": change.new.id, "code": change.new.code, "level": level}
+        for change in changes
+        for level in change.removed_levels
+    ]
+
+
+def _history(changes: Changes, version: int, actor: str) -> list[AuditEntry]:
+    def entry(action: AuditAction, badge_type: TypeSpec, **details: object) -> AuditEntry:
+        return AuditEntry(
+            None,
+            action,
+            actor,
+            {"type_code": badge_type.code, "catalog_version": version} | details,
+        )
+
+    return [
+        *(entry(AuditAction.CREATED, badge_type) for badge_type in changes.created),
+        *(
+            entry(AuditAction.METADATA_UPDATED, change.new, changed=list(change.what))
+            for change in changes.changed
+        ),
+        *(
+            entry(AuditAction.METADATA_UPDATED, badge_type, removed=True)
+            for badge_type in changes.removed
+        ),
+    ]

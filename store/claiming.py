@@ -1,0 +1,241 @@
+"""The mint queue under leases: claim, renew, release, count.
+
+The lease (token, expires_at) is apart from the state. Every UPDATE of a leased task names the
+lease's token and that it has not run out by the database's clock: an expired minter can never
+finish what another one took over. What a lease allows is in store/settling.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+
+from ops.errors import LeaseLost
+from store.chain import ChainMessage
+from store.engine import Connection
+from store.values import HoldReason, MintTask, RawAddress, TaskOperation, TaskStatus, TypeCode
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedTask:
+    """A task under our lease, with what the minter needs of its badge."""
+
+    task: MintTask
+    user_id: UUID
+    type_id: UUID
+    type_code: TypeCode
+    token_id: RawAddress | None
+
+    def signed(
+        self, message: ChainMessage, token_index: int, recipient: RawAddress | None
+    ) -> "LeasedTask":
+        """Return the task as settling.sign leaves it."""
+        again = self.task.retry_count + (self.task.chain_message_id is not None)
+        task = replace(
+            self.task,
+            status=TaskStatus.SENT,
+            retry_count=again,
+            recipient=recipient,
+            chain_collection_id=message.chain_collection_id,
+            token_index=token_index,
+            chain_message_id=message.id,
+        )
+        return replace(self, task=task)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCount:
+    """How many tasks stand in one place of the queue."""
+
+    operation: TaskOperation
+    status: TaskStatus
+    hold_reason: HoldReason | None
+    tasks: int
+
+
+# In a CTE: inside IN (...) a SKIP LOCKED sub-select may be run again and lock more than its limit.
+CLAIM_DUE = text("""
+    WITH due AS MATERIALIZED (
+         SELECT task.id
+           FROM nft_mint_queue AS task JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
+          WHERE task.status IN ('pending', 'sent') AND task.status = 'pending' AND task.hold_reason IS NULL
+            AND task.run_after <= now() AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
+            AND instance.type_id <> ALL(CAST(:busy AS uuid[]))
+            AND NOT EXISTS (SELECT 1
+                              FROM chain_collection AS collection JOIN chain_message AS message
+                                ON message.chain_collection_id = collection.id AND message.status = 'unresolved'
+                             WHERE collection.type_id = instance.type_id)
+            AND (task.operation = 'mint'
+                 OR NOT EXISTS (SELECT 1 FROM nft_mint_queue AS mint
+                                 WHERE mint.nft_instance_id = task.nft_instance_id AND mint.operation = 'mint'
+                                   AND mint.status IN ('pending', 'sent')))
+          ORDER BY task.lane, task.run_after
+          LIMIT :limit
+            FOR UPDATE OF task SKIP LOCKED),
+         taken AS (
+         UPDATE nft_mint_queue AS task
+            SET lease_token = :token, lease_expires_at = clock_timestamp() + :ttl
+           FROM due WHERE task.id = due.id
+         RETURNING task.*)
+    SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id
+      FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id JOIN nft_type AS type ON type.id = instance.type_id
+     ORDER BY taken.lane, taken.run_after
+""")
+
+# By way of the few unresolved messages: the queue may hold a million rows that are not due.
+CLAIM_SENT = text("""
+    WITH due AS MATERIALIZED (
+         SELECT task.id
+           FROM chain_message AS message JOIN nft_mint_queue AS task ON task.chain_message_id = message.id
+                JOIN chain_collection AS collection ON collection.id = message.chain_collection_id
+          WHERE message.status = 'unresolved' AND task.status = 'sent'
+            AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
+            AND collection.type_id <> ALL(CAST(:busy AS uuid[]))
+          ORDER BY task.id
+            FOR UPDATE OF task SKIP LOCKED),
+         taken AS (
+         UPDATE nft_mint_queue AS task
+            SET lease_token = :token, lease_expires_at = clock_timestamp() + :ttl
+           FROM due WHERE task.id = due.id
+         RETURNING task.*)
+    SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id
+      FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id JOIN nft_type AS type ON type.id = instance.type_id
+     ORDER BY taken.chain_message_id, taken.token_index
+""")
+
+# The caller holds the collection's lock and knows that it has no unresolved message: whoever leased
+# these has signed nothing.
+TAKE_KEPT = text("""
+    WITH taken AS (
+         UPDATE nft_mint_queue AS task
+            SET lease_token = CASE WHEN hold_reason IS NULL THEN CAST(:token AS uuid) END,
+                lease_expires_at = CASE WHEN hold_reason IS NULL THEN clock_timestamp() + :ttl END
+          WHERE chain_collection_id = :collection_id AND operation = 'mint' AND token_index IS NOT NULL AND status = 'pending'
+         RETURNING task.*)
+    SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id
+      FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id JOIN nft_type AS type ON type.id = instance.type_id
+     ORDER BY taken.token_index
+""")
+
+RENEW = text("""
+    UPDATE nft_mint_queue SET lease_expires_at = clock_timestamp() + :ttl
+     WHERE id = ANY(CAST(:ids AS uuid[])) AND lease_token = :token AND lease_expires_at > clock_timestamp()
+""")
+
+RELEASE = text("""
+    UPDATE nft_mint_queue
+       SET lease_token = NULL, lease_expires_at = NULL,
+           run_after = CASE WHEN :delay > interval '0' THEN clock_timestamp() + :delay ELSE run_after END
+     WHERE id = ANY(CAST(:ids AS uuid[])) AND lease_token = :token
+""")
+
+COUNTS = text("""
+    SELECT operation, status, hold_reason, count(*) AS tasks FROM nft_mint_queue GROUP BY operation, status, hold_reason
+""")
+
+
+async def claim_due(
+    conn: Connection, token: UUID, ttl: timedelta, limit: int, busy_types: Sequence[UUID]
+) -> list[LeasedTask]:
+    """Lease pending tasks that may be signed now.
+
+    Of types without an unresolved message, burns only after their mint.
+
+    Args:
+        conn: a transaction of the caller's.
+        token: the new lease.
+        ttl: how long it lasts, by the database's clock.
+        limit: tasks at most.
+        busy_types: types that this process works on already.
+    """
+    parameters = {"token": token, "ttl": ttl, "limit": limit, "busy": list(busy_types)}
+    return [_leased(row) for row in await conn.execute(CLAIM_DUE, parameters)]
+
+
+async def claim_sent(
+    conn: Connection, token: UUID, ttl: timedelta, busy_types: Sequence[UUID]
+) -> list[LeasedTask]:
+    """Lease every sent task that nobody watches, by message.
+
+    A former minter's, after its lease ran out.
+    """
+    parameters = {"token": token, "ttl": ttl, "busy": list(busy_types)}
+    return [_leased(row) for row in await conn.execute(CLAIM_SENT, parameters)]
+
+
+async def take_kept(
+    conn: Connection, token: UUID, ttl: timedelta, collection_id: UUID
+) -> list[LeasedTask]:
+    """Lease a collection's mints that hold an index from a void message, by index.
+
+    Held ones come too, without a lease.
+
+    The caller holds the collection's lock and saw no unresolved message.
+    """
+    rows = await conn.execute(
+        TAKE_KEPT, {"token": token, "ttl": ttl, "collection_id": collection_id}
+    )
+    return [_leased(row) for row in rows]
+
+
+async def renew(conn: Connection, token: UUID, ttl: timedelta, task_ids: Sequence[UUID]) -> None:
+    """Make a lease last `ttl` from now.
+
+    Raises:
+        LeaseLost: it is not ours any more, for at least one task.
+    """
+    done = await conn.execute(RENEW, {"token": token, "ttl": ttl, "ids": list(task_ids)})
+    all_of(done.rowcount, len(task_ids))
+
+
+async def release(
+    conn: Connection, token: UUID, task_ids: Sequence[UUID], delay: timedelta
+) -> None:
+    """Give tasks back, due again after `delay` (none: in their old place).
+
+    What is not ours any more stays untouched.
+    """
+    if task_ids:
+        await conn.execute(RELEASE, {"token": token, "ids": list(task_ids), "delay": delay})
+
+
+async def counts(conn: Connection) -> list[TaskCount]:
+    """Return how many tasks stand where, for the gauge."""
+    return [
+        TaskCount(
+            TaskOperation(row.operation),
+            TaskStatus(row.status),
+            HoldReason(row.hold_reason) if row.hold_reason else None,
+            row.tasks,
+        )
+        for row in await conn.execute(COUNTS)
+    ]
+
+
+def all_of(found: int, wanted: int) -> None:
+    """Raise LeaseLost unless an UPDATE met every task of the lease."""
+    if found != wanted:
+        raise LeaseLost(f"the lease holds {found} of {wanted} tasks", wanted=wanted, found=found)
+
+
+def _leased(row: Row[Any]) -> LeasedTask:
+    task = MintTask(
+        row.id,
+        row.nft_instance_id,
+        TaskOperation(row.operation),
+        TaskStatus(row.status),
+        row.retry_count,
+        RawAddress(row.recipient) if row.recipient else None,
+        row.chain_collection_id,
+        row.token_index,
+        row.chain_message_id,
+        HoldReason(row.hold_reason) if row.hold_reason else None,
+        row.run_after,
+        row.lease_token,
+        row.created_at,
+    )
+    token_id = RawAddress(row.onchain_token_id) if row.onchain_token_id else None
+    return LeasedTask(task, row.user_id, row.type_id, TypeCode(row.code), token_id)

@@ -1,0 +1,290 @@
+"""Counting a batch of events.
+
+COPY into a staging table, then a handful of statements over the whole set.
+
+Counting is exact because each statement is: an event enters once by its key (processed_event), a
+member once by its row (progress_member), and a counter is its old value and what the batch adds,
+under the lock of its row. docs/adr/0008-batch-merge.md has the measurements.
+
+The staging tables are temporary and empty again at each commit. Statements are planned anew in
+every batch (plan_cache_mode): a plan made for twenty events is a disaster for twenty thousand.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import cast
+from uuid import UUID
+
+from sqlalchemy import text
+
+from ops.errors import InvariantBroken
+from store.engine import Connection
+from store.values import CounterName
+
+Number = int | Decimal
+
+PREPARE = (
+    text("SET LOCAL plan_cache_mode = force_custom_plan"),
+    text("SET LOCAL work_mem = '64MB'"),  # a batch of twenty thousand stays in memory
+    text(
+        "SET LOCAL client_min_messages = warning"
+    ),  # IF NOT EXISTS is meant; its notice says nothing
+    text("""
+    CREATE TEMPORARY TABLE IF NOT EXISTS batch_event (
+           event_key uuid NOT NULL, leads boolean NOT NULL, occurred_at timestamptz NOT NULL, user_id uuid NOT NULL,
+           counter_id smallint, operation smallint, amount numeric, member text
+           ) ON COMMIT DELETE ROWS
+    """),
+    text("""
+    CREATE TEMPORARY TABLE IF NOT EXISTS batch_undo (
+           user_id uuid NOT NULL, counter_id smallint NOT NULL, step bigint NOT NULL
+           ) ON COMMIT DELETE ROWS
+    """),
+)
+
+STAGE = "COPY batch_event (event_key, leads, occurred_at, user_id, counter_id, operation, amount, member) FROM STDIN"
+
+# What another batch, or an earlier record, has counted leaves the staging table; all that follows
+# counts what is left.
+DEDUPE = text("""
+    WITH fresh AS (
+         INSERT INTO processed_event (event_key, occurred_at)
+         SELECT event_key, occurred_at FROM batch_event WHERE leads ORDER BY event_key
+             ON CONFLICT DO NOTHING
+         RETURNING event_key)
+    DELETE FROM batch_event AS staged
+     WHERE NOT EXISTS (SELECT FROM fresh WHERE fresh.event_key = staged.event_key)
+    RETURNING staged.event_key, staged.leads
+""")
+
+# Operations 4 and 5 (POST, UNDO): an id counts while it is posted and not undone. First the ids
+# that nobody has seen yet ...
+NEW_PAIRS = text("""
+    WITH staged AS (
+         SELECT user_id, counter_id, member, bool_or(operation = 4) AS posted, bool_or(operation = 5) AS undone
+           FROM batch_event WHERE operation IN (4, 5)
+          GROUP BY user_id, counter_id, member),
+         added AS (
+         INSERT INTO progress_member (user_id, counter_id, member, posted, undone)
+         SELECT * FROM staged ORDER BY user_id, counter_id, member
+             ON CONFLICT DO NOTHING
+         RETURNING user_id, counter_id, posted, undone)
+    INSERT INTO batch_undo (user_id, counter_id, step)
+    SELECT user_id, counter_id, count(*) FILTER (WHERE posted AND NOT undone) FROM added GROUP BY user_id, counter_id
+""")
+
+# ... then, in a statement of its own to see what others committed meanwhile, the flags of known
+# ids, under their locks.
+KNOWN_PAIRS = text("""
+    WITH staged AS (
+         SELECT user_id, counter_id, member, bool_or(operation = 4) AS posted, bool_or(operation = 5) AS undone
+           FROM batch_event WHERE operation IN (4, 5)
+          GROUP BY user_id, counter_id, member),
+         known AS MATERIALIZED (
+         SELECT user_id, counter_id, member, old.posted, old.undone,
+                old.posted OR staged.posted AS posted_now, old.undone OR staged.undone AS undone_now
+           FROM progress_member AS old JOIN staged USING (user_id, counter_id, member)
+          WHERE (staged.posted AND NOT old.posted) OR (staged.undone AND NOT old.undone)
+          ORDER BY user_id, counter_id, member
+            FOR UPDATE OF old),
+         flagged AS (
+         UPDATE progress_member AS pair
+            SET posted = known.posted_now, undone = known.undone_now
+           FROM known
+          WHERE pair.user_id = known.user_id AND pair.counter_id = known.counter_id AND pair.member = known.member
+         RETURNING known.user_id, known.counter_id,
+                   (known.posted_now AND NOT known.undone_now)::int - (known.posted AND NOT known.undone)::int AS step)
+    INSERT INTO batch_undo (user_id, counter_id, step)
+    SELECT user_id, counter_id, sum(step) FROM flagged GROUP BY user_id, counter_id
+""")
+
+# Operations 1 (ADD), 2 (HIGHEST) and 3 (MEMBER). `uses` says which types show a counter, and which
+# numbers their conditions compare it with. What comes back are the users whose counters touched one
+# of those: only they can have changed level.
+MERGE = text("""
+    WITH uses AS MATERIALIZED (
+         SELECT * FROM jsonb_to_recordset(CAST(:uses AS jsonb))
+                AS listed (counter_id smallint, type_id uuid, name text, highest boolean, thresholds numeric[])),
+         joined AS (
+         INSERT INTO progress_member (user_id, counter_id, member, posted)
+         SELECT DISTINCT user_id, counter_id, member, true FROM batch_event WHERE operation = 3
+          ORDER BY user_id, counter_id, member
+             ON CONFLICT DO NOTHING
+         RETURNING user_id, counter_id),
+         part AS (
+         SELECT user_id, counter_id, sum(amount) FILTER (WHERE operation = 1) AS step,
+                max(amount) FILTER (WHERE operation = 2) AS highest, max(occurred_at) AS last_event_at
+           FROM batch_event WHERE counter_id IS NOT NULL GROUP BY user_id, counter_id
+          UNION ALL
+         SELECT user_id, counter_id, count(*), NULL, NULL FROM joined GROUP BY user_id, counter_id
+          UNION ALL
+         SELECT user_id, counter_id, step, NULL, NULL FROM batch_undo),
+         total AS (
+         SELECT user_id, counter_id, coalesce(sum(step), max(highest), 0) AS step, max(last_event_at) AS last_event_at
+           FROM part GROUP BY user_id, counter_id),
+         change AS MATERIALIZED (
+         SELECT user_id, type_id, name, highest, thresholds, step, last_event_at FROM total JOIN uses USING (counter_id)),
+         merged AS (
+         INSERT INTO nft_progress AS progress (user_id, type_id, counters, last_event_at)
+         SELECT user_id, type_id, jsonb_object_agg(name, step), max(last_event_at)
+           FROM change GROUP BY user_id, type_id ORDER BY user_id, type_id
+             ON CONFLICT (user_id, type_id) DO UPDATE
+            SET counters = progress.counters || (
+                SELECT jsonb_object_agg(name, CASE
+                       WHEN name IN (SELECT uses.name FROM uses WHERE uses.highest)
+                       THEN greatest((progress.counters->>name)::numeric, step::numeric)
+                       ELSE coalesce((progress.counters->>name)::numeric, 0) + step::numeric END)
+                  FROM jsonb_each_text(excluded.counters) AS added (name, step)),
+                last_event_at = greatest(progress.last_event_at, excluded.last_event_at), updated_at = clock_timestamp()
+         RETURNING user_id, type_id, counters)
+    SELECT DISTINCT user_id, type_id, counters::text AS counters
+      FROM merged JOIN change USING (user_id, type_id) CROSS JOIN LATERAL (SELECT (counters->>name)::numeric AS now) AS value
+     WHERE step <> 0
+       AND EXISTS (SELECT FROM unnest(thresholds) AS threshold
+                    WHERE CASE WHEN highest THEN threshold <= now
+                               ELSE threshold BETWEEN least(now, now - step) AND greatest(now, now - step) END)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A counter that a type shows; `highest` for a max.
+
+    `thresholds` are what its conditions compare it with.
+    """
+
+    counter_id: int
+    type_id: UUID
+    name: CounterName
+    highest: bool
+    thresholds: tuple[Number, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A user's counters for a type, exact: int or Decimal."""
+
+    user_id: UUID
+    type_id: UUID
+    counters: Mapping[CounterName, Number]
+
+
+class Staging:
+    """The lines of a COPY, one for each contribution of each event.
+
+    An event without any has one line too, so that it is processed once.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self.has_pairs = False
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def add(self, event_key: str, occurred_at: datetime, user_id: UUID) -> None:
+        """Stage an event that adds to no counter."""
+        self._lines.append(
+            f"{event_key}\tt\t{occurred_at.isoformat()}\t{user_id.hex}\t\\N\t\\N\t\\N\t\\N\n"
+        )
+
+    def add_amount(
+        self,
+        event_key: str,
+        leads: bool,
+        occurred_at: datetime,
+        user_id: UUID,
+        counter_id: int,
+        operation: int,
+        amount: Number,
+    ) -> None:
+        """Stage an amount. `leads`: this is the event's first line."""
+        self._lines.append(
+            f"{event_key}\t{'t' if leads else 'f'}\t{occurred_at.isoformat()}\t{user_id.hex}\t{counter_id}\t{operation}\t{amount}\t\\N\n"
+        )
+
+    def add_member(
+        self,
+        event_key: str,
+        leads: bool,
+        occurred_at: datetime,
+        user_id: UUID,
+        counter_id: int,
+        operation: int,
+        member: str,
+    ) -> None:
+        """Stage a member. `leads`: this is the event's first line."""
+        self._lines.append(
+            f"{event_key}\t{'t' if leads else 'f'}\t{occurred_at.isoformat()}\t{user_id.hex}\t{counter_id}\t{operation}\t\\N\t"
+            f"{member.translate(_COPY_ESCAPES)}\n"
+        )
+        if operation > _MEMBER:
+            self.has_pairs = True
+
+    def encoded(self) -> bytes:
+        """Return the data of the COPY."""
+        return "".join(self._lines).encode()
+
+
+_MEMBER = 3
+# PostgreSQL, COPY, text format: these four cannot stand for themselves.
+_COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+async def prepare(conn: Connection) -> None:
+    """Make this connection ready to count.
+
+    Temporary tables, and settings for the length of the transaction.
+    """
+    for statement in PREPARE:
+        await conn.execute(statement)
+
+
+async def stage(conn: Connection, parts: Iterable[Staging]) -> None:
+    """COPY the lines into the staging table."""
+    raw = await conn.get_raw_connection()
+    driver = raw.driver_connection
+    if driver is None:
+        raise InvariantBroken("a connection without a driver")
+    async with driver.cursor() as cursor, cursor.copy(STAGE) as copy:
+        for staging in parts:
+            await copy.write(staging.encoded())
+
+
+async def dedupe(conn: Connection) -> frozenset[str]:
+    """Keep what was never counted.
+
+    Return the keys (32 hex digits) of the staged events that were.
+    """
+    rows = await conn.execute(DEDUPE)
+    return frozenset(row.event_key.hex for row in rows if row.leads)
+
+
+async def pair(conn: Connection) -> None:
+    """Set the flags of posted and undone ids, and note how their counters change."""
+    await conn.execute(NEW_PAIRS)
+    await conn.execute(KNOWN_PAIRS)
+
+
+async def merge(conn: Connection, uses: Sequence[Use]) -> list[Progress]:
+    """Add the staged events up; return the users and types whose level may have changed, sorted."""
+    listed = [
+        {
+            "counter_id": use.counter_id,
+            "type_id": str(use.type_id),
+            "name": use.name,
+            "highest": use.highest,
+            "thresholds": [str(threshold) for threshold in use.thresholds],
+        }
+        for use in uses
+    ]
+    rows = await conn.execute(MERGE, {"uses": json.dumps(listed)})
+    found = [Progress(row.user_id, row.type_id, _counters(row.counters)) for row in rows]
+    return sorted(found, key=lambda progress: (progress.user_id, progress.type_id))
+
+
+def _counters(document: str) -> Mapping[CounterName, Number]:
+    return cast("Mapping[CounterName, Number]", json.loads(document, parse_float=Decimal))

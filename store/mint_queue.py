@@ -1,0 +1,257 @@
+"""The mint queue as the processor meets it.
+
+Enqueue, release, cancel, and what is known of a badge's token.
+
+Callers hold the locks of the instances they name (lock order: instance, task, outbox). What the
+minter does with a task once it is there is in store/claiming.py; docs/mint-lifecycle.md has the
+states.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import text
+
+from store.engine import Connection
+from store.values import HoldReason, RawAddress, TaskOperation
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A wish for the chain. `hold_reason` None: the minter may take it at once."""
+
+    nft_instance_id: UUID
+    operation: TaskOperation
+    hold_reason: HoldReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenStanding:
+    """What the database knows of one badge's token.
+
+    `token_id` stays after a burn. `mint_open` and `burn_open`: a task is pending or sent;
+    `mint_signed`: that open mint was signed at least once, so its token may come to exist;
+    `burned`: a burn was confirmed.
+    """
+
+    nft_instance_id: UUID
+    token_id: RawAddress | None
+    mint_open: bool
+    mint_signed: bool
+    burn_open: bool
+    burned: bool
+
+    @property
+    def burnable(self) -> bool:
+        """Return whether a burn makes sense: there is a token or an open mint, and no burn yet."""
+        return (self.token_id is not None or self.mint_open) and not self.burned
+
+
+ENQUEUE = text("""
+    WITH wanted AS (
+         SELECT * FROM unnest(CAST(:instances AS uuid[]), CAST(:operations AS text[]), CAST(:holds AS text[]))
+                AS listed (nft_instance_id, operation, hold_reason)),
+         added AS (
+         INSERT INTO nft_mint_queue (nft_instance_id, operation, hold_reason)
+         SELECT wanted.nft_instance_id, wanted.operation, wanted.hold_reason
+           FROM wanted JOIN nft_instance AS instance ON instance.id = wanted.nft_instance_id
+          WHERE wanted.operation <> 'mint' OR (instance.status = 'active' AND instance.onchain_status <> 'minted')
+          ORDER BY wanted.nft_instance_id, wanted.operation
+             ON CONFLICT (nft_instance_id, operation) WHERE status IN ('pending', 'sent') DO NOTHING
+         RETURNING nft_instance_id, operation, hold_reason),
+         submitted AS (
+         UPDATE nft_instance AS instance
+            SET onchain_status = 'pending', updated_at = clock_timestamp()
+           FROM added
+          WHERE instance.id = added.nft_instance_id AND added.operation = 'mint' AND added.hold_reason IS NULL
+            AND instance.onchain_status IN ('not_minted', 'failed'))
+    SELECT count(*) FROM added
+""")
+
+# The wallet that receives: the row of the latest link, unless it was unlinked since
+# (docs/data-model.md, Wallets).
+RECIPIENTS = text("""
+    SELECT user_id, address
+      FROM (SELECT DISTINCT ON (user_id) user_id, address, linked_at, unlinked_at
+              FROM user_wallet
+             WHERE user_id = ANY(CAST(:users AS uuid[])) AND linked_at IS NOT NULL
+             ORDER BY user_id, linked_at DESC, address) AS latest
+     WHERE unlinked_at IS NULL OR unlinked_at < linked_at
+""")
+
+# `users` null: everybody (the sweep). The instances are locked first, in the order of their ids,
+# like everywhere.
+RELEASE = text("""
+    WITH held AS MATERIALIZED (
+         SELECT task.id, instance.id AS nft_instance_id
+           FROM nft_mint_queue AS task JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
+          WHERE task.hold_reason = 'no_wallet' AND task.status = 'pending'
+            AND (CAST(:users AS uuid[]) IS NULL OR instance.user_id = ANY(CAST(:users AS uuid[])))
+            AND (SELECT wallet.unlinked_at IS NULL OR wallet.unlinked_at < wallet.linked_at
+                   FROM user_wallet AS wallet
+                  WHERE wallet.user_id = instance.user_id AND wallet.linked_at IS NOT NULL
+                  ORDER BY wallet.linked_at DESC, wallet.address
+                  LIMIT 1)
+          ORDER BY instance.id
+            FOR UPDATE OF instance),
+         freed AS (
+         UPDATE nft_mint_queue AS task
+            SET hold_reason = NULL, run_after = clock_timestamp(), updated_at = clock_timestamp()
+           FROM held
+          WHERE task.id = held.id AND task.hold_reason = 'no_wallet' AND task.status = 'pending'
+         RETURNING task.nft_instance_id, task.operation),
+         submitted AS (
+         UPDATE nft_instance AS instance
+            SET onchain_status = 'pending', updated_at = clock_timestamp()
+           FROM freed
+          WHERE instance.id = freed.nft_instance_id AND freed.operation = 'mint'
+            AND instance.onchain_status IN ('not_minted', 'failed'))
+    SELECT count(*) FROM freed
+""")
+
+# A burn that waited for a mint that will never be has nothing to burn: it fails with it.
+CANCEL = text("""
+    WITH listed AS MATERIALIZED (
+         SELECT task.id, task.status
+           FROM nft_mint_queue AS task
+          WHERE task.nft_instance_id = ANY(CAST(:instances AS uuid[])) AND task.operation = 'mint'
+            AND task.status = 'pending' AND task.chain_message_id IS NULL
+          ORDER BY task.id
+            FOR UPDATE),
+         cancelled AS (
+         UPDATE nft_mint_queue AS task
+            SET status = 'failed', last_error = :reason, hold_reason = NULL, lease_token = NULL, lease_expires_at = NULL,
+                updated_at = clock_timestamp()
+           FROM listed WHERE task.id = listed.id
+         RETURNING task.id, task.nft_instance_id),
+         pointless AS (
+         UPDATE nft_mint_queue AS task
+            SET status = 'failed', last_error = :reason, hold_reason = NULL, lease_token = NULL, lease_expires_at = NULL,
+                updated_at = clock_timestamp()
+           FROM cancelled
+          WHERE task.nft_instance_id = cancelled.nft_instance_id AND task.operation = 'burn'
+            AND task.status = 'pending' AND task.chain_message_id IS NULL
+         RETURNING task.id),
+         history AS (
+         INSERT INTO mint_task_event (task_id, event, from_status, to_status, details)
+         SELECT id, 'cancelled', 'pending', 'failed', jsonb_build_object('reason', CAST(:reason AS text))
+           FROM (SELECT id FROM cancelled UNION ALL SELECT id FROM pointless) AS task),
+         unsubmitted AS (
+         UPDATE nft_instance AS instance
+            SET onchain_status = 'failed', updated_at = clock_timestamp()
+           FROM cancelled
+          WHERE instance.id = cancelled.nft_instance_id AND instance.onchain_status = 'pending')
+    SELECT nft_instance_id FROM cancelled
+""")
+
+STANDINGS = text("""
+    SELECT instance.id, instance.onchain_token_id,
+           coalesce(bool_or(task.operation = 'mint' AND task.status IN ('pending', 'sent')), false) AS mint_open,
+           coalesce(bool_or(task.operation = 'mint' AND task.status IN ('pending', 'sent')
+                            AND task.chain_message_id IS NOT NULL), false) AS mint_signed,
+           coalesce(bool_or(task.operation = 'burn' AND task.status IN ('pending', 'sent')), false) AS burn_open,
+           coalesce(bool_or(task.operation = 'burn' AND task.status = 'confirmed'), false) AS burned
+      FROM nft_instance AS instance LEFT JOIN nft_mint_queue AS task ON task.nft_instance_id = instance.id
+     WHERE instance.id = ANY(CAST(:instances AS uuid[]))
+     GROUP BY instance.id
+""")
+
+
+async def enqueue(conn: Connection, tasks: Sequence[NewTask]) -> int:
+    """Write `tasks` and return how many are new.
+
+    An open task of the same badge and operation swallows another.
+
+    An instance whose mint is new and not held becomes `pending`; under a hold it stays
+    `not_minted`. A mint for a badge that is not active, or is minted already, is dropped.
+    """
+    if not tasks:
+        return 0
+    parameters = {
+        "instances": [task.nft_instance_id for task in tasks],
+        "operations": [task.operation.value for task in tasks],
+        "holds": [task.hold_reason.value if task.hold_reason else None for task in tasks],
+    }
+    return int((await conn.execute(ENQUEUE, parameters)).scalar_one())
+
+
+async def enqueue_mints(conn: Connection, mints: Mapping[UUID, UUID]) -> int:
+    """Enqueue the mints of `mints` (badge -> user) and return how many are new.
+
+    A mint whose user has no wallet now is held until there is one.
+    """
+    if not mints:
+        return 0
+    known = await recipients(conn, sorted(set(mints.values())))
+    return await enqueue(
+        conn,
+        [
+            NewTask(badge, TaskOperation.MINT, None if user in known else HoldReason.NO_WALLET)
+            for badge, user in mints.items()
+        ],
+    )
+
+
+async def recipients(conn: Connection, user_ids: Sequence[UUID]) -> dict[UUID, RawAddress]:
+    """Return the address that receives each user's tokens.
+
+    Users without a standing wallet are absent.
+    """
+    if not user_ids:
+        return {}
+    rows = await conn.execute(RECIPIENTS, {"users": list(user_ids)})
+    return {row.user_id: RawAddress(row.address) for row in rows}
+
+
+async def release_held(conn: Connection, user_ids: Sequence[UUID]) -> int:
+    """Free the `no_wallet` tasks of those `user_ids` who have a standing wallet now.
+
+    Return how many.
+    """
+    if not user_ids:
+        return 0
+    return int((await conn.execute(RELEASE, {"users": list(user_ids)})).scalar_one())
+
+
+async def sweep_held(conn: Connection) -> int:
+    """Free every `no_wallet` task whose user has a standing wallet; return how many.
+
+    A badge and its user's wallet may be written by two transactions that do not see each other;
+    then nobody else releases the task.
+    """
+    return int((await conn.execute(RELEASE, {"users": None})).scalar_one())
+
+
+async def cancel_unsigned_mints(
+    conn: Connection, instance_ids: Sequence[UUID], reason: str
+) -> frozenset[UUID]:
+    """Fail the open mints of `instance_ids` that were never signed, and burns that waited for them.
+
+    Return the badges concerned.
+
+    A mint that was signed once is left alone: its token may come to exist, and is then burned by a
+    task of its own. The task is never reopened. An instance that was `pending` becomes `failed`.
+    """
+    if not instance_ids:
+        return frozenset()
+    rows = await conn.execute(CANCEL, {"instances": list(instance_ids), "reason": reason})
+    return frozenset(row.nft_instance_id for row in rows)
+
+
+async def standings(conn: Connection, instance_ids: Sequence[UUID]) -> dict[UUID, TokenStanding]:
+    """Return what is known of the tokens of `instance_ids`; ids without an instance are absent."""
+    if not instance_ids:
+        return {}
+    rows = await conn.execute(STANDINGS, {"instances": list(instance_ids)})
+    return {
+        row.id: TokenStanding(
+            row.id,
+            RawAddress(row.onchain_token_id) if row.onchain_token_id else None,
+            row.mint_open,
+            row.mint_signed,
+            row.burn_open,
+            row.burned,
+        )
+        for row in rows
+    }

@@ -1,0 +1,231 @@
+"""What the database says about tokens, for comparison with the chain, and the repairs that write the chain's word back.
+
+Every repair names in its WHERE what the comparison saw: what changed meanwhile is left for the next
+run.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+
+from store import audit, chain, mint_queue, settling
+from store.engine import Connection
+from store.mint_queue import NewTask
+from store.values import (
+    Actor,
+    AuditAction,
+    AuditEntry,
+    InstanceStatus,
+    OnchainStatus,
+    RawAddress,
+    TaskOperation,
+    TaskStatus,
+    TokenRecord,
+)
+
+# Every badge that the chain may know: it was submitted once, or is minted. `ids` null: all of them.
+RECORDED = text("""
+    SELECT instance.id, instance.type_id, instance.status, instance.onchain_status, instance.onchain_token_id,
+           mint.status AS mint_status, mint.token_index, mint.recipient,
+           EXISTS (SELECT 1 FROM nft_mint_queue AS burn
+                    WHERE burn.nft_instance_id = instance.id AND burn.operation = 'burn'
+                      AND burn.status IN ('pending', 'sent')) AS burn_open,
+           EXISTS (SELECT 1 FROM nft_mint_queue AS burn
+                    WHERE burn.nft_instance_id = instance.id AND burn.operation = 'burn' AND burn.status = 'confirmed') AS burned
+      FROM nft_instance AS instance
+           LEFT JOIN LATERAL (
+           SELECT task.status, task.token_index, task.recipient
+             FROM nft_mint_queue AS task
+            WHERE task.nft_instance_id = instance.id AND task.operation = 'mint'
+            ORDER BY array_position(ARRAY['confirmed', 'sent', 'pending', 'failed'], task.status::text), task.created_at DESC
+            LIMIT 1) AS mint ON true
+     WHERE CASE WHEN CAST(:ids AS uuid[]) IS NULL THEN mint.status IS NOT NULL OR instance.onchain_status <> 'not_minted'
+                ELSE instance.id = ANY(CAST(:ids AS uuid[])) END
+""")
+
+# Breaker: the collection's indexes agree again, so its mints may go on.
+FREE_BREAKER = text("""
+    UPDATE nft_mint_queue AS task
+       SET hold_reason = NULL, run_after = clock_timestamp(), updated_at = clock_timestamp()
+      FROM nft_instance AS instance
+     WHERE instance.id = task.nft_instance_id AND instance.type_id = :type_id
+       AND task.hold_reason = 'breaker' AND task.status = 'pending'
+""")
+
+ADOPT_TASK = text("""
+    WITH mint AS (
+         SELECT id, status FROM nft_mint_queue
+          WHERE nft_instance_id = :instance_id AND operation = 'mint' AND status IN ('pending', 'failed')
+          ORDER BY status = 'pending' DESC, created_at DESC
+          LIMIT 1 FOR UPDATE),
+         adopted AS (
+         UPDATE nft_mint_queue AS task
+            SET status = 'confirmed', token_index = :index, recipient = :recipient, chain_collection_id = :collection_id,
+                hold_reason = NULL, lease_token = NULL, lease_expires_at = NULL, last_error = NULL, updated_at = clock_timestamp()
+           FROM mint WHERE task.id = mint.id
+         RETURNING task.id, mint.status AS from_status),
+         added AS (
+         INSERT INTO nft_mint_queue (nft_instance_id, operation, status, token_index, recipient, chain_collection_id)
+         SELECT :instance_id, 'mint', 'confirmed', :index, :recipient, :collection_id WHERE NOT EXISTS (SELECT 1 FROM mint)
+         RETURNING id, CAST(NULL AS varchar) AS from_status)
+    INSERT INTO mint_task_event (task_id, event, from_status, to_status)
+    SELECT id, 'adopted', from_status, 'confirmed' FROM (SELECT * FROM adopted UNION ALL SELECT * FROM added) AS task
+""")
+
+# A badge whose assignment came from a restored database: the index is another token's, it gets a
+# new one.
+FREE_INDEX = text("""
+    UPDATE nft_mint_queue
+       SET token_index = NULL, updated_at = clock_timestamp()
+     WHERE chain_collection_id = :collection_id AND token_index = :index AND operation = 'mint' AND status = 'pending'
+       AND nft_instance_id <> :instance_id
+""")
+
+INDEX_TAKEN = text("""
+    SELECT EXISTS (SELECT 1 FROM nft_mint_queue
+                    WHERE chain_collection_id = :collection_id AND token_index = :index AND operation = 'mint'
+                      AND nft_instance_id <> :instance_id)
+""")
+
+
+async def recorded(
+    conn: Connection, instance_ids: Sequence[UUID] | None = None
+) -> dict[UUID, TokenRecord]:
+    """Return what is recorded of `instance_ids`, or of every badge that the chain may know."""
+    rows = await conn.execute(
+        RECORDED, {"ids": None if instance_ids is None else list(instance_ids)}
+    )
+    return {
+        row.id: TokenRecord(
+            row.id,
+            row.type_id,
+            InstanceStatus(row.status),
+            OnchainStatus(row.onchain_status),
+            RawAddress(row.onchain_token_id) if row.onchain_token_id else None,
+            TaskStatus(row.mint_status) if row.mint_status else None,
+            row.token_index,
+            RawAddress(row.recipient) if row.recipient else None,
+            row.burn_open,
+            row.burned,
+        )
+        for row in rows
+    }
+
+
+async def restore_id(conn: Connection, seen: TokenRecord, token_id: RawAddress) -> bool:
+    """Write a lost token id back; return whether the badge still lacked it. Audit.
+
+    Metadata_updated.
+    """
+    await settling.locked_badges(conn, [seen.instance_id])
+    statement = text("""
+        UPDATE nft_instance SET onchain_token_id = :token_id, updated_at = clock_timestamp()
+         WHERE id = :id AND onchain_status = 'minted' AND onchain_token_id IS NULL
+    """)
+    if (
+        await conn.execute(statement, {"id": seen.instance_id, "token_id": token_id})
+    ).rowcount != 1:
+        return False
+    details = {"repair": "lost_id", "token_id": token_id}
+    await audit.append(
+        conn,
+        [AuditEntry(seen.instance_id, AuditAction.METADATA_UPDATED, Actor.ADMIN.value, details)],
+    )
+    return True
+
+
+async def mark_destroyed(conn: Connection, seen: TokenRecord, occurred_at: datetime) -> bool:
+    """Write that the owner destroyed the token; return whether the badge was still as `seen`.
+
+    An active badge becomes burned_onchain. A revoked one stays revoked; a burn task is given to the
+    minter, which finds the token gone and confirms.
+    """
+    badges = await settling.locked_badges(conn, [seen.instance_id])
+    if (await recorded(conn, [seen.instance_id])).get(seen.instance_id) != seen:
+        return False
+    if seen.status is InstanceStatus.REVOKED:
+        return await mint_queue.enqueue(conn, [NewTask(seen.instance_id, TaskOperation.BURN)]) == 1
+    gone = [(seen.instance_id, "destroyed")]
+    await settling.write_gone(conn, gone, badges, actor=Actor.ADMIN)
+    await settling.write_outbox(conn, [], gone, badges, occurred_at)
+    return True
+
+
+async def adopt(
+    conn: Connection,
+    seen: TokenRecord,
+    collection_id: UUID,
+    *,
+    index: int,
+    token_id: RawAddress,
+    owner: RawAddress | None,
+    occurred_at: datetime,
+) -> bool:
+    """Take a token that names a badge of ours for that badge's.
+
+    Return whether nothing stood against it.
+
+    Args:
+        conn: a transaction of the caller's.
+        seen: the badge as it was compared: no token, and no message under way for it.
+        collection_id: the token's collection.
+        index: the token's.
+        token_id: its address.
+        owner: who holds it; None where it was destroyed already: the badge is then burned_onchain
+            at once.
+        occurred_at: the time of the block that showed it.
+    """
+    badges = await settling.locked_badges(conn, [seen.instance_id])
+    place = {"collection_id": collection_id, "index": index, "instance_id": seen.instance_id}
+    if (await recorded(conn, [seen.instance_id])).get(seen.instance_id) != seen:
+        return False
+    await conn.execute(FREE_INDEX, place)
+    if (await conn.execute(INDEX_TAKEN, place)).scalar_one():
+        return False
+    # Destroyed tokens name no owner any more; the recipient column wants somebody: the token itself
+    # stands in.
+    await conn.execute(ADOPT_TASK, {**place, "recipient": owner or seen.recipient or token_id})
+    minted = [(seen.instance_id, token_id)]
+    await settling.write_minted(conn, minted, badges, actor=Actor.ADMIN)
+    gone = [(seen.instance_id, "destroyed")] if owner is None else []
+    await settling.write_gone(conn, gone, badges, actor=Actor.ADMIN)
+    if seen.status is InstanceStatus.REVOKED and not gone:
+        await mint_queue.enqueue(conn, [NewTask(seen.instance_id, TaskOperation.BURN)])
+    await settling.write_outbox(conn, minted, gone, badges, occurred_at)
+    return True
+
+
+async def agree_on_index(conn: Connection, collection_id: UUID, next_item_index: int) -> bool:
+    """Continue a collection where the chain stands, and free its mints from the breaker.
+
+    Return whether that was possible.
+
+    It is not while a message is under way, or while a pending mint holds an index that the chain
+    has not reached.
+    """
+    collection = await chain.lock_collection(conn, collection_id)
+    if await chain.unresolved_message(conn, collection_id) is not None:
+        return False
+    holding = text("""
+        SELECT EXISTS (SELECT 1 FROM nft_mint_queue
+                        WHERE chain_collection_id = :id AND operation = 'mint' AND status = 'pending' AND token_index >= :index)
+    """)
+    if (await conn.execute(holding, {"id": collection_id, "index": next_item_index})).scalar_one():
+        return False
+    await chain.set_next_index(conn, collection_id, next_item_index)
+    await conn.execute(FREE_BREAKER, {"type_id": collection.type_id})
+    return True
+
+
+async def open_indexes(conn: Connection, collection_id: UUID) -> frozenset[int]:
+    """Return the indexes that open mints of a collection hold.
+
+    What the chain lacks there is on its way.
+    """
+    statement = text("""
+        SELECT token_index FROM nft_mint_queue
+         WHERE chain_collection_id = :id AND operation = 'mint' AND token_index IS NOT NULL AND status IN ('pending', 'sent')
+    """)
+    return frozenset((await conn.execute(statement, {"id": collection_id})).scalars())

@@ -1,0 +1,252 @@
+"""The highload wallet's messages and its replay protection.
+
+On the real contract where it decides.
+"""
+
+import base64
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ton_core.boc.address import Address
+from ton_core.boc.builder import Builder
+from ton_core.boc.cell import Cell
+
+from minter.mint_decision import Execution
+from minter.ton import highload_wallet, mnemonic, tokens
+from minter.ton.gateway import Delivery
+from minter.ton.highload_wallet import Action, SignedMessage, Wallet
+from minter.ton.liteserver import LiteServers
+from minter.ton.mnemonic import MnemonicSigner
+from ops.errors import UsageError
+from sandbox.ton.network import TonNetwork
+from store.values import RawAddress
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SOMEBODY = RawAddress("0:" + "5d" * 32)
+TTL = timedelta(minutes=5)
+
+
+@pytest.fixture(scope="module")
+def key(mnemonic_file: Path) -> MnemonicSigner:
+    return mnemonic.from_file(mnemonic_file)
+
+
+@pytest.fixture(scope="module")
+def mine(key: MnemonicSigner) -> Wallet:
+    return highload_wallet.wallet(key.public_key, TTL)
+
+
+@given(st.integers(0, 3 * 1023 * 8192))
+def test_query_ids_stay_within_the_contracts_bits(query_seq: int) -> None:
+    query = highload_wallet.query_id(query_seq)
+    assert query >> 10 < 8192
+    assert query & 1023 < 1023
+
+
+@given(st.integers(0, 1023 * 8192 - 1), st.integers(0, 1023 * 8192 - 1))
+def test_query_ids_repeat_only_after_eight_million_messages(one: int, other: int) -> None:
+    assert (highload_wallet.query_id(one) == highload_wallet.query_id(other)) == (one == other)
+
+
+def test_a_message_is_dated_back_and_ends_with_the_wallets_timeout(
+    mine: Wallet, key: MnemonicSigner
+) -> None:
+    made = highload_wallet.signed(
+        mine, key, [Action(SOMEBODY, 1)], query_seq=0, chain_time=NOW, deploy=False
+    )
+    assert made.created_at == NOW - timedelta(seconds=30)
+    assert made.valid_until == made.created_at + TTL
+
+
+def test_the_messages_hash_does_not_depend_on_the_initial_state(
+    mine: Wallet, key: MnemonicSigner
+) -> None:
+    """TEP-467: the normalised form has no initial state."""
+    hashes = {
+        highload_wallet.signed(
+            mine, key, [Action(SOMEBODY, 1)], query_seq=0, chain_time=NOW, deploy=deploy
+        ).message_hash
+        for deploy in (True, False)
+    }
+    assert len(hashes) == 1
+
+
+def test_the_messages_hash_is_teps_normal_form(mine: Wallet, key: MnemonicSigner) -> None:
+    made = highload_wallet.signed(
+        mine, key, [Action(SOMEBODY, 1)], query_seq=0, chain_time=NOW, deploy=True
+    )
+    body = Cell.one_from_boc(made.boc).refs[-1]
+    normal = (
+        Builder().store_uint(0b10, 2).store_uint(0, 2).store_address(mine.address).store_coins(0)
+    )
+    assert (
+        normal.store_bit_int(0).store_bit_int(1).store_ref(body).end_cell().hash
+        == made.message_hash
+    )
+
+
+@pytest.mark.parametrize("count", [0, 255])
+def test_a_message_carries_1_to_254_actions(count: int, mine: Wallet, key: MnemonicSigner) -> None:
+    with pytest.raises(highload_wallet.MessageTooLarge):
+        highload_wallet.signed(
+            mine, key, [Action(SOMEBODY, 1)] * count, query_seq=0, chain_time=NOW, deploy=False
+        )
+
+
+def test_a_message_of_more_bytes_than_validators_take_is_refused(
+    mine: Wallet, key: MnemonicSigner
+) -> None:
+    large = [
+        Action(SOMEBODY, 1, Builder().store_bytes(number.to_bytes(120, "big")).end_cell())
+        for number in range(254)
+    ]
+    deep = Action(
+        SOMEBODY, 1, tokens.mint_body(0, tokens.Token(SOMEBODY, SOMEBODY, "x" * 127 * 520), 1, 0)
+    )
+    highload_wallet.signed(mine, key, large, query_seq=0, chain_time=NOW, deploy=False)
+    with pytest.raises(highload_wallet.MessageTooLarge, match="depth"):
+        highload_wallet.signed(mine, key, [deep], query_seq=0, chain_time=NOW, deploy=False)
+
+
+def test_a_wallet_that_is_not_deployed_has_executed_nothing() -> None:
+    assert highload_wallet.execution(None, 0, NOW) is Execution.NEVER
+
+
+def test_what_is_no_wallet_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a wallet's data"):
+        highload_wallet.execution(Builder().store_uint(1, 8).end_cell().to_boc(), 0, NOW)
+
+
+@pytest.mark.parametrize(
+    ("cleaned_after", "expected"),
+    [
+        (timedelta(0), Execution.NEVER),
+        (TTL, Execution.NEVER),  # whatever ran after `created_at` is still kept
+        (TTL + timedelta(seconds=1), Execution.UNKNOWN),  # it may have run and been forgotten
+    ],
+)
+def test_not_kept_proves_never_only_until_the_wallet_may_have_forgotten(
+    cleaned_after: timedelta, expected: Execution
+) -> None:
+    cleaned_at = int((NOW + cleaned_after).timestamp())
+    data = (
+        Builder()
+        .store_uint(0, 256 + 32)
+        .store_bit_int(0)
+        .store_bit_int(0)
+        .store_uint(cleaned_at, 64)
+    )
+    data.store_uint(int(TTL.total_seconds()), 22)
+    assert highload_wallet.execution(data.end_cell().to_boc(), 5, NOW) is expected
+
+
+async def test_the_contract_and_our_reading_of_it_agree(
+    ton: TonNetwork, mine: Wallet, key: MnemonicSigner
+) -> None:
+    """`processed?` of the contract, asked through libtonlibjson, against `execution`, over two
+    clean-ups."""
+    await ton.fund(mine.address, 10 * 10**9)
+    sent: list[tuple[int, SignedMessage]] = []
+    async with LiteServers(ton.config, servers=1) as gateway:
+        (server,) = gateway._servers
+        client = await server._ready()
+        for round_number in range(4):
+            for query_seq in (round_number, 1023 + round_number):
+                block = await gateway.newest_block()
+                made = highload_wallet.signed(
+                    mine,
+                    key,
+                    [Action(SOMEBODY, 1000)],
+                    query_seq=query_seq,
+                    chain_time=block.time,
+                    deploy=round_number == 0,
+                )
+                assert (await gateway.send(made.boc)).delivery is Delivery.ACCEPTED
+                await ton.next_block()
+                await ton.next_block()
+                sent.append((query_seq, made))
+            block = await gateway.newest_block()
+            account = await gateway.account(mine.address, block)
+            for query_seq, made in sent:
+                query = ["num", highload_wallet.query_id(query_seq)]
+                answer = await client.raw_run_method(
+                    mine.address, "processed?", [query, ["num", 0]], block.seqno
+                )
+                kept = int(answer["stack"][0][1], 16) != 0
+                found = highload_wallet.execution(account.data, query_seq, made.created_at)
+                assert (found is Execution.EXECUTED) == kept
+                assert found is not Execution.NEVER, "executed, and proven that it was not"
+            never = highload_wallet.execution(account.data, 500, sent[-1][1].created_at)
+            assert never is Execution.NEVER
+            ton.advance(TTL + timedelta(seconds=20))
+            await ton.next_block()
+
+
+async def test_item_addresses_are_the_collections_own(
+    ton: TonNetwork, mine: Wallet, key: MnemonicSigner
+) -> None:
+    await ton.fund(mine.address, 10 * 10**9)
+    contract = tokens.collection(mine.address, "https://x.example/c.json", "https://x.example/")
+    async with LiteServers(ton.config, servers=1) as gateway:
+        block = await gateway.newest_block()
+        made = highload_wallet.signed(
+            mine,
+            key,
+            [Action(contract.address, 10**8, None, contract.state_init)],
+            query_seq=0,
+            chain_time=block.time,
+            deploy=True,
+        )
+        await gateway.send(made.boc)
+        for _ in range(3):
+            await ton.next_block()
+        client = await gateway._servers[0]._ready()
+        for index in (0, 1, 2**40):
+            answer = await client.raw_run_method(
+                contract.address, "get_nft_address_by_index", [["num", index]]
+            )
+            part = Cell.one_from_boc(base64.b64decode(answer["stack"][0][1]["bytes"])).begin_parse()
+            assert part.load_address() == Address(tokens.item_address(contract.address, index))
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "0 words where a TON wallet has 24"),
+        ("abandon " * 12, "12 words where a TON wallet has 24"),
+        ("abandon " * 24, "its 24 words are no TON mnemonic"),
+        ("qqqq " * 24, "its 24 words are no TON mnemonic"),
+    ],
+)
+def test_a_broken_wallet_file_says_what_to_do_and_repeats_no_word(
+    text: str, complaint: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "wallet.words"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=complaint) as caught:
+        mnemonic.from_file(path)
+    assert str(path) in caught.value.message
+    assert "abandon" not in caught.value.message
+
+
+def test_a_missing_or_unreadable_wallet_file_names_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="laurel wallet new"):
+        mnemonic.from_file(tmp_path / "nowhere")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="it is not text"):
+        mnemonic.from_file(tmp_path / "binary")
+
+
+def test_a_new_wallet_is_its_owners_alone_and_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "wallet.words"
+    made = mnemonic.write_new(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert mnemonic.from_file(path).public_key == made.public_key
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="never overwritten"):
+        mnemonic.write_new(path)
+    assert path.read_bytes() == before
+    assert all(word not in repr(made) for word in before.decode().split() if len(word) > 5)

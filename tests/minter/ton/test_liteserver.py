@@ -1,0 +1,124 @@
+"""pytonlib's clients as the minter uses them.
+
+Several, mortal, and never believed without a proof.
+"""
+
+import base64
+import copy
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minter.ton.gateway import BlockUnknown, ChainUnreachable, Delivery
+from minter.ton.liteserver import LiteServers
+from ops import metrics
+from sandbox import ports
+from sandbox.ton.adnl import Handler
+from sandbox.ton.network import TonNetwork, TonOptions
+from store.values import RawAddress
+
+# liteServer.partialBlockProof of lite_api.tl
+_BLOCK_PROOF = (0x8ED0D2C1).to_bytes(4, "little")
+NOBODY = RawAddress("0:" + "77" * 32)
+
+
+@pytest.fixture
+async def gateway(ton: TonNetwork) -> AsyncIterator[LiteServers]:
+    async with LiteServers(ton.config, servers=1) as opened:
+        yield opened
+
+
+def with_dead_server_first(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the config with a lite server before its own that nobody listens at."""
+    changed = copy.deepcopy(config)
+    dead = copy.deepcopy(changed["liteservers"][0])
+    with ports.reserved("127.0.0.1", None) as port:
+        dead["port"] = port
+    changed["liteservers"].insert(0, dead)
+    return changed
+
+
+async def test_a_block_can_be_found_again(gateway: LiteServers, ton: TonNetwork) -> None:
+    newest = await gateway.newest_block()
+    await ton.next_block()
+    assert await gateway.block(newest.seqno) == newest
+
+
+async def test_an_account_that_does_not_exist_has_nothing(gateway: LiteServers) -> None:
+    account = await gateway.account(NOBODY, await gateway.newest_block())
+    assert (account.balance_nano, account.data) == (0, None)
+
+
+async def test_an_account_is_read_as_it_was_at_the_block(
+    gateway: LiteServers, ton: TonNetwork
+) -> None:
+    before = await gateway.newest_block()
+    await ton.fund(NOBODY, 5_000)
+    after = await gateway.newest_block()
+    balances = [(await gateway.account(NOBODY, block)).balance_nano for block in (before, after)]
+    assert balances == [0, 5_000]
+
+
+async def test_a_block_that_is_not_there_yet_is_unknown(gateway: LiteServers) -> None:
+    newest = await gateway.newest_block()
+    with pytest.raises(BlockUnknown):
+        await gateway.block(newest.seqno + 10_000)
+
+
+async def test_a_client_that_died_is_made_anew(gateway: LiteServers) -> None:
+    await gateway.newest_block()
+    (server,) = gateway._servers
+    dead = server._client
+    assert dead is not None
+    dead.tonlib_wrapper._state = "crashed"  # as pytonlib leaves it when its reader failed
+    assert (await gateway.newest_block()).seqno > 0
+    assert server._client is not dead
+
+
+async def test_another_lite_server_answers_for_a_dead_one(ton: TonNetwork) -> None:
+    retries = metrics.RETRIES.labels("liteserver_newest_block", ChainUnreachable.code)
+    before = retries._value.get()
+    async with LiteServers(with_dead_server_first(ton.config), servers=2) as gateway:
+        assert (await gateway.newest_block()).seqno > 0
+        assert retries._value.get() == before + 1
+        # A send goes to both, and the one that lives takes it or says why not.
+        receipt = await gateway.send(b"no bag of cells")
+        assert receipt.delivery is not Delivery.ACCEPTED
+
+
+async def test_a_network_with_another_zero_state_proves_nothing(ton: TonNetwork) -> None:
+    config = copy.deepcopy(ton.config)
+    config["validator"]["zero_state"]["root_hash"] = base64.b64encode(bytes(range(32))).decode()
+    async with LiteServers(config, servers=1) as gateway:
+        with pytest.raises(ChainUnreachable, match="does not answer"):
+            await gateway.newest_block()
+
+
+async def test_a_block_that_no_validator_signed_is_not_believed(
+    tmp_path: Path, virtual_machine: Path
+) -> None:
+    lies = False
+
+    def forging(handler: Handler) -> Handler:
+        async def answer(query: bytes) -> bytes | None:
+            honest = await handler(query)
+            if not lies or honest is None or not honest.startswith(_BLOCK_PROOF):
+                return honest
+            # The last field is the validator's signature, then three bytes of padding.
+            return honest[:-10] + bytes([honest[-10] ^ 1]) + honest[-9:]
+
+        return answer
+
+    options = TonOptions(block_interval=timedelta(milliseconds=100), directory=tmp_path)
+    async with (
+        TonNetwork.start(options, around=forging) as network,
+        LiteServers(network.config, servers=1) as gateway,
+    ):
+        assert (await gateway.newest_block()).seqno > 0
+        lies = True
+        await network.next_block()
+        with pytest.raises(ChainUnreachable, match="VALIDATE_BLOCK_PROOF"):
+            await gateway.newest_block()

@@ -1,0 +1,135 @@
+"""What is written is what is read back, and addresses are the standard's."""
+
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ton_core.boc.builder import Builder
+from ton_core.boc.cell import Cell
+from ton_core.contrib.contracts.nft.tlb import NFTItemSoulboundData, OffchainItemContent
+
+from minter.ton import tokens
+from minter.ton.tokens import Token
+from store.values import RawAddress, TypeCode
+
+OWNER = RawAddress("0:" + "1f" * 32)
+MINTER = RawAddress("0:" + "2e" * 32)
+BASE = "https://badges.example/metadata"
+EXPLORER = TypeCode("explorer")
+
+
+def test_the_metadata_uri_names_type_and_instance() -> None:
+    instance_id = UUID("0a0b0c0d-0000-4000-8000-000000000001")
+    uri = tokens.metadata_uri(BASE, EXPLORER, instance_id)
+    assert uri == f"{BASE}/explorer/0a0b0c0d-0000-4000-8000-000000000001.json"
+
+
+@given(st.uuids())
+def test_an_items_content_names_its_badge(instance_id: UUID) -> None:
+    assert tokens.instance_of(tokens.item_suffix(instance_id)) == instance_id
+
+
+@given(st.text())
+def test_no_other_content_is_taken_for_a_badge(content: str) -> None:
+    found = tokens.instance_of(content)
+    assert found is None or content == tokens.item_suffix(found)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        ".json",
+        "x.json",
+        f"{{{uuid4()}}}.json",
+        f"{uuid4()}".upper() + ".json",
+        f"{uuid4()}.JSON",
+    ],
+)
+def test_almost_a_badges_content_is_none(content: str) -> None:
+    assert tokens.instance_of(content) is None
+
+
+@given(
+    index=st.integers(0, 2**64 - 1),
+    content=st.text(max_size=300),
+    revoked_at=st.integers(0, 2**64 - 1),
+    owner=st.sampled_from([OWNER, None]),
+    authority=st.sampled_from([MINTER, None]),
+)
+def test_an_items_data_reads_as_the_libraries_write_it(
+    index: int,
+    content: str,
+    revoked_at: int,
+    owner: RawAddress | None,
+    authority: RawAddress | None,
+) -> None:
+    data = NFTItemSoulboundData(
+        index, MINTER, owner, OffchainItemContent(content), authority, revoked_at
+    )
+    token = Token(owner, authority, content, revoked_at)
+    assert tokens.parse_item(data.serialize().to_boc()) == tokens.Item(index, MINTER, token)
+
+
+def test_an_item_that_nobody_initialised_has_no_token() -> None:
+    data = Builder().store_uint(5, 64).store_address(MINTER).end_cell()
+    assert tokens.parse_item(data.to_boc()) == tokens.Item(5, MINTER, None)
+
+
+@given(st.binary(max_size=200))
+def test_what_is_no_item_is_refused_and_nothing_else_happens(data: bytes) -> None:
+    with pytest.raises(ValueError, match="not an item's data"):
+        tokens.parse_item(data)
+    with pytest.raises(ValueError, match="not a collection's data"):
+        tokens.parse_collection(data)
+
+
+def test_a_new_collection_is_empty_and_the_wallets() -> None:
+    contract = tokens.collection(
+        MINTER, tokens.collection_uri(BASE, EXPLORER), tokens.item_prefix(BASE, EXPLORER)
+    )
+    data = contract.state_init.refs[1]
+    assert tokens.parse_collection(data.to_boc()) == tokens.CollectionState(MINTER, 0)
+
+
+def test_collections_of_two_types_or_wallets_have_different_addresses() -> None:
+    def address(owner: RawAddress, code: str) -> RawAddress:
+        kind = TypeCode(code)
+        return tokens.collection(
+            owner, tokens.collection_uri(BASE, kind), tokens.item_prefix(BASE, kind)
+        ).address
+
+    assert (
+        len(
+            {
+                address(owner, code)
+                for owner in (MINTER, OWNER)
+                for code in ("explorer", "quest_author")
+            }
+        )
+        == 4
+    )
+
+
+def test_a_long_content_spans_cells() -> None:
+    body = tokens.mint_body(1, Token(OWNER, MINTER, "x" * 400), 20_000_000, 0)
+    assert Cell.one_from_boc(body.to_boc()) == body
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("0:" + "1F" * 32, OWNER),
+        ("EQAfHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fHx8fH_uG", None),
+        ("nobody", None),
+        ("", None),
+        ("0:12", None),
+    ],
+)
+def test_addresses_are_raw_or_refused(address: str, expected: RawAddress | None) -> None:
+    if expected is None:
+        with pytest.raises(tokens.AddressRefused):
+            tokens.raw(address)
+    else:
+        assert tokens.raw(address) == expected

@@ -1,0 +1,434 @@
+"""Reading messages.
+
+What keeps to the contract is an event, what does not is put aside with a reason, and nothing else
+happens.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ops.settings import DEFAULT_TENANT
+from processor.catalog import load
+from processor.events.chunks import PlainRecord
+from processor.events.message_schema import CommandType, Reason, WalletType
+from processor.events.reader import (
+    BadgeCommand,
+    Event,
+    EventReader,
+    Ignored,
+    Parsed,
+    Rejected,
+    WalletChange,
+    event_key,
+    service_of,
+)
+from processor.rules.counters import Contribution, Operation
+from store.values import Catalog, CounterKind, CounterName, CounterSpec, EventSpec, FieldSpec
+from tests.builders.messages import (
+    ALICE,
+    NOW,
+    a_command,
+    a_quest,
+    a_visit,
+    a_wallet,
+    an_address,
+    an_event,
+    encoded,
+    topic_of,
+)
+
+SHIPPED = load.load(load.SHIPPED)
+
+
+def a_reader(definitions: Catalog = SHIPPED, retention: timedelta | None = None) -> EventReader:
+    return EventReader(definitions, DEFAULT_TENANT, timedelta(minutes=10), retention)
+
+
+def read(
+    message: Mapping[str, Any] | bytes | None,
+    *,
+    topic: str | None = None,
+    headers: list[tuple[str, bytes | None]] | None = None,
+    key: bytes | None = None,
+    reader: EventReader | None = None,
+) -> Parsed:
+    where = topic
+    if (
+        topic is None
+        and isinstance(message, dict)
+        and str(message.get("type", "")).partition(".")[0] in ("quest", "city", "wallet", "badge")
+    ):
+        where = topic_of(message).removeprefix("laurel.")
+    record = PlainRecord(0, encoded(message), key=key, headers=headers or ())
+    return (reader or a_reader()).at(NOW, where)(record)
+
+
+def reason(message: Mapping[str, Any] | bytes | None, **how: Any) -> Reason:
+    parsed = read(message, **how)
+    assert isinstance(parsed, Rejected), parsed
+    return parsed.reason
+
+
+def test_an_event_says_who_when_and_what_it_adds() -> None:
+    parsed = read(
+        a_quest(ALICE, id="e1", source="/quest-service/eu", time="2026-05-31T23:00:00+03:00")
+    )
+    assert isinstance(parsed, Event)
+    assert parsed.user_id == ALICE
+    assert parsed.time == datetime(2026, 5, 31, 20, tzinfo=UTC)
+    assert parsed.key == event_key("/quest-service/eu", "e1")
+    assert [(part.operation, part.amount) for part in parsed.contributions] == [(Operation.ADD, 1)]
+    assert parsed.tenant_id == DEFAULT_TENANT
+
+
+def test_a_tenant_may_be_named() -> None:
+    tenant = UUID(int=99)
+    parsed = read(a_quest(tenantid=str(tenant)))
+    assert isinstance(parsed, Event)
+    assert parsed.tenant_id == tenant
+
+
+def test_binary_mode_says_the_same_as_structured_mode() -> None:
+    structured = a_visit(ALICE, "berlin", id="e1")
+    headers: list[tuple[str, bytes | None]] = [
+        (f"ce_{name}", str(value).encode()) for name, value in structured.items() if name != "data"
+    ]
+    binary = read(
+        json.dumps(structured["data"]).encode(),
+        topic="cities",
+        headers=[*headers, ("content-type", b"application/json")],
+        key=b"somebody else",
+    )
+    assert binary == read(structured)
+
+
+def test_data_may_come_in_base64() -> None:
+    plain = a_visit(ALICE, "berlin", id="e1")
+    data = base64.b64encode(json.dumps(plain["data"]).encode()).decode()
+    assert read({**{k: v for k, v in plain.items() if k != "data"}, "data_base64": data}) == read(
+        plain
+    )
+
+
+def test_unknown_attributes_and_fields_are_welcome() -> None:
+    assert isinstance(read(a_quest(traceparent="00-1", dataschema="x", comment=None)), Event)
+    assert isinstance(
+        read(an_event("quest.completed", ALICE, {"quest_id": "q", "more": None})), Event
+    )
+
+
+def test_a_declared_event_without_a_counter_is_ignored() -> None:
+    quiet = Catalog(1, SHIPPED.events, (), ())
+    assert read(a_quest(), reader=a_reader(quiet)) == Ignored("quest.completed")
+
+
+LONG = "x" * 129
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        pytest.param(None, Reason.NO_VALUE, id="a tombstone"),
+        pytest.param(b"", Reason.NOT_JSON, id="nothing"),
+        pytest.param(b"{broken", Reason.NOT_JSON, id="no JSON"),
+        pytest.param(b"\xff\xfe", Reason.NOT_JSON, id="no UTF-8"),
+        pytest.param(b"[]", Reason.BAD_ENVELOPE, id="no object"),
+        pytest.param(encoded(a_quest()) + b"{}", Reason.NOT_JSON, id="two documents"),  # type: ignore[operator]
+        pytest.param(a_quest(comment="\ud800"), Reason.NOT_JSON, id="a lone surrogate"),
+        pytest.param(a_quest(specversion="0.3"), Reason.BAD_SPECVERSION, id="another specversion"),
+        pytest.param(a_quest(specversion=None), Reason.BAD_SPECVERSION, id="no specversion"),
+        pytest.param(a_quest(id=None), Reason.BAD_ENVELOPE, id="no id"),
+        pytest.param(a_quest(id=""), Reason.BAD_ENVELOPE, id="an empty id"),
+        pytest.param(a_quest(id=LONG), Reason.BAD_ENVELOPE, id="a long id"),
+        pytest.param(a_quest(id=7), Reason.BAD_ENVELOPE, id="an id that is a number"),
+        pytest.param(a_quest(id="a\x00b"), Reason.BAD_TEXT, id="NUL in the id"),
+        pytest.param(a_quest(source=None), Reason.BAD_ENVELOPE, id="no source"),
+        pytest.param(a_quest(source=""), Reason.BAD_ENVELOPE, id="an empty source"),
+        pytest.param(a_quest(subject=None), Reason.BAD_SUBJECT, id="no subject"),
+        pytest.param(a_quest(subject="alice"), Reason.BAD_SUBJECT, id="a subject that is no UUID"),
+        pytest.param(a_quest(tenantid="mine"), Reason.BAD_TENANT, id="a tenant that is no UUID"),
+        pytest.param(a_quest(time=None), Reason.BAD_TIME, id="no time"),
+        pytest.param(a_quest(time="yesterday"), Reason.BAD_TIME, id="a time that is none"),
+        pytest.param(
+            a_quest(time="2026-06-01T12:00:00"), Reason.BAD_TIME, id="a time without a zone"
+        ),
+        pytest.param(a_quest(time=1_780_000_000), Reason.BAD_TIME, id="a time that is a number"),
+        pytest.param(
+            a_quest(time="0001-01-01T00:00:00+14:00"),
+            Reason.BAD_TIME,
+            id="a time before the year 1",
+        ),
+        pytest.param(
+            a_quest(time=(NOW + timedelta(minutes=11)).isoformat()),
+            Reason.TOO_NEW,
+            id="a time ahead",
+        ),
+        pytest.param(a_quest(type="quest.dreamt"), Reason.UNKNOWN_TYPE, id="an unknown type"),
+        pytest.param(a_quest(type=None), Reason.BAD_ENVELOPE, id="no type"),
+        pytest.param(
+            a_quest(datacontenttype="text/xml"), Reason.CONTENT_TYPE, id="data that is no JSON"
+        ),
+        pytest.param(a_quest(data=None), Reason.MISSING_FIELD, id="no data"),
+        pytest.param(a_quest(data=[1]), Reason.BAD_DATA, id="data that is a list"),
+        pytest.param(a_quest(data={}), Reason.MISSING_FIELD, id="a missing field"),
+        pytest.param(
+            a_quest(data={"quest_id": None}), Reason.NULL_FIELD, id="null in a required field"
+        ),
+        pytest.param(
+            a_quest(data={"quest_id": "q", "rating": None}),
+            Reason.NULL_FIELD,
+            id="null in an optional field",
+        ),
+        pytest.param(a_quest(data={"quest_id": 7}), Reason.BAD_FIELD, id="a field of another type"),
+        pytest.param(a_quest(data={"quest_id": LONG}), Reason.BAD_FIELD, id="an id field too long"),
+        pytest.param(a_quest(data={"quest_id": ""}), Reason.BAD_FIELD, id="an empty id field"),
+        pytest.param(a_quest(data={"quest_id": "q\x00"}), Reason.BAD_TEXT, id="NUL in a field"),
+        pytest.param(
+            a_quest(data={"quest_id": "q", "x": [{"y\x00": 1}]}),
+            Reason.BAD_TEXT,
+            id="NUL in a key deep inside",
+        ),
+        pytest.param(
+            a_quest(data={"quest_id": "q", "rating": 6}),
+            Reason.BAD_FIELD,
+            id="a rating out of range",
+        ),
+        pytest.param(
+            a_quest(data={"quest_id": "q", "rating": 4.0}),
+            Reason.BAD_FIELD,
+            id="a float for an integer",
+        ),
+        pytest.param(
+            a_quest(data={"quest_id": "q", "rating": True}),
+            Reason.BAD_FIELD,
+            id="a boolean for an integer",
+        ),
+        pytest.param(
+            a_quest(data={"quest_id": "q", "duration_s": 2**53}),
+            Reason.BAD_FIELD,
+            id="an integer too large",
+        ),
+        pytest.param(
+            a_quest(data={"quest_id": "q", "duration_s": -1}),
+            Reason.BAD_FIELD,
+            id="a negative duration",
+        ),
+        pytest.param(
+            a_wallet(ALICE, "EQ" + "A" * 46),
+            Reason.BAD_ADDRESS,
+            id="an address with a wrong checksum",
+        ),
+        pytest.param(
+            a_wallet(ALICE, f"-1:{'0' * 64}"),
+            Reason.BAD_ADDRESS,
+            id="an address on the masterchain",
+        ),
+        pytest.param(
+            an_event("badge.award", ALICE, {"external_id": "x"}),
+            Reason.UNSUPPORTED_COMMAND,
+            id="a later command",
+        ),
+        pytest.param(a_command("mint"), Reason.MISSING_FIELD, id="a command that names no badge"),
+        pytest.param(
+            a_command("revoke", type_code="explorer"),
+            Reason.MISSING_FIELD,
+            id="a revocation without a reason",
+        ),
+        pytest.param(
+            an_event("badge.mint", ALICE, {"type_code": "explorer"}),
+            Reason.MISSING_FIELD,
+            id="no external id",
+        ),
+    ],
+)
+def test_a_message_that_breaks_the_contract_is_put_aside(message: Any, expected: Reason) -> None:
+    assert reason(message) is expected
+
+
+def test_the_edges_of_the_contract_are_inside() -> None:
+    for event in (
+        a_quest(id="x" * 128),
+        a_quest(time=(NOW + timedelta(minutes=10)).isoformat()),
+        a_quest(time="0001-01-01T00:00:00Z"),
+        a_quest(data={"quest_id": "q", "rating": 5, "duration_s": 2**53 - 1}),
+        a_quest(data={"quest_id": "\\u0000 as six characters"}),
+        a_quest(datacontenttype="application/json; charset=utf-8"),
+        a_quest(tenantid=None),
+    ):
+        assert isinstance(read(event), Event), event
+
+
+def test_a_type_on_another_topic_is_put_aside() -> None:
+    """Who may send commands is the broker's access list of the topic for commands."""
+    assert (
+        reason(a_command("revoke", type_code="explorer", reason="x"), topic="quests")
+        is Reason.WRONG_TOPIC
+    )
+    assert reason(a_quest(), topic="cities") is Reason.WRONG_TOPIC
+
+
+def test_a_foreign_content_type_is_put_aside() -> None:
+    assert reason(a_quest(), headers=[("content-type", b"application/avro")]) is Reason.CONTENT_TYPE
+    assert isinstance(
+        read(a_quest(), headers=[("content-type", b"application/cloudevents+json"), ("x", None)]),
+        Event,
+    )
+
+
+def test_events_older_than_the_retention_are_put_aside_and_wallets_are_not() -> None:
+    reader = a_reader(retention=timedelta(days=1))
+    old = NOW - timedelta(days=1, seconds=1)
+    assert reason(a_quest(time=old.isoformat()), reader=reader) is Reason.TOO_OLD
+    assert isinstance(
+        read(a_quest(time=(NOW - timedelta(days=1)).isoformat()), reader=reader), Event
+    )
+    assert isinstance(read(a_wallet(ALICE, an_address(1), old), reader=reader), WalletChange)
+
+
+def test_a_wallet_event_brings_one_form_of_the_address() -> None:
+    # The same account three times: raw, bounceable, and test-only non-bounceable in the other
+    # alphabet (TEP-2).
+    account = bytes(range(32))
+
+    def friendly(flags: int) -> str:
+        from binascii import crc_hqx
+
+        packed = bytes([flags, 0]) + account
+        return base64.b64encode(packed + crc_hqx(packed, 0).to_bytes(2, "big")).decode()
+
+    forms = [
+        f"0:{account.hex().upper()}",
+        friendly(0x11).replace("+", "-").replace("/", "_"),
+        friendly(0x51 | 0x80),
+    ]
+    found = {read(a_wallet(ALICE, form, linked=False)) for form in map(str, forms) if form}
+    assert found == {WalletChange(WalletType.UNLINKED, ALICE, f"0:{account.hex()}", NOW)}  # type: ignore[arg-type]
+
+
+def test_a_command_is_known_by_its_content_not_by_its_spelling() -> None:
+    one = read(a_command("revoke", ALICE, "c1", type_code="explorer", reason="why"))
+    assert isinstance(one, BadgeCommand)
+    assert (one.type, one.type_code, one.actor) == (
+        CommandType.REVOKE,
+        "explorer",
+        "connect_service",
+    )
+    turned = {"reason": "why", "type_code": "explorer", "external_id": "c1"}
+    again = read(an_event("badge.revoke", ALICE, turned, source="/connect-service"))
+    other = read(a_command("revoke", ALICE, "c1", type_code="explorer", reason="another"))
+    assert isinstance(again, BadgeCommand)
+    assert isinstance(other, BadgeCommand)
+    assert again.content_hash == one.content_hash != other.content_hash
+
+
+def test_the_key_of_an_event_keeps_source_and_id_apart() -> None:
+    assert (
+        len(
+            {
+                event_key("ab", "c"),
+                event_key("a", "bc"),
+                event_key("", "abc"),
+                event_key("1:a", "b"),
+            }
+        )
+        == 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "service"),
+    [
+        ("/connect-service/eu", "connect_service"),
+        ("https://quests.example/quest-service/x", "quest_service"),
+        ("https://quests.example", "quests.example"),
+        ("//reviews.example/", "reviews.example"),
+        ("urn:connect-service:eu", "connect_service"),
+        ("quest-service", "quest_service"),
+        ("https://[broken", "unknown"),
+        ("/", "unknown"),
+    ],
+)
+def test_the_service_is_read_from_the_source(source: str, service: str) -> None:
+    assert service_of(source) == service
+
+
+def a_catalog_of_amounts(**counter: Any) -> EventReader:
+    spec = EventSpec(
+        "trip.ended", "trips", (FieldSpec("km", "number", required=True), FieldSpec("id", "id"))
+    )
+    total = CounterSpec(1, CounterName("x"), CounterKind.SUM, "trip.ended", "km")
+    return a_reader(Catalog(1, (spec,), (replace(total, **counter),), ()))
+
+
+@pytest.mark.parametrize(
+    ("token", "expected"),
+    [
+        ("0.1", Decimal("0.1")),
+        ("12345678901234567890.0123456789", Decimal("12345678901234567890.0123456789")),
+        ("1e30", Decimal("1e30")),
+        ("7", 7),
+        ("1e31", None),
+        ("1" * 31, None),
+        ("-1", None),
+        ('"1.5"', None),
+        ("null", None),
+        ("1" * 5_000, None),
+    ],
+)
+def test_an_amount_is_exact_or_put_aside(token: str, expected: Decimal | None) -> None:
+    body = json.dumps(an_event("trip.ended", ALICE, {"km": "@"})).replace('"@"', token).encode()
+    parsed = read(body, topic="trips", reader=a_catalog_of_amounts())
+    if expected is None:
+        assert isinstance(parsed, Rejected)
+        assert parsed.reason in (Reason.BAD_FIELD, Reason.NULL_FIELD)
+    else:
+        assert isinstance(parsed, Event)
+        assert parsed.contributions == (Contribution(1, Operation.ADD, amount=expected),)
+
+
+def test_a_filter_decides_what_adds_but_not_what_is_processed() -> None:
+    reader = a_catalog_of_amounts(filter={"km": {"gte": Decimal("1.5")}, "mode": {"eq": "walk"}})
+    walk = read(
+        an_event("trip.ended", ALICE, {"km": 1.5, "mode": "walk"}), topic="trips", reader=reader
+    )
+    drive = read(
+        an_event("trip.ended", ALICE, {"km": 9, "mode": "car"}), topic="trips", reader=reader
+    )
+    assert isinstance(walk, Event)
+    assert isinstance(drive, Event)
+    assert (len(walk.contributions), len(drive.contributions)) == (1, 0)
+
+
+@given(
+    st.binary(max_size=60)
+    | st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+        ),
+        max_leaves=8,
+    ).map(lambda value: json.dumps(value).encode())
+)
+@example(b'{"specversion":"1.0","id":"\\ud800"}')
+def test_no_message_makes_the_reader_fail(value: bytes) -> None:
+    assert isinstance(read(value), Rejected)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(list(a_quest())),
+        st.none() | st.text(max_size=8) | st.integers() | st.lists(st.none(), max_size=1),
+    )
+)
+def test_no_mutation_of_an_event_makes_the_reader_fail(changes: dict[str, Any]) -> None:
+    assert isinstance(read(json.dumps(a_quest() | changes).encode()), (Rejected, Event))

@@ -1,0 +1,206 @@
+"""`laurel backfill`: a file counts like the stream, once, and a broken one not at all."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from ops.errors import UsageError
+from ops.lifecycle import EXIT_USAGE, Stop
+from ops.settings import Settings, WorkerSettings
+from processor.history import backfill as filling
+from processor.history.backfill import Report, Wishes
+from store.engine import Database
+from tests.builders.messages import ALICE, Log, a_partner, a_pipeline, count, encoded, with_catalog
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    return Settings(
+        database_url=database_url, worker=WorkerSettings(batch_records_max=4, chunk_records_max=2)
+    )
+
+
+def a_file(path: Path, *messages: dict[str, Any] | bytes) -> Path:
+    path.write_bytes(b"".join((encoded(message) or b"") + b"\n" for message in messages))
+    return path
+
+
+async def backfill(settings: Settings, path: Path, **wishes: bool) -> Report:
+    return await filling.backfill(settings, path, Wishes(**wishes), Stop(), lambda _word: None)
+
+
+async def invited(database: Database) -> int:
+    async with database.transaction() as conn:
+        found = await conn.execute(
+            text("SELECT coalesce(sum((counters->>'partners_invited')::int), 0) FROM nft_progress")
+        )
+        return int(found.scalar_one())
+
+
+async def number_of(database: Database, table: str) -> int:
+    async with database.transaction() as conn:
+        return int((await conn.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one())
+
+
+async def test_a_file_counts_once_however_often_it_is_given(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    path = a_file(tmp_path / "history.jsonl", *(a_partner(ALICE) for _ in range(11)))
+    first = await backfill(settings, path)
+    second = await backfill(settings, path)
+    assert (first.lines, first.counted, first.levels, first.finished) == (11, 11, 2, True)
+    assert (second.resumed_at, second.lines, second.finished) == (11, 0, True)
+    assert await invited(counting) == 11
+
+
+async def test_what_the_stream_has_counted_is_not_counted_again(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    events = [a_partner(ALICE) for _ in range(5)]
+    log = Log()
+    log.append(*events[:3])
+    await count(counting, log, await a_pipeline(counting))
+    report = await backfill(settings, a_file(tmp_path / "overlap.jsonl", *events))
+    assert (report.counted, report.duplicates) == (2, 3)
+    assert await invited(counting) == 5
+
+
+async def test_history_is_silent_unless_asked(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    path = a_file(tmp_path / "history.jsonl", *(a_partner(ALICE) for _ in range(6)))
+    await backfill(settings, path)
+    assert (
+        await number_of(counting, "outbox_message"),
+        await number_of(counting, "nft_mint_queue"),
+    ) == (0, 0)
+
+
+async def test_history_speaks_and_mints_when_asked(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    path = a_file(tmp_path / "history.jsonl", *(a_partner(ALICE) for _ in range(6)))
+    await backfill(settings, path, announce=True, mint=True)
+    assert await number_of(counting, "outbox_message") > 0
+    assert await number_of(counting, "nft_mint_queue") == 1
+
+
+async def test_an_interrupted_run_goes_on_where_it_stopped(
+    counting: Database, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = a_file(tmp_path / "history.jsonl", *(a_partner(ALICE) for _ in range(20)))
+    monkeypatch.setattr(
+        filling, "_PROGRESS_EVERY", timedelta(0)
+    )  # every batch is told, so the first one is where Ctrl-C comes
+    stop = Stop()
+
+    def interrupt(word: str) -> None:
+        if "counted" in word:
+            stop.request()
+
+    first = await filling.backfill(settings, path, Wishes(), stop, interrupt)
+    second = await backfill(settings, path)
+    assert (first.finished, second.resumed_at, second.finished) == (False, first.lines, True)
+    assert 0 < first.lines < 20
+    assert await invited(counting) == 20
+
+
+async def test_a_file_that_changed_since_is_refused(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    path = a_file(tmp_path / "history.jsonl", *(a_partner(ALICE) for _ in range(4)))
+    await backfill(settings, path)
+    a_file(path, *(a_partner(ALICE) for _ in range(8)))
+    with pytest.raises(UsageError, match=r"history\.jsonl:4: an earlier run counted 4 lines"):
+        await backfill(settings, path)
+    assert await invited(counting) == 4
+
+
+async def test_more_lines_at_the_end_are_counted(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    path = a_file(tmp_path / "history.jsonl", *(a_partner(ALICE) for _ in range(4)))
+    await backfill(settings, path)
+    with path.open("ab") as file:
+        file.write((encoded(a_partner(ALICE)) or b"") + b"\n")
+    report = await backfill(settings, path)
+    assert (report.resumed_at, report.counted) == (4, 1)
+
+
+async def test_broken_lines_may_be_put_aside(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    path = a_file(tmp_path / "mixed.jsonl", a_partner(ALICE), b"{broken", a_partner(ALICE))
+    report = await backfill(settings, path, put_aside=True)
+    assert (report.counted, report.broken, dict(report.reasons)) == (2, 1, {"not_json": 1})
+    assert report.examples[0].startswith(f"{path}:2: not_json: ")
+    assert await number_of(counting, "dead_letter") == 1
+
+
+async def test_a_dry_run_writes_nothing(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    event = a_partner(ALICE)
+    report = await backfill(
+        settings, a_file(tmp_path / "x.jsonl", event, event, b"{"), dry_run=True
+    )
+    assert (report.lines, report.counted, report.duplicates, report.broken) == (3, 1, 1, 1)
+    tables = ("nft_progress", "processed_event", "offset_ledger", "dead_letter")
+    assert [await number_of(counting, table) for table in tables] == [0, 0, 0, 0]
+
+
+@pytest.fixture
+def counting_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database that may be counted into, for commands.
+
+    They bring their own loop, and read the environment.
+    """
+
+    async def prepare() -> None:
+        async with Database(database_url) as database:
+            await with_catalog(database)
+
+    asyncio.run(prepare())
+    monkeypatch.setenv("LAUREL_DATABASE_URL", database_url)
+    return database_url
+
+
+def laurel(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "cli", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_the_command_reports_in_json(counting_url: str, tmp_path: Path) -> None:
+    path = a_file(tmp_path / "history.jsonl", *(a_partner(ALICE) for _ in range(2)))
+    done = laurel("backfill", str(path), "--json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["counted"], document["finished"]) == (0, 2, True), (
+        counting_url
+    )
+
+
+def test_a_file_with_broken_lines_is_refused_as_a_whole(counting_url: str, tmp_path: Path) -> None:
+    path = a_file(tmp_path / "mixed.jsonl", a_partner(ALICE), b"{broken", a_partner(ALICE))
+    refused = laurel("backfill", str(path))
+    assert refused.returncode == EXIT_USAGE
+    assert f"{path}:2: not_json: " in refused.stderr
+    assert "--put-aside" in refused.stderr
+    again = laurel("backfill", "--put-aside", "--json", str(path))
+    assert json.loads(again.stdout)["resumed_at"] == 0, counting_url
+
+
+def test_a_file_that_is_not_there_is_named(counting_url: str, tmp_path: Path) -> None:
+    refused = laurel("backfill", str(tmp_path / "nowhere.jsonl"))
+    assert refused.returncode == EXIT_USAGE
+    assert "nowhere.jsonl: No such file or directory" in refused.stderr, counting_url

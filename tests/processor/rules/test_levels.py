@@ -1,0 +1,180 @@
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.rules.conditions import Number
+from processor.rules.levels import (
+    Award,
+    LevelUp,
+    Rulebook,
+    TypeRules,
+    Unchanged,
+    evaluate,
+    metadata,
+)
+from store.values import CounterName, Instance, InstanceStatus, TypeSpec
+from tests.builders.catalogs import a_catalog, a_level, a_type, an_instance
+
+POINTS, CITIES = CounterName("points"), CounterName("cities")
+STEPS = TypeRules.compile(a_type(a_level(1), a_level(2), a_level(3)))  # 5, 10 and 15 points
+
+
+def levels_of(decision: Award | LevelUp | Unchanged) -> list[int]:
+    return [] if isinstance(decision, Unchanged) else [level.level for level in decision.passed]
+
+
+@pytest.mark.parametrize(
+    ("points", "passed"),
+    [(0, []), (4, []), (5, [1]), (9, [1]), (10, [1, 2]), (15, [1, 2, 3]), (99, [1, 2, 3])],
+)
+def test_a_first_badge_comes_at_the_highest_level_that_holds(
+    points: int, passed: list[int]
+) -> None:
+    decision = evaluate(STEPS, {POINTS: points}, None)
+    assert levels_of(decision) == passed
+    if passed:
+        assert isinstance(decision, Award)
+        assert decision.level.level == passed[-1]
+
+
+@pytest.mark.parametrize("held", [1, 2, 3])
+@pytest.mark.parametrize("points", [0, 5, 10, 15])
+def test_a_badge_rises_and_never_falls(held: int, points: int) -> None:
+    decision = evaluate(STEPS, {POINTS: points}, an_instance(held))
+    above = [level for level in (1, 2, 3) if level > held and points >= level * 5]
+    assert levels_of(decision) == above
+    if above:
+        assert isinstance(decision, LevelUp)
+        assert (decision.from_level, decision.level.level) == (held, above[-1])
+
+
+@pytest.mark.parametrize("status", [InstanceStatus.REVOKED, InstanceStatus.BURNED_ONCHAIN])
+@pytest.mark.parametrize("held", [1, 2, 3])
+def test_events_give_nothing_to_a_badge_that_is_gone(status: InstanceStatus, held: int) -> None:
+    assert evaluate(STEPS, {POINTS: 99}, an_instance(held, status=status)) == Unchanged()
+
+
+def test_a_level_between_whose_conditions_do_not_hold_is_not_passed() -> None:
+    rules = TypeRules.compile(
+        a_type(
+            a_level(1),
+            a_level(2, {"cities": {"gte": 1}}),
+            a_level(3),
+            counters=("points", "cities"),
+        )
+    )
+    assert levels_of(evaluate(rules, {POINTS: 15}, None)) == [1, 3]
+    assert levels_of(evaluate(rules, {POINTS: 15, CITIES: 1}, an_instance(1))) == [2, 3]
+
+
+def test_highest_means_by_order() -> None:
+    # Lint keeps order and level together; the rule itself goes by order, as the seed's field says.
+    rules = TypeRules.compile(
+        a_type(
+            a_level(2, {"points": {"gte": 1}}, order=1), a_level(1, {"points": {"gte": 1}}, order=2)
+        )
+    )
+    decision = evaluate(rules, {POINTS: 1}, None)
+    assert isinstance(decision, Award)
+    assert (decision.level.level, levels_of(decision)) == (1, [2, 1])
+
+
+def test_metadata_holds_the_level_and_the_mapped_counters() -> None:
+    spec = a_type(
+        metadata_fields={"city_count": CITIES, "points": POINTS}, counters=("points", "cities")
+    )
+    decision = evaluate(TypeRules.compile(spec), {POINTS: Decimal("5.5")}, None)
+    assert isinstance(decision, Award)
+    assert decision.metadata == {"level": 1, "city_count": 0, "points": Decimal("5.5")}
+    assert metadata(spec, 3, {}) == {"level": 3, "city_count": 0, "points": 0}
+
+
+def test_a_badge_at_a_level_that_the_type_does_not_have_is_an_error() -> None:
+    with pytest.raises(ValueError, match="walker has no level 9"):
+        evaluate(STEPS, {}, an_instance(9))
+
+
+def test_a_rulebook_finds_types_by_id_and_by_code() -> None:
+    spec = a_type(
+        a_level(1, {"any": [{"points": {"gte": 1}}, {"cities": {"gte": 1}}]}),
+        counters=("points", "cities", "unused"),
+    )
+    book = Rulebook.compile(a_catalog(spec))
+    assert book.by_id[spec.id] is book.by_code[spec.code]
+    assert book.by_id[spec.id].condition_counters == {POINTS, CITIES}
+
+
+# ---------------------------------------------------------------- properties
+
+bounds = st.integers(0, 12)
+
+
+@st.composite
+def types(
+    draw: st.DrawFn, operators: tuple[str, ...] = ("gte", "gt", "lte", "lt", "eq", "ne")
+) -> TypeSpec:
+    def conditions() -> dict[str, Any]:
+        return draw(
+            st.dictionaries(
+                st.sampled_from(["points", "cities"]),
+                st.dictionaries(st.sampled_from(operators), bounds, min_size=1),
+                min_size=1,
+            )
+        )
+
+    return a_type(
+        *(a_level(number, conditions()) for number in range(1, draw(st.integers(1, 4)) + 1)),
+        counters=("points", "cities"),
+    )
+
+
+histories = st.lists(st.fixed_dictionaries({POINTS: bounds, CITIES: bounds}), max_size=8)
+
+
+def played(rules: TypeRules, history: list[dict[CounterName, int]]) -> Iterator[Instance | None]:
+    """Yield the badge after each evaluation, as a batch would store it."""
+    badge: Instance | None = None
+    for counters in history:
+        decision = evaluate(rules, counters, badge)
+        if not isinstance(decision, Unchanged):
+            badge = an_instance(decision.level.level)
+        yield badge
+
+
+@given(types(), histories)
+def test_levels_never_fall_whatever_the_counters_do(
+    spec: TypeSpec, history: list[dict[CounterName, int]]
+) -> None:
+    levels = [
+        badge.current_level if badge else 0 for badge in played(TypeRules.compile(spec), history)
+    ]
+    assert levels == sorted(levels)
+
+
+@given(types(operators=("gte", "gt")), histories)
+def test_with_monotone_conditions_the_batching_changes_nothing(
+    spec: TypeSpec, history: list[dict[CounterName, int]]
+) -> None:
+    rules = TypeRules.compile(spec)
+    rising = [
+        {name: sum(step[name] for step in history[: place + 1]) for name in (POINTS, CITIES)}
+        for place in range(len(history))
+    ]
+    *_, one_by_one = [None, *played(rules, rising)]
+    *_, all_at_once = [None, *played(rules, rising[-1:])]
+    assert one_by_one == all_at_once
+
+
+@given(types(), st.fixed_dictionaries({POINTS: bounds, CITIES: bounds}))
+def test_evaluating_the_same_counters_again_changes_nothing(
+    spec: TypeSpec, counters: dict[CounterName, Number]
+) -> None:
+    rules = TypeRules.compile(spec)
+    first = evaluate(rules, counters, None)
+    if not isinstance(first, Unchanged):
+        assert evaluate(rules, counters, an_instance(first.level.level)) == Unchanged()
+        assert first.level == first.passed[-1]
