@@ -11,7 +11,7 @@ from demo.events.options import Plan
 from demo.oracle.catalog import Badges
 from demo.oracle.expected import Teller, Truth
 from demo.records import Record
-from ops.clock import utc_now
+from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
 
 _OWNERS_MIN = 2  # one destroys a token, another one's row loses its id
@@ -35,7 +35,7 @@ def write_and_tell(plan: Plan, badges: Badges, path: Path) -> list[Phase]:
         UsageError: the plan is too small for two users to end with a token.
     """
     records.write(path, generate(plan, badges))
-    teller = Teller(badges, utc_now())
+    teller = Teller(badges, SYSTEM_CLOCK.now())
     phases = []
     for number, some in groupby(records.read(path), key=lambda record: record.phase):
         messages = list(some)

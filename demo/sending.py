@@ -9,7 +9,7 @@ from demo.cloudevents import Event, structured
 from demo.oracle.catalog import Badges, read_badges
 from demo.oracle.decode import BUILT_IN
 from demo.stack.publisher import publishing
-from ops.clock import utc_now
+from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
 from ops.settings import Settings
 
@@ -39,7 +39,7 @@ async def send(
             f"There is no event type {event_type}. There are: {', '.join(sorted({*badges.events, *BUILT_IN}))}."
         )
     content = dict(_field(badges, event_type, written) for written in data)
-    moment = utc_now().astimezone(UTC).replace(microsecond=0)
+    moment = SYSTEM_CLOCK.now().astimezone(UTC).replace(microsecond=0)
     events = [
         Event(declared.topic, event_type, _SOURCE, str(uuid4()), user, moment, content)
         for _ in range(times)

@@ -20,7 +20,7 @@ from minter.watching import watch, watch_deploy
 from ops import metrics
 from ops.errors import LaurelError, LeaseLost, Permanent, Transient
 from ops.faults import reach
-from ops.lifecycle import Readiness, Stop
+from ops.lifecycle import Part, Readiness, Stop
 from ops.logs import logger
 from store import chain, claiming, mint_queue
 from store.chain import ChainMessage, Collection
@@ -54,16 +54,16 @@ class Daemon:
         Raises:
             InvariantBroken: something that cannot be, is; the process has to end.
         """
-        self._readiness.arrived("start")
+        self._readiness.arrived(Part.START)
         try:
             while not self._stop.requested:
                 try:
                     await self._turn()
                 except (ChainUnreachable, BlockUnknown) as error:
-                    self._readiness.wait_for("ton", error.message)
+                    self._readiness.wait_for(Part.TON, error.message)
                     _count(error)
                 except DatabaseUnreachable as error:
-                    self._readiness.wait_for("postgresql", error.message)
+                    self._readiness.wait_for(Part.POSTGRESQL, error.message)
                     _count(error)
                 except (Transient, LeaseLost) as error:
                     _count(error)
@@ -84,9 +84,9 @@ class Daemon:
 
     async def _turn(self) -> None:
         await self._shop.view.refresh(self._shop.db)
-        self._readiness.arrived("ton")
+        self._readiness.arrived(Part.TON)
         await self._keep_house()
-        self._readiness.arrived("postgresql")
+        self._readiness.arrived(Part.POSTGRESQL)
         self._compare()
         self._reap()
         while await self._dispatch():
@@ -150,7 +150,7 @@ class Daemon:
         if isinstance(signed, Unsigned):
             self._not_signed(collection, signed)
             return
-        self._readiness.arrived("wallet")
+        self._readiness.arrived(Part.WALLET)
         self._said.pop(collection.type_id, None)
         reach("minter.signed")
         log.info(
@@ -198,7 +198,7 @@ class Daemon:
 
     def _not_signed(self, collection: Collection, unsigned: Unsigned) -> None:
         if unsigned.poor:
-            self._readiness.wait_for("wallet", unsigned.reason)
+            self._readiness.wait_for(Part.WALLET, unsigned.reason)
         if self._said.get(collection.type_id) != unsigned.reason:
             log.warning("not_signed", type=collection.type_code, reason=unsigned.reason)
         self._said[collection.type_id] = unsigned.reason

@@ -20,7 +20,7 @@ from minter.ton.gateway import Account, Block
 from minter.ton.highload_wallet import ACTIONS_MAX, Action, signed, transfer_nano
 from minter.ton.tokens import AddressRefused, Token
 from ops import metrics
-from ops.clock import utc_now
+from ops.clock import SYSTEM_CLOCK
 from ops.faults import reach
 from store import chain, claiming, mint_queue, settling
 from store.chain import ChainMessage, Collection, NewMessage
@@ -343,7 +343,7 @@ async def _spendable(shop: Workshop, conn: Connection, account: Account) -> int:
 def _measure_queued(signed_now: Sequence[LeasedTask]) -> None:
     for work in signed_now:
         if work.task.attempt == 0:
-            queued = (utc_now() - work.task.created_at).total_seconds()
+            queued = (SYSTEM_CLOCK.now() - work.task.created_at).total_seconds()
             metrics.MINT_STAGE_SECONDS.labels(work.task.operation.value, "queued").observe(queued)
 
 

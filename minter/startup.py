@@ -4,7 +4,7 @@ A database belongs to one wallet on one network for ever: tokens of another netw
 lost ones, and another wallet could neither mint into the collections nor revoke.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,8 @@ from minter.ton.gateway import ChainGateway
 from minter.ton.highload_wallet import Wallet
 from minter.ton.liteserver import LiteServers, read_config
 from minter.ton.mnemonic import MnemonicSigner
-from ops.errors import InvariantBroken, UsageError
-from ops.lifecycle import Readiness, retrying
+from ops.errors import UsageError
+from ops.lifecycle import Part, Readiness, until_available
 from ops.settings import Settings
 from store import chain, migrations
 from store.chain import ChainWallet, WalletIdentity
@@ -43,9 +43,11 @@ async def workshop(settings: Settings, readiness: Readiness) -> AsyncIterator[Wo
             config, servers=minter.lite_servers, send_timeout=minter.send_timeout
         ) as gateway,
     ):
-        row = await _waited("postgresql", readiness, lambda: owned(db, wallet, gateway))
+        row = await until_available(
+            Part.POSTGRESQL, lambda: owned(db, wallet, gateway), readiness=readiness
+        )
         view = ChainView(gateway, wallet.address, row.seqno_seen)
-        await _waited("ton", readiness, lambda: view.refresh(db))
+        await until_available(Part.TON, lambda: view.refresh(db), readiness=readiness)
         yield Workshop(
             db, gateway, view, wallet, row.id, signer, minter, settings.metadata_base_url
         )
@@ -73,15 +75,6 @@ async def connected(settings: Settings) -> AsyncIterator[tuple[Database, LiteSer
                 row.identity, replace(row.identity, zero_state_hash=gateway.zero_state_hash)
             )
         yield db, gateway
-
-
-async def _waited(part: str, readiness: Readiness, step: Callable[[], Awaitable[Result]]) -> Result:
-    async for attempt in retrying(part, readiness=readiness):
-        with attempt:
-            result = await step()
-            readiness.arrived(part)
-            return result
-    raise InvariantBroken("a retry loop ended without a result")
 
 
 def minting_wallet(settings: Settings) -> tuple[MnemonicSigner, Wallet]:

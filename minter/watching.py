@@ -32,7 +32,7 @@ from minter.ton import highload_wallet, tokens
 from minter.ton.gateway import Account, AnswerRefused, Block
 from minter.ton.tokens import Token
 from ops import metrics
-from ops.clock import utc_now
+from ops.clock import SYSTEM_CLOCK
 from ops.errors import InvariantBroken
 from ops.faults import reach
 from ops.lifecycle import Stop
@@ -285,7 +285,7 @@ def _measure(done: Sequence[LeasedTask], sent_for_s: float) -> None:
     for work in done:
         operation = work.task.operation.value
         metrics.MINT_STAGE_SECONDS.labels(operation, "sent").observe(sent_for_s)
-        total = (utc_now() - work.task.created_at).total_seconds()
+        total = (SYSTEM_CLOCK.now() - work.task.created_at).total_seconds()
         metrics.MINT_STAGE_SECONDS.labels(operation, "total").observe(total)
 
 

@@ -1,10 +1,9 @@
 """How a process starts waiting, works, and ends.
 
-SIGTERM asks for an orderly end: work in hand is finished within a bound, then the process exits
-hard. The bound is not politeness but
-need: a Faust worker whose broker is down never finishes its own shutdown
-    (docs/adr/0004-faust-guards.md). The first SIGINT is the
-same request; a second one exits at once.
+SIGTERM asks for an orderly end: work in flight is finished within a bound, then the process exits
+hard. The bound is not politeness but need: a Faust worker whose broker is down never finishes its
+own shutdown (docs/adr/0004-faust-guards.md). The first SIGINT is the same request; a second one
+exits at once.
 """
 
 import asyncio
@@ -14,6 +13,8 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from enum import StrEnum
+from typing import TypeVar
 
 import structlog
 from tenacity import (
@@ -25,6 +26,7 @@ from tenacity import (
 )
 
 from ops import metrics
+from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import Transient
 from ops.logs import logger
 
@@ -33,23 +35,36 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
+Result = TypeVar("Result")
+
+
+class Part(StrEnum):
+    """What a process may have to wait for: the names in /ready, and labels of laurel_retries_total."""
+
+    START = "start"
+    POSTGRESQL = "postgresql"
+    KAFKA = "kafka"
+    TON = "ton"
+    CATALOG = "catalog"
+    WALLET = "wallet"
+
+
 log: structlog.typing.FilteringBoundLogger = logger("lifecycle")
 
 
 class Readiness:
     """Which waits keep this process from its work; it is ready when there are none. Answers /ready.
 
-    A name is a part ("kafka", "postgresql", "ton"); the word beside it tells a person what is being
-    waited for, and where.
+    The reason beside each part tells a person what is being waited for, and where.
     """
 
     def __init__(self) -> None:
-        self._waits: dict[str, str] = {"start": "the process is starting"}
+        self._waits: dict[Part, str] = {Part.START: "the process is starting"}
         metrics.READY.set(0)
 
     @property
-    def waits(self) -> dict[str, str]:
-        """Return a copy of the open waits: name -> word."""
+    def waits(self) -> dict[Part, str]:
+        """Return a copy of the open waits: part -> reason."""
         return dict(self._waits)
 
     @property
@@ -57,14 +72,14 @@ class Readiness:
         """Return whether nothing is waited for."""
         return not self._waits
 
-    def wait_for(self, name: str, word: str) -> None:
-        """Open the wait `name`, or change its word."""
-        self._waits[name] = word
+    def wait_for(self, part: Part, reason: str) -> None:
+        """Open the wait for `part`, or change its reason."""
+        self._waits[part] = reason
         metrics.READY.set(0)
 
-    def arrived(self, name: str) -> None:
-        """Close the wait `name`; closing one that is not open is fine."""
-        self._waits.pop(name, None)
+    def arrived(self, part: Part) -> None:
+        """Close the wait for `part`; closing one that is not open is fine."""
+        self._waits.pop(part, None)
         metrics.READY.set(int(self.ready))
 
 
@@ -147,32 +162,46 @@ def _exit_now(code: int) -> None:
     os._exit(code)
 
 
-def retrying(
-    operation: str, *kinds: type[Transient], readiness: Readiness | None = None, wait: str = ""
-) -> AsyncRetrying:
-    """Return tenacity's loop for a start-up wait.
+async def until_available(
+    part: Part,
+    work: Callable[[], Awaitable[Result]],
+    *kinds: type[Transient],
+    readiness: Readiness,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Result:
+    """Retry `work` until `part` is available: for ever, with backoff up to 5 s, counted.
 
-    For ever, with backoff up to 5 s, counted, unready meanwhile.
+    Readiness shows the wait from the first failure on, and closes it with the first success.
 
     Args:
-        operation: label of laurel_retries_total and name of the wait.
+        part: name of the wait, and label of laurel_retries_total.
+        work: may be repeated after an error of `kinds`; other errors pass.
         kinds: errors that mean "not yet"; `Transient` unless given.
-        readiness: where the wait is shown.
-        wait: the word for a person; the error's own message unless given.
+        readiness: where the wait is shown, with the error's message as its reason.
+        clock: sleeps between the attempts.
     """
 
     def before_sleep(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        word = wait or str(error)
-        metrics.RETRIES.labels(operation, getattr(error, "code", "unknown")).inc()
-        log.warning("waited", operation=operation, attempt=state.attempt_number, reason=str(error))
-        if readiness is not None:
-            readiness.wait_for(operation, word)
+        metrics.RETRIES.labels(part, getattr(error, "code", "unknown")).inc()
+        log.warning("waited", part=part.value, attempt=state.attempt_number, reason=str(error))
+        readiness.wait_for(part, str(error))
 
-    return AsyncRetrying(
+    async def sleep(seconds: float) -> None:
+        await clock.sleep(timedelta(seconds=seconds))
+
+    async def attempt() -> Result:
+        # tenacity awaits what it is given only where it is an `async def` itself: a lambda that
+        # returns a coroutine would come back unawaited.
+        return await work()
+
+    result: Result = await AsyncRetrying(
         retry=retry_if_exception_type(kinds or (Transient,)),
         wait=wait_exponential_jitter(multiplier=0.2, max=5),
         stop=stop_never,
         before_sleep=before_sleep,
+        sleep=sleep,
         reraise=True,
-    )
+    )(attempt)
+    readiness.arrived(part)
+    return result

@@ -25,7 +25,7 @@ from tenacity import (
 )
 
 from ops import metrics
-from ops.errors import InvariantBroken, Permanent, Transient, UsageError
+from ops.errors import Permanent, Transient, UsageError
 from ops.settings import DatabaseSettings
 
 Connection = AsyncConnection
@@ -161,11 +161,12 @@ class Database:
             before_sleep=count,
             reraise=True,
         )
-        async for attempt in attempts:
-            with attempt:
-                async with self.transaction() as conn:
-                    return await body(conn)
-        raise InvariantBroken("a retry loop ended without a result")
+
+        async def attempt() -> Result:
+            async with self.transaction() as conn:
+                return await body(conn)
+
+        return await attempts(attempt)
 
     async def ping(self) -> None:
         """Return when the database answers.

@@ -18,7 +18,7 @@ from demo.events.wallet_histories import Stories
 from demo.oracle.catalog import Badges
 from demo.oracle.expected import Holder, Teller, Truth
 from demo.records import Record
-from ops.clock import utc_now
+from ops.clock import SYSTEM_CLOCK
 
 ASKED = 0.4  # of the badges whose token is for the asking are asked for
 BURNED = 12
@@ -41,7 +41,7 @@ class Requests:
 
     def write(self, first: Sequence[Record], stories: Stories) -> list[Record]:
         """Return the messages of phases 2, 3 and 4, given those of phase 1."""
-        teller = Teller(self._badges, utc_now())
+        teller = Teller(self._badges, SYSTEM_CLOCK.now())
         teller.phase(first)
         asking = [*stories.late_links(), *self._asking(teller.so_far())]
         second = [

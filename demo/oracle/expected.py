@@ -19,7 +19,7 @@ from demo.oracle.catalog import Badges
 from demo.oracle.counting import Counters, count_up, latest_times
 from demo.oracle.decode import Refused, read_event
 from demo.records import Record
-from ops.clock import utc_now
+from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
 
 Holder = tuple[str, str]  # user, type code
@@ -99,7 +99,7 @@ def tell(records: Iterable[Record], badges: Badges, now: datetime | None = None)
     Raises:
         UsageError: the outcome of a burn or a revocation depends on the minter's pace.
     """
-    teller = Teller(badges, now or utc_now())
+    teller = Teller(badges, now or SYSTEM_CLOCK.now())
     for _phase, some in groupby(records, key=lambda record: record.phase):
         teller.phase(some)
     return teller.so_far()

@@ -36,7 +36,7 @@ from tenacity import (
 
 from minter.ton.gateway import Account, Block, BlockUnknown, ChainUnreachable, Delivery, Receipt
 from ops import metrics
-from ops.errors import InvariantBroken, LaurelError, UsageError
+from ops.errors import LaurelError, UsageError
 from ops.logs import logger
 from store.values import RawAddress
 
@@ -321,12 +321,13 @@ class LiteServers:
             before_sleep=before_sleep,
             reraise=True,
         )
-        async for attempt in attempts:
-            with attempt:
-                server = min(self._servers, key=next_in_line)
-                asked[server] += 1
-                return await server.ask(call)
-        raise InvariantBroken("a retry loop ended without a result")
+
+        async def attempt() -> Json:
+            server = min(self._servers, key=next_in_line)
+            asked[server] += 1
+            return await server.ask(call)
+
+        return await attempts(attempt)
 
 
 def _looked_at(inner: "asyncio.Future[Json]") -> None:

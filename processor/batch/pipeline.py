@@ -8,7 +8,6 @@ whole is retried on a deadlock. Between every two statements there is a fault po
 kills the process there and counts again.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +15,7 @@ from typing import Self
 from uuid import UUID
 
 from ops import metrics
-from ops.clock import Clock, utc_now
+from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import InvariantBroken, UsageError
 from ops.faults import reach
 from ops.logs import logger
@@ -170,7 +169,7 @@ class Pipeline:
         clock: the host's; tests bring their own.
     """
 
-    def __init__(self, db: Database, options: PipelineOptions, clock: Clock = utc_now) -> None:
+    def __init__(self, db: Database, options: PipelineOptions, clock: Clock = SYSTEM_CLOCK) -> None:
         self._db = db
         self._options = options
         self._clock = clock
@@ -199,7 +198,7 @@ class Pipeline:
         """Read a chunk; pure work for the time while the database is busy."""
         prefix = self._options.topic_prefix
         topic = None if prefix is None else message_schema.topic_of(prefix, chunk.topic)
-        return read_chunk(chunk, self._loaded().reader, self._clock(), topic)
+        return read_chunk(chunk, self._loaded().reader, self._clock.now(), topic)
 
     async def run(self, chunks: Sequence[Chunk]) -> Outcome:
         """Read and count `chunks` in one transaction."""
@@ -212,14 +211,14 @@ class Pipeline:
             TransactionConflict: also the last of the attempts met one; nothing is written.
             DatabaseUnreachable: nothing is known to be written; the same chunks may be given again.
         """
-        started = time.monotonic()
+        started = self._clock.monotonic()
         committed = await self._attempt(chunks)
         while committed is None:
             await self.load()
             chunks = [self.read(chunk.chunk) for chunk in chunks]
             committed = await self._attempt(chunks)
         reach("batch.committed")
-        return self._noted(committed, time.monotonic() - started)
+        return self._noted(committed, self._clock.monotonic() - started)
 
     async def apply(self, command: BadgeCommand) -> Refuse | None:
         """Carry out a command that a person gives, by the same code as one from Kafka.
@@ -258,7 +257,7 @@ class Pipeline:
         taken, reached, missed = await self._fence(conn, chunks)
         reach("batch.fenced")
         batch = Batch.of(taken)
-        decisions = Decisions(self._clock(), self._options.announce, self._options.mint)
+        decisions = Decisions(self._clock.now(), self._options.announce, self._options.mint)
         commands = CommandSet.of(batch) if command is None else CommandSet([PlacedCommand(command)])
         written = _Written(batch, missed, decisions, commands)
         if taken or command:

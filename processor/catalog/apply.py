@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from ops.clock import Clock, utc_now
+from ops.clock import SYSTEM_CLOCK, Clock
 from processor.batch.decisions import Decisions
 from processor.rules.levels import UNCHANGED, Rulebook, evaluate, metadata
 from store import audit, catalogs, instances, mint_queue, outbox, reevaluation
@@ -79,7 +79,7 @@ async def apply_catalog(
     *,
     tenant_id: UUID,
     dry_run: bool = False,
-    clock: Clock = utc_now,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Outcome:
     """Apply `catalog` and re-evaluate the users it touches.
 
@@ -99,7 +99,7 @@ async def apply_catalog(
         outcome = Outcome(applied, dry_run)
         if applied.is_new:
             rules = Rulebook.compile(catalog)
-            awarded, raised = await _evaluate(conn, rules, applied, tenant_id, clock())
+            awarded, raised = await _evaluate(conn, rules, applied, tenant_id, clock.now())
             outcome = Outcome(
                 applied, dry_run, awarded, raised, await _rewrite(conn, rules, applied)
             )

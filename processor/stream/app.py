@@ -15,15 +15,15 @@ import faust
 from faust.transport.drivers import TRANSPORTS
 from mode import CrashingSupervisor
 
-from ops.lifecycle import Readiness
+from ops.lifecycle import Part, Readiness, until_available
 from ops.logs import logger
 from ops.settings import Settings
 from processor.batch.pipeline import Pipeline
 from processor.stream import transport
-from processor.stream.batcher import Delivery, Writer, once_there
+from processor.stream.batcher import Delivery, Writer
 from processor.stream.transport import FAUST_LOGGER, Consumer, Fetched, Standing
 from store import ledger
-from store.engine import Database
+from store.engine import Database, DatabaseUnreachable
 from store.ledger import LedgerEntry, Partition
 
 log = logger("app")
@@ -71,7 +71,12 @@ class Navigation:
 
         Wait for an absent database.
         """
-        return await once_there(self._readiness, lambda: self._positions(partitions))
+        return await until_available(
+            Part.POSTGRESQL,
+            lambda: self._positions(partitions),
+            DatabaseUnreachable,
+            readiness=self._readiness,
+        )
 
     async def _positions(
         self, partitions: Mapping[Partition, int]

@@ -12,27 +12,14 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
-
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    stop_never,
-    wait_exponential_jitter,
-)
 
 from ops import metrics
-from ops.errors import InvariantBroken
-from ops.lifecycle import Readiness
+from ops.lifecycle import Part, Readiness, until_available
 from ops.logs import logger
 from processor.batch.pipeline import Outcome, Pipeline
 from processor.batch.staging import ReadChunk
 from store.engine import DatabaseUnreachable
 from store.ledger import LedgerEntry, Partition
-
-Result = TypeVar("Result")
-DATABASE = "postgresql"  # the name of the wait in /ready
 
 log = logger("writer")
 
@@ -162,33 +149,9 @@ class Writer:
         A commit whose answer was lost shows as a miss: nothing counts twice.
         """
         chunks = [delivery.chunk for delivery in batch]
-        return await once_there(self._readiness, lambda: self._pipeline.count(chunks))
-
-
-async def once_there(readiness: Readiness, work: Callable[[], Awaitable[Result]]) -> Result:
-    """Do `work`, again and again while PostgreSQL is away: for ever, unready, counted.
-
-    Args:
-        readiness: shows the wait.
-        work: may be repeated after DatabaseUnreachable; other errors pass.
-    """
-
-    def before_sleep(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        metrics.RETRIES.labels(DATABASE, DatabaseUnreachable.code).inc()
-        log.warning("database_awaited", attempt=state.attempt_number, reason=str(error))
-        readiness.wait_for(DATABASE, str(error))
-
-    attempts = AsyncRetrying(
-        retry=retry_if_exception_type(DatabaseUnreachable),
-        wait=wait_exponential_jitter(initial=0.2, max=5),
-        stop=stop_never,
-        before_sleep=before_sleep,
-        reraise=True,
-    )
-    async for attempt in attempts:
-        with attempt:
-            result = await work()
-            readiness.arrived(DATABASE)
-            return result
-    raise InvariantBroken("a retry loop ended without a result")
+        return await until_available(
+            Part.POSTGRESQL,
+            lambda: self._pipeline.count(chunks),
+            DatabaseUnreachable,
+            readiness=self._readiness,
+        )

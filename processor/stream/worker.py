@@ -9,23 +9,23 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from ops import metrics
-from ops.errors import InvariantBroken, LaurelError, Transient, UsageError
+from ops.errors import LaurelError, Transient, UsageError
 from ops.http import serving
 from ops.lifecycle import (
     EXIT_FAILURE,
     EXIT_OK,
     EXIT_USAGE,
+    Part,
     Readiness,
     Stop,
     exit_hard_after,
-    retrying,
+    until_available,
 )
 from ops.logs import logger
 from ops.settings import Settings
 from processor.batch.pipeline import Pipeline, PipelineOptions
 from processor.stream import topics
 from processor.stream.app import Navigation, Stream
-from processor.stream.batcher import DATABASE
 from processor.stream.topics import Cluster, KafkaUnreachable, TopicsMissing
 from processor.stream.transport import Standing
 from store import catalogs
@@ -33,8 +33,6 @@ from store.engine import Database, DatabaseUnreachable
 from store.ledger import Partition
 from store.values import Catalog
 
-KAFKA = "kafka"
-CATALOG = "catalog"
 _TICK = timedelta(seconds=1)
 # Without an answer of any broker: not ready. Idle fetches are answered many times a second.
 _SILENCE = timedelta(seconds=10)
@@ -129,25 +127,23 @@ class Worker:
         """Return the stream once there is everything that it needs, in the order in which a person
         sets things up.
         """
-        async for attempt in retrying(DATABASE, DatabaseUnreachable, readiness=self._readiness):
-            with attempt:
-                await self._db.ping()
-        self._readiness.arrived(DATABASE)
-        catalog: Catalog | None = None
-        async for attempt in retrying(
-            CATALOG, DatabaseUnreachable, CatalogMissing, readiness=self._readiness
-        ):
-            with attempt:
-                catalog = await self._catalog()
-        self._readiness.arrived(CATALOG)
-        cluster: Cluster | None = None
-        async for attempt in retrying(
-            KAFKA, KafkaUnreachable, TopicsMissing, readiness=self._readiness
-        ):
-            with attempt:
-                cluster = await self._cluster(catalog)
-        if catalog is None or cluster is None:
-            raise InvariantBroken("a wait ended without what was waited for")
+        await until_available(
+            Part.POSTGRESQL, self._db.ping, DatabaseUnreachable, readiness=self._readiness
+        )
+        catalog = await until_available(
+            Part.CATALOG,
+            self._catalog,
+            DatabaseUnreachable,
+            CatalogMissing,
+            readiness=self._readiness,
+        )
+        cluster = await until_available(
+            Part.KAFKA,
+            lambda: self._cluster(catalog),
+            KafkaUnreachable,
+            TopicsMissing,
+            readiness=self._readiness,
+        )
         pipeline = Pipeline(self._db, PipelineOptions.of(self._settings, cluster.id))
         await pipeline.load()
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -168,9 +164,9 @@ class Worker:
             raise CatalogMissing(catalogs.NO_CATALOG)
         return found
 
-    async def _cluster(self, catalog: Catalog | None) -> Cluster:
+    async def _cluster(self, catalog: Catalog) -> Cluster:
         found = await topics.cluster(self._settings)
-        wanted = () if catalog is None else topics.incoming(self._settings.kafka, catalog)
+        wanted = topics.incoming(self._settings.kafka, catalog)
         absent = [name for name in wanted if name not in found.topics]
         if absent:
             raise TopicsMissing(
@@ -233,9 +229,9 @@ class Worker:
             counted_to = stream.writer.counted_to
             lag = _published_lag(standing, counted_to)
             if standing:
-                self._readiness.arrived("start")
+                self._readiness.arrived(Part.START)
             self._check_answers(standing, counted_to)
-            if not lag or DATABASE in self._readiness.waits:
+            if not lag or Part.POSTGRESQL in self._readiness.waits:
                 idle_since = time.monotonic()
                 continue
             stalled = time.monotonic() - max(idle_since, stream.writer.committed_at)
@@ -257,9 +253,9 @@ class Worker:
         asking = not any(place.in_hand(counted_to.get(key, 0)) for key, place in standing.items())
         if standing and asking and silence > _SILENCE.total_seconds():
             word = f"Kafka at {self._settings.kafka_brokers} has not answered for {silence:.0f} s"
-            self._readiness.wait_for(KAFKA, word)
+            self._readiness.wait_for(Part.KAFKA, word)
         else:
-            self._readiness.arrived(KAFKA)
+            self._readiness.arrived(Part.KAFKA)
 
 
 def _published_lag(

@@ -17,6 +17,7 @@ from processor.events.chunks import Chunk, PlainRecord
 from store import catalogs, ledger
 from store.engine import Database
 from store.ledger import Partition
+from tests.builders.clock import FakeClock
 
 CLUSTER = "cluster-of-tests"
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -196,7 +197,7 @@ async def with_catalog(database: Database) -> None:
 
 async def a_pipeline(database: Database, **changes: Any) -> Pipeline:
     """A pipeline on the catalog in force, with a clock that stands at NOW."""
-    pipeline = Pipeline(database, terms(**changes), clock=lambda: NOW)
+    pipeline = Pipeline(database, terms(**changes), clock=FakeClock(NOW))
     await pipeline.load()
     return pipeline
 

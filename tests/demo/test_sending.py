@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer
 from demo import sending
 from demo.records import Record
 from demo.stack.publisher import PublishFailed, publishing
-from ops.clock import utc_now
+from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
 from ops.settings import Settings
 from processor.catalog import load
@@ -38,7 +38,7 @@ async def test_what_is_sent_is_read_by_the_worker(broker: Broker, topic_prefix: 
     finally:
         await consumer.stop()
     worker = EventReader(load.load(load.SHIPPED), UUID(int=1), timedelta(minutes=10), None)
-    read = [worker.at(utc_now(), "quests")(record) for record in records]
+    read = [worker.at(SYSTEM_CLOCK.now(), "quests")(record) for record in records]
     assert [str(each.user_id) if isinstance(each, Event) else each for each in read] == [ANNA] * 3
     assert len({record.value for record in records}) == 3  # ids of their own
 

@@ -15,7 +15,7 @@ from minter.startup import minting_wallet, workshop
 from minter.ton.gateway import Account, Delivery
 from minter.ton.liteserver import LiteServers
 from ops.errors import UsageError
-from ops.lifecycle import Readiness
+from ops.lifecycle import Part, Readiness
 from ops.settings import HttpSettings, MinterSettings, Settings
 from sandbox.ton.chain import ChainOptions
 from sandbox.ton.network import TonNetwork, TonOptions
@@ -186,10 +186,10 @@ async def test_a_wallet_without_money_signs_nothing_and_says_what_it_needs(
     async with minting(chosen, readiness):
 
         async def poor() -> bool:
-            return "wallet" in readiness.waits
+            return Part.WALLET in readiness.waits
 
         await eventually(world, poor, "the minter says that its wallet is empty")
-        assert wallet.address in readiness.waits["wallet"]
+        assert wallet.address in readiness.waits[Part.WALLET]
         assert await world.value("SELECT count(*) FROM chain_message") == 0
         await ton.fund(wallet.address, 10 * 10**9)
         await all_in(world, badges, "active/minted")

@@ -4,7 +4,7 @@ import aiohttp
 
 from ops import metrics
 from ops.http import serving
-from ops.lifecycle import Readiness
+from ops.lifecycle import Part, Readiness
 from ops.settings import HttpSettings
 
 
@@ -15,14 +15,14 @@ async def test_a_process_says_whether_it_is_ready_and_what_it_waits_for() -> Non
         serving(HttpSettings(), readiness, lambda: alive) as url,
         aiohttp.ClientSession() as session,
     ):
-        readiness.wait_for("kafka", "no broker at 127.0.0.1:9092")
-        readiness.arrived("start")
+        readiness.wait_for(Part.KAFKA, "no broker at 127.0.0.1:9092")
+        readiness.arrived(Part.START)
         async with session.get(f"{url}/ready") as answer:
             assert (answer.status, await answer.json()) == (
                 503,
                 {"ready": False, "waits": {"kafka": "no broker at 127.0.0.1:9092"}},
             )
-        readiness.arrived("kafka")
+        readiness.arrived(Part.KAFKA)
         async with session.get(f"{url}/ready") as answer:
             assert answer.status == 200
         async with session.get(f"{url}/live") as answer:

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from ops.errors import Transient
-from ops.lifecycle import Readiness, retrying
+from ops.errors import Permanent, Transient
+from ops.lifecycle import Part, Readiness, until_available
+from tests.builders.clock import FakeClock
 
 PROGRAM = """
 import asyncio, sys, time
@@ -65,7 +66,8 @@ def test_a_second_interrupt_ends_at_once() -> None:
 
 async def test_a_start_up_wait_is_unready_and_says_why() -> None:
     readiness = Readiness()
-    readiness.arrived("start")
+    readiness.arrived(Part.START)
+    clock = FakeClock()
     seen = []
 
     async def connect() -> str:
@@ -74,5 +76,22 @@ async def test_a_start_up_wait_is_unready_and_says_why() -> None:
             raise Transient("PostgreSQL does not answer at 127.0.0.1:5432")
         return "connected"
 
-    assert await retrying("postgresql", readiness=readiness)(connect) == "connected"
+    # A lambda, as callers give it: tenacity by itself would hand its coroutine back unawaited.
+    waited = until_available(
+        Part.POSTGRESQL,
+        lambda: connect(),  # noqa: PLW0108
+        readiness=readiness,
+        clock=clock,
+    )
+    assert await waited == "connected"
     assert seen == [{}, *[{"postgresql": "PostgreSQL does not answer at 127.0.0.1:5432"}] * 2]
+    assert readiness.ready
+    assert len(clock.slept) == 2
+
+
+async def test_an_error_of_another_kind_ends_a_start_up_wait() -> None:
+    async def connect() -> None:
+        raise Permanent("no such database")
+
+    with pytest.raises(Permanent):
+        await until_available(Part.POSTGRESQL, connect, readiness=Readiness(), clock=FakeClock())

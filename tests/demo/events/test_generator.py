@@ -23,7 +23,7 @@ from demo.oracle.decode import Refused, read_event
 from demo.oracle.expected import Truth, tell
 from demo.phases import write_and_tell
 from demo.records import Record, to_line
-from ops.clock import utc_now
+from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
 from processor.catalog.load import load
 from processor.events.message_schema import Reason
@@ -51,7 +51,7 @@ def truth(full: list[Record], badges: Badges) -> Truth:
 
 
 def _events(records: list[Record], badges: Badges) -> list[Event]:
-    read = (read_event(record, badges, utc_now()) for record in records)
+    read = (read_event(record, badges, SYSTEM_CLOCK.now()) for record in records)
     return [event for event in read if isinstance(event, Event)]
 
 
@@ -99,7 +99,7 @@ def test_events_arrive_out_of_order_late_and_through_other_partitions(
         latest = max(latest, time)
         behind += (latest - time).days >= 5
     assert behind > 500
-    read = [(r, read_event(r, badges, utc_now())) for r in full]
+    read = [(r, read_event(r, badges, SYSTEM_CLOCK.now())) for r in full]
     assert sum(isinstance(e, Event) and r.key != e.subject.encode() for r, e in read) >= 400
 
 
@@ -153,10 +153,10 @@ def test_each_kind_of_broken_message_has_its_reason(kind: malformed.Kind, badges
             "/a",
             "1",
             "0b9e2c1e-7a54-4f36-9a55-0d0c9b7a4a10",
-            utc_now(),
+            SYSTEM_CLOCK.now(),
             data,
         )
-        assert read_event(kind.spoil(event), badges, utc_now()) == Refused(kind.reason)
+        assert read_event(kind.spoil(event), badges, SYSTEM_CLOCK.now()) == Refused(kind.reason)
     assert kind.reason in set(Reason)
 
 
@@ -164,7 +164,7 @@ def test_the_worker_reads_every_message_as_the_truth_does(
     small: list[Record], badges: Badges
 ) -> None:
     """Two readers that share no code; where they differ, one of them is wrong."""
-    now = utc_now()
+    now = SYSTEM_CLOCK.now()
     worker = EventReader(load(CATALOG), UUID(int=1), timedelta(minutes=10), None)
     for record in small:
         message = ConsumedMessage(0, 0, record.key, record.value, record.headers)

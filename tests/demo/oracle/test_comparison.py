@@ -12,7 +12,7 @@ from demo.oracle.comparison import chain_differences, differences
 from demo.oracle.decode import Refused, read_event
 from demo.oracle.expected import BadgeTruth, Truth, tell
 from demo.records import Record
-from ops.clock import utc_now
+from ops.clock import SYSTEM_CLOCK
 from store.inspection import BadgeRow, CollectionRow, LetterRow, ProgressRow, Snapshot
 
 AUTHORITY = "0:" + "ee" * 32
@@ -125,7 +125,10 @@ PLANTED: dict[str, tuple[str, Callable[[Snapshot], Snapshot]]] = {
         "counters",
         lambda found: replace(
             found,
-            progress=(replace(found.progress[0], last_event_at=utc_now()), *found.progress[1:]),
+            progress=(
+                replace(found.progress[0], last_event_at=SYSTEM_CLOCK.now()),
+                *found.progress[1:],
+            ),
         ),
     ),
     "a user's counters lost": (
@@ -138,7 +141,7 @@ PLANTED: dict[str, tuple[str, Callable[[Snapshot], Snapshot]]] = {
             found,
             progress=(
                 *found.progress,
-                ProgressRow(uuid4(), "explorer", {"quest_completed_count": 1}, utc_now()),
+                ProgressRow(uuid4(), "explorer", {"quest_completed_count": 1}, SYSTEM_CLOCK.now()),
             ),
         ),
     ),
@@ -219,7 +222,7 @@ def test_dead_letters_are_held_to_topic_reason_and_bytes(
     letters = [
         LetterRow(f"laurel.{record.topic}", read.reason, record.value)
         for record in small
-        if isinstance(read := read_event(record, badges, utc_now()), Refused)
+        if isinstance(read := read_event(record, badges, SYSTEM_CLOCK.now()), Refused)
     ]
     refused = {
         letter

@@ -15,6 +15,7 @@ from store import wallets
 from store.engine import Database
 from store.values import Catalog, CounterName, Rarity, RawAddress
 from tests.builders.catalogs import TENANT, a_catalog, a_level, a_type
+from tests.builders.clock import FakeClock
 from tests.builders.messages import Log, a_partner, count
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -26,7 +27,7 @@ def person(number: int) -> UUID:
 
 
 async def applied(database: Database, catalog: Catalog, **options: Any) -> Outcome:
-    return await apply_catalog(database, catalog, tenant_id=TENANT, clock=lambda: NOW, **options)
+    return await apply_catalog(database, catalog, tenant_id=TENANT, clock=FakeClock(NOW), **options)
 
 
 async def rows(database: Database, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
