@@ -72,7 +72,7 @@ CLAIM_DUE = text("""
                  OR NOT EXISTS (SELECT 1 FROM nft_mint_queue AS mint
                                  WHERE mint.nft_instance_id = task.nft_instance_id AND mint.operation = 'mint'
                                    AND mint.status IN ('pending', 'sent')))
-          ORDER BY task.lane, task.run_after
+          ORDER BY task.priority, task.run_after
           LIMIT :limit
             FOR UPDATE OF task SKIP LOCKED),
          taken AS (
@@ -82,7 +82,7 @@ CLAIM_DUE = text("""
          RETURNING task.*)
     SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id JOIN nft_type AS type ON type.id = instance.type_id
-     ORDER BY taken.lane, taken.run_after
+     ORDER BY taken.priority, taken.run_after
 """)
 
 # By way of the few unresolved messages: the queue may hold a million rows that are not due.

@@ -237,7 +237,7 @@ class NFTMintQueue(_Identified, _Dated, Base):
         ),
         Index(
             "nft_mint_queue_due_idx",
-            "lane",
+            "priority",
             "run_after",
             postgresql_where=text("status IN ('pending', 'sent') AND hold_reason IS NULL"),
         ),
@@ -263,7 +263,9 @@ class NFTMintQueue(_Identified, _Dated, Base):
     )  # + the message in force
     run_after: Mapped[datetime] = mapped_column(server_default=func.now())  # +
     hold_reason: Mapped[str | None] = mapped_column(String(16))  # +
-    lane: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))  # + lower goes first
+    priority: Mapped[int] = mapped_column(
+        SmallInteger, server_default=text("0")
+    )  # + lower goes first
     lease_token: Mapped[UUID | None]  # +
     lease_expires_at: Mapped[datetime | None]  # +
 

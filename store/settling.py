@@ -46,7 +46,7 @@ TRANSITIONS: dict[tuple[TaskStatus, TaskStatus], str] = {
 }
 # A mint whose message is void goes before all others: the indexes behind its own cannot be minted
 # before it.
-LANE_AGAIN = -1
+PRIORITY_AGAIN = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,8 @@ SETTLE = text("""
          UPDATE nft_mint_queue AS task
             SET status = given.to_status, last_error = given.reason, hold_reason = given.hold_reason,
                 token_index = CASE WHEN given.drop_index THEN NULL ELSE task.token_index END,
-                lane = CASE WHEN given.to_status = 'pending' AND task.token_index IS NOT NULL THEN :lane_again ELSE task.lane END,
+                priority = CASE WHEN given.to_status = 'pending' AND task.token_index IS NOT NULL
+                                THEN :priority_again ELSE task.priority END,
                 run_after = clock_timestamp(), lease_token = NULL, lease_expires_at = NULL, updated_at = clock_timestamp()
            FROM given
           WHERE task.id = given.id AND task.status = given.from_status
@@ -221,7 +222,7 @@ async def settle(
             "holds": [item.hold_reason.value if item.hold_reason else None for item in settlements],
             "drops": [item.drop_index for item in settlements],
             "token": token,
-            "lane_again": LANE_AGAIN,
+            "priority_again": PRIORITY_AGAIN,
         },
     )
     all_of(int(moved.scalar_one()), len(settlements))

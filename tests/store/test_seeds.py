@@ -141,7 +141,7 @@ OURS = {
         "chain_message_id",
         "run_after",
         "hold_reason",
-        "lane",
+        "priority",
         "lease_token",
         "lease_expires_at",
     },

@@ -336,7 +336,7 @@ CREATE TABLE nft_mint_queue (
     chain_message_id uuid,
     run_after timestamptz DEFAULT now() NOT NULL,
     hold_reason varchar(16),
-    lane smallint DEFAULT 0 NOT NULL,
+    priority smallint DEFAULT 0 NOT NULL,
     lease_token uuid,
     lease_expires_at timestamptz,
     created_at timestamptz DEFAULT now() NOT NULL,
@@ -357,7 +357,7 @@ CREATE TABLE nft_mint_queue (
 );
 CREATE INDEX nft_mint_queue_chain_message_id_idx ON nft_mint_queue (chain_message_id);
 CREATE INDEX nft_mint_queue_due_idx
-    ON nft_mint_queue (lane, run_after) WHERE status IN ('pending', 'sent') AND hold_reason IS NULL;
+    ON nft_mint_queue (priority, run_after) WHERE status IN ('pending', 'sent') AND hold_reason IS NULL;
 CREATE INDEX nft_mint_queue_held_idx ON nft_mint_queue (hold_reason) WHERE hold_reason IS NOT NULL;
 CREATE INDEX nft_mint_queue_nft_instance_id_idx ON nft_mint_queue (nft_instance_id);
 CREATE UNIQUE INDEX nft_mint_queue_one_open_key
