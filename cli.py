@@ -39,7 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "badge": ("processor.commands:badge", "Mint, burn or revoke one badge."),
     "reconcile": (
         "minter.commands:reconcile",
-        "Compare the chain with the database, and mend the database.",
+        "Compare the chain with the database, and repair the database.",
     ),
     "explain": (
         "processor.catalog.commands:explain",

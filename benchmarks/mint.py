@@ -24,7 +24,7 @@ from sqlalchemy import text
 from benchmarks._house import database, hush
 from benchmarks._table import Rate, ratio, show
 from minter.daemon import Daemon
-from minter.startup import minting_wallet, workshop
+from minter.startup import minter_context, minting_wallet
 from minter.ton import mnemonic
 from ops.lifecycle import Readiness, Stop
 from ops.settings import DEFAULT_TENANT, HttpSettings, Settings
@@ -96,8 +96,8 @@ async def minting(
     _, wallet = minting_wallet(settings)
     await fund(wallet.address, FUNDS_NANO)
     readiness, stop = Readiness(), Stop()
-    async with workshop(settings, readiness) as shop:
-        daemon = asyncio.create_task(Daemon(shop, readiness, stop).run())
+    async with minter_context(settings, readiness) as ctx:
+        daemon = asyncio.create_task(Daemon(ctx, readiness, stop).run())
         try:
             types = await _types(db)
             await mint(db, len(types))

@@ -29,16 +29,16 @@ def minter(console: Console) -> None:
 
     async def main(stop: "Stop") -> int:
         from minter.daemon import Daemon
-        from minter.startup import workshop
+        from minter.startup import minter_context
         from ops.http import serving
         from ops.lifecycle import EXIT_OK, Readiness
 
         readiness = Readiness()
         async with (
             serving(console.settings.http, readiness),
-            workshop(console.settings, readiness) as shop,
+            minter_context(console.settings, readiness) as ctx,
         ):
-            await Daemon(shop, readiness, stop).run()
+            await Daemon(ctx, readiness, stop).run()
         return EXIT_OK
 
     console.run(main)
@@ -49,7 +49,7 @@ def minter(console: Console) -> None:
 @json_option
 @click.pass_obj
 def reconcile(console: Console, *, repair: bool, as_json: bool) -> None:
-    """Compare the chain with the database, and mend the database.
+    """Compare the chain with the database, and repair the database.
 
     Reads every token at one masterchain block. With --repair it adopts unknown tokens that name a
     badge, restores lost ids, marks badges whose owner destroyed the token, and continues a
@@ -61,13 +61,13 @@ def reconcile(console: Console, *, repair: bool, as_json: bool) -> None:
 
     async def main(_stop: "Stop") -> int:
         from minter import reconcile
-        from minter.startup import connected
+        from minter.startup import connect
         from ops.lifecycle import EXIT_FAILURE, EXIT_OK
 
-        async with connected(console.settings) as (db, gateway):
+        async with connect(console.settings) as (db, gateway):
             report = await reconcile.reconcile(db, gateway, repair=repair)
         console.result(report.document(), report.text(), as_json=as_json)
-        return EXIT_FAILURE if report.noted else EXIT_OK
+        return EXIT_FAILURE if report.findings else EXIT_OK
 
     console.run(main)
 

@@ -1,6 +1,6 @@
-"""Where chain and database differ. Pure: two pictures in, findings out.
+"""Where chain and database differ. Pure: two snapshots in, findings out.
 
-The database's picture is taken first, the chain's at a block after it, so a difference can also be
+The database's snapshot is taken first, the chain's at a block after it, so a difference can also be
 work under way; the shell (minter/reconcile.py) reads a finding's badge again before it believes it.
 """
 
@@ -44,7 +44,7 @@ _MEANINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class CollectionItem:
     """A place in a collection; `token` None: nothing was ever initialised there."""
 
     index: int
@@ -53,7 +53,7 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class CollectionPicture:
+class CollectionSnapshot:
     """A collection from both sides. `open_indexes`.
 
     Held by open mints, so what lacks there is on its way.
@@ -63,7 +63,7 @@ class CollectionPicture:
     next_index: int
     next_item_index: int
     open_indexes: frozenset[int]
-    items: tuple[Placed, ...]
+    items: tuple[CollectionItem, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +78,26 @@ class Finding:
     detail: str
 
 
-def compare(picture: CollectionPicture, badges: Mapping[UUID, TokenRecord]) -> list[Finding]:
+def compare(snapshot: CollectionSnapshot, badges: Mapping[UUID, TokenRecord]) -> list[Finding]:
     """Return where a collection and the badges of its type differ, in the order of the indexes, then of the badges' ids.
 
     Args:
-        picture: the collection, every item of it.
+        snapshot: the collection, every item of it.
         badges: every badge of its type that the chain may know, by id.
     """
     found: list[Finding] = []
-    if (gap := _gap(picture)) is not None:
+    if (gap := _gap(snapshot)) is not None:
         found.append(gap)
     holders = {badge.token_id: badge for badge in badges.values() if badge.token_id is not None}
     named: set[UUID] = set()
-    for place in picture.items:
+    for place in snapshot.items:
         if place.token is None:
-            if place.index not in picture.open_indexes:
+            if place.index not in snapshot.open_indexes:
                 word = "nothing was initialised at this index, and no mint is under way for it"
                 found.append(
                     Finding(
                         FindingKind.INDEX_GAP,
-                        picture.type_code,
+                        snapshot.type_code,
                         None,
                         place.address,
                         place.index,
@@ -110,27 +110,25 @@ def compare(picture: CollectionPicture, badges: Mapping[UUID, TokenRecord]) -> l
         badge = holder or (badges.get(instance_id) if instance_id is not None else None)
         if badge is not None:
             named.add(badge.instance_id)
-        if (finding := _about(picture.type_code, place, place.token, badge)) is not None:
+        if (finding := _about(snapshot.type_code, place, place.token, badge)) is not None:
             found.append(finding)
     found += _missing(
-        picture.type_code, (badge for badge in badges.values() if badge.instance_id not in named)
+        snapshot.type_code, (badge for badge in badges.values() if badge.instance_id not in named)
     )
     return found
 
 
-def _gap(picture: CollectionPicture) -> Finding | None:
-    behind = picture.next_item_index > picture.next_index
-    assigned = set(range(picture.next_item_index, picture.next_index))
-    if not behind and assigned <= picture.open_indexes:
+def _gap(snapshot: CollectionSnapshot) -> Finding | None:
+    behind = snapshot.next_item_index > snapshot.next_index
+    assigned = set(range(snapshot.next_item_index, snapshot.next_index))
+    if not behind and assigned <= snapshot.open_indexes:
         return None
-    word = (
-        f"the chain has {picture.next_item_index} items, the database assigned {picture.next_index}"
-    )
-    return Finding(FindingKind.INDEX_GAP, picture.type_code, None, None, None, word)
+    word = f"the chain has {snapshot.next_item_index} items, the database assigned {snapshot.next_index}"
+    return Finding(FindingKind.INDEX_GAP, snapshot.type_code, None, None, None, word)
 
 
 def _about(
-    type_code: str, place: Placed, token: Token, badge: TokenRecord | None
+    type_code: str, place: CollectionItem, token: Token, badge: TokenRecord | None
 ) -> Finding | None:
     def finding(kind: FindingKind, word: str) -> Finding:
         instance_id = None if badge is None else badge.instance_id

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from minter.mint_decision import Absent, Limits
 from minter.ton import tokens
-from minter.ton.gateway import Account, AnswerRefused, Block, ChainGateway
+from minter.ton.gateway import Account, AnswerRejected, Block, ChainGateway
 from minter.ton.highload_wallet import Signer, Wallet
 from minter.ton.tokens import CollectionState, Item, Token
 from ops import metrics
@@ -100,7 +100,7 @@ class ChainView:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class MinterContext:
     """The tools of one minter."""
 
     db: Database
@@ -142,30 +142,30 @@ class Workshop:
         """Return the item at an address; None where there is no active account.
 
         Raises:
-            AnswerRefused: an account there is no soulbound item.
+            AnswerRejected: an account there is no soulbound item.
         """
         if account.data is None:
             return None
         try:
             return tokens.parse_item(account.data)
         except ValueError as error:
-            raise AnswerRefused(f"{address}: {error}", address=address) from None
+            raise AnswerRejected(f"{address}: {error}", address=address) from None
 
     async def collection_state(self, address: RawAddress, block: Block) -> CollectionState:
         """Return what a deployed collection says at `block`.
 
         Raises:
-            AnswerRefused: there is none, or it is no collection.
+            AnswerRejected: there is none, or it is no collection.
         """
         account = await self.gateway.account(address, block)
         if account.data is None:
-            raise AnswerRefused(
+            raise AnswerRejected(
                 f"collection {address} is deployed, and has no account at block {block.seqno}"
             )
         try:
             return tokens.parse_collection(account.data)
         except ValueError as error:
-            raise AnswerRefused(f"collection {address}: {error}", address=address) from None
+            raise AnswerRejected(f"collection {address}: {error}", address=address) from None
 
     @staticmethod
     def token_of(item: Item | None) -> Token | Absent:

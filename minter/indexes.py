@@ -11,7 +11,7 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ReservedIndex:
     """A pending mint that holds an index since an earlier message; `held`.
 
     A person was asked to look at it.
@@ -23,7 +23,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Assigned:
+class IndexPlan:
     """What to sign, in the order of the indexes, and the collection's next index afterwards."""
 
     indexes: tuple[tuple[UUID, int], ...]
@@ -31,7 +31,7 @@ class Assigned:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class IndexMismatch:
     """Chain and database disagree about the indexes.
 
     Nothing is signed before reconcile has looked (hold_reason breaker).
@@ -41,19 +41,24 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Blocked:
+class HeadOfLineBlocked:
     """A parked mint stands in the way: the indexes behind its own cannot be minted."""
 
     reason: str
 
 
 def assign(
-    kept: Sequence[Kept], fresh: Sequence[UUID], *, next_item_index: int, next_index: int, room: int
-) -> Assigned | Broken | Blocked:
+    reserved: Sequence[ReservedIndex],
+    fresh: Sequence[UUID],
+    *,
+    next_item_index: int,
+    next_index: int,
+    room: int,
+) -> IndexPlan | IndexMismatch | HeadOfLineBlocked:
     """Give indexes to mints.
 
     Args:
-        kept: every pending mint of the collection that holds an index; the collection has no
+        reserved: every pending mint of the collection that holds an index; the collection has no
             unresolved message.
         fresh: mints without an index, in their order.
         next_item_index: the collection's, on chain.
@@ -61,23 +66,23 @@ def assign(
         room: how many mints the message may carry.
     """
     if next_item_index > next_index:
-        return Broken(
+        return IndexMismatch(
             f"the chain has minted up to {next_item_index}, this database assigned up to {next_index}"
         )
-    waiting = sorted(each.index for each in kept if each.index >= next_item_index)
+    waiting = sorted(each.index for each in reserved if each.index >= next_item_index)
     if waiting != list(range(next_item_index, next_index)):
-        return Broken(
+        return IndexMismatch(
             f"indexes {next_item_index} to {next_index - 1} are assigned, but the queue holds {waiting[:5]}"
         )
-    stuck = next((each for each in kept if each.held and each.index >= next_item_index), None)
+    stuck = next((each for each in reserved if each.held and each.index >= next_item_index), None)
     if stuck is not None:
-        return Blocked(f"the mint with index {stuck.index} is parked")
-    again = [(each.task_id, each.index) for each in sorted(kept, key=_index) if not each.held][
+        return HeadOfLineBlocked(f"the mint with index {stuck.index} is parked")
+    again = [(each.task_id, each.index) for each in sorted(reserved, key=_index) if not each.held][
         :room
     ]
     new = list(enumerate(fresh[: max(0, room - len(again))], start=next_index))
-    return Assigned((*again, *((task_id, index) for index, task_id in new)), next_index + len(new))
+    return IndexPlan((*again, *((task_id, index) for index, task_id in new)), next_index + len(new))
 
 
-def _index(kept: Kept) -> int:
-    return kept.index
+def _index(reserved: ReservedIndex) -> int:
+    return reserved.index

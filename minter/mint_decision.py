@@ -14,6 +14,7 @@ Pure: no clock, no I/O. docs/mint-lifecycle.md draws the states and says why eac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import ClassVar
 
 from minter.ton.tokens import Token
 from store.values import TaskOperation, TaskStatus
@@ -61,7 +62,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class Observation:
     """What the masterchain block `seqno` shows: the item, and whether the message was executed."""
 
     seqno: int
@@ -86,15 +87,21 @@ class Limits:
 class Wait:
     """Nothing can be concluded yet: look again."""
 
+    label: ClassVar[str] = "wait"
+
 
 @dataclass(frozen=True, slots=True)
 class Sign:
     """Nothing stands against signing it now."""
 
+    label: ClassVar[str] = "sign"
+
 
 @dataclass(frozen=True, slots=True)
 class Resend:
     """Send the identical bytes again: the wallet executes them at most once."""
+
+    label: ClassVar[str] = "resend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +111,15 @@ class Confirm:
     Of a mint, it may be destroyed or revoked already.
     """
 
+    label: ClassVar[str] = "confirm"
     token: Token
 
 
 @dataclass(frozen=True, slots=True)
-class Resign:
+class SignAgain:
     """The message is void: sign a new one, with the same index."""
 
+    label: ClassVar[str] = "sign_again"
     reason: str
 
 
@@ -118,6 +127,7 @@ class Resign:
 class Reassign:
     """The index holds another token for ever: back to the queue, without an index."""
 
+    label: ClassVar[str] = "reassign"
     reason: str
 
 
@@ -128,6 +138,7 @@ class Park:
     A person has to look.
     """
 
+    label: ClassVar[str] = "park"
     reason: str
 
 
@@ -135,18 +146,19 @@ class Park:
 class Fail:
     """It cannot be, and nothing signed for it can take effect any more."""
 
+    label: ClassVar[str] = "fail"
     reason: str
 
 
-Decision = Wait | Sign | Resend | Confirm | Resign | Reassign | Park | Fail
+Decision = Wait | Sign | Resend | Confirm | SignAgain | Reassign | Park | Fail
 
 
-def decide(task: Task, sighting: Sighting, chain_time: datetime, limits: Limits) -> Decision:
+def decide(task: Task, observation: Observation, chain_time: datetime, limits: Limits) -> Decision:
     """Return the one safe next step for `task`.
 
     Args:
         task: row under lease.
-        sighting: the chain's answer at one masterchain block.
+        observation: the chain's answer at one masterchain block.
         chain_time: that block's time (UTC), never the host's: the chain's clock judges expiry.
         limits: operator settings; durations are timedelta.
 
@@ -158,37 +170,37 @@ def decide(task: Task, sighting: Sighting, chain_time: datetime, limits: Limits)
         case TaskStatus.CONFIRMED | TaskStatus.FAILED:
             raise ValueError(f"a {task.status.value} task is terminal")
         case TaskStatus.PENDING:
-            return _before_signing(task, sighting)
+            return _before_signing(task, observation)
         case TaskStatus.SENT:
             if task.message is None:
                 raise ValueError("a sent task has a message")
-            concluded = _concluded(task, sighting)
+            concluded = _concluded(task, observation)
             if concluded is not None:
                 return concluded
-            return _still_open(task, task.message, sighting, chain_time, limits)
+            return _still_open(task, task.message, observation, chain_time, limits)
 
 
-def _before_signing(task: Task, sighting: Sighting) -> Decision:
+def _before_signing(task: Task, observation: Observation) -> Decision:
     if task.operation is TaskOperation.MINT:
         return Sign()
-    item = sighting.item
+    item = observation.item
     if isinstance(item, Absent):
         # The database says that there is a token: a block that does not show it yet is no proof
         # against it.
         return Wait()
-    if item.gone:
+    if item.end is not None:
         return Confirm(item)
     if item.authority != task.expected.authority:
         return Fail("the token's authority is another wallet")
     return Sign()
 
 
-def _concluded(task: Task, sighting: Sighting) -> Decision | None:
-    item = sighting.item
+def _concluded(task: Task, observation: Observation) -> Decision | None:
+    item = observation.item
     if isinstance(item, Absent):
         return None
     if task.operation is TaskOperation.BURN:
-        return Confirm(item) if item.gone else None
+        return Confirm(item) if item.end is not None else None
     # The content holds the badge's id: destroyed since, it is still this badge's token.
     same_parties = (item.owner, item.authority) == (task.expected.owner, task.expected.authority)
     if item.content == task.expected.content and (same_parties or item.destroyed):
@@ -197,24 +209,24 @@ def _concluded(task: Task, sighting: Sighting) -> Decision | None:
 
 
 def _still_open(
-    task: Task, message: Message, sighting: Sighting, chain_time: datetime, limits: Limits
-) -> Wait | Resend | Resign | Park | Fail:
-    if sighting.seqno < limits.seqno_seen:
+    task: Task, message: Message, observation: Observation, chain_time: datetime, limits: Limits
+) -> Wait | Resend | SignAgain | Park | Fail:
+    if observation.seqno < limits.seqno_seen:
         return Wait()
     if chain_time <= message.valid_until + limits.expiry_margin:
         executable = (
-            chain_time < message.valid_until and sighting.execution is not Execution.EXECUTED
+            chain_time < message.valid_until and observation.execution is not Execution.EXECUTED
         )
         due = (
             message.last_sent_at is None or chain_time - message.last_sent_at >= limits.resend_after
         )
         return Resend() if executable and due else Wait()
-    void = sighting.execution is Execution.NEVER
+    void = observation.execution is Execution.NEVER
     reason = (
         "its message expired unexecuted" if void else "its message left no trace before it expired"
     )
     if task.attempt < limits.signatures_max:
-        return Resign(reason)
+        return SignAgain(reason)
     # A burn repeated late is refused by the item (exit 403). A mint keeps its index, or the ones
     # behind it could never be minted.
     return Fail(reason) if task.operation is TaskOperation.BURN else Park(reason)

@@ -1,6 +1,6 @@
 """Compare every token with the database at one masterchain block, and write the chain's word back where asked.
 
-The database's picture comes first and the block after it: what the database knew is then on that
+The database's snapshot comes first and the block after it: what the database knew is then on that
 chain, or differs. A finding's badge is read again before it is named: what moved meanwhile is work
 under way, and the next run's.
 """
@@ -12,9 +12,9 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from minter.comparison import CollectionPicture, Finding, FindingKind, Placed, compare
+from minter.comparison import CollectionItem, CollectionSnapshot, Finding, FindingKind, compare
 from minter.ton import tokens
-from minter.ton.gateway import AnswerRefused, Block, BlockUnknown, ChainGateway
+from minter.ton.gateway import AnswerRejected, Block, BlockUnknown, ChainGateway
 from minter.ton.tokens import Token
 from ops import metrics
 from store import chain, reconciliation
@@ -33,7 +33,7 @@ REPAIRS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class ReportedFinding:
     """A finding, and what was done about it: `repair` None where nothing was."""
 
     finding: Finding
@@ -41,19 +41,19 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReconcileReport:
     """What one run saw and did."""
 
     seqno: int
     tokens: int
     collections: int
-    noted: tuple[Noted, ...]
+    findings: tuple[ReportedFinding, ...]
     seconds: float
 
     @property
     def repaired(self) -> int:
         """Return how many findings were repaired."""
-        return sum(each.repair is not None for each in self.noted)
+        return sum(each.repair is not None for each in self.findings)
 
     def document(self) -> dict[str, object]:
         """Return the report for a script."""
@@ -71,10 +71,10 @@ class Report:
                     "detail": each.finding.detail,
                     "repair": each.repair,
                 }
-                for each in self.noted
+                for each in self.findings
             ],
             "repaired": self.repaired,
-            "left": len(self.noted) - self.repaired,
+            "left": len(self.findings) - self.repaired,
             "seconds": round(self.seconds, 3),
         }
 
@@ -85,8 +85,8 @@ class Report:
                 "_", " "
             )
         ]
-        for kind, count in Counter(each.finding.kind for each in self.noted).items():
-            of_kind = [each for each in self.noted if each.finding.kind is kind]
+        for kind, count in Counter(each.finding.kind for each in self.findings).items():
+            of_kind = [each for each in self.findings if each.finding.kind is kind]
             first = of_kind[0].finding
             about = (
                 f"badge {first.instance_id}"
@@ -98,19 +98,19 @@ class Report:
             lines.append(
                 f"  {kind.value:<18}{count:>5}   {kind.meaning}; {about}: {first.detail}{arrow}"
             )
-        left = len(self.noted) - self.repaired
+        left = len(self.findings) - self.repaired
         lines.append(
-            f"{len(self.noted)} findings, {self.repaired} repaired, {left} left.  {self.seconds:.1f} s"
+            f"{len(self.findings)} findings, {self.repaired} repaired, {left} left.  {self.seconds:.1f} s"
         )
         return "\n".join(lines)
 
 
-async def reconcile(db: Database, gateway: ChainGateway, *, repair: bool) -> Report:
-    """Compare, name and, with `repair`, mend.
+async def reconcile(db: Database, gateway: ChainGateway, *, repair: bool) -> ReconcileReport:
+    """Compare, name and, with `repair`, repair.
 
     Raises:
         ChainUnreachable, BlockUnknown, DatabaseUnreachable: nothing was concluded.
-        AnswerRefused: an account is not the contract that it should be.
+        AnswerRejected: an account is not the contract that it should be.
     """
     started = time.monotonic()
     async with db.transaction() as conn:
@@ -119,12 +119,12 @@ async def reconcile(db: Database, gateway: ChainGateway, *, repair: bool) -> Rep
         records = await reconciliation.recorded(conn)
         held = {each.id: await reconciliation.open_indexes(conn, each.id) for each in collections}
     block = await _block_from(gateway, 0 if wallet is None else wallet.seqno_seen)
-    noted: list[Noted] = []
+    findings: list[ReportedFinding] = []
     count = 0
     for collection in collections:
         items, next_item_index = await _items(gateway, collection, block)
         count += sum(place.token is not None for place in items)
-        picture = CollectionPicture(
+        snapshot = CollectionSnapshot(
             collection.type_code,
             collection.next_index,
             next_item_index,
@@ -136,15 +136,18 @@ async def reconcile(db: Database, gateway: ChainGateway, *, repair: bool) -> Rep
         }
         of_type |= await _never_submitted(db, collection, items, of_type)
         certain = await _unmoved(
-            db, collection, compare(picture, of_type), of_type, held[collection.id]
+            db, collection, compare(snapshot, of_type), of_type, held[collection.id]
         )
-        mender = _Mender(db, collection, block, picture, of_type)
+        mender = _Mender(db, collection, block, snapshot, of_type)
         # The collection's count last: its mints go on once the tokens in their way have a badge.
         certain.sort(key=_is_gap)
-        noted += [
-            Noted(finding, await mender.mend(finding) if repair else None) for finding in certain
+        findings += [
+            ReportedFinding(finding, await mender.repair(finding) if repair else None)
+            for finding in certain
         ]
-    report = Report(block.seqno, count, len(collections), tuple(noted), time.monotonic() - started)
+    report = ReconcileReport(
+        block.seqno, count, len(collections), tuple(findings), time.monotonic() - started
+    )
     _measure(report)
     return report
 
@@ -167,14 +170,14 @@ async def _block_from(gateway: ChainGateway, seqno: int) -> Block:
 
 async def _items(
     gateway: ChainGateway, collection: Collection, block: Block
-) -> tuple[list[Placed], int]:
+) -> tuple[list[CollectionItem], int]:
     account = await gateway.account(collection.address, block)
     if account.data is None:
         return [], 0
     try:
         count = tokens.parse_collection(account.data).next_item_index
     except ValueError as error:
-        raise AnswerRefused(f"collection {collection.address}: {error}") from None
+        raise AnswerRejected(f"collection {collection.address}: {error}") from None
     addresses = [tokens.item_address(collection.address, index) for index in range(count)]
     places = []
     for index, (address, found) in enumerate(
@@ -185,13 +188,13 @@ async def _items(
             try:
                 token = tokens.parse_item(found.data).token
             except ValueError as error:
-                raise AnswerRefused(f"{address}: {error}") from None
-        places.append(Placed(index, address, token))
+                raise AnswerRejected(f"{address}: {error}") from None
+        places.append(CollectionItem(index, address, token))
     return places, count
 
 
 async def _never_submitted(
-    db: Database, collection: Collection, items: Sequence[Placed], known: Container[UUID]
+    db: Database, collection: Collection, items: Sequence[CollectionItem], known: Container[UUID]
 ) -> dict[UUID, TokenRecord]:
     """Return badges that tokens name and that have no mint task.
 
@@ -241,16 +244,16 @@ class _Mender:
         db: Database,
         collection: Collection,
         block: Block,
-        picture: CollectionPicture,
+        snapshot: CollectionSnapshot,
         records: dict[UUID, TokenRecord],
     ) -> None:
         self._db = db
         self._collection = collection
         self._block = block
-        self._picture = picture
+        self._snapshot = snapshot
         self._records = records
 
-    async def mend(self, finding: Finding) -> str | None:
+    async def repair(self, finding: Finding) -> str | None:
         """Repair one finding.
 
         Return what was done, None where it is a person's to decide or moved meanwhile.
@@ -267,7 +270,7 @@ class _Mender:
                     done = await self._adopt(conn, finding, record)
                 case FindingKind.INDEX_GAP if finding.index is None:
                     done = await reconciliation.agree_on_index(
-                        conn, self._collection.id, self._picture.next_item_index
+                        conn, self._collection.id, self._snapshot.next_item_index
                     )
                 case _:
                     pass
@@ -276,7 +279,7 @@ class _Mender:
     async def _adopt(self, conn: Connection, finding: Finding, record: TokenRecord) -> bool:
         if finding.index is None or finding.token_id is None:
             return False
-        token = self._picture.items[finding.index].token
+        token = self._snapshot.items[finding.index].token
         return await reconciliation.adopt(
             conn,
             record,
@@ -292,8 +295,8 @@ def _is_gap(finding: Finding) -> bool:
     return finding.kind is FindingKind.INDEX_GAP
 
 
-def _measure(report: Report) -> None:
-    counted = Counter(each.finding.kind for each in report.noted)
+def _measure(report: ReconcileReport) -> None:
+    counted = Counter(each.finding.kind for each in report.findings)
     for kind in FindingKind:
         metrics.RECONCILE_FINDINGS.labels(kind.value.replace(" ", "_")).set(counted[kind])
     metrics.RECONCILE_SECONDS.observe(report.seconds)

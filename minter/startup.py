@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from minter.context import ChainView, Workshop
+from minter.context import ChainView, MinterContext
 from minter.ton import highload_wallet, mnemonic
 from minter.ton.gateway import ChainGateway
 from minter.ton.highload_wallet import Wallet
@@ -20,14 +20,14 @@ from ops.errors import UsageError
 from ops.lifecycle import Part, Readiness, until_available
 from ops.settings import Settings
 from store import chain, migrations
-from store.chain import ChainWallet, WalletIdentity
+from store.chain import WalletIdentity, WalletRecord
 from store.engine import Database
 
 Result = TypeVar("Result")
 
 
 @asynccontextmanager
-async def workshop(settings: Settings, readiness: Readiness) -> AsyncIterator[Workshop]:
+async def minter_context(settings: Settings, readiness: Readiness) -> AsyncIterator[MinterContext]:
     """Open everything that the minter needs; wait for PostgreSQL and TON as long as it takes.
 
     Raises:
@@ -44,17 +44,17 @@ async def workshop(settings: Settings, readiness: Readiness) -> AsyncIterator[Wo
         ) as gateway,
     ):
         row = await until_available(
-            Part.POSTGRESQL, lambda: owned(db, wallet, gateway), readiness=readiness
+            Part.POSTGRESQL, lambda: register_wallet(db, wallet, gateway), readiness=readiness
         )
         view = ChainView(gateway, wallet.address, row.seqno_seen)
         await until_available(Part.TON, lambda: view.refresh(db), readiness=readiness)
-        yield Workshop(
+        yield MinterContext(
             db, gateway, view, wallet, row.id, signer, minter, settings.metadata_base_url
         )
 
 
 @asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[tuple[Database, LiteServers]]:
+async def connect(settings: Settings) -> AsyncIterator[tuple[Database, LiteServers]]:
     """Open the database and the network that belong together, without the wallet's key and without waiting.
 
     Raises:
@@ -87,7 +87,7 @@ def minting_wallet(settings: Settings) -> tuple[MnemonicSigner, Wallet]:
     return signer, highload_wallet.wallet(signer.public_key, settings.minter.message_ttl)
 
 
-async def owned(db: Database, wallet: Wallet, gateway: ChainGateway) -> ChainWallet:
+async def register_wallet(db: Database, wallet: Wallet, gateway: ChainGateway) -> WalletRecord:
     """Return the wallet's row, written on the first call.
 
     Raises:

@@ -12,24 +12,24 @@ from datetime import timedelta
 from typing import assert_never
 
 from minter import mint_decision
-from minter.context import Workshop
+from minter.context import MinterContext
 from minter.mint_decision import (
     Absent,
     Confirm,
     Decision,
     Execution,
     Fail,
+    Observation,
     Park,
     Reassign,
     Resend,
-    Resign,
-    Sighting,
     Sign,
+    SignAgain,
     Wait,
 )
-from minter.signing import Batch
+from minter.signing import SignedBatch
 from minter.ton import highload_wallet, tokens
-from minter.ton.gateway import Account, AnswerRefused, Block
+from minter.ton.gateway import Account, AnswerRejected, Block
 from minter.ton.tokens import Token
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK
@@ -38,7 +38,7 @@ from ops.faults import reach
 from ops.lifecycle import Stop
 from ops.logs import logger
 from store import chain, claiming, settling
-from store.chain import ChainMessage, Collection
+from store.chain import Collection, MessageRecord
 from store.claiming import LeasedTask
 from store.settling import Settlement
 from store.values import (
@@ -65,30 +65,30 @@ class _Watched:
     expected: Token
 
 
-async def watch(shop: Workshop, batch: Batch, stop: Stop) -> None:
+async def watch(ctx: MinterContext, batch: SignedBatch, stop: Stop) -> None:
     """Return once every task of `batch` is settled, or after `stop` (the leases are the caller's to release).
 
     Raises:
         LeaseLost: another minter took over.
         ChainUnreachable, BlockUnknown, DatabaseUnreachable: nothing was concluded; try again later.
     """
-    open_tasks = [_watched(shop, batch, work) for work in batch.leased]
+    open_tasks = [_watched(ctx, batch, work) for work in batch.leased]
     message, seqno, sent_now = batch.message, 0, asyncio.get_running_loop().time()
     renewed_at = sent_now
     while open_tasks and not stop.requested:
-        block, account = await shop.view.after(seqno, _PATIENCE)
+        block, account = await ctx.view.after(seqno, _PATIENCE)
         now = asyncio.get_running_loop().time()
-        if now - renewed_at > shop.settings.lease.total_seconds() / 3:
-            async with shop.db.transaction() as conn:
+        if now - renewed_at > ctx.settings.lease.total_seconds() / 3:
+            async with ctx.db.transaction() as conn:
                 ids = [each.leased.task.id for each in open_tasks]
-                await claiming.renew(conn, batch.token, shop.settings.lease, ids)
+                await claiming.renew(conn, batch.lease, ctx.settings.lease, ids)
             renewed_at = now
         if block.seqno == seqno:
             continue
         seqno = block.seqno
-        decisions = await _look(shop, batch.collection, message, open_tasks, block, account)
+        decisions = await _look(ctx, batch.collection, message, open_tasks, block, account)
         if any(isinstance(decision, Resend) for _, decision in decisions):
-            message = await _send(shop, message, block)
+            message = await _send(ctx, message, block)
         settled = [
             (each, settlement)
             for each, decision in decisions
@@ -96,7 +96,7 @@ async def watch(shop: Workshop, batch: Batch, stop: Stop) -> None:
         ]
         if settled:
             await _settle(
-                shop, batch, [settlement for _, settlement in settled], block, len(open_tasks)
+                ctx, batch, [settlement for _, settlement in settled], block, len(open_tasks)
             )
             done = {each.leased.task.id for each, _ in settled}
             open_tasks = [each for each in open_tasks if each.leased.task.id not in done]
@@ -106,7 +106,7 @@ async def watch(shop: Workshop, batch: Batch, stop: Stop) -> None:
 
 
 async def watch_deploy(
-    shop: Workshop, message: ChainMessage, collection: Collection, stop: Stop
+    ctx: MinterContext, message: MessageRecord, collection: Collection, stop: Stop
 ) -> None:
     """Return once the collection stands on chain, its message is void, or after `stop`.
 
@@ -115,13 +115,13 @@ async def watch_deploy(
     """
     seqno = 0
     while not stop.requested:
-        block, account = await shop.view.after(seqno, _PATIENCE)
+        block, account = await ctx.view.after(seqno, _PATIENCE)
         if block.seqno == seqno:
             continue
         seqno = block.seqno
-        if (await shop.gateway.account(collection.address, block)).data is not None:
+        if (await ctx.gateway.account(collection.address, block)).data is not None:
             reach("deploy.seen")
-            async with shop.db.transaction() as conn:
+            async with ctx.db.transaction() as conn:
                 await chain.collection_seen(conn, collection.id)
                 await chain.resolve_message(conn, message.id, MessageStatus.SETTLED)
             reach("deploy.settled")
@@ -132,34 +132,34 @@ async def watch_deploy(
                 seqno=seqno,
             )
             return
-        if block.seqno < shop.view.seqno_seen:
+        if block.seqno < ctx.view.seqno_seen:
             continue
-        if block.time > message.valid_until + shop.settings.expiry_margin:
+        if block.time > message.valid_until + ctx.settings.expiry_margin:
             # Deploying again is harmless, whatever became of this message: the address follows from
             # the initial state.
-            async with shop.db.transaction() as conn:
+            async with ctx.db.transaction() as conn:
                 await chain.resolve_message(conn, message.id, MessageStatus.VOID)
             log.warning("deploy_expired", type=collection.type_code, seqno=seqno)
             return
         if _execution(message, account) is not Execution.EXECUTED and _send_due(
-            shop, message, block
+            ctx, message, block
         ):
-            message = await _send(shop, message, block)
+            message = await _send(ctx, message, block)
 
 
-def _watched(shop: Workshop, batch: Batch, work: LeasedTask) -> _Watched:
+def _watched(ctx: MinterContext, batch: SignedBatch, work: LeasedTask) -> _Watched:
     task = work.task
     if task.token_index is None:
         raise InvariantBroken("a sent task holds no index", task=str(task.id))
     address = tokens.item_address(batch.collection.address, task.token_index)
     content = tokens.item_suffix(task.nft_instance_id)
-    return _Watched(work, address, Token(task.recipient, shop.wallet.address, content))
+    return _Watched(work, address, Token(task.recipient, ctx.wallet.address, content))
 
 
 async def _look(
-    shop: Workshop,
+    ctx: MinterContext,
     collection: Collection,
-    message: ChainMessage,
+    message: MessageRecord,
     open_tasks: Sequence[_Watched],
     block: Block,
     account: Account,
@@ -167,35 +167,35 @@ async def _look(
     execution = _execution(message, account)
     expired = block.time > message.valid_until
     readable = await _worth_reading(
-        shop, collection, message, open_tasks, block, execution, expired=expired
+        ctx, collection, message, open_tasks, block, execution, expired=expired
     )
-    accounts = await shop.gateway.accounts([each.address for each in readable], block)
+    accounts = await ctx.gateway.accounts([each.address for each in readable], block)
     items = {
-        each.address: shop.token_of(shop.read_item(each.address, found))
+        each.address: ctx.token_of(ctx.read_item(each.address, found))
         for each, found in zip(readable, accounts, strict=True)
     }
     facts = mint_decision.Message(message.valid_until, message.last_sent_at)
-    limits = shop.limits()
+    limits = ctx.limits()
     decisions: list[tuple[_Watched, Decision]] = []
     for each in open_tasks:
         task = each.leased.task
-        sighting = Sighting(block.seqno, items.get(each.address, Absent()), execution)
+        observation = Observation(block.seqno, items.get(each.address, Absent()), execution)
         decision = mint_decision.decide(
             mint_decision.Task(task.operation, task.status, task.attempt, each.expected, facts),
-            sighting,
+            observation,
             block.time,
             limits,
         )
         if not isinstance(decision, Wait):
-            metrics.MINTS.labels(task.operation.value, type(decision).__name__.lower()).inc()
+            metrics.MINTS.labels(task.operation.value, decision.label).inc()
         decisions.append((each, decision))
     return decisions
 
 
 async def _worth_reading(
-    shop: Workshop,
+    ctx: MinterContext,
     collection: Collection,
-    message: ChainMessage,
+    message: MessageRecord,
     open_tasks: Sequence[_Watched],
     block: Block,
     execution: Execution,
@@ -212,28 +212,28 @@ async def _worth_reading(
         return ()
     if message.kind is MessageKind.BURN:
         return open_tasks
-    next_item_index = (await shop.collection_state(collection.address, block)).next_item_index
+    next_item_index = (await ctx.collection_state(collection.address, block)).next_item_index
     return [each for each in open_tasks if (each.leased.task.token_index or 0) < next_item_index]
 
 
-def _execution(message: ChainMessage, account: Account) -> Execution:
+def _execution(message: MessageRecord, account: Account) -> Execution:
     try:
         return highload_wallet.execution(account.data, message.query_seq, message.signed_at)
     except ValueError as error:
-        raise AnswerRefused(str(error)) from None
+        raise AnswerRejected(str(error)) from None
 
 
-def _send_due(shop: Workshop, message: ChainMessage, block: Block) -> bool:
+def _send_due(ctx: MinterContext, message: MessageRecord, block: Block) -> bool:
     if block.time >= message.valid_until:
         return False
     return (
         message.last_sent_at is None
-        or block.time - message.last_sent_at >= shop.settings.resend_after
+        or block.time - message.last_sent_at >= ctx.settings.resend_after
     )
 
 
-async def _send(shop: Workshop, message: ChainMessage, block: Block) -> ChainMessage:
-    receipt = await shop.gateway.send(message.boc)
+async def _send(ctx: MinterContext, message: MessageRecord, block: Block) -> MessageRecord:
+    result = await ctx.gateway.send(message.boc)
     reach("deploy.sent" if message.kind is MessageKind.DEPLOY else "minter.sent")
     # Whatever they answered: exit 36 means "executed already", a timeout means nothing. The chain's
     # state decides.
@@ -242,10 +242,10 @@ async def _send(shop: Workshop, message: ChainMessage, block: Block) -> ChainMes
         kind=message.kind.value,
         message_hash=message.message_hash.hex(),
         sends=message.send_count + 1,
-        answer=receipt.delivery.value,
-        detail=receipt.detail,
+        answer=result.outcome.value,
+        detail=result.detail,
     )
-    async with shop.db.transaction() as conn:
+    async with ctx.db.transaction() as conn:
         sent = await chain.message_sent(conn, message.id, block.time)
     reach("deploy.send_counted" if message.kind is MessageKind.DEPLOY else "minter.send_counted")
     return sent
@@ -257,13 +257,14 @@ def _settlement(each: _Watched, decision: Decision) -> Settlement | None:
         case Wait() | Resend():
             return None
         case Confirm(token):
-            how = ("destroyed" if token.destroyed else "revoked") if token.gone else None
             minted = each.address if work.task.operation is TaskOperation.MINT else None
             # A mint whose token was revoked since stays minted: reconcile names it (revoked
             # elsewhere).
-            gone = how if minted is None or token.destroyed else None
-            return Settlement(work, TaskStatus.CONFIRMED, "confirmed", token_id=minted, gone=gone)
-        case Resign(reason):
+            end = token.end if minted is None or token.destroyed else None
+            return Settlement(
+                work, TaskStatus.CONFIRMED, "confirmed", token_id=minted, token_end=end
+            )
+        case SignAgain(reason):
             return Settlement(work, TaskStatus.PENDING, "void", reason=reason)
         case Reassign(reason):
             return Settlement(
@@ -290,15 +291,19 @@ def _measure(done: Sequence[LeasedTask], sent_for_s: float) -> None:
 
 
 async def _settle(
-    shop: Workshop, batch: Batch, settlements: Sequence[Settlement], block: Block, open_before: int
+    ctx: MinterContext,
+    batch: SignedBatch,
+    settlements: Sequence[Settlement],
+    block: Block,
+    open_before: int,
 ) -> None:
     reach("minter.seen")
     confirmed = sum(settlement.to_status is TaskStatus.CONFIRMED for settlement in settlements)
-    async with shop.db.transaction() as conn:
+    async with ctx.db.transaction() as conn:
         # First: two minters that settle halves of one message must see each other's, or nobody
         # would close it.
         await chain.lock_message(conn, batch.message.id)
-        await settling.settle(conn, batch.token, settlements, block.time)
+        await settling.settle(conn, batch.lease, settlements, block.time)
         closing = (
             MessageStatus.SETTLED
             if confirmed or len(settlements) < open_before

@@ -30,7 +30,7 @@ class WalletIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class ChainWallet:
+class WalletRecord:
     """The wallet's row.
 
     `seqno_seen` is the newest masterchain block that this database was ever shown.
@@ -77,7 +77,7 @@ class NewMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class ChainMessage:
+class MessageRecord:
     """A message as it stands. `last_sent_at` is the chain's time."""
 
     id: UUID
@@ -130,7 +130,7 @@ COMMITTED = text("""
 """)
 
 
-async def register_wallet(conn: Connection, identity: WalletIdentity) -> ChainWallet:
+async def register_wallet(conn: Connection, identity: WalletIdentity) -> WalletRecord:
     """Write the wallet on the first call, and return the one that the database belongs to.
 
     The caller compares.
@@ -155,7 +155,7 @@ async def register_wallet(conn: Connection, identity: WalletIdentity) -> ChainWa
     return found
 
 
-async def wallet(conn: Connection) -> ChainWallet | None:
+async def wallet(conn: Connection) -> WalletRecord | None:
     """Return the wallet that this database belongs to; None before the first minter."""
     row = (await conn.execute(text("SELECT * FROM chain_wallet"))).one_or_none()
     if row is None:
@@ -167,7 +167,7 @@ async def wallet(conn: Connection) -> ChainWallet | None:
         row.timeout_s,
         bytes(row.zero_state_hash),
     )
-    return ChainWallet(row.id, identity, row.seqno_seen, row.deployed_at)
+    return WalletRecord(row.id, identity, row.seqno_seen, row.deployed_at)
 
 
 async def saw_block(conn: Connection, seqno: int, *, wallet_deployed: bool) -> int:
@@ -264,7 +264,7 @@ async def set_next_index(conn: Connection, collection_id: UUID, next_index: int)
     await conn.execute(statement, {"id": collection_id, "next_index": next_index})
 
 
-async def add_message(conn: Connection, message: NewMessage) -> ChainMessage:
+async def add_message(conn: Connection, message: NewMessage) -> MessageRecord:
     """Write a signed message.
 
     A second unresolved one of its collection is refused by the database.
@@ -283,7 +283,7 @@ async def add_message(conn: Connection, message: NewMessage) -> ChainMessage:
     return _message((await conn.execute(statement)).one())
 
 
-async def unresolved_message(conn: Connection, collection_id: UUID) -> ChainMessage | None:
+async def unresolved_message(conn: Connection, collection_id: UUID) -> MessageRecord | None:
     """Return the collection's one message whose outcome is not known yet."""
     unresolved = _MESSAGE.where(
         models.ChainMessage.chain_collection_id == collection_id, _UNRESOLVED
@@ -292,7 +292,7 @@ async def unresolved_message(conn: Connection, collection_id: UUID) -> ChainMess
     return None if row is None else _message(row)
 
 
-async def unresolved_deploys(conn: Connection) -> list[ChainMessage]:
+async def unresolved_deploys(conn: Connection) -> list[MessageRecord]:
     """Return the deploy messages whose outcome is not known yet."""
     deploys = _MESSAGE.where(models.ChainMessage.kind == MessageKind.DEPLOY.value, _UNRESOLVED)
     return [
@@ -300,7 +300,7 @@ async def unresolved_deploys(conn: Connection) -> list[ChainMessage]:
     ]
 
 
-async def messages(conn: Connection, ids: Sequence[UUID]) -> list[ChainMessage]:
+async def messages(conn: Connection, ids: Sequence[UUID]) -> list[MessageRecord]:
     """Return messages by id; missing ones are absent."""
     rows = await conn.execute(_MESSAGE.where(models.ChainMessage.id.in_(ids)))
     return [_message(row) for row in rows]
@@ -316,7 +316,7 @@ async def lock_message(conn: Connection, message_id: UUID) -> None:
     )
 
 
-async def message_sent(conn: Connection, message_id: UUID, chain_time: datetime) -> ChainMessage:
+async def message_sent(conn: Connection, message_id: UUID, chain_time: datetime) -> MessageRecord:
     """Count a send, with the chain's time of it; return the message as it stands then."""
     statement = (
         update(models.ChainMessage)
@@ -357,8 +357,8 @@ def _collection(row: Row[*tuple[Any, ...]]) -> Collection:
     )
 
 
-def _message(row: Row[*tuple[Any, ...]]) -> ChainMessage:
-    return ChainMessage(
+def _message(row: Row[*tuple[Any, ...]]) -> MessageRecord:
+    return MessageRecord(
         row.id,
         row.chain_collection_id,
         MessageKind(row.kind),

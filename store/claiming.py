@@ -14,9 +14,17 @@ from uuid import UUID
 from sqlalchemy import Row, text
 
 from ops.errors import LeaseLost
-from store.chain import ChainMessage
+from store.chain import MessageRecord
 from store.engine import Connection
-from store.values import HoldReason, MintTask, RawAddress, TaskOperation, TaskStatus, TypeCode
+from store.values import (
+    HoldReason,
+    LeaseToken,
+    MintTask,
+    RawAddress,
+    TaskOperation,
+    TaskStatus,
+    TypeCode,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,7 @@ class LeasedTask:
     token_id: RawAddress | None
 
     def signed(
-        self, message: ChainMessage, token_index: int, recipient: RawAddress | None
+        self, message: MessageRecord, token_index: int, recipient: RawAddress | None
     ) -> "LeasedTask":
         """Return the task as settling.sign leaves it."""
         again = self.task.retry_count + (self.task.chain_message_id is not None)
@@ -77,7 +85,7 @@ CLAIM_DUE = text("""
             FOR UPDATE OF task SKIP LOCKED),
          taken AS (
          UPDATE nft_mint_queue AS task
-            SET lease_token = :token, lease_expires_at = clock_timestamp() + :ttl
+            SET lease_token = :lease, lease_expires_at = clock_timestamp() + :ttl
            FROM due WHERE task.id = due.id
          RETURNING task.*)
     SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id
@@ -98,7 +106,7 @@ CLAIM_SENT = text("""
             FOR UPDATE OF task SKIP LOCKED),
          taken AS (
          UPDATE nft_mint_queue AS task
-            SET lease_token = :token, lease_expires_at = clock_timestamp() + :ttl
+            SET lease_token = :lease, lease_expires_at = clock_timestamp() + :ttl
            FROM due WHERE task.id = due.id
          RETURNING task.*)
     SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id
@@ -108,10 +116,10 @@ CLAIM_SENT = text("""
 
 # The caller holds the collection's lock and knows that it has no unresolved message: whoever leased
 # these has signed nothing.
-TAKE_KEPT = text("""
+TAKE_RESERVED = text("""
     WITH taken AS (
          UPDATE nft_mint_queue AS task
-            SET lease_token = CASE WHEN hold_reason IS NULL THEN CAST(:token AS uuid) END,
+            SET lease_token = CASE WHEN hold_reason IS NULL THEN CAST(:lease AS uuid) END,
                 lease_expires_at = CASE WHEN hold_reason IS NULL THEN clock_timestamp() + :ttl END
           WHERE chain_collection_id = :collection_id AND operation = 'mint' AND token_index IS NOT NULL AND status = 'pending'
          RETURNING task.*)
@@ -122,14 +130,14 @@ TAKE_KEPT = text("""
 
 RENEW = text("""
     UPDATE nft_mint_queue SET lease_expires_at = clock_timestamp() + :ttl
-     WHERE id = ANY(CAST(:ids AS uuid[])) AND lease_token = :token AND lease_expires_at > clock_timestamp()
+     WHERE id = ANY(CAST(:ids AS uuid[])) AND lease_token = :lease AND lease_expires_at > clock_timestamp()
 """)
 
 RELEASE = text("""
     UPDATE nft_mint_queue
        SET lease_token = NULL, lease_expires_at = NULL,
            run_after = CASE WHEN :delay > interval '0' THEN clock_timestamp() + :delay ELSE run_after END
-     WHERE id = ANY(CAST(:ids AS uuid[])) AND lease_token = :token
+     WHERE id = ANY(CAST(:ids AS uuid[])) AND lease_token = :lease
 """)
 
 COUNTS = text("""
@@ -138,7 +146,7 @@ COUNTS = text("""
 
 
 async def claim_due(
-    conn: Connection, token: UUID, ttl: timedelta, limit: int, busy_types: Sequence[UUID]
+    conn: Connection, lease: LeaseToken, ttl: timedelta, limit: int, busy_types: Sequence[UUID]
 ) -> list[LeasedTask]:
     """Lease pending tasks that may be signed now.
 
@@ -146,28 +154,28 @@ async def claim_due(
 
     Args:
         conn: a transaction of the caller's.
-        token: the new lease.
+        lease: the new token that marks the rows.
         ttl: how long it lasts, by the database's clock.
         limit: tasks at most.
         busy_types: types that this process works on already.
     """
-    parameters = {"token": token, "ttl": ttl, "limit": limit, "busy": list(busy_types)}
+    parameters = {"lease": lease, "ttl": ttl, "limit": limit, "busy": list(busy_types)}
     return [_leased(row) for row in await conn.execute(CLAIM_DUE, parameters)]
 
 
 async def claim_sent(
-    conn: Connection, token: UUID, ttl: timedelta, busy_types: Sequence[UUID]
+    conn: Connection, lease: LeaseToken, ttl: timedelta, busy_types: Sequence[UUID]
 ) -> list[LeasedTask]:
     """Lease every sent task that nobody watches, by message.
 
     A former minter's, after its lease ran out.
     """
-    parameters = {"token": token, "ttl": ttl, "busy": list(busy_types)}
+    parameters = {"lease": lease, "ttl": ttl, "busy": list(busy_types)}
     return [_leased(row) for row in await conn.execute(CLAIM_SENT, parameters)]
 
 
-async def take_kept(
-    conn: Connection, token: UUID, ttl: timedelta, collection_id: UUID
+async def take_reserved(
+    conn: Connection, lease: LeaseToken, ttl: timedelta, collection_id: UUID
 ) -> list[LeasedTask]:
     """Lease a collection's mints that hold an index from a void message, by index.
 
@@ -176,30 +184,32 @@ async def take_kept(
     The caller holds the collection's lock and saw no unresolved message.
     """
     rows = await conn.execute(
-        TAKE_KEPT, {"token": token, "ttl": ttl, "collection_id": collection_id}
+        TAKE_RESERVED, {"lease": lease, "ttl": ttl, "collection_id": collection_id}
     )
     return [_leased(row) for row in rows]
 
 
-async def renew(conn: Connection, token: UUID, ttl: timedelta, task_ids: Sequence[UUID]) -> None:
+async def renew(
+    conn: Connection, lease: LeaseToken, ttl: timedelta, task_ids: Sequence[UUID]
+) -> None:
     """Make a lease last `ttl` from now.
 
     Raises:
         LeaseLost: it is not ours any more, for at least one task.
     """
-    done = await conn.execute(RENEW, {"token": token, "ttl": ttl, "ids": list(task_ids)})
+    done = await conn.execute(RENEW, {"lease": lease, "ttl": ttl, "ids": list(task_ids)})
     all_of(done.rowcount, len(task_ids))
 
 
 async def release(
-    conn: Connection, token: UUID, task_ids: Sequence[UUID], delay: timedelta
+    conn: Connection, lease: LeaseToken, task_ids: Sequence[UUID], delay: timedelta
 ) -> None:
     """Give tasks back, due again after `delay` (none: in their old place).
 
     What is not ours any more stays untouched.
     """
     if task_ids:
-        await conn.execute(RELEASE, {"token": token, "ids": list(task_ids), "delay": delay})
+        await conn.execute(RELEASE, {"lease": lease, "ids": list(task_ids), "delay": delay})
 
 
 async def counts(conn: Connection) -> list[TaskCount]:

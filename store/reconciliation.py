@@ -22,6 +22,7 @@ from store.values import (
     RawAddress,
     TaskOperation,
     TaskStatus,
+    TokenEnd,
     TokenRecord,
 )
 
@@ -140,16 +141,16 @@ async def mark_destroyed(conn: Connection, seen: TokenRecord, occurred_at: datet
     """Write that the owner destroyed the token; return whether the badge was still as `seen`.
 
     An active badge becomes burned_onchain. A revoked one stays revoked; a burn task is given to the
-    minter, which finds the token gone and confirms.
+    minter, which finds the token destroyed and confirms.
     """
     badges = await settling.locked_badges(conn, [seen.instance_id])
     if (await recorded(conn, [seen.instance_id])).get(seen.instance_id) != seen:
         return False
     if seen.status is InstanceStatus.REVOKED:
         return await mint_queue.enqueue(conn, [NewTask(seen.instance_id, TaskOperation.BURN)]) == 1
-    gone = [(seen.instance_id, "destroyed")]
-    await settling.write_gone(conn, gone, badges, actor=Actor.ADMIN)
-    await settling.write_outbox(conn, [], gone, badges, occurred_at)
+    ended = [(seen.instance_id, TokenEnd.DESTROYED)]
+    await settling.write_ended(conn, ended, badges, actor=Actor.ADMIN)
+    await settling.write_outbox(conn, [], ended, badges, occurred_at)
     return True
 
 
@@ -189,11 +190,11 @@ async def adopt(
     await conn.execute(ADOPT_TASK, {**place, "recipient": owner or seen.recipient or token_id})
     minted = [(seen.instance_id, token_id)]
     await settling.write_minted(conn, minted, badges, actor=Actor.ADMIN)
-    gone = [(seen.instance_id, "destroyed")] if owner is None else []
-    await settling.write_gone(conn, gone, badges, actor=Actor.ADMIN)
-    if seen.status is InstanceStatus.REVOKED and not gone:
+    ended = [(seen.instance_id, TokenEnd.DESTROYED)] if owner is None else []
+    await settling.write_ended(conn, ended, badges, actor=Actor.ADMIN)
+    if seen.status is InstanceStatus.REVOKED and not ended:
         await mint_queue.enqueue(conn, [NewTask(seen.instance_id, TaskOperation.BURN)])
-    await settling.write_outbox(conn, minted, gone, badges, occurred_at)
+    await settling.write_outbox(conn, minted, ended, badges, occurred_at)
     return True
 
 

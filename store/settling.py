@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import Row, text
 
 from store import audit, mint_queue, outbox
-from store.chain import ChainMessage
+from store.chain import MessageRecord
 from store.claiming import LeasedTask, all_of
 from store.engine import Connection
 from store.values import (
@@ -23,11 +23,13 @@ from store.values import (
     AuditEntry,
     HoldReason,
     InstanceStatus,
+    LeaseToken,
     OutboxEntry,
     OutboxType,
     RawAddress,
     TaskOperation,
     TaskStatus,
+    TokenEnd,
 )
 
 # (from, to) -> the functions that may make it happen; docs/mint-lifecycle.md draws the same, and a
@@ -65,9 +67,8 @@ class Assignment:
 class Settlement:
     """A transition of one leased task.
 
-    `token_id`: the item's address where a mint is confirmed. `gone`: how a token was seen to be
-        gone (`revoked`, `destroyed`), None where
-    it was not. `hold_reason` parks a pending task; `drop_index` gives its index up for ever.
+    `token_id`: the item's address where a mint is confirmed. `token_end`: how its token was
+    seen to end, None where it was not. `hold_reason` parks a pending task; `drop_index` gives its index up for ever.
     """
 
     leased: LeasedTask
@@ -77,7 +78,7 @@ class Settlement:
     hold_reason: HoldReason | None = None
     drop_index: bool = False
     token_id: RawAddress | None = None
-    gone: str | None = None
+    token_end: TokenEnd | None = None
 
 
 SIGN = text("""
@@ -91,7 +92,7 @@ SIGN = text("""
                 retry_count = task.retry_count + CASE WHEN task.chain_message_id IS NULL THEN 0 ELSE 1 END
            FROM given
           WHERE task.id = given.id AND task.status = 'pending' AND task.hold_reason IS NULL
-            AND task.lease_token = :token AND task.lease_expires_at > clock_timestamp()
+            AND task.lease_token = :lease AND task.lease_expires_at > clock_timestamp()
          RETURNING task.id, task.retry_count),
          history AS (
          INSERT INTO mint_task_event (task_id, event, from_status, to_status, details)
@@ -114,7 +115,7 @@ SETTLE = text("""
                 run_after = clock_timestamp(), lease_token = NULL, lease_expires_at = NULL, updated_at = clock_timestamp()
            FROM given
           WHERE task.id = given.id AND task.status = given.from_status
-            AND task.lease_token = :token AND task.lease_expires_at > clock_timestamp()
+            AND task.lease_token = :lease AND task.lease_expires_at > clock_timestamp()
          RETURNING task.id, given.event, given.from_status, given.to_status, given.reason),
          history AS (
          INSERT INTO mint_task_event (task_id, event, from_status, to_status, details)
@@ -150,9 +151,9 @@ MINT_FAILED = text("""
 
 async def sign(
     conn: Connection,
-    token: UUID,
+    lease: LeaseToken,
     *,
-    message: ChainMessage,
+    message: MessageRecord,
     leased: Sequence[LeasedTask],
     assignments: Sequence[Assignment],
 ) -> None:
@@ -170,7 +171,7 @@ async def sign(
         "message_id": message.id,
         "message_hash": message.message_hash.hex(),
         "collection_id": message.chain_collection_id,
-        "token": token,
+        "lease": lease,
     }
     all_of(int((await conn.execute(SIGN, parameters)).scalar_one()), len(assignments))
     by_id = {work.task.id: work for work in leased}
@@ -193,7 +194,7 @@ async def sign(
 
 
 async def settle(
-    conn: Connection, token: UUID, settlements: Sequence[Settlement], occurred_at: datetime
+    conn: Connection, lease: LeaseToken, settlements: Sequence[Settlement], occurred_at: datetime
 ) -> None:
     """Write what the chain said about leased tasks.
 
@@ -201,7 +202,7 @@ async def settle(
 
     Args:
         conn: a transaction of the caller's; it holds the lock of the message, if there is one.
-        token: the lease.
+        lease: the token that marks the rows.
         settlements: each names a transition of TRANSITIONS; its task's lease ends with it.
         occurred_at: the time of the block that showed it.
 
@@ -221,7 +222,7 @@ async def settle(
             "reasons": [item.reason for item in settlements],
             "holds": [item.hold_reason.value if item.hold_reason else None for item in settlements],
             "drops": [item.drop_index for item in settlements],
-            "token": token,
+            "lease": lease,
             "priority_again": PRIORITY_AGAIN,
         },
     )
@@ -233,10 +234,10 @@ async def settle(
     ]
     # Each burn is told once: reconcile may have seen the owner destroy it before the task that was
     # to burn it.
-    gone = [
-        (item.leased.task.nft_instance_id, item.gone)
+    ended = [
+        (item.leased.task.nft_instance_id, item.token_end)
         for item in settlements
-        if item.gone is not None
+        if item.token_end is not None
         and badges[item.leased.task.nft_instance_id].status != InstanceStatus.BURNED_ONCHAIN
     ]
     failed = [
@@ -253,11 +254,11 @@ async def settle(
             mint_queue.NewTask(instance_id, TaskOperation.BURN)
             for instance_id, _ in minted
             if badges[instance_id].status == InstanceStatus.REVOKED
-            and instance_id not in dict(gone)
+            and instance_id not in dict(ended)
         ],
     )
-    await write_gone(conn, gone, badges)
-    await write_outbox(conn, minted, gone, badges, occurred_at)
+    await write_ended(conn, ended, badges)
+    await write_outbox(conn, minted, ended, badges, occurred_at)
 
 
 async def write_minted(
@@ -286,9 +287,9 @@ async def write_minted(
     await audit.append(conn, entries)
 
 
-async def write_gone(
+async def write_ended(
     conn: Connection,
-    gone: Sequence[tuple[UUID, str]],
+    ended: Sequence[tuple[UUID, TokenEnd]],
     badges: dict[UUID, Row[Any]],
     *,
     actor: str = Actor.SYSTEM,
@@ -297,17 +298,17 @@ async def write_gone(
 
     `badges` are locked.
     """
-    if not gone:
+    if not ended:
         return
-    await conn.execute(BURNED, {"ids": [badge for badge, _ in gone]})
+    await conn.execute(BURNED, {"ids": [badge for badge, _ in ended]})
     entries = [
         AuditEntry(
             badge,
             AuditAction.BURNED_ONCHAIN,
             actor,
-            {"how": how, "status_before": badges[badge].status},
+            {"how": end, "status_before": badges[badge].status},
         )
-        for badge, how in gone
+        for badge, end in ended
     ]
     await audit.append(conn, entries)
 
@@ -315,7 +316,7 @@ async def write_gone(
 async def write_outbox(
     conn: Connection,
     minted: Sequence[tuple[UUID, RawAddress]],
-    gone: Sequence[tuple[UUID, str]],
+    ended: Sequence[tuple[UUID, TokenEnd]],
     badges: dict[UUID, Row[Any]],
     occurred_at: datetime,
 ) -> None:
@@ -325,8 +326,8 @@ async def write_outbox(
         for badge, token_id in minted
     ]
     entries += [
-        _outbox(OutboxType.BADGE_BURNED, badges[badge], {"how": how}, occurred_at)
-        for badge, how in gone
+        _outbox(OutboxType.BADGE_BURNED, badges[badge], {"how": end}, occurred_at)
+        for badge, end in ended
     ]
     await outbox.append(conn, entries)
 

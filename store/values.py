@@ -17,6 +17,8 @@ TypeCode = NewType("TypeCode", str)
 CounterName = NewType("CounterName", str)
 # A TON account in raw form, `workchain:64 hex digits`, lower case.
 RawAddress = NewType("RawAddress", str)
+# Marks the rows of one claim (nft_mint_queue.lease_token): who names it holds the lease.
+LeaseToken = NewType("LeaseToken", UUID)
 
 
 class Category(StrEnum):
@@ -99,6 +101,13 @@ class HoldReason(StrEnum):
     OPERATOR = "operator"
     BREAKER = "breaker"
     RECIPIENT = "recipient"
+
+
+class TokenEnd(StrEnum):
+    """How a token was seen to end: revoked by the authority, or destroyed by its owner (TEP-85)."""
+
+    REVOKED = "revoked"
+    DESTROYED = "destroyed"
 
 
 class MessageKind(StrEnum):
@@ -216,7 +225,7 @@ class MintTask:
     chain_message_id: UUID | None
     hold_reason: HoldReason | None
     run_after: datetime
-    lease_token: UUID | None
+    lease_token: LeaseToken | None
     created_at: datetime
 
     @property

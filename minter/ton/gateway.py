@@ -27,28 +27,28 @@ class BlockUnknown(Transient):
     code = "block_unknown"
 
 
-class AnswerRefused(Permanent):
+class AnswerRejected(Permanent):
     """An account does not read as the contract it should be."""
 
-    code = "answer_refused"
+    code = "answer_rejected"
 
 
-class Delivery(StrEnum):
+class SendOutcome(StrEnum):
     """What became of a send, as far as anybody knows. None of them is a result.
 
     Only the chain's state is.
     """
 
     ACCEPTED = "accepted"
-    REFUSED = "refused"
+    REJECTED = "rejected"
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class SendResult:
     """The lite servers' word about a send; `detail` names a refusal's reason for the log."""
 
-    delivery: Delivery
+    outcome: SendOutcome
     detail: str = ""
 
 
@@ -113,7 +113,7 @@ class ChainGateway(Protocol):
             ChainUnreachable, BlockUnknown: one of them could not be read.
         """
 
-    async def send(self, boc: bytes) -> Receipt:
+    async def send(self, boc: bytes) -> SendResult:
         """Hand a signed external message to every lite server. Never raises for what they answer.
 
         Look at the chain.

@@ -134,7 +134,7 @@ def transfer_nano(actions: Sequence[Action]) -> int:
     return sum(action.value_nano for action in actions) + _TRANSFER_VALUE_NANO
 
 
-def signed(
+def sign_message(
     wallet: Wallet,
     signer: Signer,
     actions: Sequence[Action],

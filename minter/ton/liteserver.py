@@ -34,7 +34,14 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from minter.ton.gateway import Account, Block, BlockUnknown, ChainUnreachable, Delivery, Receipt
+from minter.ton.gateway import (
+    Account,
+    Block,
+    BlockUnknown,
+    ChainUnreachable,
+    SendOutcome,
+    SendResult,
+)
 from ops import metrics
 from ops.errors import LaurelError, UsageError
 from ops.logs import logger
@@ -196,7 +203,7 @@ class LiteServers:
         self._count = min(servers, len(config["liteservers"]))
         self._send_timeout = send_timeout
         self._servers: list[_Server] = []
-        self._sends: set[asyncio.Task[Receipt]] = set()
+        self._sends: set[asyncio.Task[SendResult]] = set()
         self._room = asyncio.Semaphore(_IN_FLIGHT)
         self._stack = AsyncExitStack()
 
@@ -265,7 +272,7 @@ class LiteServers:
         """Return many accounts at one block, in the order asked for."""
         return list(await asyncio.gather(*(self.account(address, block) for address in addresses)))
 
-    async def send(self, boc: bytes) -> Receipt:
+    async def send(self, boc: bytes) -> SendResult:
         """Hand a message to every lite server; return with the first that accepts it.
 
         The fastest may refuse what another takes.
@@ -277,16 +284,16 @@ class LiteServers:
         receipts = []
         for done in asyncio.as_completed(sends):
             receipts.append(await done)
-            if receipts[-1].delivery is Delivery.ACCEPTED:
+            if receipts[-1].outcome is SendOutcome.ACCEPTED:
                 return receipts[-1]
-        refused = [receipt for receipt in receipts if receipt.delivery is Delivery.REFUSED]
+        refused = [result for result in receipts if result.outcome is SendOutcome.REJECTED]
         return (
             refused[0]
             if len(refused) == len(receipts)
-            else Receipt(Delivery.UNKNOWN, receipts[0].detail)
+            else SendResult(SendOutcome.UNKNOWN, receipts[0].detail)
         )
 
-    async def _send_to(self, server: _Server, boc: bytes) -> Receipt:
+    async def _send_to(self, server: _Server, boc: bytes) -> SendResult:
         async def call(client: TonlibClient) -> Json:
             answer: Json = await client.raw_send_message(boc)
             return answer
@@ -295,10 +302,10 @@ class LiteServers:
             async with asyncio.timeout(self._send_timeout.total_seconds()):
                 await server.ask(call)
         except ExternalMessageNotAccepted as error:
-            return Receipt(Delivery.REFUSED, str(error).strip().partition("\n")[0][:300])
+            return SendResult(SendOutcome.REJECTED, str(error).strip().partition("\n")[0][:300])
         except (LaurelError, TimeoutError) as error:
-            return Receipt(Delivery.UNKNOWN, str(error)[:300] or "no answer in time")
-        return Receipt(Delivery.ACCEPTED)
+            return SendResult(SendOutcome.UNKNOWN, str(error)[:300] or "no answer in time")
+        return SendResult(SendOutcome.ACCEPTED)
 
     async def _read(
         self, operation: str, call: Callable[[TonlibClient], Coroutine[Any, Any, Json]]

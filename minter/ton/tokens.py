@@ -20,7 +20,7 @@ from ton_core.boc.tvm_bitarray import TvmBitarrayException
 from ton_core.contrib.contracts.codes import CONTRACT_CODES
 from ton_core.contrib.contracts.versions import ContractVersion
 
-from store.values import RawAddress, TypeCode
+from store.values import RawAddress, TokenEnd, TypeCode
 
 OP_MINT = 1  # reference collection: deploy one item
 OP_REVOKE = 0x6F89F5E3  # TEP-85
@@ -40,7 +40,7 @@ _UNREADABLE = (
 )
 
 
-class AddressRefused(ValueError):
+class InvalidAddress(ValueError):
     """Not an address of TON in raw or user-friendly form."""
 
 
@@ -64,12 +64,11 @@ class Token:
         return self.owner is None and self.authority is None
 
     @property
-    def gone(self) -> bool:
-        """Return whether nobody holds it any more.
-
-        Destroyed by its owner, or revoked by the authority.
-        """
-        return self.destroyed or self.revoked_at != 0
+    def end(self) -> TokenEnd | None:
+        """Return how it ended; None while somebody holds it."""
+        if self.destroyed:
+            return TokenEnd.DESTROYED
+        return TokenEnd.REVOKED if self.revoked_at else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +103,14 @@ def raw(address: str | Address) -> RawAddress:
     """Return `address` as `workchain:64 hex digits`.
 
     Raises:
-        AddressRefused: it is no address, raw or user-friendly.
+        InvalidAddress: it is no address, raw or user-friendly.
     """
     try:
         parsed = Address(address)
     except (AddressError, ValueError, IndexError, TypeError) as error:
-        raise AddressRefused(f"{address!r} is no address of TON") from error
+        raise InvalidAddress(f"{address!r} is no address of TON") from error
     if len(parsed.hash_part) != 32:  # ton_core takes any hex after the colon
-        raise AddressRefused(f"{address!r} is no address of TON: its hash has not 32 bytes")
+        raise InvalidAddress(f"{address!r} is no address of TON: its hash has not 32 bytes")
     return RawAddress(parsed.to_str(is_user_friendly=False))
 
 

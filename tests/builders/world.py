@@ -14,9 +14,9 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Row, text
 
-from minter.context import Workshop
+from minter.context import MinterContext
 from minter.daemon import Daemon
-from minter.startup import workshop
+from minter.startup import minter_context
 from minter.ton import tokens
 from ops.lifecycle import Readiness, Stop
 from ops.settings import DEFAULT_TENANT, Settings
@@ -153,7 +153,7 @@ class World:
         )
         return [row.action for row in rows]
 
-    async def told(self, badge: Badge) -> list[str]:
+    async def published(self, badge: Badge) -> list[str]:
         """Return the outbox's event types about a badge's user, in their order."""
         rows = await self.sql(
             "SELECT event_type FROM outbox_message WHERE user_id = :id ORDER BY seq",
@@ -177,13 +177,13 @@ class World:
 @asynccontextmanager
 async def minting(
     settings: Settings, readiness: Readiness | None = None
-) -> AsyncIterator[Workshop]:
+) -> AsyncIterator[MinterContext]:
     """Run a minter on this loop while the block runs."""
     readiness, stop = readiness or Readiness(), Stop()
-    async with workshop(settings, readiness) as shop:
-        daemon = asyncio.create_task(Daemon(shop, readiness, stop).run())
+    async with minter_context(settings, readiness) as ctx:
+        daemon = asyncio.create_task(Daemon(ctx, readiness, stop).run())
         try:
-            yield shop
+            yield ctx
         finally:
             stop.request()
             await daemon
@@ -213,21 +213,21 @@ async def all_in(world: World, badges: Sequence[Badge], status: str) -> None:
     await eventually(world, check, f"{len(badges)} badges {status}")
 
 
-async def items_of(shop: Workshop, code: str = "explorer") -> list[tokens.Token]:
+async def items_of(ctx: MinterContext, code: str = "explorer") -> list[tokens.Token]:
     """Return every token of a type's collection, by index, as the chain has them now."""
     collection = tokens.collection(
-        shop.wallet.address,
-        tokens.collection_uri(shop.metadata_base_url, TypeCode(code)),
-        tokens.item_prefix(shop.metadata_base_url, TypeCode(code)),
+        ctx.wallet.address,
+        tokens.collection_uri(ctx.metadata_base_url, TypeCode(code)),
+        tokens.item_prefix(ctx.metadata_base_url, TypeCode(code)),
     )
-    block = await shop.gateway.newest_block()
-    account = await shop.gateway.account(collection.address, block)
+    block = await ctx.gateway.newest_block()
+    account = await ctx.gateway.account(collection.address, block)
     if account.data is None:
         return []
     count = tokens.parse_collection(account.data).next_item_index
     addresses = [tokens.item_address(collection.address, index) for index in range(count)]
     found = []
-    for item in await shop.gateway.accounts(addresses, block):
+    for item in await ctx.gateway.accounts(addresses, block):
         assert item.data is not None
         token = tokens.parse_item(item.data).token
         assert token is not None

@@ -96,15 +96,15 @@ async def killed_at(point: str, settings: Settings) -> None:
 async def test_one_token_after_a_kill_at(point: str, world: World, settings: Settings) -> None:
     badges = await world.to_mint(2)
     await killed_at(point, settings)
-    async with minting(settings) as shop:
+    async with minting(settings) as ctx:
         await all_in(world, badges, "active/minted")
-        minted = await items_of(shop)
+        minted = await items_of(ctx)
     assert sorted(token.content for token in minted) == sorted(
         f"{badge.id}.json" for badge in badges
     )
     for badge in badges:
         assert (await world.audit(badge)).count("minted_onchain") == 1
-        assert await world.told(badge) == ["badge.minted"]
+        assert await world.published(badge) == ["badge.minted"]
         assert await world.tasks(badge) == ["mint confirmed"]
 
 
@@ -115,9 +115,9 @@ async def test_one_revocation_after_a_kill_at(point: str, world: World, settings
         await all_in(world, [badge], "active/minted")
     await world.enqueue([badge], TaskOperation.BURN)
     await killed_at(point, settings)
-    async with minting(settings) as shop:
+    async with minting(settings) as ctx:
         await all_in(world, [badge], "burned_onchain/minted")
-        (token,) = await items_of(shop)
+        (token,) = await items_of(ctx)
     assert token.revoked_at > 0
     assert (await world.audit(badge)).count("burned_onchain") == 1
-    assert await world.told(badge) == ["badge.minted", "badge.burned"]
+    assert await world.published(badge) == ["badge.minted", "badge.burned"]

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from minter.comparison import CollectionPicture, Finding, FindingKind, Placed, compare
+from minter.comparison import CollectionItem, CollectionSnapshot, Finding, FindingKind, compare
 from minter.ton.tokens import Token, item_suffix
 from store.values import InstanceStatus, OnchainStatus, RawAddress, TaskStatus, TokenRecord
 
@@ -32,14 +32,14 @@ UNMINTED = replace(
 
 def a_picture(
     token: Token | None = TOKEN, *, next_index: int = 1, held: frozenset[int] = frozenset()
-) -> CollectionPicture:
-    return CollectionPicture("explorer", next_index, 1, held, (Placed(0, ITEM, token),))
+) -> CollectionSnapshot:
+    return CollectionSnapshot("explorer", next_index, 1, held, (CollectionItem(0, ITEM, token),))
 
 
-def kinds(picture: CollectionPicture, *records: TokenRecord) -> list[FindingKind]:
+def kinds(snapshot: CollectionSnapshot, *records: TokenRecord) -> list[FindingKind]:
     return [
         finding.kind
-        for finding in compare(picture, {record.instance_id: record for record in records})
+        for finding in compare(snapshot, {record.instance_id: record for record in records})
     ]
 
 
@@ -106,7 +106,7 @@ def test_a_token_that_names_nobody_has_no_badge() -> None:
 
 
 def test_a_minted_badge_that_no_token_names_is_missing_its_token() -> None:
-    empty = CollectionPicture("explorer", 0, 0, frozenset(), ())
+    empty = CollectionSnapshot("explorer", 0, 0, frozenset(), ())
     assert kinds(empty, RECORD) == [FindingKind.MISSING_TOKEN]
     assert kinds(empty, UNMINTED) == []
 

@@ -23,15 +23,15 @@ from tests.builders.world import (
 
 async def test_a_badge_becomes_a_token_of_its_owner(world: World, settings: Settings) -> None:
     badges = await world.to_mint(3)
-    async with minting(settings) as shop:
+    async with minting(settings) as ctx:
         await all_in(world, badges, "active/minted")
-        minted = await items_of(shop)
+        minted = await items_of(ctx)
     assert {(token.owner, token.content) for token in minted} == {
         (b.owner, f"{b.id}.json") for b in badges
     }
-    assert {token.authority for token in minted} == {shop.wallet.address}
+    assert {token.authority for token in minted} == {ctx.wallet.address}
     assert await world.audit(badges[0]) == ["submitted_onchain", "minted_onchain"]
-    assert await world.told(badges[0]) == ["badge.minted"]
+    assert await world.published(badges[0]) == ["badge.minted"]
 
 
 async def test_a_burn_revokes_the_token_and_the_badge_has_left(
@@ -39,9 +39,9 @@ async def test_a_burn_revokes_the_token_and_the_badge_has_left(
 ) -> None:
     (badge,) = await world.to_mint()
     await world.enqueue([badge], TaskOperation.BURN)  # waits for the mint
-    async with minting(settings) as shop:
+    async with minting(settings) as ctx:
         await all_in(world, [badge], "burned_onchain/minted")
-        (token,) = await items_of(shop)
+        (token,) = await items_of(ctx)
     assert token.owner == badge.owner
     assert token.revoked_at > 0
     assert await world.tasks(badge) == ["mint confirmed", "burn confirmed"]
@@ -51,13 +51,13 @@ async def test_a_burn_revokes_the_token_and_the_badge_has_left(
         "submitted_onchain",
         "burned_onchain",
     ]
-    assert await world.told(badge) == ["badge.minted", "badge.burned"]
+    assert await world.published(badge) == ["badge.minted", "badge.burned"]
 
 
 async def test_a_badge_revoked_while_its_mint_is_under_way_is_minted_then_burned(
     ton: TonNetwork, world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with minting(settings) as shop:
+    async with minting(settings) as ctx:
         await all_in(world, await world.to_mint(), "active/minted")
         deliver = ton.chain.submit
         lost: list[bytes] = []
@@ -76,7 +76,7 @@ async def test_a_badge_revoked_while_its_mint_is_under_way_is_minted_then_burned
         await eventually(
             world, lambda: has_task(world, badge, "burn confirmed"), "the token is burned"
         )
-        _, token = await items_of(shop)
+        _, token = await items_of(ctx)
     assert token.revoked_at > 0
     assert await world.statuses([badge]) == ["revoked/minted"]
 
@@ -102,10 +102,10 @@ async def test_every_type_has_a_collection_and_a_message_carries_many_mints(
         await world.to_mint(40, "explorer"),
         await world.to_mint(15, "quest_author"),
     )
-    async with minting(settings) as shop:
+    async with minting(settings) as ctx:
         await all_in(world, [*explorers, *authors], "active/minted")
-        assert len(await items_of(shop, "explorer")) == 40
-        assert len(await items_of(shop, "quest_author")) == 15
+        assert len(await items_of(ctx, "explorer")) == 40
+        assert len(await items_of(ctx, "quest_author")) == 15
     messages = await world.sql(
         "SELECT kind, status, count(*) AS n FROM chain_message GROUP BY kind, status"
     )
@@ -119,9 +119,9 @@ async def test_two_minters_side_by_side_mint_each_badge_once(
     world: World, settings: Settings
 ) -> None:
     badges = await world.to_mint(60)
-    async with minting(settings) as shop, minting(settings):
+    async with minting(settings) as ctx, minting(settings):
         await all_in(world, badges, "active/minted")
-        minted = await items_of(shop)
+        minted = await items_of(ctx)
     assert sorted(token.content for token in minted) == sorted(
         f"{badge.id}.json" for badge in badges
     )
@@ -138,12 +138,12 @@ async def test_a_burn_of_a_token_that_its_owner_destroyed_is_confirmed(
     badge = replace(badge, owner=RawAddress(str(user_wallet(1).address)))
     await world.link([badge])
     await world.enqueue([badge])
-    async with minting(settings) as shop:
+    async with minting(settings) as ctx:
         await all_in(world, [badge], "active/minted")
         await destroy(ton, 1, await world.value("SELECT onchain_token_id FROM nft_instance"))
         await world.enqueue([badge], TaskOperation.BURN)
         await all_in(world, [badge], "burned_onchain/minted")
-        (token,) = await items_of(shop)
+        (token,) = await items_of(ctx)
     assert token.destroyed
     details = await world.value(
         "SELECT details->>'how' FROM nft_audit_log WHERE action = 'burned_onchain'"

@@ -6,57 +6,60 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minter.indexes import Assigned, Blocked, Broken, Kept, assign
+from minter.indexes import HeadOfLineBlocked, IndexMismatch, IndexPlan, ReservedIndex, assign
 
 A, B, C, D = (UUID(int=number) for number in range(1, 5))
 
 
 def test_new_mints_continue_where_the_collection_stands() -> None:
-    assert assign([], [A, B], next_item_index=7, next_index=7, room=10) == Assigned(
+    assert assign([], [A, B], next_item_index=7, next_index=7, room=10) == IndexPlan(
         ((A, 7), (B, 8)), 9
     )
 
 
 def test_void_mints_go_first_with_their_own_indexes() -> None:
-    kept = [Kept(B, 8, held=False), Kept(A, 7, held=False)]
-    plan = assign(kept, [C, D], next_item_index=7, next_index=9, room=3)
-    assert plan == Assigned(((A, 7), (B, 8), (C, 9)), 10)
+    reserved = [ReservedIndex(B, 8, held=False), ReservedIndex(A, 7, held=False)]
+    plan = assign(reserved, [C, D], next_item_index=7, next_index=9, room=3)
+    assert plan == IndexPlan(((A, 7), (B, 8), (C, 9)), 10)
 
 
 def test_an_index_that_the_collection_passed_is_minted_again_at_its_place() -> None:
-    plan = assign([Kept(A, 3, held=False)], [B], next_item_index=7, next_index=7, room=10)
-    assert plan == Assigned(((A, 3), (B, 7)), 8)
+    plan = assign([ReservedIndex(A, 3, held=False)], [B], next_item_index=7, next_index=7, room=10)
+    assert plan == IndexPlan(((A, 3), (B, 7)), 8)
 
 
 def test_too_little_room_takes_the_lowest_indexes() -> None:
-    kept = [Kept(A, 7, held=False), Kept(B, 8, held=False)]
-    assert assign(kept, [C], next_item_index=7, next_index=9, room=1) == Assigned(((A, 7),), 9)
+    reserved = [ReservedIndex(A, 7, held=False), ReservedIndex(B, 8, held=False)]
+    assert assign(reserved, [C], next_item_index=7, next_index=9, room=1) == IndexPlan(((A, 7),), 9)
 
 
 def test_a_parked_mint_blocks_what_would_come_behind_it() -> None:
-    kept = [Kept(A, 7, held=True), Kept(B, 8, held=False)]
-    assert isinstance(assign(kept, [C], next_item_index=7, next_index=9, room=9), Blocked)
+    reserved = [ReservedIndex(A, 7, held=True), ReservedIndex(B, 8, held=False)]
+    assert isinstance(
+        assign(reserved, [C], next_item_index=7, next_index=9, room=9), HeadOfLineBlocked
+    )
 
 
 def test_a_parked_mint_below_the_collections_count_blocks_nobody() -> None:
-    plan = assign([Kept(A, 6, held=True)], [B], next_item_index=7, next_index=7, room=9)
-    assert plan == Assigned(((B, 7),), 8)
+    plan = assign([ReservedIndex(A, 6, held=True)], [B], next_item_index=7, next_index=7, room=9)
+    assert plan == IndexPlan(((B, 7),), 8)
 
 
 @pytest.mark.parametrize(
-    ("kept", "next_item_index", "next_index"),
+    ("reserved", "next_item_index", "next_index"),
     [
         ([], 8, 7),  # the chain is ahead: a restored database
         ([], 7, 8),  # an index was assigned and nobody holds it
-        ([Kept(A, 8, held=False)], 7, 9),  # a hole
-        ([Kept(A, 9, held=False)], 7, 9),
+        ([ReservedIndex(A, 8, held=False)], 7, 9),  # a hole
+        ([ReservedIndex(A, 9, held=False)], 7, 9),
     ],
 )
 def test_nothing_is_signed_where_chain_and_database_disagree(
-    kept: list[Kept], next_item_index: int, next_index: int
+    reserved: list[ReservedIndex], next_item_index: int, next_index: int
 ) -> None:
     assert isinstance(
-        assign(kept, [B], next_item_index=next_item_index, next_index=next_index, room=9), Broken
+        assign(reserved, [B], next_item_index=next_item_index, next_index=next_index, room=9),
+        IndexMismatch,
     )
 
 
@@ -73,16 +76,20 @@ def test_a_message_never_leaves_a_hole_and_never_gives_an_index_twice(
     indexes = [index for index in below if index < next_item_index] + [
         next_item_index + n for n in range(waiting)
     ]
-    kept = [Kept(uuid4(), index, held=False) for index in indexes]
+    reserved = [ReservedIndex(uuid4(), index, held=False) for index in indexes]
     new = [uuid4() for _ in range(fresh)]
     plan = assign(
-        kept, new, next_item_index=next_item_index, next_index=next_item_index + waiting, room=room
+        reserved,
+        new,
+        next_item_index=next_item_index,
+        next_index=next_item_index + waiting,
+        room=room,
     )
-    assert isinstance(plan, Assigned)
+    assert isinstance(plan, IndexPlan)
     given_out = [index for _, index in plan.indexes]
     assert len(given_out) <= room
     assert len(set(given_out)) == len(given_out)
     above = [index for index in given_out if index >= next_item_index]
     assert above == list(range(next_item_index, next_item_index + len(above)))
-    own = {each.task_id: each.index for each in kept}
+    own = {each.task_id: each.index for each in reserved}
     assert all(own.get(task_id, index) == index for task_id, index in plan.indexes)

@@ -1,4 +1,4 @@
-"""Every state times every sighting has one safe decision."""
+"""Every state times every observation has one safe decision."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,12 +16,12 @@ from minter.mint_decision import (
     Fail,
     Limits,
     Message,
+    Observation,
     Park,
     Reassign,
     Resend,
-    Resign,
-    Sighting,
     Sign,
+    SignAgain,
     Task,
     Wait,
     decide,
@@ -60,8 +60,8 @@ def a_task(
     return Task(operation, status, attempt, EXPECTED, message)
 
 
-def seen(item: str, execution: Execution = Execution.NEVER, seqno: int = 100) -> Sighting:
-    return Sighting(seqno, ITEMS[item], execution)
+def seen(item: str, execution: Execution = Execution.NEVER, seqno: int = 100) -> Observation:
+    return Observation(seqno, ITEMS[item], execution)
 
 
 @pytest.mark.parametrize("execution", Execution)
@@ -88,12 +88,12 @@ def test_an_initialised_item_decides_a_mint_at_once(
 @pytest.mark.parametrize("execution", Execution)
 @pytest.mark.parametrize("time", [FRESH, LATE])
 @pytest.mark.parametrize("item", ["revoked", "destroyed"])
-def test_a_token_that_is_gone_confirms_a_burn(
+def test_a_token_that_ended_confirms_a_burn(
     item: str, time: datetime, execution: Execution
 ) -> None:
-    gone = ITEMS[item]
-    assert isinstance(gone, Token)
-    assert decide(a_task(TaskOperation.BURN), seen(item, execution), time, LIMITS) == Confirm(gone)
+    ended = ITEMS[item]
+    assert isinstance(ended, Token)
+    assert decide(a_task(TaskOperation.BURN), seen(item, execution), time, LIMITS) == Confirm(ended)
 
 
 @pytest.mark.parametrize("operation", TaskOperation)
@@ -148,7 +148,7 @@ def test_an_expired_message_is_signed_again_while_signatures_are_left(
 ) -> None:
     item = "absent" if operation is TaskOperation.MINT else "as signed"
     decision = decide(a_task(operation, attempt=2), seen(item, execution), LATE, LIMITS)
-    assert isinstance(decision, Resign)
+    assert isinstance(decision, SignAgain)
 
 
 @pytest.mark.parametrize("execution", Execution)
@@ -226,7 +226,7 @@ def test_no_picture_leads_to_a_second_token_or_a_lost_one(
     decision = decide(task, seen(item, execution, seqno), time, LIMITS)
     if isinstance(decision, Resend):
         assert time < VALID_UNTIL, "resent when it cannot execute"
-    if isinstance(decision, Resign | Park | Fail) and status is TaskStatus.SENT:
+    if isinstance(decision, SignAgain | Park | Fail) and status is TaskStatus.SENT:
         assert time > VALID_UNTIL + LIMITS.expiry_margin, "given up before its expiry"
         assert seqno >= LIMITS.seqno_seen, "given up on an old block"
     if isinstance(decision, Confirm) and operation is TaskOperation.MINT:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from minter.context import Workshop
-from minter.reconcile import Report, reconcile
+from minter.context import MinterContext
+from minter.reconcile import ReconcileReport, reconcile
 from minter.ton import tokens
-from minter.ton.highload_wallet import Action, signed
+from minter.ton.highload_wallet import Action, sign_message
 from ops.settings import Settings
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.network import TonNetwork
@@ -29,12 +29,12 @@ class Minted:
     The first belongs to a user of the network, who can act on chain.
     """
 
-    shop: Workshop
+    ctx: MinterContext
     world: World
     badges: list[Badge]
 
-    async def reconcile(self, *, repair: bool = False) -> Report:
-        return await reconcile(self.world.db, self.shop.gateway, repair=repair)
+    async def reconcile(self, *, repair: bool = False) -> ReconcileReport:
+        return await reconcile(self.world.db, self.ctx.gateway, repair=repair)
 
     async def token_id(self, badge: Badge) -> str:
         return str(
@@ -48,21 +48,21 @@ class Minted:
         """Send a message from the minting wallet behind the minter's back."""
         async with self.world.db.transaction() as conn:
             query_seq = await chain.take_query_seq(conn)
-        block = await self.shop.gateway.newest_block()
-        message = signed(
-            self.shop.wallet,
-            self.shop.signer,
+        block = await self.ctx.gateway.newest_block()
+        message = sign_message(
+            self.ctx.wallet,
+            self.ctx.signer,
             [action],
             query_seq=query_seq,
             chain_time=block.time,
             deploy=False,
         )
-        await self.shop.gateway.send(message.boc)
+        await self.ctx.gateway.send(message.boc)
         for _ in range(3):
             await ton.next_block()
 
 
-def named(report: Report) -> list[tuple[str, str | None, str | None]]:
+def named(report: ReconcileReport) -> list[tuple[str, str | None, str | None]]:
     """Return kind, badge and repair of every finding."""
     return [
         (
@@ -70,7 +70,7 @@ def named(report: Report) -> list[tuple[str, str | None, str | None]]:
             str(each.finding.instance_id) if each.finding.instance_id else None,
             each.repair,
         )
-        for each in report.noted
+        for each in report.findings
     ]
 
 
@@ -80,14 +80,14 @@ async def minted(world: World, settings: Settings) -> AsyncIterator[Minted]:
     badges = [replace(mine, owner=RawAddress(str(user_wallet(USER).address))), *others]
     await world.link(badges)
     await world.enqueue(badges)
-    async with minting(settings) as shop:
+    async with minting(settings) as ctx:
         await all_in(world, badges, "active/minted")
-        yield Minted(shop, world, badges)
+        yield Minted(ctx, world, badges)
 
 
 async def test_nothing_is_found_where_nothing_differs(minted: Minted) -> None:
     report = await minted.reconcile()
-    assert (report.tokens, report.collections, report.noted) == (3, 1, ())
+    assert (report.tokens, report.collections, report.findings) == (3, 1, ())
 
 
 async def test_a_token_that_its_owner_destroyed_leaves_the_badge_burned(
@@ -101,7 +101,7 @@ async def test_a_token_that_its_owner_destroyed_leaves_the_badge_burned(
     ]
     assert named(await minted.reconcile()) == []
     assert await minted.world.statuses([badge]) == ["burned_onchain/minted"]
-    assert await minted.world.told(badge) == ["badge.minted", "badge.burned"]
+    assert await minted.world.published(badge) == ["badge.minted", "badge.burned"]
 
 
 async def test_a_lost_id_is_written_back(minted: Minted) -> None:
@@ -157,7 +157,7 @@ async def test_a_token_revoked_by_another_hand_is_named_and_left_to_a_person(
 async def test_a_token_of_nobody_is_named_without_a_badge(minted: Minted, ton: TonNetwork) -> None:
     collection = RawAddress(await minted.world.value("SELECT address FROM chain_collection"))
     stranger = tokens.Token(
-        minted.badges[0].owner, minted.shop.wallet.address, "something-else.json"
+        minted.badges[0].owner, minted.ctx.wallet.address, "something-else.json"
     )
     await minted.send(
         ton, Action(collection, 50_000_000, tokens.mint_body(3, stranger, 20_000_000, 0))
@@ -232,11 +232,11 @@ async def test_a_burn_under_way_is_no_finding(minted: Minted) -> None:
 async def test_minting_under_way_is_never_a_finding(world: World, settings: Settings) -> None:
     badges = await world.to_mint(60)
     await world.enqueue(badges[::3], TaskOperation.BURN)
-    found: list[Report] = []
-    async with minting(settings) as shop:
+    found: list[ReconcileReport] = []
+    async with minting(settings) as ctx:
         while await world.sql(
             "SELECT 1 FROM nft_mint_queue WHERE status IN ('pending', 'sent') LIMIT 1"
         ):
-            found.append(await reconcile(world.db, shop.gateway, repair=True))
+            found.append(await reconcile(world.db, ctx.gateway, repair=True))
     assert len(found) > 1
-    assert [named(report) for report in found if report.noted] == []
+    assert [named(report) for report in found if report.findings] == []

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from minter.startup import minting_wallet, workshop
-from minter.ton.gateway import Account, Delivery
+from minter.startup import minter_context, minting_wallet
+from minter.ton.gateway import Account, SendOutcome
 from minter.ton.liteserver import LiteServers
 from ops.errors import UsageError
 from ops.lifecycle import Part, Readiness
@@ -35,7 +35,7 @@ def minter_settings() -> MinterSettings:
     )
 
 
-class Postman:
+class LossyLink:
     """Stands between lite server and chain: delivers, or loses what it accepted."""
 
     def __init__(self, ton: TonNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,26 +53,26 @@ class Postman:
 
 
 @pytest.fixture
-def postman(ton: TonNetwork, monkeypatch: pytest.MonkeyPatch) -> Postman:
-    return Postman(ton, monkeypatch)
+def link(ton: TonNetwork, monkeypatch: pytest.MonkeyPatch) -> LossyLink:
+    return LossyLink(ton, monkeypatch)
 
 
 async def test_a_lost_message_is_sent_again_byte_for_byte(
-    postman: Postman, world: World, settings: Settings
+    link: LossyLink, world: World, settings: Settings
 ) -> None:
-    async with minting(settings) as shop:
+    async with minting(settings) as ctx:
         await all_in(world, await world.to_mint(), "active/minted")
-        postman.loses = True
-        postman.seen.clear()
+        link.loses = True
+        link.seen.clear()
         (badge,) = await world.to_mint()
         counted = "SELECT send_count >= 2 FROM chain_message WHERE status = 'unresolved'"
         await eventually(
             world, lambda: is_value(world, counted, wanted=True), "the message was sent twice"
         )
-        postman.loses = False
+        link.loses = False
         await all_in(world, [badge], "active/minted")
-        assert len(await items_of(shop)) == 2
-    assert len(set(postman.seen)) == 1
+        assert len(await items_of(ctx)) == 2
+    assert len(set(link.seen)) == 1
     assert (
         await world.value(
             "SELECT retry_count FROM nft_mint_queue WHERE nft_instance_id = :id", id=badge.id
@@ -82,11 +82,11 @@ async def test_a_lost_message_is_sent_again_byte_for_byte(
 
 
 async def test_an_expired_message_is_signed_again_with_the_same_index(
-    ton: TonNetwork, postman: Postman, world: World, settings: Settings
+    ton: TonNetwork, link: LossyLink, world: World, settings: Settings
 ) -> None:
-    async with minting(settings) as shop:
+    async with minting(settings) as ctx:
         await all_in(world, await world.to_mint(), "active/minted")
-        postman.loses = True
+        link.loses = True
         badges = await world.to_mint(2)
         await eventually(
             world,
@@ -102,9 +102,9 @@ async def test_an_expired_message_is_signed_again_with_the_same_index(
             lambda: is_value(world, f"{RETRIES} AND token_index = 1", 1),
             "the message was signed again",
         )
-        postman.loses = False
+        link.loses = False
         await all_in(world, badges, "active/minted")
-        minted = await items_of(shop)
+        minted = await items_of(ctx)
     after = await world.sql(
         "SELECT nft_instance_id, token_index FROM nft_mint_queue ORDER BY token_index"
     )
@@ -121,27 +121,27 @@ async def test_an_expired_message_is_signed_again_with_the_same_index(
 
 
 async def test_a_message_delivered_twice_mints_once(
-    postman: Postman, world: World, settings: Settings
+    link: LossyLink, world: World, settings: Settings
 ) -> None:
-    async with minting(settings) as shop:
+    async with minting(settings) as ctx:
         await all_in(world, await world.to_mint(), "active/minted")
-        postman.copies = 2  # both are taken in: the first one has no block yet
+        link.copies = 2  # both are taken in: the first one has no block yet
         await all_in(world, await world.to_mint(), "active/minted")
-        assert len(await items_of(shop)) == 2
+        assert len(await items_of(ctx)) == 2
 
 
 async def test_a_replayed_message_is_refused_by_the_wallet(
     world: World, settings: Settings
 ) -> None:
     badges = await world.to_mint()
-    async with minting(settings) as shop:
+    async with minting(settings) as ctx:
         await all_in(world, badges, "active/minted")
-        receipt = await shop.gateway.send(
+        result = await ctx.gateway.send(
             bytes(await world.value("SELECT boc FROM chain_message WHERE kind = 'mint'"))
         )
-        assert receipt.delivery is Delivery.REFUSED
-        assert "exit code 36" in receipt.detail
-        assert len(await items_of(shop)) == 1
+        assert result.outcome is SendOutcome.REJECTED
+        assert "exit code 36" in result.detail
+        assert len(await items_of(ctx)) == 1
 
 
 async def test_an_empty_read_does_not_fail_a_task(
@@ -185,10 +185,10 @@ async def test_a_wallet_without_money_signs_nothing_and_says_what_it_needs(
     readiness = Readiness()
     async with minting(chosen, readiness):
 
-        async def poor() -> bool:
+        async def insufficient_funds() -> bool:
             return Part.WALLET in readiness.waits
 
-        await eventually(world, poor, "the minter says that its wallet is empty")
+        await eventually(world, insufficient_funds, "the minter says that its wallet is empty")
         assert wallet.address in readiness.waits[Part.WALLET]
         assert await world.value("SELECT count(*) FROM chain_message") == 0
         await ton.fund(wallet.address, 10 * 10**9)
@@ -207,7 +207,7 @@ async def test_a_database_of_another_network_is_refused(
     async with TonNetwork.start(options) as other:
         elsewhere = settings.model_copy(update={"ton_config": other.config_path})
         with pytest.raises(UsageError, match="belongs to the TON network with zero state"):
-            async with workshop(elsewhere, Readiness()):
+            async with minter_context(elsewhere, Readiness()):
                 pass
 
 
@@ -223,5 +223,5 @@ async def test_a_database_of_another_wallet_is_refused(
     with pytest.raises(
         UsageError, match=re.escape("LAUREL_WALLET_MNEMONIC_FILE holds the words of")
     ):
-        async with workshop(elsewhere, Readiness()):
+        async with minter_context(elsewhere, Readiness()):
             pass

@@ -8,17 +8,19 @@ import pytest
 
 from ops.errors import LeaseLost
 from store import chain, claiming, settling
-from store.chain import ChainMessage, NewMessage, WalletIdentity
+from store.chain import MessageRecord, NewMessage, WalletIdentity
 from store.claiming import LeasedTask
 from store.engine import Connection, Database, StatementRefused
 from store.settling import TRANSITIONS, Assignment, Settlement
 from store.values import (
     HoldReason,
+    LeaseToken,
     MessageKind,
     MessageStatus,
     RawAddress,
     TaskOperation,
     TaskStatus,
+    TokenEnd,
 )
 from tests.builders.world import Badge, World
 
@@ -36,20 +38,22 @@ class Desk:
         self.wallet_id = wallet_id
         self.collection_id = collection_id
 
-    async def claim(self, token: UUID, ttl: timedelta = TTL, limit: int = 10) -> list[LeasedTask]:
+    async def claim(
+        self, lease: LeaseToken, ttl: timedelta = TTL, limit: int = 10
+    ) -> list[LeasedTask]:
         async with self.world.db.transaction() as conn:
-            return await claiming.claim_due(conn, token, ttl, limit, [])
+            return await claiming.claim_due(conn, lease, ttl, limit, [])
 
     async def sign(
-        self, token: UUID, leased: list[LeasedTask], first_index: int = 0
-    ) -> ChainMessage:
+        self, lease: LeaseToken, leased: list[LeasedTask], first_index: int = 0
+    ) -> MessageRecord:
         async with self.world.db.transaction() as conn:
             message = await chain.add_message(conn, await self.new_message(conn))
             given = [
                 Assignment(work.task.id, first_index + number, RawAddress("0:cc"))
                 for number, work in enumerate(leased)
             ]
-            await settling.sign(conn, token, message=message, leased=leased, assignments=given)
+            await settling.sign(conn, lease, message=message, leased=leased, assignments=given)
         return message
 
     async def new_message(self, conn: Connection) -> NewMessage:
@@ -64,9 +68,9 @@ class Desk:
             b"hash",
         )
 
-    async def settle(self, token: UUID, *settlements: Settlement) -> None:
+    async def settle(self, lease: LeaseToken, *settlements: Settlement) -> None:
         async with self.world.db.transaction() as conn:
-            await settling.settle(conn, token, settlements, NOW)
+            await settling.settle(conn, lease, settlements, NOW)
 
     async def expire(self) -> None:
         await self.world.sql(
@@ -92,11 +96,11 @@ async def desk(database: Database) -> Desk:
 
 
 async def sent(
-    desk: Desk, token: UUID, count: int = 1
-) -> tuple[list[Badge], list[LeasedTask], ChainMessage]:
+    desk: Desk, lease: LeaseToken, count: int = 1
+) -> tuple[list[Badge], list[LeasedTask], MessageRecord]:
     badges = await desk.world.to_mint(count)
-    leased = await desk.claim(token)
-    message = await desk.sign(token, leased)
+    leased = await desk.claim(lease)
+    message = await desk.sign(lease, leased)
     return (
         badges,
         [work.signed(message, number, RawAddress("0:cc")) for number, work in enumerate(leased)],
@@ -110,17 +114,20 @@ def confirmed(leased: LeasedTask) -> Settlement:
 
 async def test_a_task_is_leased_once(desk: Desk) -> None:
     await desk.world.to_mint(3)
-    first, second = await desk.claim(uuid4(), limit=2), await desk.claim(uuid4())
+    first, second = (
+        await desk.claim(LeaseToken(uuid4()), limit=2),
+        await desk.claim(LeaseToken(uuid4())),
+    )
     assert len(first) == 2
     assert len(second) == 1
-    assert await desk.claim(uuid4()) == []
+    assert await desk.claim(LeaseToken(uuid4())) == []
 
 
 async def test_an_expired_lease_is_anybodys(desk: Desk) -> None:
     await desk.world.to_mint()
-    await desk.claim(uuid4())
+    await desk.claim(LeaseToken(uuid4()))
     await desk.expire()
-    assert len(await desk.claim(uuid4())) == 1
+    assert len(await desk.claim(LeaseToken(uuid4()))) == 1
 
 
 @pytest.mark.parametrize(
@@ -130,25 +137,25 @@ async def test_an_expired_lease_is_anybodys(desk: Desk) -> None:
 async def test_what_is_held_early_or_over_is_not_claimed(change: str, desk: Desk) -> None:
     await desk.world.to_mint()
     await desk.world.sql(f"UPDATE nft_mint_queue SET {change}")
-    assert await desk.claim(uuid4()) == []
+    assert await desk.claim(LeaseToken(uuid4())) == []
 
 
 async def test_a_burn_waits_for_its_mint(desk: Desk) -> None:
     badges = await desk.world.to_mint()
     await desk.world.enqueue(badges, TaskOperation.BURN)
-    claimed = await desk.claim(uuid4())
+    claimed = await desk.claim(LeaseToken(uuid4()))
     assert [work.task.operation for work in claimed] == [TaskOperation.MINT]
 
 
 async def test_a_collection_with_a_message_under_way_is_left_alone(desk: Desk) -> None:
-    token = uuid4()
-    await sent(desk, token)
+    lease = LeaseToken(uuid4())
+    await sent(desk, lease)
     await desk.world.to_mint()
-    assert await desk.claim(uuid4()) == []
+    assert await desk.claim(LeaseToken(uuid4())) == []
 
 
 async def test_a_collection_has_one_unresolved_message_at_most(desk: Desk) -> None:
-    await sent(desk, uuid4())
+    await sent(desk, LeaseToken(uuid4()))
     with pytest.raises(StatementRefused) as refused:
         async with desk.world.db.transaction() as conn:
             await chain.add_message(conn, await desk.new_message(conn))
@@ -156,44 +163,44 @@ async def test_a_collection_has_one_unresolved_message_at_most(desk: Desk) -> No
 
 
 async def test_two_mints_never_share_an_index(desk: Desk) -> None:
-    token = uuid4()
-    await sent(desk, token)
+    lease = LeaseToken(uuid4())
+    await sent(desk, lease)
     await desk.world.sql("UPDATE chain_message SET status = 'settled'")
     await desk.world.to_mint()
-    leased = await desk.claim(token)
+    leased = await desk.claim(lease)
     with pytest.raises(StatementRefused) as refused:
-        await desk.sign(token, leased, first_index=0)
+        await desk.sign(lease, leased, first_index=0)
     assert refused.value.constraint == "nft_mint_queue_token_index_key"
 
 
 async def test_signing_needs_the_lease(desk: Desk) -> None:
-    token = uuid4()
+    lease = LeaseToken(uuid4())
     await desk.world.to_mint(2)
-    leased = await desk.claim(token)
+    leased = await desk.claim(lease)
     await desk.expire()
     with pytest.raises(LeaseLost):
-        await desk.sign(token, leased)
+        await desk.sign(lease, leased)
     assert await desk.world.value("SELECT count(*) FROM chain_message") == 0
 
 
 async def test_settling_needs_the_lease(desk: Desk) -> None:
-    token = uuid4()
-    badges, (leased,), _ = await sent(desk, token)
+    lease = LeaseToken(uuid4())
+    badges, (leased,), _ = await sent(desk, lease)
     await desk.expire()
     with pytest.raises(LeaseLost):
-        await desk.settle(token, confirmed(leased))
+        await desk.settle(lease, confirmed(leased))
     async with desk.world.db.transaction() as conn:
-        (other,) = await claiming.claim_sent(conn, uuid4(), TTL, [])
+        (other,) = await claiming.claim_sent(conn, LeaseToken(uuid4()), TTL, [])
     assert other.task.id == leased.task.id
     with pytest.raises(LeaseLost):  # the former minter wakes up
-        await desk.settle(token, confirmed(leased))
+        await desk.settle(lease, confirmed(leased))
     assert await desk.world.statuses(badges) == ["active/pending"]
     assert await desk.world.audit(badges[0]) == ["submitted_onchain"]
 
 
 async def test_one_lost_task_undoes_the_whole_settlement(desk: Desk) -> None:
-    token = uuid4()
-    badges, leased, _ = await sent(desk, token, 2)
+    lease = LeaseToken(uuid4())
+    badges, leased, _ = await sent(desk, lease, 2)
     await desk.world.sql(
         "UPDATE nft_mint_queue SET lease_token = gen_random_uuid() WHERE id = :id",
         id=leased[1].task.id,
@@ -203,88 +210,90 @@ async def test_one_lost_task_undoes_the_whole_settlement(desk: Desk) -> None:
         for number, work in enumerate(leased)
     ]
     with pytest.raises(LeaseLost):
-        await desk.settle(token, *settlements)
+        await desk.settle(lease, *settlements)
     assert await desk.world.statuses(badges) == ["active/pending", "active/pending"]
 
 
 async def test_a_confirmed_mint_is_told_once_in_every_place(desk: Desk) -> None:
-    token = uuid4()
-    (badge,), (leased,), message = await sent(desk, token)
-    await desk.settle(token, confirmed(leased))
+    lease = LeaseToken(uuid4())
+    (badge,), (leased,), message = await sent(desk, lease)
+    await desk.settle(lease, confirmed(leased))
     assert await desk.world.statuses([badge]) == ["active/minted"]
     assert await desk.world.value("SELECT onchain_token_id FROM nft_instance") == TOKEN_ID
     assert await desk.world.audit(badge) == ["submitted_onchain", "minted_onchain"]
-    assert await desk.world.told(badge) == ["badge.minted"]
+    assert await desk.world.published(badge) == ["badge.minted"]
     with pytest.raises(LeaseLost):
-        await desk.settle(token, confirmed(leased))
+        await desk.settle(lease, confirmed(leased))
     async with desk.world.db.transaction() as conn:
         assert await chain.resolve_message(conn, message.id, MessageStatus.SETTLED)
         assert not await chain.resolve_message(conn, message.id, MessageStatus.SETTLED)
 
 
 async def test_a_message_stays_open_while_one_of_its_tasks_is(desk: Desk) -> None:
-    token = uuid4()
-    _, leased, message = await sent(desk, token, 2)
-    await desk.settle(token, confirmed(leased[0]))
+    lease = LeaseToken(uuid4())
+    _, leased, message = await sent(desk, lease, 2)
+    await desk.settle(lease, confirmed(leased[0]))
     async with desk.world.db.transaction() as conn:
         assert not await chain.resolve_message(conn, message.id, MessageStatus.SETTLED)
 
 
 async def test_the_token_of_a_badge_revoked_meanwhile_gets_a_burn(desk: Desk) -> None:
-    token = uuid4()
-    (badge,), (leased,), _ = await sent(desk, token)
+    lease = LeaseToken(uuid4())
+    (badge,), (leased,), _ = await sent(desk, lease)
     await desk.world.sql("UPDATE nft_instance SET status = 'revoked'")
-    await desk.settle(token, confirmed(leased))
+    await desk.settle(lease, confirmed(leased))
     assert await desk.world.tasks(badge) == ["mint confirmed", "burn pending"]
     assert await desk.world.statuses([badge]) == ["revoked/minted"]
 
 
 async def test_a_void_mint_goes_back_first_in_line_with_its_index(desk: Desk) -> None:
-    token = uuid4()
-    _, (leased,), _ = await sent(desk, token)
-    await desk.settle(token, Settlement(leased, TaskStatus.PENDING, "void", reason="expired"))
+    lease = LeaseToken(uuid4())
+    _, (leased,), _ = await sent(desk, lease)
+    await desk.settle(lease, Settlement(leased, TaskStatus.PENDING, "void", reason="expired"))
     await desk.world.sql("UPDATE chain_message SET status = 'void'")
     await desk.world.to_mint()
-    first, second = await desk.claim(uuid4())
+    first, second = await desk.claim(LeaseToken(uuid4()))
     assert (first.task.id, first.task.token_index, first.task.attempt) == (leased.task.id, 0, 1)
     assert second.task.token_index is None
 
 
 async def test_a_taken_index_is_given_up(desk: Desk) -> None:
-    token = uuid4()
-    _, (leased,), _ = await sent(desk, token)
-    await desk.settle(token, Settlement(leased, TaskStatus.PENDING, "index_taken", drop_index=True))
+    lease = LeaseToken(uuid4())
+    _, (leased,), _ = await sent(desk, lease)
+    await desk.settle(lease, Settlement(leased, TaskStatus.PENDING, "index_taken", drop_index=True))
     await desk.world.sql("UPDATE chain_message SET status = 'void'")
-    (again,) = await desk.claim(uuid4())
+    (again,) = await desk.claim(LeaseToken(uuid4()))
     assert again.task.token_index is None
 
 
 async def test_a_parked_task_waits_for_a_person(desk: Desk) -> None:
-    token = uuid4()
-    _, (leased,), _ = await sent(desk, token)
+    lease = LeaseToken(uuid4())
+    _, (leased,), _ = await sent(desk, lease)
     parked = Settlement(
         leased, TaskStatus.PENDING, "parked", reason="why", hold_reason=HoldReason.OPERATOR
     )
-    await desk.settle(token, parked)
+    await desk.settle(lease, parked)
     assert await desk.world.sql(
         "SELECT status, hold_reason, last_error, token_index FROM nft_mint_queue"
     ) == [("pending", "operator", "why", 0)]
     async with desk.world.db.transaction() as conn:
-        (kept,) = await claiming.take_kept(conn, uuid4(), TTL, desk.collection_id)
+        (kept,) = await claiming.take_reserved(conn, LeaseToken(uuid4()), TTL, desk.collection_id)
     assert kept.task.lease_token is None
 
 
 async def test_a_second_burn_of_a_badge_is_told_once(desk: Desk) -> None:
-    token = uuid4()
-    (badge,), (leased,), _ = await sent(desk, token)
-    await desk.settle(token, replace(confirmed(leased), gone="destroyed"))
+    lease = LeaseToken(uuid4())
+    (badge,), (leased,), _ = await sent(desk, lease)
+    await desk.settle(lease, replace(confirmed(leased), token_end=TokenEnd.DESTROYED))
     await desk.world.sql("UPDATE chain_message SET status = 'settled'")
     assert await desk.world.statuses([badge]) == ["burned_onchain/minted"]
     await desk.world.enqueue([badge], TaskOperation.BURN)
-    (burn,) = await desk.claim(token)
-    await desk.settle(token, Settlement(burn, TaskStatus.CONFIRMED, "confirmed", gone="destroyed"))
+    (burn,) = await desk.claim(lease)
+    await desk.settle(
+        lease, Settlement(burn, TaskStatus.CONFIRMED, "confirmed", token_end=TokenEnd.DESTROYED)
+    )
     assert (await desk.world.audit(badge)).count("burned_onchain") == 1
-    assert await desk.world.told(badge) == ["badge.minted", "badge.burned"]
+    assert await desk.world.published(badge) == ["badge.minted", "badge.burned"]
 
 
 async def test_every_transition_has_an_owner_and_the_end_states_have_none_but_repair() -> None:
@@ -314,10 +323,10 @@ async def test_a_database_keeps_its_first_wallet(desk: Desk) -> None:
 
 
 async def test_what_messages_may_still_spend_is_counted_until_they_are_settled(desk: Desk) -> None:
-    token = uuid4()
-    _, leased, _ = await sent(desk, token, 2)
+    lease = LeaseToken(uuid4())
+    _, leased, _ = await sent(desk, lease, 2)
     async with desk.world.db.transaction() as conn:
         assert await chain.committed_spending(conn) == (2, 0, 0)
-    await desk.settle(token, confirmed(leased[0]))
+    await desk.settle(lease, confirmed(leased[0]))
     async with desk.world.db.transaction() as conn:
         assert await chain.committed_spending(conn) == (1, 0, 0)

@@ -9,7 +9,7 @@ from ops.errors import LeaseLost
 from store import claiming, mint_queue
 from store.engine import Database
 from store.mint_queue import NewTask, TokenStanding
-from store.values import HoldReason, RawAddress, TaskOperation
+from store.values import HoldReason, LeaseToken, RawAddress, TaskOperation
 from tests.builders.world import Badge, World
 
 MINT, BURN = TaskOperation.MINT, TaskOperation.BURN
@@ -190,13 +190,13 @@ async def test_cancelling_leaves_a_signed_mint_alone(world: World) -> None:
 async def test_cancelling_takes_the_task_out_of_a_minters_hands(world: World) -> None:
     (badge,) = await world.badges()
     await enqueue(world, NewTask(badge.id, MINT))
-    token = uuid4()
+    lease = LeaseToken(uuid4())
     async with world.db.transaction() as conn:
-        (leased,) = await claiming.claim_due(conn, token, timedelta(minutes=1), 10, [])
+        (leased,) = await claiming.claim_due(conn, lease, timedelta(minutes=1), 10, [])
     await cancel(world, badge)
     with pytest.raises(LeaseLost):
         async with world.db.transaction() as conn:
-            await claiming.renew(conn, token, timedelta(minutes=1), [leased.task.id])
+            await claiming.renew(conn, lease, timedelta(minutes=1), [leased.task.id])
 
 
 async def test_what_is_known_of_a_token(world: World) -> None:

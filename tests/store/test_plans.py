@@ -65,7 +65,7 @@ def scanned(nodes: list[dict[str, Any]]) -> set[str]:
 
 async def test_the_claim_reads_the_due_index(world: World) -> None:
     nodes = await plan(
-        world, claiming.CLAIM_DUE, token=uuid4(), ttl=timedelta(minutes=1), limit=120, busy=[]
+        world, claiming.CLAIM_DUE, lease=uuid4(), ttl=timedelta(minutes=1), limit=120, busy=[]
     )
     due = below(nodes, "CTE due")  # what comes after has `limit` rows, whatever the backlog
     assert "nft_mint_queue_due_idx" in indexes(due)
@@ -76,9 +76,13 @@ async def test_the_claim_reads_the_due_index(world: World) -> None:
 
 
 async def test_what_is_asked_for_each_message_reads_no_whole_queue(world: World) -> None:
-    sent = await plan(world, claiming.CLAIM_SENT, token=uuid4(), ttl=timedelta(minutes=1), busy=[])
+    sent = await plan(world, claiming.CLAIM_SENT, lease=uuid4(), ttl=timedelta(minutes=1), busy=[])
     kept = await plan(
-        world, claiming.TAKE_KEPT, token=uuid4(), ttl=timedelta(minutes=1), collection_id=uuid4()
+        world,
+        claiming.TAKE_RESERVED,
+        lease=uuid4(),
+        ttl=timedelta(minutes=1),
+        collection_id=uuid4(),
     )
     committed = await plan(world, chain.COMMITTED)
     assert "nft_mint_queue" not in scanned(sent) | scanned(kept) | scanned(committed)

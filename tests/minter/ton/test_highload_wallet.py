@@ -16,7 +16,7 @@ from ton_core.boc.cell import Cell
 
 from minter.mint_decision import Execution
 from minter.ton import highload_wallet, mnemonic, tokens
-from minter.ton.gateway import Delivery
+from minter.ton.gateway import SendOutcome
 from minter.ton.highload_wallet import Action, SignedMessage, Wallet
 from minter.ton.liteserver import LiteServers
 from minter.ton.mnemonic import MnemonicSigner
@@ -54,7 +54,7 @@ def test_query_ids_repeat_only_after_eight_million_messages(one: int, other: int
 def test_a_message_is_dated_back_and_ends_with_the_wallets_timeout(
     mine: Wallet, key: MnemonicSigner
 ) -> None:
-    made = highload_wallet.signed(
+    made = highload_wallet.sign_message(
         mine, key, [Action(SOMEBODY, 1)], query_seq=0, chain_time=NOW, deploy=False
     )
     assert made.created_at == NOW - timedelta(seconds=30)
@@ -66,7 +66,7 @@ def test_the_messages_hash_does_not_depend_on_the_initial_state(
 ) -> None:
     """TEP-467: the normalised form has no initial state."""
     hashes = {
-        highload_wallet.signed(
+        highload_wallet.sign_message(
             mine, key, [Action(SOMEBODY, 1)], query_seq=0, chain_time=NOW, deploy=deploy
         ).message_hash
         for deploy in (True, False)
@@ -75,7 +75,7 @@ def test_the_messages_hash_does_not_depend_on_the_initial_state(
 
 
 def test_the_messages_hash_is_teps_normal_form(mine: Wallet, key: MnemonicSigner) -> None:
-    made = highload_wallet.signed(
+    made = highload_wallet.sign_message(
         mine, key, [Action(SOMEBODY, 1)], query_seq=0, chain_time=NOW, deploy=True
     )
     body = Cell.one_from_boc(made.boc).refs[-1]
@@ -91,7 +91,7 @@ def test_the_messages_hash_is_teps_normal_form(mine: Wallet, key: MnemonicSigner
 @pytest.mark.parametrize("count", [0, 255])
 def test_a_message_carries_1_to_254_actions(count: int, mine: Wallet, key: MnemonicSigner) -> None:
     with pytest.raises(highload_wallet.MessageTooLarge):
-        highload_wallet.signed(
+        highload_wallet.sign_message(
             mine, key, [Action(SOMEBODY, 1)] * count, query_seq=0, chain_time=NOW, deploy=False
         )
 
@@ -106,9 +106,9 @@ def test_a_message_of_more_bytes_than_validators_take_is_refused(
     deep = Action(
         SOMEBODY, 1, tokens.mint_body(0, tokens.Token(SOMEBODY, SOMEBODY, "x" * 127 * 520), 1, 0)
     )
-    highload_wallet.signed(mine, key, large, query_seq=0, chain_time=NOW, deploy=False)
+    highload_wallet.sign_message(mine, key, large, query_seq=0, chain_time=NOW, deploy=False)
     with pytest.raises(highload_wallet.MessageTooLarge, match="depth"):
-        highload_wallet.signed(mine, key, [deep], query_seq=0, chain_time=NOW, deploy=False)
+        highload_wallet.sign_message(mine, key, [deep], query_seq=0, chain_time=NOW, deploy=False)
 
 
 def test_a_wallet_that_is_not_deployed_has_executed_nothing() -> None:
@@ -156,7 +156,7 @@ async def test_the_contract_and_our_reading_of_it_agree(
         for round_number in range(4):
             for query_seq in (round_number, 1023 + round_number):
                 block = await gateway.newest_block()
-                made = highload_wallet.signed(
+                made = highload_wallet.sign_message(
                     mine,
                     key,
                     [Action(SOMEBODY, 1000)],
@@ -164,7 +164,7 @@ async def test_the_contract_and_our_reading_of_it_agree(
                     chain_time=block.time,
                     deploy=round_number == 0,
                 )
-                assert (await gateway.send(made.boc)).delivery is Delivery.ACCEPTED
+                assert (await gateway.send(made.boc)).outcome is SendOutcome.ACCEPTED
                 await ton.next_block()
                 await ton.next_block()
                 sent.append((query_seq, made))
@@ -192,7 +192,7 @@ async def test_item_addresses_are_the_collections_own(
     contract = tokens.collection(mine.address, "https://x.example/c.json", "https://x.example/")
     async with LiteServers(ton.config, servers=1) as gateway:
         block = await gateway.newest_block()
-        made = highload_wallet.signed(
+        made = highload_wallet.sign_message(
             mine,
             key,
             [Action(contract.address, 10**8, None, contract.state_init)],

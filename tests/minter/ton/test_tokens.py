@@ -129,7 +129,7 @@ def test_a_long_content_spans_cells() -> None:
 )
 def test_addresses_are_raw_or_refused(address: str, expected: RawAddress | None) -> None:
     if expected is None:
-        with pytest.raises(tokens.AddressRefused):
+        with pytest.raises(tokens.InvalidAddress):
             tokens.raw(address)
     else:
         assert tokens.raw(address) == expected
