@@ -102,7 +102,7 @@ def show(console: Console, *, as_json: bool) -> None:
                 lines.append(f"balance   unknown: {document['error']}")
             else:
                 lines.append(
-                    f"balance   {document['balance_nano']} nanotons at block {document['seqno']}"
+                    f"balance   {document['balance_nano']} nanograms at block {document['seqno']}"
                 )
                 lines.append(f"deployed  {'yes' if document['deployed'] else 'no'}")
         console.result(document, "\n".join(lines), as_json=as_json)

@@ -82,7 +82,7 @@ class ChainView:
                 )
             self._written_at = now
         metrics.CHAIN_SEQNO.set(block.seqno)
-        metrics.WALLET_BALANCE_NANO.set(account.balance_nano)
+        metrics.WALLET_BALANCE_NANOGRAMS.set(account.balance_nano)
         async with self._changed:
             self._current = (block, account)
             self._changed.notify_all()

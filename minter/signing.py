@@ -369,7 +369,7 @@ def _cost_of_action(value_nano: int) -> int:
 
 def _insufficient_funds(ctx: MinterContext, account: Account) -> NothingSigned:
     have, keep = account.balance_nano / 1e9, ctx.settings.balance_reserve_nano / 1e9
-    word = f"the wallet {ctx.wallet.address} has {have:.3f} TON, of which {keep:.3f} are kept back: send it more"
+    word = f"the wallet {ctx.wallet.address} has {have:.3f} GRAM, of which {keep:.3f} are kept back: send it more"
     return NothingSigned(word, insufficient_funds=True)
 
 

@@ -85,8 +85,8 @@ RETRIES = Counter(
 )
 ERRORS = Counter("laurel_errors_total", "Errors that ended a step, by code.", ("code",))
 CHAIN_SEQNO = Gauge("laurel_chain_seqno", "The newest masterchain block that the minter has seen.")
-WALLET_BALANCE_NANO = Gauge(
-    "laurel_wallet_balance_nanotons", "Balance of the minting wallet in nanotons."
+WALLET_BALANCE_NANOGRAMS = Gauge(
+    "laurel_wallet_balance_nanograms", "Balance of the minting wallet in nanograms."
 )
 READY = Gauge(
     "laurel_ready",

@@ -131,17 +131,23 @@ class MinterSettings(_Part):
     item_value_nano: int = Field(
         50_000_000,
         ge=30_000_000,
-        description="attached to a mint; what is left stays in the collection",
+        description="nanograms attached to a mint; what is left stays in the collection",
     )
     item_forward_nano: int = Field(
         20_000_000,
         ge=1_281_600,
-        description="of it, forwarded to the item; below 1 281 600 an item stays uninitialised",
+        description="nanograms of it, forwarded to the item; below 1 281 600 an item stays uninitialised",
     )
-    revoke_value_nano: int = Field(30_000_000, ge=10_000_000)
-    deploy_value_nano: int = Field(100_000_000, ge=50_000_000)
+    revoke_value_nano: int = Field(
+        30_000_000, ge=10_000_000, description="nanograms attached to a revocation"
+    )
+    deploy_value_nano: int = Field(
+        100_000_000, ge=50_000_000, description="nanograms attached to a collection's deployment"
+    )
     balance_reserve_nano: int = Field(
-        1_000_000_000, ge=0, description="never spent by a mint: rent and fees of the wallet itself"
+        1_000_000_000,
+        ge=0,
+        description="nanograms never spent by a mint: rent and fees of the wallet itself",
     )
     reconcile_every: Duration = timedelta(minutes=10)
     lite_servers: int = Field(

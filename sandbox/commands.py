@@ -114,12 +114,12 @@ def ton(
 @sandbox.command()
 @click.argument("address")
 @click.option(
-    "--ton",
+    "--gram",
     "amount",
     type=click.FloatRange(min=0, min_open=True),
     default=100.0,
     show_default=True,
-    help="How much, in TON.",
+    help="How much, in GRAM, the coin of the TON network.",
 )
 @click.option(
     "--faucet",
@@ -158,6 +158,6 @@ def fund(console: Console, *, address: str, amount: float, faucet: str, as_json:
         ) from None
     console.result(
         {"address": address, "amount_nano": nano} | status,
-        f"{address} has {amount:g} TON more.",
+        f"{address} has {amount:g} GRAM more.",
         as_json=as_json,
     )

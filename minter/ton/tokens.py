@@ -208,7 +208,7 @@ def item_address(collection_address: RawAddress, index: int) -> RawAddress:
 def mint_body(index: int, token: Token, forward_nano: int, query_id: int) -> Cell:
     """Return the collection's op 1.
 
-    Deploy item `index`, and forward `forward_nano` nanotons and its content to it.
+    Deploy item `index`, and forward `forward_nano` nanograms and its content to it.
     """
     item = (
         Builder()

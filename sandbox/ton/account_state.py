@@ -79,7 +79,7 @@ def genesis_account(
 
     Args:
         address: where.
-        balance: in nanotons.
+        balance: in nanograms.
         utime: the zero state's time: until then its rent is paid.
         init: its `StateInit`; None leaves it uninitialised, to be deployed by its first message.
     """

@@ -290,7 +290,7 @@ class Builder:
         return self.uint(size, length_bits).uint(value, 8 * size)
 
     def coins(self, amount_nano: int) -> Self:
-        """Append an amount in nanotons (TL-B `Grams`)."""
+        """Append an amount in nanograms (TL-B `Grams`)."""
         return self.var_uint(amount_nano, 4)
 
     def currencies(self, amount_nano: int) -> Self:
@@ -399,7 +399,7 @@ class Slice:
         return self.uint(8 * self.uint(length_bits))
 
     def coins(self) -> int:
-        """Read an amount in nanotons."""
+        """Read an amount in nanograms."""
         return self.var_uint(4)
 
     def address(self) -> Address | None:

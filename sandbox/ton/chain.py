@@ -102,7 +102,7 @@ class ChainOptions:
     # masterchain blocks whose states can still be read (`seqno=`); blocks and transactions
     # themselves are kept for ever
     state_window: int = 1_000
-    # users 0 to n-1 (sandbox/ton/accounts.py) have 100 TON each from the genesis
+    # users 0 to n-1 (sandbox/ton/accounts.py) have 100 GRAM each from the genesis
     user_wallets: int = 100
     emulator_library: Path | None = None
 

@@ -252,7 +252,7 @@ class TonNetwork:
             iter(read_transaction(from_boc(self.chain.transactions[sent].boc)).out_messages), None
         )
         if message is None:
-            raise FaucetFailed(f"The faucet has less than {amount_nano} nanotons left.")
+            raise FaucetFailed(f"The faucet has less than {amount_nano} nanograms left.")
         await self._transaction_of(message.hash, None)
 
     async def _transaction_of(

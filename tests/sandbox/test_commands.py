@@ -53,7 +53,7 @@ def test_the_network_says_where_it_is(network: dict[str, str]) -> None:
 
 def test_the_faucet_pays(network: dict[str, str]) -> None:
     result = CliRunner().invoke(
-        main, ["sandbox", "fund", ADDRESS, "--ton", "2.5", "--faucet", network["faucet"], "--json"]
+        main, ["sandbox", "fund", ADDRESS, "--gram", "2.5", "--faucet", network["faucet"], "--json"]
     )
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["amount_nano"] == 2_500_000_000

@@ -6,7 +6,7 @@ from pathlib import Path
 from sandbox.ton.accounts import faucet
 from sandbox.ton.cells import Address, Cell
 from sandbox.ton.chain import Chain, ChainClock, ChainOptions
-from tests.sandbox.ton.contracts import TON, Collection, HighloadWallet
+from tests.sandbox.ton.contracts import GRAM, Collection, HighloadWallet
 
 NOW = 1_700_000_000
 OWNER = Address(0, b"\x44" * 32)
@@ -37,7 +37,7 @@ class Minter:
 
     def __post_init__(self) -> None:
         payment = faucet(self.chain.options.seed).payment(
-            self.wallet.address, 1_000 * TON, query=0, created_at=self.chain.last.utime - 1
+            self.wallet.address, 1_000 * GRAM, query=0, created_at=self.chain.last.utime - 1
         )
         self.chain.submit(payment)
         self.settle()

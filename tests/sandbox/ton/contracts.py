@@ -14,7 +14,7 @@ from sandbox.ton.cells import EMPTY_CELL, Address, Builder, Cell
 from sandbox.ton.dictionaries import NO_EXTRA, Dictionary
 from sandbox.ton.messages import external_message, internal_message, state_init
 
-TON = 10**9
+GRAM = 10**9
 MINT_VALUE = 10**8
 REVOKE, DESTROY = 0x6F89F5E3, 0x1F04537A
 
@@ -44,7 +44,7 @@ class HighloadWallet:
     def address(self) -> Address:
         return Address(0, self.init.hash)
 
-    def batch(self, messages: list[Cell], query: int, value: int = TON) -> Cell:
+    def batch(self, messages: list[Cell], query: int, value: int = GRAM) -> Cell:
         """The internal_transfer to itself that sends `messages` (at most 254)."""
         actions = EMPTY_CELL
         for message in messages:
@@ -59,7 +59,7 @@ class HighloadWallet:
         query: int,
         created_at: int,
         deploy: bool = False,
-        value: int = TON,
+        value: int = GRAM,
     ) -> bytes:
         inner = (
             Builder()
@@ -131,7 +131,7 @@ class Collection:
                 index, Builder().coins(forward).ref(self._content(index, owner)), None
             )
         body = Builder().uint(2, 32).uint(0, 64).ref(items.root_builder().end()).end()
-        return internal_message(self.address, count * 3 * 10**7 + TON, body=body)
+        return internal_message(self.address, count * 3 * 10**7 + GRAM, body=body)
 
     def _content(self, index: int, owner: Address) -> Cell:
         suffix = Builder().raw(f"{index}.json".encode()).end()

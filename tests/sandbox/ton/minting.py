@@ -6,7 +6,7 @@ from pytonlib import TonlibClient
 
 from sandbox.ton.cells import Cell
 from sandbox.ton.network import TonNetwork
-from tests.sandbox.ton.contracts import TON, Collection, HighloadWallet
+from tests.sandbox.ton.contracts import GRAM, Collection, HighloadWallet
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Minting:
     def collection(self) -> Collection:
         return Collection(self.wallet.address)
 
-    def signed(self, messages: list[Cell], *, deploy: bool = False, value: int = TON) -> bytes:
+    def signed(self, messages: list[Cell], *, deploy: bool = False, value: int = GRAM) -> bytes:
         query, self.queries = self.queries, self.queries + 1
         created_at = self.network.chain.last.utime - 30
         return self.wallet.external(
@@ -28,11 +28,11 @@ class Minting:
         )
 
     async def deploy(self) -> None:
-        await self.network.fund(self.wallet.address, 1_000 * TON)
+        await self.network.fund(self.wallet.address, 1_000 * GRAM)
         await self.client.raw_send_message(self.signed([self.collection.deploy()], deploy=True))
         await self.settled()
 
-    async def send(self, messages: list[Cell], *, value: int = TON) -> None:
+    async def send(self, messages: list[Cell], *, value: int = GRAM) -> None:
         await self.client.raw_send_message(self.signed(messages, value=value))
         await self.settled()
 

@@ -11,7 +11,7 @@ from sandbox.ports import reserved
 from sandbox.ton.admin import administered
 from sandbox.ton.network import TonNetwork
 from tests.sandbox.ton.chains import OWNER
-from tests.sandbox.ton.contracts import TON
+from tests.sandbox.ton.contracts import GRAM
 
 
 @pytest_asyncio.fixture
@@ -30,11 +30,11 @@ async def asked(method: str, url: str, body: bytes = b"") -> tuple[int, dict[str
 
 
 async def test_money_arrives_before_the_answer(ton: TonNetwork, admin_url: str) -> None:
-    body = f'{{"address": "{OWNER}", "amount_nano": {TON}}}'.encode()
+    body = f'{{"address": "{OWNER}", "amount_nano": {GRAM}}}'.encode()
     status, answer = await asked("POST", f"{admin_url}/fund", body)
     account = ton.chain.account(OWNER)
     assert account is not None
-    assert (status, account.balance_nano, answer["transactions"]) == (200, TON, 2)
+    assert (status, account.balance_nano, answer["transactions"]) == (200, GRAM, 2)
 
 
 async def test_the_status_says_which_network_this_is(ton: TonNetwork, admin_url: str) -> None:

@@ -10,7 +10,7 @@ from sandbox.ton.cells import Address
 from sandbox.ton.chain import Chain
 from sandbox.ton.messages import read_transaction
 from tests.sandbox.ton.chains import NOW, OWNER, Minter, a_chain
-from tests.sandbox.ton.contracts import TON
+from tests.sandbox.ton.contracts import GRAM
 
 pytestmark = pytest.mark.usefixtures("virtual_machine")
 
@@ -99,11 +99,11 @@ def test_an_external_that_is_no_longer_accepted_is_dropped_with_its_block() -> N
 def test_an_account_that_returns_what_it_got_is_not_in_the_state() -> None:
     chain, user, nobody = a_chain(), user_wallet(0), Address(0, b"\x09" * 32)
     chain.submit(
-        user.transfer(nobody, TON, seqno=0, valid_until=NOW + 60)
+        user.transfer(nobody, GRAM, seqno=0, valid_until=NOW + 60)
     )  # bounces: nobody is there
     chain.produce()
     after = chain.account(user.address)
     assert nobody.account in {account for account, _, _ in chain.last_shard.transactions}
     assert chain.account(nobody) is None
     assert after is not None
-    assert after.balance_nano > 99 * TON
+    assert after.balance_nano > 99 * GRAM

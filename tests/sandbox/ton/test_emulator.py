@@ -27,7 +27,7 @@ from sandbox.ton.emulator import (
     find_library,
 )
 from sandbox.ton.messages import external_message, read_transaction
-from tests.sandbox.ton.contracts import TON, HighloadWallet
+from tests.sandbox.ton.contracts import GRAM, HighloadWallet
 
 NOW = 1_700_000_000
 
@@ -46,7 +46,7 @@ def execute(
     )
 
 
-def funded(wallet: HighloadWallet, nano: int = 10 * TON) -> Cell:
+def funded(wallet: HighloadWallet, nano: int = 10 * GRAM) -> Cell:
     return genesis_account(wallet.address, nano, NOW).end()
 
 

@@ -12,7 +12,7 @@ from sandbox.ton.boc import from_boc
 from sandbox.ton.cells import Address
 from sandbox.ton.network import FaucetFailed, TonNetwork, TonOptions
 from tests.sandbox.ton.chains import OWNER
-from tests.sandbox.ton.contracts import TON
+from tests.sandbox.ton.contracts import GRAM
 
 pytestmark = pytest.mark.usefixtures("virtual_machine")
 
@@ -80,11 +80,11 @@ async def test_time_is_advanced_for_the_next_block() -> None:
 
 async def test_the_faucet_pays_exactly_what_was_asked() -> None:
     async with TonNetwork.start(ON_DEMAND) as network:
-        await network.fund(OWNER, 5 * TON)
-        await network.fund(str(OWNER), TON)
+        await network.fund(OWNER, 5 * GRAM)
+        await network.fund(str(OWNER), GRAM)
         account = network.chain.account(OWNER)
     assert account is not None
-    assert account.balance_nano == 6 * TON
+    assert account.balance_nano == 6 * GRAM
 
 
 async def test_the_faucet_says_when_it_has_less() -> None:
@@ -105,12 +105,12 @@ async def test_a_payment_that_expires_before_its_block_is_told_as_dropped(
 
         monkeypatch.setattr(network.chain, "submit", and_then_a_day_passes)
         with pytest.raises(FaucetFailed, match="dropped"):
-            await network.fund(OWNER, TON)
+            await network.fund(OWNER, GRAM)
 
 
 @pytest.mark.parametrize(
     ("address", "amount"),
-    [("nonsense", TON), (Address(-1, bytes(32)), TON), (OWNER, 0), (OWNER, -1)],
+    [("nonsense", GRAM), (Address(-1, bytes(32)), GRAM), (OWNER, 0), (OWNER, -1)],
 )
 async def test_an_impossible_payment_is_refused(address: Address | str, amount: int) -> None:
     async with TonNetwork.start(ON_DEMAND) as network:
@@ -120,7 +120,7 @@ async def test_an_impossible_payment_is_refused(address: Address | str, amount: 
 
 async def test_a_cancelled_caller_takes_no_messages_with_it() -> None:
     async with TonNetwork.start(ON_DEMAND) as network:
-        paying = asyncio.create_task(network.fund(OWNER, TON))
+        paying = asyncio.create_task(network.fund(OWNER, GRAM))
         await asyncio.sleep(0)  # submitted, and its block begun
         paying.cancel()
         await asyncio.gather(paying, return_exceptions=True)
@@ -129,7 +129,7 @@ async def test_a_cancelled_caller_takes_no_messages_with_it() -> None:
         await network.produce()
         account = network.chain.account(OWNER)
     assert account is not None
-    assert account.balance_nano == TON
+    assert account.balance_nano == GRAM
 
 
 async def test_blocks_made_at_once_follow_one_another() -> None:
@@ -182,7 +182,7 @@ async def test_who_waits_for_a_block_learns_that_none_will_come(
 
 async def test_a_stored_transaction_is_found_by_its_message() -> None:
     async with TonNetwork.start(ON_DEMAND) as network:
-        await network.fund(OWNER, TON)
+        await network.fund(OWNER, GRAM)
         places = network.chain.transaction_of_message
         assert {
             from_boc(network.chain.transactions[place].boc).hash for place in places.values()

@@ -19,7 +19,7 @@ from sandbox.ton.runner import arguments, parsed
 from tests.sandbox.owner import REPOSITORY, an_owner, is_running, wait_until_gone
 from tests.sandbox.ton.chains import OWNER
 from tests.sandbox.ton.client import connected
-from tests.sandbox.ton.contracts import TON
+from tests.sandbox.ton.contracts import GRAM
 
 pytestmark = pytest.mark.usefixtures("virtual_machine")
 
@@ -27,15 +27,15 @@ pytestmark = pytest.mark.usefixtures("virtual_machine")
 async def test_pytonlib_reads_what_the_faucet_of_the_process_paid(
     ton_process: TonProcess, tmp_path: Path
 ) -> None:
-    await ton_process.fund(str(OWNER), 3 * TON)
+    await ton_process.fund(str(OWNER), 3 * GRAM)
     async with connected(ton_process.config, tmp_path / "keystore") as client:
         state = await client.raw_get_account_state(str(OWNER))
-    assert int(state["balance"]) == 3 * TON
+    assert int(state["balance"]) == 3 * GRAM
 
 
 async def test_many_pay_at_once(ton_process: TonProcess) -> None:
     before = (await ton_process.status()).transactions
-    await asyncio.gather(*(ton_process.fund(f"0:{number:064x}", TON) for number in range(1, 11)))
+    await asyncio.gather(*(ton_process.fund(f"0:{number:064x}", GRAM) for number in range(1, 11)))
     assert (await ton_process.status()).transactions == before + 20
 
 
@@ -54,7 +54,7 @@ async def test_a_block_is_made_from_outside(tmp_path: Path) -> None:
     assert after.seqno == before.seqno + 1
 
 
-@pytest.mark.parametrize(("address", "amount"), [("nonsense", TON), (str(OWNER), -5)])
+@pytest.mark.parametrize(("address", "amount"), [("nonsense", GRAM), (str(OWNER), -5)])
 async def test_an_impossible_payment_is_refused(
     ton_process: TonProcess, address: str, amount: int
 ) -> None:

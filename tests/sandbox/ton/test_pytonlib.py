@@ -15,7 +15,7 @@ from sandbox.ton.cells import Address
 from sandbox.ton.chain import ChainOptions
 from sandbox.ton.network import TonNetwork, TonOptions
 from tests.sandbox.ton.client import connected
-from tests.sandbox.ton.contracts import MINT_VALUE, TON, destroy_body, revoke
+from tests.sandbox.ton.contracts import GRAM, MINT_VALUE, destroy_body, revoke
 from tests.sandbox.ton.minting import Minting
 
 OWNER = Address(0, b"\x44" * 32)
@@ -165,7 +165,7 @@ async def test_several_clients_read_while_one_mints(
 
     async def minter() -> None:
         for first in range(0, 60, 20):
-            await minting.send([minting.collection.mint_batch(first, OWNER, 20)], value=5 * TON)
+            await minting.send([minting.collection.mint_batch(first, OWNER, 20)], value=5 * GRAM)
 
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         readers = [group.create_task(reader(number)) for number in range(4)]
