@@ -1,6 +1,7 @@
 """`laurel minter`, `laurel reconcile` and `laurel wallet`."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,16 +30,16 @@ def minter(console: Console) -> None:
 
     async def main(stop: "Stop") -> int:
         from minter.daemon import Daemon
-        from minter.startup import minter_context
+        from minter.startup import minter_context, unless_stopped
         from ops.http import serving
         from ops.lifecycle import EXIT_OK, Readiness
 
         readiness = Readiness()
-        async with (
-            serving(console.settings.http, readiness),
-            minter_context(console.settings, readiness) as ctx,
-        ):
-            await Daemon(ctx, readiness, stop).run()
+        async with serving(console.settings.http, readiness), AsyncExitStack() as stack:
+            opening = stack.enter_async_context(minter_context(console.settings, readiness))
+            ctx = await unless_stopped(stop, opening)
+            if ctx is not None:
+                await Daemon(ctx, readiness, stop).run()
         return EXIT_OK
 
     console.run(main)

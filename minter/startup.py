@@ -4,7 +4,8 @@ A database belongs to one wallet on one network for ever: tokens of another netw
 lost ones, and another wallet could neither mint into the collections nor revoke.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +18,26 @@ from minter.ton.highload_wallet import Wallet
 from minter.ton.liteserver import LiteServers, read_config
 from minter.ton.mnemonic import MnemonicSigner
 from ops.errors import UsageError
-from ops.lifecycle import Part, Readiness, until_available
+from ops.lifecycle import Part, Readiness, Stop, until_available
 from ops.settings import Settings
 from store import chain, migrations
 from store.chain import WalletIdentity, WalletRecord
 from store.engine import Database
 
 Result = TypeVar("Result")
+
+
+async def unless_stopped(stop: Stop, work: Coroutine[object, object, Result]) -> Result | None:
+    """Return what `work` returns; None, with `work` cancelled, where the stop comes first."""
+    waits = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    working, _ = waits
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for each in waits:
+            each.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
 
 
 @asynccontextmanager
