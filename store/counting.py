@@ -101,7 +101,7 @@ KNOWN_PAIRS = text("""
     SELECT user_id, counter_id, sum(step) FROM flagged GROUP BY user_id, counter_id
 """)
 
-# Operations 1 (ADD), 2 (HIGHEST) and 3 (MEMBER). `uses` says which types show a counter, and which
+# Operations 1 (ADD), 2 (MAX) and 3 (DISTINCT). `uses` says which types show a counter, and which
 # numbers their conditions compare it with. What comes back are the users whose counters touched one
 # of those: only they can have changed level.
 MERGE = text("""

@@ -179,7 +179,7 @@ class OutboxType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class RecordPosition:
     """One record's place in Kafka."""
 
     topic: str

@@ -34,15 +34,15 @@ class Operation(IntEnum):
     """
 
     ADD = 1  # the amount is added
-    HIGHEST = 2  # the counter becomes at least the amount
-    MEMBER = 3  # counts the first time that the user brings this member
+    MAX = 2  # the counter becomes at least the amount
+    DISTINCT = 3  # counts the first time that the user brings this member
     POST = 4  # counts while the id is posted and not undone
     UNDO = 5  # takes the id out, for ever, whichever came first
 
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """One event's part in one counter: an amount (ADD, HIGHEST) or a member (the others)."""
+    """One event's part in one counter: an amount (ADD, MAX) or a member (the others)."""
 
     counter_id: int
     operation: Operation
@@ -85,7 +85,7 @@ class Listener:
         value = data.get(self.field or "")
         if value is None:
             return None
-        if self.operation in (Operation.ADD, Operation.HIGHEST):
+        if self.operation in (Operation.ADD, Operation.MAX):
             return Contribution(self.counter_id, self.operation, amount=self._amount(value))
         return Contribution(self.counter_id, self.operation, member=self._member(value))
 
@@ -178,11 +178,11 @@ def _operation(counter: CounterSpec) -> Operation:
         case CounterKind.COUNT:
             return Operation.ADD if counter.undo_event_type is None else Operation.POST
         case CounterKind.DISTINCT:
-            return Operation.MEMBER
+            return Operation.DISTINCT
         case CounterKind.SUM:
             return Operation.ADD
         case CounterKind.MAX:
-            return Operation.HIGHEST
+            return Operation.MAX
 
 
 def _thresholds(badge_type: TypeSpec, name: CounterName) -> tuple[Number, ...]:

@@ -1,9 +1,8 @@
 """Turn counters into levels.
 
 Pure: no clock, no I/O. The stream, the backfill, the catalog's re-evaluation and `laurel explain`
-    all call `evaluate`, so they cannot
-disagree. A user's level is the highest by `order` whose conditions hold; a level once reached stays
-(docs/data-model.md, Levels).
+all call `evaluate`, so they cannot disagree. A user's level is the highest by `order` whose
+conditions hold; a level once reached stays (docs/data-model.md, Levels).
 """
 
 from collections.abc import Callable, Mapping

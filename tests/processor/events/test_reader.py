@@ -20,18 +20,18 @@ from hypothesis import strategies as st
 from ops.settings import DEFAULT_TENANT
 from processor.catalog import load
 from processor.events.chunks import PlainRecord
-from processor.events.message_schema import CommandType, Reason, WalletType
+from processor.events.message_schema import CommandType, WalletType
 from processor.events.reader import (
     BadgeCommand,
     Event,
     EventReader,
     Ignored,
     Parsed,
-    Rejected,
     WalletChange,
     event_key,
     service_of,
 )
+from processor.events.rejection import Reason, Rejected
 from processor.rules.counters import Contribution, Operation
 from store.values import Catalog, CounterKind, CounterName, CounterSpec, EventSpec, FieldSpec
 from tests.builders.messages import (
