@@ -22,7 +22,6 @@ from processor.events.reader import (
     WalletChange,
 )
 from processor.events.rejection import Reason, Rejected
-from processor.rules.counters import Operation
 from store.counting import Staging
 from store.dead_letters import NewDeadLetter
 from store.values import RecordPosition
@@ -147,13 +146,13 @@ def stage(staging: Staging, event: Event) -> None:
     leads = True
     key, time, user_id = event.key, event.time, event.user_id
     for part in event.contributions:
-        if part.operation <= Operation.MAX:
+        if part.member is None:
             staging.add_amount(
                 key, leads, time, user_id, part.counter_id, part.operation, part.amount or 0
             )
         else:
             staging.add_member(
-                key, leads, time, user_id, part.counter_id, part.operation, part.member or ""
+                key, leads, time, user_id, part.counter_id, part.operation, part.member
             )
         leads = False
     if leads:

@@ -18,15 +18,16 @@ from processor.rules.conditions import (
     parse_condition,
     parse_filter,
 )
+from processor.rules.counters import KINDS, NUMERIC, can_fall, field_kinds_of
 from processor.rules.diagnostics import Diagnostic, KeyPath
 from processor.rules.onchain_policy import may_mint
 from processor.rules.reachability import reachable
 from store.values import (
     Catalog,
-    CounterKind,
     CounterName,
     CounterSpec,
     EventSpec,
+    FieldKind,
     FieldSpec,
     LevelSpec,
     TypeSpec,
@@ -43,7 +44,6 @@ _EVENT = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _TOPIC = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _URL = re.compile(r"(https?|ipfs)://\S+")
 _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
-_NUMERIC = frozenset({"integer", "number"})
 
 
 def lint(catalog: Catalog) -> list[Diagnostic]:
@@ -95,12 +95,13 @@ class _Lint:
 
     def _counter_field(self, counter: CounterSpec, event: EventSpec) -> Iterator[Diagnostic]:
         path = ("counters", counter.name, "field")
+        takes = field_kinds_of(counter)
         if counter.field is None:
-            if counter.kind is not CounterKind.COUNT:
+            if KINDS[counter.kind].field_kinds:
                 yield Diagnostic(
                     path, f"a counter of kind {counter.kind} reads a field: add `field`."
                 )
-            elif counter.undo_event_type is not None:
+            elif takes:
                 yield Diagnostic(
                     path, f"`undo` pairs two events by an id: add `field`, the id in {event.type}."
                 )
@@ -111,33 +112,29 @@ class _Lint:
                 path,
                 f"{event.type} declares no field {counter.field}{_known(each.name for each in event.fields)}",
             )
-        elif counter.kind in (CounterKind.SUM, CounterKind.MAX):
-            if spec.kind not in _NUMERIC:
-                yield Diagnostic(
-                    path,
-                    f"{counter.field} is of kind {spec.kind}, {counter.kind} needs integer or number.",
-                )
-            elif not _never_negative(spec):
-                yield Diagnostic(
-                    path,
-                    f"{counter.field} may be negative, and counters never fall: give the field `minimum: 0`.",
-                )
-        elif counter.kind is CounterKind.COUNT and counter.undo_event_type is None:
+        elif not takes:
             yield Diagnostic(
                 path,
                 "a plain count reads no field: drop `field`, add `undo`, or take kind distinct.",
             )
-        elif spec.kind != "id":
+        elif spec.kind not in takes:
+            why = (
+                "but its values are remembered: only kind id is short enough"
+                if FieldKind.ID in takes
+                else f"{counter.kind} needs {' or '.join(sorted(takes))}"
+            )
+            yield Diagnostic(path, f"{counter.field} is of kind {spec.kind}, {why}.")
+        elif spec.kind in NUMERIC and not _never_negative(spec):
             yield Diagnostic(
                 path,
-                f"{counter.field} is of kind {spec.kind}, but its values are remembered: only kind id is short enough.",
+                f"{counter.field} may be negative, and counters never fall: give the field `minimum: 0`.",
             )
 
     def _undo(self, counter: CounterSpec) -> Iterator[Diagnostic]:
         if counter.undo_event_type is None:
             return
         path = ("counters", counter.name, "undo")
-        if counter.kind is not CounterKind.COUNT:
+        if not KINDS[counter.kind].is_undoable:
             yield Diagnostic(
                 path, f"only a count can be undone, not a {counter.kind}: drop `undo`."
             )
@@ -162,7 +159,7 @@ class _Lint:
                     (*path, "field"),
                     f"{event.type} declares no field {name}{_known(each.name for each in event.fields)}",
                 )
-            elif spec is not None and not (spec.required and spec.kind == "id"):
+            elif spec is not None and not (spec.required and spec.kind is FieldKind.ID):
                 yield Diagnostic(
                     (*path, "field"),
                     f"{event.type}.{name} pairs two events: it must be of kind id and `required: true`.",
@@ -259,12 +256,13 @@ class _Lint:
                     (*path, comparison.name),
                     f"{comparison.name} is no counter of this type{_known(badge_type.counters)}",
                 )
-        undoable = sorted(
-            each.name for each in comparisons(condition)
-            if (counter := self.counters.get(CounterName(each.name))) is not None and counter.undo_event_type is not None
-        )  # fmt: skip
-        if not level.order_dependent and (undoable or not is_monotone(condition)):
-            why = f"{undoable[0]} can fall" if undoable else f"`{condition}` can stop to hold"
+        falling = sorted(
+            counter.name
+            for each in comparisons(condition)
+            if (counter := self.counters.get(CounterName(each.name))) and can_fall(counter)
+        )
+        if not level.order_dependent and (falling or not is_monotone(condition)):
+            why = f"{falling[0]} can fall" if falling else f"`{condition}` can stop to hold"
             yield Diagnostic(
                 path,
                 f"{why}, so level {level.level} depends on what is counted first: say `order_dependent: true` if that is meant.",
@@ -301,11 +299,11 @@ class _Lint:
 
     def _is_integer(self, name: str) -> bool:
         counter = self.counters.get(CounterName(name))
-        if counter is None or counter.kind in (CounterKind.COUNT, CounterKind.DISTINCT):
+        if counter is None or KINDS[counter.kind].is_integer:
             return True
         event = self.events.get(counter.event_type)
         spec = _field(event, counter.field or "") if event else None
-        return spec is None or spec.kind != "number"
+        return spec is None or spec.kind is not FieldKind.NUMBER
 
 
 def _event(event: EventSpec) -> Iterator[Diagnostic]:
@@ -330,7 +328,7 @@ def _event(event: EventSpec) -> Iterator[Diagnostic]:
         )
     for field in event.fields:
         inner = (*path, "fields", field.name)
-        if field.kind not in _NUMERIC and not (field.minimum is None and field.maximum is None):
+        if field.kind not in NUMERIC and not (field.minimum is None and field.maximum is None):
             yield Diagnostic(
                 inner,
                 f"minimum and maximum are for integer and number, not for {field.kind}: drop them.",
@@ -362,7 +360,7 @@ def _filter(counter: CounterSpec, event: EventSpec) -> Iterator[Diagnostic]:
             continue  # undeclared fields are kept for filters
         values = comparison.value if isinstance(comparison.value, tuple) else (comparison.value,)
         for value in values:
-            if isinstance(value, bool) or isinstance(value, str) == (spec.kind in _NUMERIC):
+            if isinstance(value, bool) or isinstance(value, str) == (spec.kind in NUMERIC):
                 yield Diagnostic(
                     (*path, comparison.name),
                     f"{comparison.name} is of kind {spec.kind} and never compares with {value!r}.",
@@ -390,7 +388,7 @@ def _field(event: EventSpec, name: str) -> FieldSpec | None:
 
 def _never_negative(spec: FieldSpec) -> bool:
     # Integers start at 0 unless bounded otherwise; numbers have no bound of their own.
-    return spec.kind == "integer" if spec.minimum is None else spec.minimum >= 0
+    return spec.kind is FieldKind.INTEGER if spec.minimum is None else spec.minimum >= 0
 
 
 def _known(names: Iterable[str]) -> str:

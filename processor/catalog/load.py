@@ -26,6 +26,7 @@ from store.values import (
     CounterName,
     CounterSpec,
     EventSpec,
+    FieldKind,
     FieldSpec,
     LevelSpec,
     OnchainPolicy,
@@ -45,7 +46,7 @@ class _Document(BaseModel):
 
 
 class _Field(_Document):
-    kind: str = Field(pattern="^(id|text|integer|number)$")
+    kind: Annotated[FieldKind, Field(strict=False)]
     required: bool = False
     minimum: int | None = None
     maximum: int | None = None

@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, assert_never, cast
 from uuid import UUID
 
 import msgspec
@@ -19,7 +19,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from processor.events.rejection import ContractViolation, Reason
 from processor.rules.conditions import within_bounds
-from store.values import Catalog, EventSpec, FieldSpec
+from store.values import Catalog, EventSpec, FieldKind, FieldSpec
 
 # Characters of an opaque id (docs/data-model.md, Events).
 ID_LENGTH_MAX = 128
@@ -147,7 +147,7 @@ def checker(spec: EventSpec) -> Callable[[bytes], None]:
     numbers = tuple(
         (f"field_{position}", field)
         for position, field in enumerate(spec.fields)
-        if field.kind == "number"
+        if field.kind is FieldKind.NUMBER
     )
     return partial(_check, decode, numbers) if numbers else cast("Callable[[bytes], None]", decode)
 
@@ -158,18 +158,18 @@ def _optional(field: FieldSpec) -> Any:  # noqa: ANN401 - msgspec.field has no p
 
 def _field_type(field: FieldSpec) -> Any:  # noqa: ANN401 - a type built at run time
     match field.kind:
-        case "id":
+        case FieldKind.ID:
             return Identifier
-        case "text":
+        case FieldKind.TEXT:
             return str
-        case "integer":
+        case FieldKind.INTEGER:
             low = 0 if field.minimum is None else field.minimum
             high = INTEGER_MAX if field.maximum is None else min(field.maximum, INTEGER_MAX)
             return Annotated[int, Meta(ge=low, le=high)]
-        case "number":
+        case FieldKind.NUMBER:
             return Raw
-        case _:
-            raise ValueError(f"{field.name}: there is no kind {field.kind} of fields")
+        case unreachable:
+            assert_never(unreachable)
 
 
 def _check(

@@ -13,7 +13,16 @@ from processor.catalog.load import SHIPPED, load, type_id
 from store import catalogs
 from store.catalogs import Applied
 from store.engine import Database
-from store.values import Catalog, CounterKind, CounterName, FieldSpec, Rarity, TypeCode, TypeSpec
+from store.values import (
+    Catalog,
+    CounterKind,
+    CounterName,
+    FieldKind,
+    FieldSpec,
+    Rarity,
+    TypeCode,
+    TypeSpec,
+)
 from tests.builders.catalogs import TENANT, a_catalog, a_counter, a_level, a_type, an_event
 
 WALKER = type_id(TypeCode("walker"))
@@ -287,7 +296,7 @@ class TestRefusals:
         new = a_catalog(
             a_type(a_level(1), a_level(2)),
             counters=(a_counter("points", kind=CounterKind.SUM, field="height"),),
-            events=(an_event("step.made", FieldSpec("height", "integer")),),
+            events=(an_event("step.made", FieldSpec("height", FieldKind.INTEGER)),),
         )
         await self.refused(
             database,

@@ -12,12 +12,12 @@ from sqlalchemy import text
 from store import counting, wallets
 from store.counting import Progress, Staging, Use
 from store.engine import Connection, Database
-from store.values import CounterName, RawAddress
+from store.values import CounterName, CounterOperation, RawAddress
 from store.wallets import WalletSeen
 
 ANN, BEN = UUID(int=1), UUID(int=2)
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-ADD, MAX, DISTINCT, POST, UNDO = range(1, 6)
+ADD, MAX, DISTINCT, POST, UNDO = CounterOperation
 TOTAL, CITIES, REVIEWS, LONGEST = (
     CounterName(name) for name in ("total", "cities", "reviews", "longest")
 )
