@@ -344,11 +344,6 @@ def comparisons(condition: Condition) -> Iterator[Compare]:
             assert_never(unreachable)
 
 
-def names(condition: Condition) -> frozenset[str]:
-    """Return the counters, or fields, that `condition` names."""
-    return frozenset(comparison.name for comparison in comparisons(condition))
-
-
 def is_monotone(condition: Condition) -> bool:
     """Return whether growing counters can only make it true.
 
