@@ -1,7 +1,7 @@
 """What a new catalog changes about the old one.
 
 Pure: two catalogs in, one record out; store/catalogs.py asks the database whether the changes are
-    allowed, and makes them.
+allowed, and makes them.
 """
 
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ class Changes:
     adoptions: tuple[Adoption, ...]
 
     @property
-    def touched(self) -> frozenset[UUID]:
+    def rules_changed(self) -> frozenset[UUID]:
         """Return the types whose users may stand at another level now.
 
         Conditions, levels or counters are not what they were.
@@ -68,7 +68,7 @@ class Changes:
         )
 
     @property
-    def remapped(self) -> frozenset[UUID]:
+    def metadata_changed(self) -> frozenset[UUID]:
         """Return the types whose badges' metadata has other fields now."""
         return frozenset(
             change.new.id

@@ -155,7 +155,7 @@ ADD_VERSION = text("""
 class Applied:
     """What `apply` did. `version` is the current one, old where nothing changed.
 
-    Users of the `touched` types may stand at another level now, and badges of the `remapped` types
+    Users of the `rules_changed` types may stand at another level now, and badges of the `metadata_changed` types
     have other metadata fields: the caller evaluates them again in the same transaction
     (processor/catalog/apply.py).
     """
@@ -165,8 +165,8 @@ class Applied:
     created: tuple[TypeCode, ...] = ()
     changed: tuple[TypeCode, ...] = ()
     removed: tuple[TypeCode, ...] = ()
-    touched: frozenset[UUID] = frozenset()
-    remapped: frozenset[UUID] = frozenset()
+    rules_changed: frozenset[UUID] = frozenset()
+    metadata_changed: frozenset[UUID] = frozenset()
 
 
 async def current(conn: Connection) -> Catalog | None:
@@ -228,8 +228,8 @@ async def apply(conn: Connection, catalog: Catalog, actor: str) -> Applied:
         created=tuple(badge_type.code for badge_type in changes.created),
         changed=tuple(change.new.code for change in changes.changed),
         removed=tuple(badge_type.code for badge_type in changes.removed),
-        touched=changes.touched,
-        remapped=changes.remapped,
+        rules_changed=changes.rules_changed,
+        metadata_changed=changes.metadata_changed,
     )
 
 

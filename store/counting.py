@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 from ops.errors import InvariantBroken
 from store.engine import Connection
-from store.values import CounterName
+from store.values import CounterName, CounterOperation
 
 Number = int | Decimal
 
@@ -60,12 +60,17 @@ DEDUPE = text("""
     RETURNING staged.event_key, staged.leads
 """)
 
-# Operations 4 and 5 (POST, UNDO): an id counts while it is posted and not undone. First the ids
+_PAIR_OPERATIONS = {
+    "post": CounterOperation.POST.value,
+    "undo": CounterOperation.UNDO.value,
+}
+
+# Operations POST and UNDO: an id counts while it is posted and not undone. First the ids
 # that nobody has seen yet ...
 NEW_PAIRS = text("""
     WITH staged AS (
-         SELECT user_id, counter_id, member, bool_or(operation = 4) AS posted, bool_or(operation = 5) AS undone
-           FROM batch_event WHERE operation IN (4, 5)
+         SELECT user_id, counter_id, member, bool_or(operation = :post) AS posted, bool_or(operation = :undo) AS undone
+           FROM batch_event WHERE operation IN (:post, :undo)
           GROUP BY user_id, counter_id, member),
          added AS (
          INSERT INTO progress_member (user_id, counter_id, member, posted, undone)
@@ -74,14 +79,14 @@ NEW_PAIRS = text("""
          RETURNING user_id, counter_id, posted, undone)
     INSERT INTO batch_undo (user_id, counter_id, step)
     SELECT user_id, counter_id, count(*) FILTER (WHERE posted AND NOT undone) FROM added GROUP BY user_id, counter_id
-""")
+""").bindparams(**_PAIR_OPERATIONS)
 
 # ... then, in a statement of its own to see what others committed meanwhile, the flags of known
 # ids, under their locks.
 KNOWN_PAIRS = text("""
     WITH staged AS (
-         SELECT user_id, counter_id, member, bool_or(operation = 4) AS posted, bool_or(operation = 5) AS undone
-           FROM batch_event WHERE operation IN (4, 5)
+         SELECT user_id, counter_id, member, bool_or(operation = :post) AS posted, bool_or(operation = :undo) AS undone
+           FROM batch_event WHERE operation IN (:post, :undo)
           GROUP BY user_id, counter_id, member),
          known AS MATERIALIZED (
          SELECT user_id, counter_id, member, old.posted, old.undone,
@@ -99,9 +104,9 @@ KNOWN_PAIRS = text("""
                    (known.posted_now AND NOT known.undone_now)::int - (known.posted AND NOT known.undone)::int AS step)
     INSERT INTO batch_undo (user_id, counter_id, step)
     SELECT user_id, counter_id, sum(step) FROM flagged GROUP BY user_id, counter_id
-""")
+""").bindparams(**_PAIR_OPERATIONS)
 
-# Operations 1 (ADD), 2 (HIGHEST) and 3 (MEMBER). `uses` says which types show a counter, and which
+# Operations ADD, MAX and DISTINCT. `uses` says which types show a counter, and which
 # numbers their conditions compare it with. What comes back are the users whose counters touched one
 # of those: only they can have changed level.
 MERGE = text("""
@@ -110,13 +115,13 @@ MERGE = text("""
                 AS listed (counter_id smallint, type_id uuid, name text, highest boolean, thresholds numeric[])),
          joined AS (
          INSERT INTO progress_member (user_id, counter_id, member, posted)
-         SELECT DISTINCT user_id, counter_id, member, true FROM batch_event WHERE operation = 3
+         SELECT DISTINCT user_id, counter_id, member, true FROM batch_event WHERE operation = :distinct
           ORDER BY user_id, counter_id, member
              ON CONFLICT DO NOTHING
          RETURNING user_id, counter_id),
          part AS (
-         SELECT user_id, counter_id, sum(amount) FILTER (WHERE operation = 1) AS step,
-                max(amount) FILTER (WHERE operation = 2) AS highest, max(occurred_at) AS last_event_at
+         SELECT user_id, counter_id, sum(amount) FILTER (WHERE operation = :add) AS step,
+                max(amount) FILTER (WHERE operation = :max) AS highest, max(occurred_at) AS last_event_at
            FROM batch_event WHERE counter_id IS NOT NULL GROUP BY user_id, counter_id
           UNION ALL
          SELECT user_id, counter_id, count(*), NULL, NULL FROM joined GROUP BY user_id, counter_id
@@ -146,7 +151,11 @@ MERGE = text("""
        AND EXISTS (SELECT FROM unnest(thresholds) AS threshold
                     WHERE CASE WHEN highest THEN threshold <= now
                                ELSE threshold BETWEEN least(now, now - step) AND greatest(now, now - step) END)
-""")
+""").bindparams(
+    add=CounterOperation.ADD.value,
+    max=CounterOperation.MAX.value,
+    distinct=CounterOperation.DISTINCT.value,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +230,7 @@ class Staging:
             f"{event_key}\t{'t' if leads else 'f'}\t{occurred_at.isoformat()}\t{user_id.hex}\t{counter_id}\t{operation}\t\\N\t"
             f"{member.translate(_COPY_ESCAPES)}\n"
         )
-        if operation > _MEMBER:
+        if operation in _PAIRED:
             self.has_pairs = True
 
     def encoded(self) -> bytes:
@@ -229,7 +238,7 @@ class Staging:
         return "".join(self._lines).encode()
 
 
-_MEMBER = 3
+_PAIRED = frozenset(_PAIR_OPERATIONS.values())
 # PostgreSQL, COPY, text format: these four cannot stand for themselves.
 _COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from store.engine import Connection
-from store.values import Position
+from store.values import RecordPosition
 
 _DETAIL_LENGTH_MAX = 500  # characters; the bytes themselves say the rest
 
@@ -23,7 +23,7 @@ class NewDeadLetter:
     `reason` is a closed code, `detail` a word for a person.
     """
 
-    position: Position
+    position: RecordPosition
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]

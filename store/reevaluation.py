@@ -47,7 +47,7 @@ _FIRST = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ActiveBadge:
     """An active badge's metadata, and the counters that it could be made of now."""
 
     id: UUID
@@ -77,14 +77,14 @@ async def counters(
 
 
 async def lock_badges(
-    conn: Connection, types: Collection[UUID], after: Shown | None
-) -> list[Shown]:
+    conn: Connection, types: Collection[UUID], after: ActiveBadge | None
+) -> list[ActiveBadge]:
     """Return, under their locks, the next slice of the active badges of `types`, after the badge
     `after`; [] at the end.
     """
     parameters = {"types": sorted(types), "after": after.id if after else _FIRST, "slice": SLICE}
     return [
-        Shown(
+        ActiveBadge(
             row.id,
             row.type_id,
             row.current_level,

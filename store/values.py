@@ -9,7 +9,7 @@ docs/data-model.md explains each.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import NewType
 from uuid import UUID
 
@@ -150,6 +150,33 @@ class CounterKind(StrEnum):
     MAX = "max"
 
 
+class CounterOperation(IntEnum):
+    """How one event changes a counter; the numbers travel to the staging table and mean no more."""
+
+    # The amount is added.
+    ADD = 1
+    # The counter becomes at least the amount.
+    MAX = 2
+    # Counts the first time that the user brings this member.
+    DISTINCT = 3
+    # Counts while the id is posted and not undone.
+    POST = 4
+    # Takes the id out, for ever, whichever came first.
+    UNDO = 5
+
+
+class FieldKind(StrEnum):
+    """What a declared field of an event's data holds."""
+
+    # An opaque string of 1 to 128 characters.
+    ID = "id"
+    TEXT = "text"
+    # 0 to 2^53-1 unless bounded.
+    INTEGER = "integer"
+    # A decimal of at most 30 digits, exponent within 30.
+    NUMBER = "number"
+
+
 class AchievementStatus(StrEnum):
     """Draft (not listed, not grantable) -> published (listed) -> active (listed, grantable) <->
     hidden (secret, grantable).
@@ -188,7 +215,7 @@ class OutboxType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class RecordPosition:
     """One record's place in Kafka."""
 
     topic: str
@@ -257,15 +284,10 @@ class TokenRecord:
 
 @dataclass(frozen=True, slots=True)
 class FieldSpec:
-    """One declared field of an event's data.
-
-    `kind` is `id` (opaque string, 1 to 128 characters), `text`, `integer` (0 to 2^53-1 unless
-    bounded) or `number` (decimal of at most 30 digits, exponent within 30); `minimum` and `maximum`
-    bound the numbers.
-    """
+    """One declared field of an event's data; `minimum` and `maximum` bound the numbers."""
 
     name: str
-    kind: str
+    kind: FieldKind
     required: bool = False
     minimum: int | None = None
     maximum: int | None = None
@@ -294,9 +316,8 @@ class CounterSpec:
     name: CounterName
     kind: CounterKind
     event_type: str
-    field: str | None = (
-        None  # distinct, sum, max: the field; count with undo: the id that pairs post and undo
-    )
+    # distinct, sum, max: the field; count with undo: the id that pairs post and undo.
+    field: str | None = None
     filter: Mapping[str, object] | None = None
     undo_event_type: str | None = None
     undo_field: str | None = None

@@ -4,6 +4,12 @@ import importlib.util
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test depends on the machine's speed: neither on the time that an example takes nor on the time
+# that drawing it takes. A test that suppresses checks of its own names `too_slow` again.
+settings.register_profile("laurel", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("laurel")
 
 # Settings of the person who runs the tests must not leak into them.
 _OF_THE_TESTS = {"LAUREL_REQUIRE_ALL_PARTS", "LAUREL_KAFKA_JARS"}

@@ -15,8 +15,8 @@ from uuid import UUID
 from processor.batch.command_rules import Badge, Carry, Refuse, decide_command
 from processor.batch.decisions import Decisions
 from processor.batch.staging import Batch, PlacedCommand
-from processor.events.message_schema import Reason
 from processor.events.reader import BadgeCommand
+from processor.events.rejection import Reason
 from processor.rules.levels import Rulebook, TypeRules
 from store import command_log
 from store.command_log import NewCommand

@@ -7,10 +7,10 @@ from typing import Self
 from uuid import UUID
 
 from processor.events.reader import EventReader
-from processor.rules.counters import counter_uses
+from processor.rules.counters import KINDS, counter_uses
 from processor.rules.levels import Rulebook
 from store.counting import Use
-from store.values import Catalog, CounterKind
+from store.values import Catalog, CounterOperation
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Definitions:
                     use.counter.id,
                     use.type.id,
                     use.counter.name,
-                    use.counter.kind is CounterKind.MAX,
+                    KINDS[use.counter.kind].operation is CounterOperation.MAX,
                     use.thresholds,
                 )
                 for use in uses

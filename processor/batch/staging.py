@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from processor.events import message_schema
 from processor.events.chunks import Chunk
 from processor.events.reader import (
     BadgeCommand,
@@ -20,13 +19,12 @@ from processor.events.reader import (
     EventReader,
     Ignored,
     Record,
-    Rejected,
     WalletChange,
 )
-from processor.rules.counters import Operation
+from processor.events.rejection import Reason, Rejected
 from store.counting import Staging
 from store.dead_letters import NewDeadLetter
-from store.values import Position
+from store.values import RecordPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ class PlacedCommand:
     """
 
     command: BadgeCommand
-    position: Position | None = None
+    position: RecordPosition | None = None
     record: Record | None = None
 
 
@@ -134,11 +132,11 @@ def read_chunk(chunk: Chunk, reader: EventReader, now: datetime, topic: str | No
             case WalletChange():
                 result.wallets.append(parsed)
             case BadgeCommand():
-                place = Position(chunk.topic, chunk.partition, record.offset)
+                place = RecordPosition(chunk.topic, chunk.partition, record.offset)
                 result.commands.append(PlacedCommand(parsed, place, record))
             case Rejected():
                 result.rejected.append(parsed)
-                place = Position(chunk.topic, chunk.partition, record.offset)
+                place = RecordPosition(chunk.topic, chunk.partition, record.offset)
                 result.dead_letters.append(dead_letter(place, record, parsed.reason, parsed.detail))
     return result
 
@@ -148,13 +146,13 @@ def stage(staging: Staging, event: Event) -> None:
     leads = True
     key, time, user_id = event.key, event.time, event.user_id
     for part in event.contributions:
-        if part.operation <= Operation.HIGHEST:
+        if part.member is None:
             staging.add_amount(
                 key, leads, time, user_id, part.counter_id, part.operation, part.amount or 0
             )
         else:
             staging.add_member(
-                key, leads, time, user_id, part.counter_id, part.operation, part.member or ""
+                key, leads, time, user_id, part.counter_id, part.operation, part.member
             )
         leads = False
     if leads:
@@ -162,7 +160,7 @@ def stage(staging: Staging, event: Event) -> None:
 
 
 def dead_letter(
-    position: Position, record: Record, reason: message_schema.Reason, detail: str
+    position: RecordPosition, record: Record, reason: Reason, detail: str
 ) -> NewDeadLetter:
     """Return `record` as a dead letter: as it came, where from, and why."""
     return NewDeadLetter(position, record.key, record.value, record.headers, reason.value, detail)

@@ -18,7 +18,7 @@ from store import audit, catalogs, instances, mint_queue, outbox, reevaluation
 from store.counting import Progress
 from store.engine import Connection, Database
 from store.instances import Provenance
-from store.reevaluation import Shown
+from store.reevaluation import ActiveBadge
 from store.values import Actor, AuditAction, AuditEntry, Catalog
 
 
@@ -113,12 +113,16 @@ async def apply_catalog(
 async def _evaluate(
     conn: Connection, rulebook: Rulebook, applied: catalogs.Applied, tenant_id: UUID, now: datetime
 ) -> tuple[int, int]:
-    """Give the users of touched types the levels that they have reached by the new rules.
+    """Give the users of rules_changed types the levels that they have reached by the new rules.
 
     Return badges awarded and raised.
     """
     awarded = raised = 0
-    found = await reevaluation.counters(conn, applied.touched, None) if applied.touched else []
+    found = (
+        await reevaluation.counters(conn, applied.rules_changed, None)
+        if applied.rules_changed
+        else []
+    )
     while found:
         decisions = await _decide(conn, rulebook, found, tenant_id, now)
         await instances.create(conn, decisions.created)
@@ -128,7 +132,7 @@ async def _evaluate(
         await outbox.append(conn, decisions.outbox)
         awarded += len(decisions.created)
         raised += len(decisions.raised)
-        found = await reevaluation.counters(conn, applied.touched, found[-1])
+        found = await reevaluation.counters(conn, applied.rules_changed, found[-1])
     return awarded, raised
 
 
@@ -153,12 +157,16 @@ async def _decide(
 
 
 async def _rewrite(conn: Connection, rulebook: Rulebook, applied: catalogs.Applied) -> int:
-    """Give the active badges of remapped types the metadata that the new catalog asks for.
+    """Give the active badges of metadata_changed types the metadata that the new catalog asks for.
 
     Return how many changed.
     """
     rewritten = 0
-    found = await reevaluation.lock_badges(conn, applied.remapped, None) if applied.remapped else []
+    found = (
+        await reevaluation.lock_badges(conn, applied.metadata_changed, None)
+        if applied.metadata_changed
+        else []
+    )
     while found:
         stale = [
             (badge.id, fresh)
@@ -175,9 +183,9 @@ async def _rewrite(conn: Connection, rulebook: Rulebook, applied: catalogs.Appli
             ],
         )
         rewritten += len(stale)
-        found = await reevaluation.lock_badges(conn, applied.remapped, found[-1])
+        found = await reevaluation.lock_badges(conn, applied.metadata_changed, found[-1])
     return rewritten
 
 
-def _fresh(rulebook: Rulebook, badge: Shown) -> dict[str, object]:
+def _fresh(rulebook: Rulebook, badge: ActiveBadge) -> dict[str, object]:
     return metadata(rulebook.by_id[badge.type_id].spec, badge.level, badge.counters)

@@ -1,6 +1,6 @@
 """`laurel catalog lint|apply` and `laurel explain`.
 
-Thin shells around catalog.py, store/catalogs.py and explain.py.
+Thin shells around load.py, apply.py and processor/rules/explanation.py.
 """
 
 from pathlib import Path

@@ -2,10 +2,11 @@
 
 Each file may hold any of the sections `events`, `counters` and `types`; the names in them are
 unique over all files. Everything that is wrong is reported at once, with file, line and the way out
-(docs/catalog.md). What the words mean together is in catalog_lint.py.
+(docs/catalog.md). What they mean together is checked by processor/catalog/lint.py.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,8 @@ from pydantic_core import ErrorDetails
 
 from ops.errors import UsageError
 from processor.catalog.lint import lint
-from processor.catalog.yaml_source import Complaint, Path_, Place, read
+from processor.catalog.yaml_source import read
+from processor.rules.diagnostics import Diagnostic, KeyPath, SourceLocation
 from store.values import (
     Catalog,
     Category,
@@ -24,6 +26,7 @@ from store.values import (
     CounterName,
     CounterSpec,
     EventSpec,
+    FieldKind,
     FieldSpec,
     LevelSpec,
     OnchainPolicy,
@@ -43,7 +46,7 @@ class _Document(BaseModel):
 
 
 class _Field(_Document):
-    kind: str = Field(pattern="^(id|text|integer|number)$")
+    kind: Annotated[FieldKind, Field(strict=False)]
     required: bool = False
     minimum: int | None = None
     maximum: int | None = None
@@ -96,16 +99,16 @@ class _Type(_Words):
     i18n: dict[str, _Words] = {}
 
 
-class _Whole(_Document):
+class _CatalogDocument(_Document):
     events: dict[str, _Event] = {}
     counters: dict[str, _Counter] = {}
     types: dict[str, _Type] = {}
 
 
-_SECTIONS = tuple(_Whole.model_fields)
+_SECTIONS = tuple(_CatalogDocument.model_fields)
 _KEYS = {
     name
-    for model in (_Field, _Event, _Undo, _Counter, _Words, _Level, _Type, _Whole)
+    for model in (_Field, _Event, _Undo, _Counter, _Words, _Level, _Type, _CatalogDocument)
     for name in model.model_fields
 }
 
@@ -128,67 +131,81 @@ def load(directory: Path) -> Catalog:
         raise UsageError(
             f"{directory} {what}: name a catalog's directory, or leave it out for the shipped one."
         )
-    sections, places, complaints = _gathered(files)
-    _refuse(complaints)
+    sections, locations, diagnostics = _gathered(files)
+    _refuse(diagnostics)
     try:
-        whole = _Whole.model_validate(sections)
+        document = _CatalogDocument.model_validate(sections)
     except ValidationError as error:
         _refuse(
-            _placed(((_path(item["loc"]), _explained(item)) for item in error.errors()), places)
+            _located(
+                (Diagnostic(_path(item["loc"]), _explained(item)) for item in error.errors()),
+                locations,
+            )
         )
         raise  # unreachable: a ValidationError has at least one error
-    catalog = _catalog(whole)
-    _refuse(_placed(((fault.path, fault.message) for fault in lint(catalog)), places))
+    catalog = _catalog(document)
+    _refuse(_located(lint(catalog), locations))
     return catalog
 
 
 def _gathered(
     files: Iterable[Path],
-) -> tuple[dict[str, dict[Any, object]], dict[Path_, Place], list[Complaint]]:
-    """Return the sections of all files as one, with the place of every path, and what is wrong so
+) -> tuple[dict[str, dict[Any, object]], dict[KeyPath, SourceLocation], list[Diagnostic]]:
+    """Return the sections of all files as one, with the location of every path, and what is wrong so
     far.
     """
     sections: dict[str, dict[Any, object]] = {name: {} for name in _SECTIONS}
-    places: dict[Path_, Place] = {}
-    complaints: list[Complaint] = []
+    locations: dict[KeyPath, SourceLocation] = {}
+    diagnostics: list[Diagnostic] = []
     for file in files:
         source = read(file)
-        complaints += source.complaints
-        if source.complaints:
+        diagnostics += source.diagnostics
+        if source.diagnostics:
             continue
         found: object = source.value
         if not isinstance(found, Mapping):
-            complaints.append(
-                Complaint(Place(str(file), 1), f"expected a mapping with {', '.join(_SECTIONS)}.")
+            diagnostics.append(
+                Diagnostic(
+                    (),
+                    f"expected a mapping with {', '.join(_SECTIONS)}.",
+                    SourceLocation(str(file), 1),
+                )
             )
             continue
         for section, entries in found.items():
-            here = source.places[(section,)]
+            here = source.locations[(section,)]
             if section not in sections or not isinstance(entries, Mapping):
                 expected = (
                     f"take one of {', '.join(_SECTIONS)}"
                     if section not in sections
                     else "name its entries below it"
                 )
-                complaints.append(Complaint(here, f"`{section}` is no section: {expected}."))
+                message = f"`{section}` is no section: {expected}."
+                diagnostics.append(Diagnostic((), message, here))
                 continue
             for name, entry in entries.items():
-                path: Path_ = (section, name)
+                path: KeyPath = (section, name)
                 if name in sections[section]:
-                    there = source.places[path]
-                    complaints.append(
-                        Complaint(
+                    there = source.locations[path]
+                    diagnostics.append(
+                        Diagnostic(
+                            (),
+                            f"`{name}` was defined before, at {locations[path]}: "
+                            "keep one of the two.",
                             there,
-                            f"`{name}` was defined before, at {places[path]}: keep one of the two.",
                         )
                     )
                     continue
                 sections[section][name] = entry
-                places |= {each: place for each, place in source.places.items() if each[:2] == path}
-    return sections, places, complaints
+                locations |= {
+                    each: location
+                    for each, location in source.locations.items()
+                    if each[:2] == path
+                }
+    return sections, locations, diagnostics
 
 
-def _catalog(whole: _Whole) -> Catalog:
+def _catalog(document: _CatalogDocument) -> Catalog:
     """Return the catalog, sorted by name: which file holds what makes no new version."""
     return Catalog(
         version=0,
@@ -198,11 +215,13 @@ def _catalog(whole: _Whole) -> Catalog:
                 event.topic,
                 tuple(FieldSpec(each, **spec.model_dump()) for each, spec in event.fields.items()),
             )
-            for name, event in sorted(whole.events.items())
+            for name, event in sorted(document.events.items())
         ),
-        counters=tuple(_counter(name, counter) for name, counter in sorted(whole.counters.items())),
+        counters=tuple(
+            _counter(name, counter) for name, counter in sorted(document.counters.items())
+        ),
         types=tuple(
-            _type(TypeCode(code), badge_type) for code, badge_type in sorted(whole.types.items())
+            _type(TypeCode(code), badge_type) for code, badge_type in sorted(document.types.items())
         ),
     )
 
@@ -255,25 +274,24 @@ def _level(number: int, found: _Level) -> LevelSpec:
     )
 
 
-def _placed(faults: Iterable[tuple[Path_, str]], places: Mapping[Path_, Place]) -> list[Complaint]:
-    return [
-        Complaint(_nearest(path, places), f"{'.'.join(map(str, path))}: {message}")
-        for path, message in faults
-    ]
+def _located(
+    diagnostics: Iterable[Diagnostic], locations: Mapping[KeyPath, SourceLocation]
+) -> list[Diagnostic]:
+    return [replace(each, location=_nearest(each.path, locations)) for each in diagnostics]
 
 
-def _nearest(path: Path_, places: Mapping[Path_, Place]) -> Place:
-    """Return the place of `path`, or of the innermost part around it that stands in a file.
+def _nearest(path: KeyPath, locations: Mapping[KeyPath, SourceLocation]) -> SourceLocation:
+    """Return the location of `path`, or of the innermost part around it that stands in a file.
 
     What is missing has no line.
     """
     for length in range(len(path), 1, -1):
-        if path[:length] in places:
-            return places[path[:length]]
-    return next(iter(places.values()), Place("catalog", 1))
+        if path[:length] in locations:
+            return locations[path[:length]]
+    return next(iter(locations.values()), SourceLocation("catalog", 1))
 
 
-def _path(location: tuple[int | str, ...]) -> Path_:
+def _path(location: tuple[int | str, ...]) -> KeyPath:
     return tuple(part for part in location if part != "[key]")
 
 
@@ -293,10 +311,13 @@ def _explained(item: ErrorDetails) -> str:
             return f"{message}, not {shown if len(shown) <= 60 else type(item['input']).__name__}."
 
 
-def _refuse(complaints: list[Complaint]) -> None:
-    """Raise UsageError with all `complaints`, in the files' order; none is fine."""
-    if complaints:
-        ordered = sorted(
-            complaints, key=lambda complaint: (complaint.place.file, complaint.place.line)
-        )
+def _refuse(diagnostics: list[Diagnostic]) -> None:
+    """Raise UsageError with all `diagnostics`, in the files' order; none is fine."""
+    if diagnostics:
+        ordered = sorted(diagnostics, key=_source_order)
         raise UsageError("\n".join(map(str, ordered)), problems=len(ordered))
+
+
+def _source_order(diagnostic: Diagnostic) -> tuple[str, int]:
+    location = diagnostic.location
+    return ("", 0) if location is None else (location.file, location.line)

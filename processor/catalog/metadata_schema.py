@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
-from processor.rules.conditions import Fault, is_number
+from processor.rules.conditions import is_number
+from processor.rules.diagnostics import Diagnostic, KeyPath
 from store.values import TypeSpec
 
 _NOTES = frozenset({"title", "description", "$comment", "default", "examples"})
@@ -21,54 +22,58 @@ _FILLED = _NOTES | {"type", "minimum"}
 _WAY_OUT = "a counter could break it: drop it."
 
 
-def schema_faults(badge_type: TypeSpec, whole: Callable[[str], bool]) -> Iterator[Fault]:
+def schema_diagnostics(
+    badge_type: TypeSpec, is_integer: Callable[[str], bool]
+) -> Iterator[Diagnostic]:
     """Yield what in the schema could refuse the metadata that Laurel writes.
 
     `level` and the mapped counters.
 
     Args:
         badge_type: its metadata_schema, metadata_fields and levels.
-        whole: which counters take whole numbers only.
+        is_integer: which counters take whole numbers only.
     """
     schema, path = badge_type.metadata_schema, ("metadata_schema",)
     if "level" in badge_type.metadata_fields:
-        yield Fault(
+        yield Diagnostic(
             ("metadata", "level"),
             "`level` is always the badge's level: choose another field for the counter.",
         )
     if not _only_strings(schema):
-        yield Fault(path, "a key here is no string: JSON has no others. Put it in quotes.")
+        yield Diagnostic(path, "a key here is no string: JSON has no others. Put it in quotes.")
         return
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
-        yield Fault((*path, *error.absolute_path), f"this is no JSON schema: {error.message}.")
+        yield Diagnostic((*path, *error.absolute_path), f"this is no JSON schema: {error.message}.")
         return
     for keyword in schema:
         if keyword not in _ROOT:
-            yield Fault(
+            yield Diagnostic(
                 (*path, keyword), f"`{keyword}` cannot be proved to hold for every badge: drop it."
             )
     if schema.get("type", "object") != "object":
-        yield Fault((*path, "type"), "metadata is an object: write `type: object`, or drop it.")
-    for fault in _fields(badge_type, whole):
-        yield Fault((*path, *fault.path), fault.message)
+        yield Diagnostic(
+            (*path, "type"), "metadata is an object: write `type: object`, or drop it."
+        )
+    for diagnostic in _fields(badge_type, is_integer):
+        yield Diagnostic((*path, *diagnostic.path), diagnostic.message)
 
 
-def _fields(badge_type: TypeSpec, whole: Callable[[str], bool]) -> Iterator[Fault]:
+def _fields(badge_type: TypeSpec, is_integer: Callable[[str], bool]) -> Iterator[Diagnostic]:
     schema = badge_type.metadata_schema
     properties: Mapping[str, object] = schema.get("properties", {})  # type: ignore[assignment]  # check_schema saw to it
     required: list[str] = schema.get("required", [])  # type: ignore[assignment]
     filled = {"level", *badge_type.metadata_fields}
     for name in required:
         if name not in filled:
-            yield Fault(
+            yield Diagnostic(
                 ("required",),
                 f"nothing fills `{name}`: map it in `metadata`, or do not require it.",
             )
     if schema.get("additionalProperties", True) is not True:
         for name in sorted(filled - properties.keys()):
-            yield Fault(
+            yield Diagnostic(
                 ("additionalProperties",),
                 f"`{name}` is written and not among the properties: add it.",
             )
@@ -78,29 +83,32 @@ def _fields(badge_type: TypeSpec, whole: Callable[[str], bool]) -> Iterator[Faul
             min((level.level for level in badge_type.levels), default=1) if counter is None else 0
         )
         yield from _filled(
-            ("properties", name), properties[name], lowest, whole=counter is None or whole(counter)
+            ("properties", name),
+            properties[name],
+            lowest,
+            is_integer=counter is None or is_integer(counter),
         )
 
 
 def _filled(
-    path: tuple[str | int, ...], schema: object, lowest: int, *, whole: bool
-) -> Iterator[Fault]:
+    path: KeyPath, schema: object, lowest: int, *, is_integer: bool
+) -> Iterator[Diagnostic]:
     """Yield what in the `schema` of one filled property could refuse a number from `lowest` up."""
     if not isinstance(schema, Mapping):
         if schema is False:
-            yield Fault(path, f"`false` refuses every value: {_WAY_OUT}")
+            yield Diagnostic(path, f"`false` refuses every value: {_WAY_OUT}")
         return
     for keyword in schema:
         if keyword not in _FILLED:
-            yield Fault((*path, keyword), f"`{keyword}`: {_WAY_OUT}")
+            yield Diagnostic((*path, keyword), f"`{keyword}`: {_WAY_OUT}")
     allowed = schema.get("type", "number")
     kinds = allowed if isinstance(allowed, list) else [allowed]
-    if "number" not in kinds and not (whole and "integer" in kinds):
-        wanted = "integer or number" if whole else "number: the counter is a sum of decimals"
-        yield Fault((*path, "type"), f"the type must be {wanted}, not {allowed}.")
+    if "number" not in kinds and not (is_integer and "integer" in kinds):
+        wanted = "integer or number" if is_integer else "number: the counter is a sum of decimals"
+        yield Diagnostic((*path, "type"), f"the type must be {wanted}, not {allowed}.")
     minimum = schema.get("minimum")
     if is_number(minimum) and minimum > lowest:
-        yield Fault((*path, "minimum"), f"a minimum of {minimum} refuses {lowest}: {_WAY_OUT}")
+        yield Diagnostic((*path, "minimum"), f"a minimum of {minimum} refuses {lowest}: {_WAY_OUT}")
 
 
 def _only_strings(value: object) -> bool:

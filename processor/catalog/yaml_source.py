@@ -13,88 +13,69 @@ from pathlib import Path
 
 import yaml
 
-Path_ = tuple[str | int, ...]  # keys and positions from the root of a document
+from processor.rules.diagnostics import Diagnostic, KeyPath, SourceLocation
 
-NODES_MAX = (
-    100_000  # aliases of aliases can make a short file endless; the shipped catalog has about 600
-)
+# Aliases of aliases can make a short file endless; the shipped catalog has about 600.
+NODES_MAX = 100_000
 _TAG = "tag:yaml.org,2002:"
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,4})?")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A line of a file, counted from 1."""
-
-    file: str
-    line: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
-
-
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """What is wrong at a place, and the way out."""
-
-    place: Place
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.message}"
-
-
 @dataclass(slots=True)
 class Source:
-    """One file: its value, the place of every path in it, and what is wrong with it as YAML."""
+    """One file: its value, the location of every path in it, and what is wrong with it as YAML."""
 
     value: object = None
-    places: dict[Path_, Place] = field(default_factory=dict)
-    complaints: list[Complaint] = field(default_factory=list)
+    locations: dict[KeyPath, SourceLocation] = field(default_factory=dict)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
 
 
 def read(file: Path) -> Source:
-    """Read `file`; a file that cannot be read at all has the value None and a complaint."""
+    """Read `file`; a file that cannot be read at all has the value None and a diagnostic."""
     source = Source()
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         line = file.read_bytes()[: error.start].count(b"\n") + 1
         return _spoiled(
-            source, Place(str(file), line), "this is no UTF-8 text: save the file as UTF-8."
+            source,
+            SourceLocation(str(file), line),
+            "this is no UTF-8 text: save the file as UTF-8.",
         )
     except OSError as error:
         return _spoiled(
-            source, Place(str(file), 1), f"cannot be read: {error.strerror}. Check its permissions."
+            source,
+            SourceLocation(str(file), 1),
+            f"cannot be read: {error.strerror}. Check its permissions.",
         )
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Place(str(file), mark.line + 1 if mark else 1)
+        location = SourceLocation(str(file), mark.line + 1 if mark else 1)
         return _spoiled(
             source,
-            place,
+            location,
             f"this is no YAML: {error.problem or error.context}. Mend or quote what stands here.",
         )
     except yaml.reader.ReaderError as error:
-        place = Place(str(file), text.count("\n", 0, error.position) + 1)
+        location = SourceLocation(str(file), text.count("\n", 0, error.position) + 1)
         return _spoiled(
-            source, place, f"a character that YAML does not allow: {error.reason}. Remove it."
+            source, location, f"a character that YAML does not allow: {error.reason}. Remove it."
         )
     if root is None:
         return _spoiled(
             source,
-            Place(str(file), 1),
+            SourceLocation(str(file), 1),
             "the file is empty: remove it, or write events, counters or types into it.",
         )
     _Walk(source, str(file)).into(root)
     return source
 
 
-def _spoiled(source: Source, place: Place, message: str) -> Source:
-    source.complaints.append(Complaint(place, message))
+def _spoiled(source: Source, location: SourceLocation, message: str) -> Source:
+    source.diagnostics.append(Diagnostic((), message, location))
     return source
 
 
@@ -113,16 +94,14 @@ class _Walk:
     def into(self, root: yaml.Node) -> None:
         self.source.value = self._value(root, ())
 
-    def _value(self, node: yaml.Node, path: Path_) -> object:
+    def _value(self, node: yaml.Node, path: KeyPath) -> object:
         self.nodes += 1
-        self.source.places.setdefault(path, self._place(node))
+        self.source.locations.setdefault(path, self._location(node))
         if id(node) in self.open:
-            self._complain(node, "an alias contains itself: write the part out.")
+            self._report(node, "an alias contains itself: write the part out.")
             return None
         if self.nodes > NODES_MAX:
-            self._complain(
-                node, f"more than {NODES_MAX} values through aliases: write less of them."
-            )
+            self._report(node, f"more than {NODES_MAX} values through aliases: write less of them.")
             return None
         self.open.add(id(node))
         try:
@@ -136,22 +115,22 @@ class _Walk:
         finally:
             self.open.discard(id(node))
 
-    def _mapping(self, node: yaml.MappingNode, path: Path_) -> dict[Hashable, object]:
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[Hashable, object]:
         made: dict[Hashable, object] = {}
         for key_node, value_node in node.value:
             key = self._scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, (str, int)) or isinstance(key, bool):
-                self._complain(
+                self._report(
                     key_node,
                     "a key must be a word or a whole number: put it in quotes if it is meant as a word.",
                 )
             elif key in made:
-                first = self.source.places[(*path, key)].line
-                self._complain(
+                first = self.source.locations[(*path, key)].line
+                self._report(
                     key_node, f"`{key}` was given before, in line {first}: keep one of the two."
                 )
             else:
-                self.source.places[(*path, key)] = self._place(key_node)
+                self.source.locations[(*path, key)] = self._location(key_node)
                 made[key] = self._value(value_node, (*path, key))
             if self.nodes > NODES_MAX:
                 break
@@ -168,12 +147,12 @@ class _Walk:
         if kind == "float" and _DECIMAL.fullmatch(text):
             return Decimal(text)
         if kind not in ("str", "bool", "int", "float", "timestamp", "value", "merge"):
-            self._complain(node, f"the tag {node.tag} is not allowed here: remove it.")
+            self._report(node, f"the tag {node.tag} is not allowed here: remove it.")
             return None
         return text
 
-    def _place(self, node: yaml.Node) -> Place:
-        return Place(self.file, node.start_mark.line + 1)
+    def _location(self, node: yaml.Node) -> SourceLocation:
+        return SourceLocation(self.file, node.start_mark.line + 1)
 
-    def _complain(self, node: yaml.Node, message: str) -> None:
-        self.source.complaints.append(Complaint(self._place(node), message))
+    def _report(self, node: yaml.Node, message: str) -> None:
+        self.source.diagnostics.append(Diagnostic((), message, self._location(node)))

@@ -1,6 +1,4 @@
-"""The contract with producers as decoders.
-
-One for the CloudEvents envelope, one for the data of each event type.
+"""The contract with producers: decoders of the CloudEvents envelope and of each type's data.
 
 docs/data-model.md, Events, has the table. The catalog declares the types that are counted; wallets
 and commands are built in, because code acts on them. Decoding checks as it goes (msgspec): a
@@ -13,59 +11,28 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, assert_never, cast
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
+from processor.events.rejection import ContractViolation, Reason
 from processor.rules.conditions import within_bounds
-from store.values import Catalog, EventSpec, FieldSpec
+from store.values import Catalog, EventSpec, FieldKind, FieldSpec
 
-ID_LENGTH_MAX = 128  # characters of an opaque id (docs/data-model.md, Events)
-INTEGER_MAX = 2**53 - 1  # RFC 8259, section 6: what every JSON reader agrees on
+# Characters of an opaque id (docs/data-model.md, Events).
+ID_LENGTH_MAX = 128
+# RFC 8259, section 6: what every JSON reader agrees on.
+INTEGER_MAX = 2**53 - 1
 _JSON_NUMBER = re.compile(rb"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
-_NUMBER_BYTES_MAX = (
-    128  # far more than 30 digits and an exponent take; longer ones are not worth parsing
-)
+# Far more than 30 digits and an exponent take; longer ones are not worth parsing.
+_NUMBER_BYTES_MAX = 128
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
 Text = Annotated[str, Meta(min_length=1)]
 WALLETS_TOPIC = "wallets"
 COMMANDS_TOPIC = "commands"
-
-
-class Reason(StrEnum):
-    """Why a message became a dead letter. Closed.
-
-    A metric label, and what an operator filters by.
-    """
-
-    NO_VALUE = "no_value"
-    NOT_JSON = "not_json"
-    CONTENT_TYPE = "content_type"
-    BAD_ENVELOPE = "bad_envelope"
-    BAD_SPECVERSION = "bad_specversion"
-    BAD_SUBJECT = "bad_subject"
-    BAD_TENANT = "bad_tenant"
-    BAD_TIME = "bad_time"
-    TOO_NEW = "too_new"
-    TOO_OLD = "too_old"
-    BAD_TEXT = "bad_text"
-    UNKNOWN_TYPE = "unknown_type"
-    WRONG_TOPIC = "wrong_topic"
-    BAD_DATA = "bad_data"
-    MISSING_FIELD = "missing_field"
-    NULL_FIELD = "null_field"
-    BAD_FIELD = "bad_field"
-    BAD_ADDRESS = "bad_address"
-    UNSUPPORTED_COMMAND = "unsupported_command"
-    EXTERNAL_ID_CONFLICT = "external_id_conflict"
-    UNKNOWN_BADGE_TYPE = "unknown_badge_type"
-    NO_SUCH_BADGE = "no_such_badge"
-    NOT_ACTIVE = "not_active"
-    POLICY_REFUSED = "policy_refused"
-    NO_TOKEN = "no_token"  # noqa: S105 - a token on chain, no secret
 
 
 class CommandType(StrEnum):
@@ -83,20 +50,8 @@ class WalletType(StrEnum):
     UNLINKED = "wallet.unlinked"
 
 
-# Part of the contract, not yet carried out: refused with a word, so that nobody waits for them.
+# Part of the contract, not yet carried out: rejected with a detail, so that nobody waits for them.
 LATER_COMMANDS = frozenset({"badge.award", "achievement.grant", "achievement.revoke"})
-
-
-class Refused(Exception):
-    """This message does not keep to the contract. Raised and caught inside the reader.
-
-    A dead letter is what becomes of it.
-    """
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -145,33 +100,37 @@ _ATTRIBUTES = {
     "time": Reason.BAD_TIME,
     "tenantid": Reason.BAD_TENANT,
 }
-# msgspec names the place in its message alone; tests/processor/test_contract.py holds these two
+# msgspec names the place in its message alone; tests/processor/events/test_message_schema.py holds these two
 # forms.
 _MISSING = re.compile(r"missing required field `([^`]*)`")
 _PLACE = re.compile(r"at `\$\.([^`.\[]*)")
 
 
-def envelope_fault(error: msgspec.ValidationError) -> Refused:
+def envelope_violation(error: msgspec.ValidationError) -> ContractViolation:
     """Return what is wrong with an envelope."""
     detail = str(error)
     found = _MISSING.search(detail) or _PLACE.search(detail)
-    return Refused(_ATTRIBUTES.get(found[1] if found else "", Reason.BAD_ENVELOPE), detail)
+    return ContractViolation(
+        _ATTRIBUTES.get(found[1] if found else "", Reason.BAD_ENVELOPE), detail
+    )
 
 
-def data_fault(error: msgspec.DecodeError) -> Refused:
+def data_violation(error: msgspec.DecodeError) -> ContractViolation:
     """Return what is wrong with the data of an event."""
     detail = str(error)
     if _MISSING.search(detail):
-        return Refused(Reason.MISSING_FIELD, detail)
+        return ContractViolation(Reason.MISSING_FIELD, detail)
     if not _PLACE.search(detail):
-        return Refused(Reason.BAD_DATA, detail)
-    return Refused(Reason.NULL_FIELD if "got `null`" in detail else Reason.BAD_FIELD, detail)
+        return ContractViolation(Reason.BAD_DATA, detail)
+    return ContractViolation(
+        Reason.NULL_FIELD if "got `null`" in detail else Reason.BAD_FIELD, detail
+    )
 
 
 def checker(spec: EventSpec) -> Callable[[bytes], None]:
     """Return the function that checks the data of one event type against its declared fields.
 
-    It raises msgspec.ValidationError (missing, null, of another type, out of range), or Refused for
+    It raises msgspec.ValidationError (missing, null, of another type, out of range), or ContractViolation for
     a number that is no decimal of at most 30 digits.
     """
     fields: list[tuple[str, Any, Any]] = []
@@ -188,7 +147,7 @@ def checker(spec: EventSpec) -> Callable[[bytes], None]:
     numbers = tuple(
         (f"field_{position}", field)
         for position, field in enumerate(spec.fields)
-        if field.kind == "number"
+        if field.kind is FieldKind.NUMBER
     )
     return partial(_check, decode, numbers) if numbers else cast("Callable[[bytes], None]", decode)
 
@@ -199,18 +158,18 @@ def _optional(field: FieldSpec) -> Any:  # noqa: ANN401 - msgspec.field has no p
 
 def _field_type(field: FieldSpec) -> Any:  # noqa: ANN401 - a type built at run time
     match field.kind:
-        case "id":
+        case FieldKind.ID:
             return Identifier
-        case "text":
+        case FieldKind.TEXT:
             return str
-        case "integer":
+        case FieldKind.INTEGER:
             low = 0 if field.minimum is None else field.minimum
             high = INTEGER_MAX if field.maximum is None else min(field.maximum, INTEGER_MAX)
             return Annotated[int, Meta(ge=low, le=high)]
-        case "number":
+        case FieldKind.NUMBER:
             return Raw
-        case _:
-            raise ValueError(f"{field.name}: there is no kind {field.kind} of fields")
+        case unreachable:
+            assert_never(unreachable)
 
 
 def _check(
@@ -225,17 +184,17 @@ def _check(
 
 def _check_number(field: FieldSpec, raw: bytes) -> None:
     if raw == b"null":
-        raise Refused(Reason.NULL_FIELD, f"`{field.name}` is null")
+        raise ContractViolation(Reason.NULL_FIELD, f"`{field.name}` is null")
     if len(raw) > _NUMBER_BYTES_MAX or not _JSON_NUMBER.fullmatch(raw):
-        raise Refused(Reason.BAD_FIELD, f"`{field.name}` is no number")
+        raise ContractViolation(Reason.BAD_FIELD, f"`{field.name}` is no number")
     value = Decimal(raw.decode())
     if not within_bounds(value):
-        raise Refused(
+        raise ContractViolation(
             Reason.BAD_FIELD, f"`{field.name}` has more than 30 digits, or an exponent beyond 30"
         )
     low = 0 if field.minimum is None else field.minimum
     if value < low or (field.maximum is not None and value > field.maximum):
-        raise Refused(Reason.BAD_FIELD, f"`{field.name}` is out of range")
+        raise ContractViolation(Reason.BAD_FIELD, f"`{field.name}` is out of range")
 
 
 def topic_of(prefix: str, topic: str) -> str:

@@ -1,8 +1,8 @@
-"""From a Kafka record to something that can be counted, applied or put aside.
+"""Read a Kafka record: an event to count, a command, a wallet change, or a rejection.
 
 CloudEvents 1.0 in JSON, structured or binary mode (CloudEvents Kafka protocol binding, section 3).
-Reading never fails: what does not keep to the contract comes out as `Rejected`, with a reason and a
-word for a person, and its neighbours are not concerned.
+Reading never raises: what does not keep to the contract comes out as `Rejected`, with a reason and
+a detail for a person, and the records beside it are read all the same.
 """
 
 import hashlib
@@ -23,18 +23,14 @@ from processor.events.message_schema import (
     CommandData,
     CommandType,
     Envelope,
-    Reason,
-    Refused,
     WalletData,
     WalletType,
 )
+from processor.events.rejection import UNKNOWN, ContractViolation, Reason, Rejected
 from processor.rules.counters import Contribution, Listeners, listeners_by_type
 from store.values import Catalog, RawAddress
 
 Headers = Sequence[tuple[str, bytes | None]]
-UNKNOWN = (
-    "unknown"  # the metric label of an undeclared type, and the service of a source that names none
-)
 
 
 class Record(Protocol):
@@ -87,7 +83,7 @@ class WalletChange(msgspec.Struct, frozen=True, gc=False):
 
 
 class BadgeCommand(msgspec.Struct, frozen=True, gc=False):
-    """A wish about one badge, named by its type or its own id, or both.
+    """A request about one badge, named by its type or its own id, or both.
 
     `content_hash` covers type, subject and data; `actor` is the service that asks.
     """
@@ -100,14 +96,6 @@ class BadgeCommand(msgspec.Struct, frozen=True, gc=False):
     reason: str | None
     content_hash: bytes
     actor: str
-
-
-class Rejected(msgspec.Struct, frozen=True, gc=False):
-    """A message for the dead letters. `type` is the declared type, else `unknown`."""
-
-    type: str
-    reason: Reason
-    detail: str
 
 
 Parsed = Event | Ignored | WalletChange | BadgeCommand | Rejected
@@ -158,30 +146,30 @@ class EventReader:
                 if kind in self._specs or kind in _BUILT_IN:
                     declared = kind
                 elif kind in message_schema.LATER_COMMANDS:
-                    raise Refused(
+                    raise ContractViolation(
                         Reason.UNSUPPORTED_COMMAND,
                         f"{kind} is not carried out by this version of Laurel",
                     )
                 else:
-                    raise Refused(
+                    raise ContractViolation(
                         Reason.UNKNOWN_TYPE, f"the catalog declares no event type {kind[:128]!r}"
                     )
                 self._check_topic(kind, topic)
                 if envelope.time > latest:
-                    raise Refused(
+                    raise ContractViolation(
                         Reason.TOO_NEW,
                         f"time is {envelope.time.isoformat()}, ahead of this host's clock",
                     )
                 if declared in _BUILT_IN:
                     return self._built_in(envelope, data)
                 if earliest is not None and envelope.time < earliest:
-                    raise Refused(
+                    raise ContractViolation(
                         Reason.TOO_OLD,
                         f"time is {envelope.time.isoformat()}, older than the retention",
                     )
                 return self._event(envelope, data)
-            except Refused as refused:
-                return Rejected(declared, refused.reason, refused.detail)
+            except ContractViolation as violation:
+                return Rejected(violation.reason, violation.detail, declared)
 
         return read
 
@@ -190,14 +178,14 @@ class EventReader:
         # would pass it by.
         expected = _BUILT_IN.get(kind) or self._specs[kind].topic
         if topic is not None and topic != expected:
-            raise Refused(Reason.WRONG_TOPIC, f"{kind} belongs on the topic {expected}")
+            raise ContractViolation(Reason.WRONG_TOPIC, f"{kind} belongs on the topic {expected}")
 
     def _event(self, envelope: Envelope, data: bytes) -> Event | Ignored:
         kind = envelope.type
         try:
             self._checks[kind](data)
         except msgspec.DecodeError as error:
-            raise message_schema.data_fault(error) from None
+            raise message_schema.data_violation(error) from None
         listeners = self._listeners.get(kind)
         if listeners is None:
             return Ignored(kind)
@@ -206,7 +194,7 @@ class EventReader:
             try:
                 contributions = listeners.contributions(message_schema.OBJECT(data))
             except ValueError as error:
-                raise Refused(Reason.BAD_FIELD, str(error)) from None
+                raise ContractViolation(Reason.BAD_FIELD, str(error)) from None
         return Event(
             kind,
             event_key(envelope.source, envelope.id),
@@ -224,7 +212,7 @@ class EventReader:
                 return _wallet_change(envelope, _WALLET_DATA(data))
             return _command(envelope, data)
         except msgspec.DecodeError as error:
-            raise message_schema.data_fault(error) from None
+            raise message_schema.data_violation(error) from None
 
 
 _WALLET_TYPES = frozenset(WalletType)
@@ -273,7 +261,7 @@ def _opened(record: Record) -> tuple[Envelope, bytes]:
     """Return the envelope and the bytes of its data ("{}" where it has none)."""
     value = record.value
     if value is None:
-        raise Refused(Reason.NO_VALUE, "the record has no value")
+        raise ContractViolation(Reason.NO_VALUE, "the record has no value")
     headers = record.headers
     try:
         if headers and any(name[:3].lower() == "ce_" for name, _ in headers):
@@ -288,9 +276,9 @@ def _opened(record: Record) -> tuple[Envelope, bytes]:
                 else _from_base64(envelope.data_base64)
             )
     except msgspec.ValidationError as error:
-        raise message_schema.envelope_fault(error) from None
+        raise message_schema.envelope_violation(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Refused(Reason.NOT_JSON, str(error)) from None
+        raise ContractViolation(Reason.NOT_JSON, str(error)) from None
     if not value.isascii():
         _check_utf8(value)
     # PostgreSQL's text holds no NUL. Escapes of lone surrogates are refused by msgspec as broken
@@ -325,13 +313,17 @@ def _check_structured(headers: Headers) -> None:
     if declared is not None and not declared.lower().startswith(
         (b"application/cloudevents+json", b"application/json")
     ):
-        raise Refused(Reason.CONTENT_TYPE, f"content-type is {declared[:64]!r}: JSON was expected")
+        raise ContractViolation(
+            Reason.CONTENT_TYPE, f"content-type is {declared[:64]!r}: JSON was expected"
+        )
 
 
 def _check_json_type(declared: str, name: str) -> None:
     media_type = declared.partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
-        raise Refused(Reason.CONTENT_TYPE, f"{name} is {declared[:64]!r}: JSON was expected")
+        raise ContractViolation(
+            Reason.CONTENT_TYPE, f"{name} is {declared[:64]!r}: JSON was expected"
+        )
 
 
 def _check_utf8(value: bytes) -> None:
@@ -339,16 +331,16 @@ def _check_utf8(value: bytes) -> None:
     try:
         value.decode()
     except UnicodeDecodeError as error:
-        raise Refused(Reason.NOT_JSON, str(error)) from None
+        raise ContractViolation(Reason.NOT_JSON, str(error)) from None
 
 
 def _check_text(envelope: Envelope, data: bytes) -> None:
     try:
         texts = [envelope.id, envelope.source, *_texts(message_schema.ANY_DATA(data or b"{}"))]
     except msgspec.DecodeError as error:
-        raise Refused(Reason.BAD_DATA, str(error)) from None
+        raise ContractViolation(Reason.BAD_DATA, str(error)) from None
     if any("\x00" in text for text in texts):
-        raise Refused(Reason.BAD_TEXT, "a text holds the character NUL")
+        raise ContractViolation(Reason.BAD_TEXT, "a text holds the character NUL")
 
 
 def _texts(value: object) -> list[str]:
@@ -374,37 +366,39 @@ def _check_time(time: datetime) -> None:
     try:
         time.astimezone(UTC)
     except OverflowError:
-        raise Refused(Reason.BAD_TIME, "time lies outside the years 1 to 9999") from None
+        raise ContractViolation(Reason.BAD_TIME, "time lies outside the years 1 to 9999") from None
 
 
 def _from_base64(text: str) -> bytes:
     try:
         return b64decode(text, validate=True)
     except (Base64Error, ValueError):
-        raise Refused(Reason.BAD_ENVELOPE, "data_base64 is no base64") from None
+        raise ContractViolation(Reason.BAD_ENVELOPE, "data_base64 is no base64") from None
 
 
 def _wallet_change(envelope: Envelope, data: WalletData) -> WalletChange:
     try:
         address = normalised(data.address)
     except ValueError as error:
-        raise Refused(Reason.BAD_ADDRESS, str(error)) from None
+        raise ContractViolation(Reason.BAD_ADDRESS, str(error)) from None
     return WalletChange(WalletType(envelope.type), envelope.subject, address, envelope.time)
 
 
 def _command(envelope: Envelope, data: bytes) -> BadgeCommand:
-    wish = _COMMAND_DATA(data)
-    if wish.type_code is UNSET and wish.instance_id is UNSET:
-        raise Refused(Reason.MISSING_FIELD, "neither `type_code` nor `instance_id` names the badge")
-    if envelope.type == CommandType.REVOKE and wish.reason is UNSET:
-        raise Refused(Reason.MISSING_FIELD, "a revocation needs its `reason`")
+    request = _COMMAND_DATA(data)
+    if request.type_code is UNSET and request.instance_id is UNSET:
+        raise ContractViolation(
+            Reason.MISSING_FIELD, "neither `type_code` nor `instance_id` names the badge"
+        )
+    if envelope.type == CommandType.REVOKE and request.reason is UNSET:
+        raise ContractViolation(Reason.MISSING_FIELD, "a revocation needs its `reason`")
     return BadgeCommand(
         CommandType(envelope.type),
-        wish.external_id,
+        request.external_id,
         envelope.subject,
-        None if wish.type_code is UNSET else wish.type_code,
-        None if wish.instance_id is UNSET else wish.instance_id,
-        None if wish.reason is UNSET else wish.reason,
+        None if request.type_code is UNSET else request.type_code,
+        None if request.instance_id is UNSET else request.instance_id,
+        None if request.reason is UNSET else request.reason,
         content_hash(envelope.type, envelope.subject, message_schema.OBJECT(data)),
         service_of(envelope.source),
     )

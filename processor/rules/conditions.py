@@ -16,18 +16,19 @@ from decimal import Context, Decimal
 from enum import StrEnum
 from typing import Any, TypeGuard, assert_never
 
+from processor.rules.diagnostics import Diagnostic, KeyPath
 from store.values import CounterName
 
 Number = int | Decimal
 Scalar = Number | str | bool
 
-# of a number, and its exponent either way: the contract's bound on summed numbers
-# (docs/data-model.md, Events)
+# Of a number, and its exponent either way: the contract's bound on summed numbers
+# (docs/data-model.md, Events).
 DIGITS_MAX = 30
-DEPTH_MAX = 16  # of all, any and not within each other; far beyond what a person can read
-EXACT = Context(
-    prec=4 * DIGITS_MAX
-)  # wide enough for a difference of two such numbers without rounding
+# Of all, any and not within each other; far beyond what a person can read.
+DEPTH_MAX = 16
+# Wide enough for a difference of two such numbers without rounding.
+EXACT = Context(prec=4 * DIGITS_MAX)
 
 
 class Op(StrEnum):
@@ -121,27 +122,15 @@ class Not:
 Condition = Compare | All | AnyOf | Not
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong with a document, and where in it: the keys and positions from its root."""
-
-    path: tuple[str | int, ...]
-    message: str
-
-
 class RuleError(ValueError):
     """A document does not keep to the grammar.
 
-    `faults` has everything that is wrong with it, in its order.
+    `diagnostics` has everything that is wrong with it, in its order.
     """
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__(
-            "; ".join(
-                f"{'.'.join(map(str, fault.path)) or 'here'}: {fault.message}" for fault in faults
-            )
-        )
-        self.faults = tuple(faults)
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        super().__init__("; ".join(map(str, diagnostics)))
+        self.diagnostics = tuple(diagnostics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +153,7 @@ def parse_condition(document: object) -> Condition:
     """Return the condition over counters that `document` (mappings, lists, int, Decimal) writes down.
 
     Raises:
-        RuleError: with every fault in it.
+        RuleError: with every diagnostic in it.
     """
     return _parsed(document, filtering=False)
 
@@ -173,7 +162,7 @@ def parse_filter(document: object) -> Condition:
     """Return the filter over an event's data that `document` writes down.
 
     Raises:
-        RuleError: with every fault in it.
+        RuleError: with every diagnostic in it.
     """
     return _parsed(document, filtering=True)
 
@@ -181,8 +170,8 @@ def parse_filter(document: object) -> Condition:
 def _parsed(document: object, *, filtering: bool) -> Condition:
     reader = _Reader(filtering=filtering)
     condition = reader.mapping(document, ())
-    if reader.faults:
-        raise RuleError(reader.faults)
+    if reader.diagnostics:
+        raise RuleError(reader.diagnostics)
     return condition
 
 
@@ -195,9 +184,9 @@ class _Reader:
     def __init__(self, *, filtering: bool) -> None:
         self.ops = frozenset(Op) if filtering else frozenset(Op) - {Op.IN}
         self.filtering = filtering
-        self.faults: list[Fault] = []
+        self.diagnostics: list[Diagnostic] = []
 
-    def mapping(self, document: object, path: tuple[str | int, ...]) -> Condition:
+    def mapping(self, document: object, path: KeyPath) -> Condition:
         if len(path) > 2 * DEPTH_MAX:
             return self._refused(path, f"nested deeper than {DEPTH_MAX}: write it flatter")
         if not isinstance(document, Mapping) or not document:
@@ -210,9 +199,7 @@ class _Reader:
         )
         return parts[0] if len(parts) == 1 else All(parts)
 
-    def _entry(
-        self, key: object, value: object, path: tuple[str | int, ...]
-    ) -> Iterator[Condition]:
+    def _entry(self, key: object, value: object, path: KeyPath) -> Iterator[Condition]:
         if not isinstance(key, str):
             yield self._refused(path, f"{key!r} is no name: put it in quotes if it is meant as one")
         elif key == "not":
@@ -225,15 +212,13 @@ class _Reader:
             for op, bound in value.items():
                 yield self._comparison(key, op, bound, (*path, key))
 
-    def _several(self, key: str, value: object, path: tuple[str | int, ...]) -> Condition:
+    def _several(self, key: str, value: object, path: KeyPath) -> Condition:
         if not isinstance(value, Sequence) or isinstance(value, str) or not value:
             return self._refused(path, f"expected a list of conditions under `{key}`")
         parts = tuple(self.mapping(item, (*path, position)) for position, item in enumerate(value))
         return All(parts) if key == "all" else AnyOf(parts)
 
-    def _comparison(
-        self, name: str, op: object, bound: object, path: tuple[str | int, ...]
-    ) -> Condition:
+    def _comparison(self, name: str, op: object, bound: object, path: KeyPath) -> Condition:
         if not isinstance(op, str) or op not in self.ops:
             return self._refused(
                 path, f"{op!r} is no comparison: take one of {', '.join(sorted(self.ops))}"
@@ -246,7 +231,7 @@ class _Reader:
             return Compare(name, chosen, tuple(self._scalar(item, chosen, inner) for item in bound))
         return Compare(name, chosen, self._scalar(bound, chosen, inner))
 
-    def _scalar(self, bound: object, op: Op, path: tuple[str | int, ...]) -> Scalar:
+    def _scalar(self, bound: object, op: Op, path: KeyPath) -> Scalar:
         if is_number(bound):
             return (
                 bound
@@ -262,12 +247,12 @@ class _Reader:
         )
         return self._no_scalar(path, f"{bound!r} cannot be compared by {op.value}: expected {hint}")
 
-    def _refused(self, path: tuple[str | int, ...], message: str) -> Condition:
-        self.faults.append(Fault(path, message))
+    def _refused(self, path: KeyPath, message: str) -> Condition:
+        self.diagnostics.append(Diagnostic(path, message))
         return All(())
 
-    def _no_scalar(self, path: tuple[str | int, ...], message: str) -> Scalar:
-        self.faults.append(Fault(path, message))
+    def _no_scalar(self, path: KeyPath, message: str) -> Scalar:
+        self.diagnostics.append(Diagnostic(path, message))
         return 0
 
 
@@ -357,11 +342,6 @@ def comparisons(condition: Condition) -> Iterator[Compare]:
             yield from comparisons(part)
         case unreachable:
             assert_never(unreachable)
-
-
-def names(condition: Condition) -> frozenset[str]:
-    """Return the counters, or fields, that `condition` names."""
-    return frozenset(comparison.name for comparison in comparisons(condition))
 
 
 def is_monotone(condition: Condition) -> bool:

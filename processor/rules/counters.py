@@ -8,7 +8,6 @@ database adds the contributions up (store/counting.py).
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import IntEnum
 from typing import Self
 
 from processor.rules.conditions import (
@@ -22,30 +21,72 @@ from processor.rules.conditions import (
     parse_filter,
     within_bounds,
 )
-from store.values import Catalog, CounterKind, CounterName, CounterSpec, TypeSpec
+from store.values import (
+    Catalog,
+    CounterKind,
+    CounterName,
+    CounterOperation,
+    CounterSpec,
+    FieldKind,
+    TypeSpec,
+)
 
-MEMBER_LENGTH_MAX = 128  # as of every opaque id of the contract (docs/data-model.md, Events)
+# As of every opaque id of the contract (docs/data-model.md, Events).
+MEMBER_LENGTH_MAX = 128
 
 
-class Operation(IntEnum):
-    """How a contribution changes its counter.
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How the counters of one kind count.
 
-    The numbers travel to the database and have no other meaning.
+    `field_kinds` are the kinds of the field that they read, empty where they count events.
+    `is_integer`: they take whole numbers only, whatever the field. `is_undoable`: an undo event may
+    take out what was counted; then the two events are paired by an id.
     """
 
-    ADD = 1  # the amount is added
-    HIGHEST = 2  # the counter becomes at least the amount
-    MEMBER = 3  # counts the first time that the user brings this member
-    POST = 4  # counts while the id is posted and not undone
-    UNDO = 5  # takes the id out, for ever, whichever came first
+    operation: CounterOperation
+    field_kinds: frozenset[FieldKind]
+    is_integer: bool
+    is_undoable: bool = False
+
+
+NUMERIC = frozenset({FieldKind.INTEGER, FieldKind.NUMBER})
+_ID = frozenset({FieldKind.ID})
+
+# A new kind is a row here, and its operation a branch of the merge (store/counting.py).
+KINDS: Mapping[CounterKind, Kind] = {
+    CounterKind.COUNT: Kind(CounterOperation.ADD, frozenset(), is_integer=True, is_undoable=True),
+    CounterKind.DISTINCT: Kind(CounterOperation.DISTINCT, _ID, is_integer=True),
+    CounterKind.SUM: Kind(CounterOperation.ADD, NUMERIC, is_integer=False),
+    CounterKind.MAX: Kind(CounterOperation.MAX, NUMERIC, is_integer=False),
+}
+
+
+def operation_of(counter: CounterSpec) -> CounterOperation:
+    """Return how an event of the counter's own type changes it."""
+    return CounterOperation.POST if _is_paired(counter) else KINDS[counter.kind].operation
+
+
+def field_kinds_of(counter: CounterSpec) -> frozenset[FieldKind]:
+    """Return the kinds of field that the counter may read; none where it counts events."""
+    return _ID if _is_paired(counter) else KINDS[counter.kind].field_kinds
+
+
+def can_fall(counter: CounterSpec) -> bool:
+    """Return whether an event can make the counter smaller."""
+    return counter.undo_event_type is not None
+
+
+def _is_paired(counter: CounterSpec) -> bool:
+    return counter.undo_event_type is not None and KINDS[counter.kind].is_undoable
 
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """One event's part in one counter: an amount (ADD, HIGHEST) or a member (the others)."""
+    """One event's part in one counter: an amount (ADD, MAX) or a member (the others)."""
 
     counter_id: int
-    operation: Operation
+    operation: CounterOperation
     amount: Number | None = None
     member: str | None = None
 
@@ -55,7 +96,7 @@ class Listener:
     """A counter as one event type sees it."""
 
     counter_id: int
-    operation: Operation
+    operation: CounterOperation
     field: str | None
     filter: Condition | None
 
@@ -65,8 +106,8 @@ class Listener:
 
         It depends on the data.
         """
-        if self.operation is Operation.ADD and self.field is None and self.filter is None:
-            return Contribution(self.counter_id, Operation.ADD, amount=1)
+        if self.operation is CounterOperation.ADD and self.field is None and self.filter is None:
+            return Contribution(self.counter_id, CounterOperation.ADD, amount=1)
         return None
 
     def contribution(self, data: Mapping[str, object]) -> Contribution | None:
@@ -80,19 +121,19 @@ class Listener:
         """
         if self.filter is not None and not matches(self.filter, data):
             return None
-        if self.operation is Operation.ADD and self.field is None:
+        if self.operation is CounterOperation.ADD and self.field is None:
             return Contribution(self.counter_id, self.operation, amount=1)
         value = data.get(self.field or "")
         if value is None:
             return None
-        if self.operation in (Operation.ADD, Operation.HIGHEST):
+        if self.operation in (CounterOperation.ADD, CounterOperation.MAX):
             return Contribution(self.counter_id, self.operation, amount=self._amount(value))
         return Contribution(self.counter_id, self.operation, member=self._member(value))
 
     def _amount(self, value: object) -> Number:
         if not is_number(value) or not within_bounds(value):
             raise ValueError(f"`{self.field}` is no number of at most {DIGITS_MAX} digits")
-        if self.operation is Operation.ADD and value < 0:
+        if self.operation is CounterOperation.ADD and value < 0:
             raise ValueError(
                 f"`{self.field}` is negative: a sum would not commute with its conditions"
             )
@@ -111,9 +152,8 @@ class Listeners:
     """All counters that listen to one event type."""
 
     counters: tuple[Listener, ...]
-    constant: (
-        tuple[Contribution, ...] | None
-    )  # the contributions, where none of them depends on the data
+    # The contributions, where none of them depends on the data.
+    constant: tuple[Contribution, ...] | None
 
     @classmethod
     def of(cls, counters: tuple[Listener, ...]) -> Self:
@@ -151,7 +191,9 @@ def listeners_by_type(catalog: Catalog) -> dict[str, Listeners]:
     for counter in catalog.counters:
         found.setdefault(counter.event_type, []).append(_listener(counter))
         if counter.undo_event_type is not None:
-            undo = Listener(counter.id, Operation.UNDO, counter.undo_field or counter.field, None)
+            undo = Listener(
+                counter.id, CounterOperation.UNDO, counter.undo_field or counter.field, None
+            )
             found.setdefault(counter.undo_event_type, []).append(undo)
     return {event_type: Listeners.of(tuple(listeners)) for event_type, listeners in found.items()}
 
@@ -170,19 +212,7 @@ def counter_uses(catalog: Catalog) -> tuple[CounterUse, ...]:
 
 def _listener(counter: CounterSpec) -> Listener:
     condition = None if counter.filter is None else parse_filter(counter.filter)
-    return Listener(counter.id, _operation(counter), counter.field, condition)
-
-
-def _operation(counter: CounterSpec) -> Operation:
-    match counter.kind:
-        case CounterKind.COUNT:
-            return Operation.ADD if counter.undo_event_type is None else Operation.POST
-        case CounterKind.DISTINCT:
-            return Operation.MEMBER
-        case CounterKind.SUM:
-            return Operation.ADD
-        case CounterKind.MAX:
-            return Operation.HIGHEST
+    return Listener(counter.id, operation_of(counter), counter.field, condition)
 
 
 def _thresholds(badge_type: TypeSpec, name: CounterName) -> tuple[Number, ...]:

@@ -1,6 +1,6 @@
 """Why a badge stands where it stands: each counter beside each condition, and what is missing.
 
-Pure, and built on what the worker evaluates with (rules.py, levels.py), so that the explanation and
+Pure, and built on what the worker evaluates with (conditions.py, levels.py), so that the explanation and
 the badge cannot disagree.
 """
 

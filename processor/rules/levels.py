@@ -1,9 +1,8 @@
 """Turn counters into levels.
 
 Pure: no clock, no I/O. The stream, the backfill, the catalog's re-evaluation and `laurel explain`
-    all call `evaluate`, so they cannot
-disagree. A user's level is the highest by `order` whose conditions hold; a level once reached stays
-(docs/data-model.md, Levels).
+all call `evaluate`, so they cannot disagree. A user's level is the highest by `order` whose
+conditions hold; a level once reached stays (docs/data-model.md, Levels).
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
-from processor.rules.conditions import Condition, Number, compiled, names, parse_condition
+from processor.rules.conditions import Condition, Number, compiled, parse_condition
 from store.values import (
     Catalog,
     CounterName,
@@ -55,16 +54,6 @@ class TypeRules:
         ordered = sorted(spec.levels, key=lambda level: level.order)
         return cls(spec, tuple(map(LevelRules.compile, ordered)))
 
-    @property
-    def condition_counters(self) -> frozenset[CounterName]:
-        """Return the counters that some level's conditions name.
-
-        Only a change of these can change a level.
-        """
-        return frozenset(
-            CounterName(name) for level in self.levels for name in names(level.condition)
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Rulebook:
@@ -103,12 +92,11 @@ class Award:
 
 @dataclass(frozen=True, slots=True)
 class LevelUp:
-    """The badge rises from `from_level` to `level`.
+    """The badge rises to `level`.
 
     `passed` has the levels above the old one whose conditions hold, lowest first.
     """
 
-    from_level: int
     level: LevelSpec
     passed: tuple[LevelSpec, ...]
     metadata: Mapping[str, object]
@@ -152,7 +140,7 @@ def evaluate(
     shown = metadata(rules.spec, reached.level, counters)
     if instance is None:
         return Award(reached, passed, shown)
-    return LevelUp(instance.current_level, reached, passed, shown)
+    return LevelUp(reached, passed, shown)
 
 
 def metadata(

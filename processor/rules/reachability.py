@@ -30,20 +30,20 @@ from store.values import CounterName
 # it has proved wrong.
 WORK_MAX = 300_000
 
-Whole = Callable[[str], bool]  # whether a counter takes whole numbers only
+IsInteger = Callable[[str], bool]  # whether a counter takes whole numbers only
 
 
-def reachable(wanted: Condition, unwanted: Sequence[Condition], whole: Whole) -> bool:
+def reachable(wanted: Condition, unwanted: Sequence[Condition], is_integer: IsInteger) -> bool:
     """Return whether counters exist for which `wanted` holds and none of `unwanted` does.
 
     Args:
         wanted: a level's conditions.
         unwanted: those of the levels above it; () asks whether `wanted` can hold at all.
-        whole: which counters take whole numbers only (count, distinct); all are 0 or more.
+        is_integer: which counters take whole numbers only (count, distinct); all are 0 or more.
     """
     goal = All((wanted, *(Not(other) for other in unwanted)))
     values = {
-        name: _values(name, goal, whole(name))
+        name: _values(name, goal, is_integer(name))
         for name in dict.fromkeys(each.name for each in comparisons(goal))
     }
     return _Search(goal, values).found({}, list(values))
@@ -69,12 +69,12 @@ class _Search:
         )
 
 
-def _values(name: str, goal: Condition, whole: bool) -> list[Number]:
+def _values(name: str, goal: Condition, is_integer: bool) -> list[Number]:
     bounds = sorted(
         {each.value for each in comparisons(goal) if each.name == name and is_number(each.value)}
         | {0}
     )
-    if whole:
+    if is_integer:
         return sorted(
             {
                 around

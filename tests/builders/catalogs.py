@@ -13,6 +13,7 @@ from store.values import (
     CounterName,
     CounterSpec,
     EventSpec,
+    FieldKind,
     FieldSpec,
     Instance,
     InstanceStatus,
@@ -77,7 +78,7 @@ def a_counter(name: str = "points", **changes: Any) -> CounterSpec:
 
 
 def an_event(name: str = "step.made", *fields: FieldSpec, topic: str = "steps") -> EventSpec:
-    return EventSpec(name, topic, fields or (FieldSpec("step_id", "id", required=True),))
+    return EventSpec(name, topic, fields or (FieldSpec("step_id", FieldKind.ID, required=True),))
 
 
 def a_catalog(

@@ -19,7 +19,7 @@ from sandbox.broker import Broker
 from sandbox.broker import broker as tansu
 from store import catalogs
 from store.engine import Database
-from store.values import EventSpec, FieldSpec
+from store.values import EventSpec, FieldKind, FieldSpec
 from tests.builders.messages import (
     a_partner,
     a_quest,
@@ -234,7 +234,9 @@ async def test_a_catalog_with_a_new_topic_ends_a_worker_that_does_not_read_it(
             return worker.process.poll() is not None
 
         await until(ready, "a ready worker", worker)
-        hikes = EventSpec("hike.done", "hikes", (FieldSpec("hike_id", "id", required=True),))
+        hikes = EventSpec(
+            "hike.done", "hikes", (FieldSpec("hike_id", FieldKind.ID, required=True),)
+        )
         async with database.transaction() as conn:
             await catalogs.apply(conn, replace(shipped, events=(*shipped.events, hikes)), "admin")
         await until(ended, "the end of a worker that would miss a topic")

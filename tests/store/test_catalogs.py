@@ -13,7 +13,16 @@ from processor.catalog.load import SHIPPED, load, type_id
 from store import catalogs
 from store.catalogs import Applied
 from store.engine import Database
-from store.values import Catalog, CounterKind, CounterName, FieldSpec, Rarity, TypeCode, TypeSpec
+from store.values import (
+    Catalog,
+    CounterKind,
+    CounterName,
+    FieldKind,
+    FieldSpec,
+    Rarity,
+    TypeCode,
+    TypeSpec,
+)
 from tests.builders.catalogs import TENANT, a_catalog, a_counter, a_level, a_type, an_event
 
 WALKER = type_id(TypeCode("walker"))
@@ -287,7 +296,7 @@ class TestRefusals:
         new = a_catalog(
             a_type(a_level(1), a_level(2)),
             counters=(a_counter("points", kind=CounterKind.SUM, field="height"),),
-            events=(an_event("step.made", FieldSpec("height", "integer")),),
+            events=(an_event("step.made", FieldSpec("height", FieldKind.INTEGER)),),
         )
         await self.refused(
             database,
@@ -315,7 +324,7 @@ class TestAdoption:
         one, other = uuid4(), uuid4()
         await some_progress(database, one, '{"points": 7, "leaps": 0.5}')
         await some_progress(database, other, '{"leaps": 3}')
-        assert (await applied(database, new)).touched == {RUNNER}
+        assert (await applied(database, new)).rules_changed == {RUNNER}
         statement = "SELECT user_id, counters::text, last_event_at::date::text FROM nft_progress WHERE type_id = "
         assert set(await rows(database, f"{statement} '{RUNNER}'")) == {
             (one, '{"leaps": 0.5, "points": 7}', "2026-01-01"),
@@ -338,7 +347,7 @@ class TestAdoption:
                 walker, replace(runner, counters=(CounterName("leaps"), CounterName("points")))
             ),
         )
-        assert outcome.touched == {RUNNER}
+        assert outcome.rules_changed == {RUNNER}
         assert await rows(
             database, f"SELECT counters FROM nft_progress WHERE type_id = '{RUNNER}'"
         ) == [({"leaps": 2, "points": 7},)]
@@ -365,7 +374,7 @@ class TestAdoption:
 
 
 @pytest.mark.parametrize(
-    ("changed", "touched", "remapped"),
+    ("changed", "rules_changed", "metadata_changed"),
     [
         (a_type(title="Rambler"), False, False),
         (a_type(a_level(1, title="One"), a_level(2), a_level(3)), False, False),
@@ -375,9 +384,9 @@ class TestAdoption:
     ],
 )
 async def test_what_must_be_looked_at_again_is_named(
-    database: Database, changed: TypeSpec, touched: bool, remapped: bool
+    database: Database, changed: TypeSpec, rules_changed: bool, metadata_changed: bool
 ) -> None:
     await applied(database, a_catalog())
     outcome = await applied(database, a_catalog(changed))
-    assert outcome.touched == ({WALKER} if touched else set())
-    assert outcome.remapped == ({WALKER} if remapped else set())
+    assert outcome.rules_changed == ({WALKER} if rules_changed else set())
+    assert outcome.metadata_changed == ({WALKER} if metadata_changed else set())

@@ -12,12 +12,12 @@ from sqlalchemy import text
 from store import counting, wallets
 from store.counting import Progress, Staging, Use
 from store.engine import Connection, Database
-from store.values import CounterName, RawAddress
+from store.values import CounterName, CounterOperation, RawAddress
 from store.wallets import WalletSeen
 
 ANN, BEN = UUID(int=1), UUID(int=2)
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-ADD, HIGHEST, MEMBER, POST, UNDO = range(1, 6)
+ADD, MAX, DISTINCT, POST, UNDO = CounterOperation
 TOTAL, CITIES, REVIEWS, LONGEST = (
     CounterName(name) for name in ("total", "cities", "reviews", "longest")
 )
@@ -55,7 +55,7 @@ async def count(conn: Connection, type_id: UUID, *lines: tuple[Any, ...]) -> lis
         key, leads = f"{number:032x}", number not in seen
         seen.add(number)
         at = NOON + timedelta(minutes=number)
-        if operation <= HIGHEST:
+        if operation <= MAX:
             staging.add_amount(key, leads, at, user_id, counter, operation, what)
         else:
             staging.add_member(key, leads, at, user_id, counter, operation, what)
@@ -102,7 +102,7 @@ async def test_only_users_who_reach_or_pass_a_threshold_come_back(
 async def test_an_event_that_was_counted_adds_nothing_to_any_counter(
     database: Database, type_id: UUID
 ) -> None:
-    both = ((1, ANN, 1, ADD, 1), (1, ANN, 2, MEMBER, "berlin"))
+    both = ((1, ANN, 1, ADD, 1), (1, ANN, 2, DISTINCT, "berlin"))
     for _ in range(2):
         async with database.transaction() as conn:
             await count(conn, type_id, *both)
@@ -117,7 +117,9 @@ async def test_a_member_counts_once_whatever_its_characters(
     for start in (0, 100):
         async with database.transaction() as conn:
             await count(
-                conn, type_id, *((start + n, ANN, 2, MEMBER, name) for n, name in enumerate(names))
+                conn,
+                type_id,
+                *((start + n, ANN, 2, DISTINCT, name) for n, name in enumerate(names)),
             )
     async with database.transaction() as conn:
         assert await counters(conn) == {"cities": str(len(names))}
@@ -157,7 +159,7 @@ async def test_a_highest_never_falls(database: Database, type_id: UUID) -> None:
     crossed = []
     for number, amount in enumerate((4, 12, 3)):
         async with database.transaction() as conn:
-            crossed.append(bool(await count(conn, type_id, (number, ANN, 4, HIGHEST, amount))))
+            crossed.append(bool(await count(conn, type_id, (number, ANN, 4, MAX, amount))))
     async with database.transaction() as conn:
         assert await counters(conn) == {"longest": "12"}
     assert crossed[:2] == [False, True]

@@ -83,7 +83,8 @@ async def counters(database: Database) -> Counters:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(history=deeds(), seed=st.integers(0, 2**32))
 async def test_counters_do_not_depend_on_order_batches_or_repetitions(

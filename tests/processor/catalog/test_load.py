@@ -8,7 +8,15 @@ import yaml
 
 from ops.errors import UsageError
 from processor.catalog.load import SHIPPED, load, type_id
-from store.values import Category, CounterKind, CounterName, FieldSpec, OnchainPolicy, TypeCode
+from store.values import (
+    Category,
+    CounterKind,
+    CounterName,
+    FieldKind,
+    FieldSpec,
+    OnchainPolicy,
+    TypeCode,
+)
 
 # A sound catalog in one file; each broken one below differs in a line or two.
 SOUND = """\
@@ -77,7 +85,7 @@ def test_a_sound_catalog_is_read_as_it_stands(tmp_path: Path) -> None:
     found = load(a_directory(tmp_path, SOUND))
     made, undone = found.events
     assert (made.type, made.topic, undone.type) == ("step.made", "steps", "step.undone")
-    assert made.fields[0] == FieldSpec("step_id", "id", required=True)
+    assert made.fields[0] == FieldSpec("step_id", FieldKind.ID, required=True)
     standing, steps = found.counters
     assert (steps.kind, steps.field, steps.undo_event_type) == (CounterKind.COUNT, None, None)
     assert (standing.field, standing.undo_event_type, standing.undo_field) == (

@@ -20,20 +20,29 @@ from hypothesis import strategies as st
 from ops.settings import DEFAULT_TENANT
 from processor.catalog import load
 from processor.events.chunks import PlainRecord
-from processor.events.message_schema import CommandType, Reason, WalletType
+from processor.events.message_schema import CommandType, WalletType
 from processor.events.reader import (
     BadgeCommand,
     Event,
     EventReader,
     Ignored,
     Parsed,
-    Rejected,
     WalletChange,
     event_key,
     service_of,
 )
-from processor.rules.counters import Contribution, Operation
-from store.values import Catalog, CounterKind, CounterName, CounterSpec, EventSpec, FieldSpec
+from processor.events.rejection import Reason, Rejected
+from processor.rules.counters import Contribution
+from store.values import (
+    Catalog,
+    CounterKind,
+    CounterName,
+    CounterOperation,
+    CounterSpec,
+    EventSpec,
+    FieldKind,
+    FieldSpec,
+)
 from tests.builders.messages import (
     ALICE,
     NOW,
@@ -87,7 +96,9 @@ def test_an_event_says_who_when_and_what_it_adds() -> None:
     assert parsed.user_id == ALICE
     assert parsed.time == datetime(2026, 5, 31, 20, tzinfo=UTC)
     assert parsed.key == event_key("/quest-service/eu", "e1")
-    assert [(part.operation, part.amount) for part in parsed.contributions] == [(Operation.ADD, 1)]
+    assert [(part.operation, part.amount) for part in parsed.contributions] == [
+        (CounterOperation.ADD, 1)
+    ]
     assert parsed.tenant_id == DEFAULT_TENANT
 
 
@@ -364,7 +375,9 @@ def test_the_service_is_read_from_the_source(source: str, service: str) -> None:
 
 def a_catalog_of_amounts(**counter: Any) -> EventReader:
     spec = EventSpec(
-        "trip.ended", "trips", (FieldSpec("km", "number", required=True), FieldSpec("id", "id"))
+        "trip.ended",
+        "trips",
+        (FieldSpec("km", FieldKind.NUMBER, required=True), FieldSpec("id", FieldKind.ID)),
     )
     total = CounterSpec(1, CounterName("x"), CounterKind.SUM, "trip.ended", "km")
     return a_reader(Catalog(1, (spec,), (replace(total, **counter),), ()))
@@ -393,7 +406,7 @@ def test_an_amount_is_exact_or_put_aside(token: str, expected: Decimal | None) -
         assert parsed.reason in (Reason.BAD_FIELD, Reason.NULL_FIELD)
     else:
         assert isinstance(parsed, Event)
-        assert parsed.contributions == (Contribution(1, Operation.ADD, amount=expected),)
+        assert parsed.contributions == (Contribution(1, CounterOperation.ADD, amount=expected),)
 
 
 def test_a_filter_decides_what_adds_but_not_what_is_processed() -> None:

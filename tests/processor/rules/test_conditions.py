@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processor.rules import conditions
 from processor.rules.conditions import (
     All,
     AnyOf,
     Compare,
     Condition,
-    Fault,
     Not,
     Number,
     Op,
@@ -19,11 +19,11 @@ from processor.rules.conditions import (
     holds,
     is_monotone,
     matches,
-    names,
     parse_condition,
     parse_filter,
     shortfalls,
 )
+from processor.rules.diagnostics import Diagnostic
 from store.values import CounterName
 
 NAMES = ("a", "b", "c")
@@ -148,7 +148,7 @@ def test_a_document_becomes_this_tree() -> None:
         )
     )
     assert str(parse_condition(document)) == "a >= 5 and a < 9 and (b = 1 or not (c != 0.1))"
-    assert names(parse_condition(document)) == {"a", "b", "c"}
+    assert [each.name for each in conditions.comparisons(parse_condition(document))] == list("aabc")
 
 
 @pytest.mark.parametrize(
@@ -174,35 +174,42 @@ def test_numbers_are_exact() -> None:
     assert not holds(parse_condition({"a": {"gte": huge}}), {CounterName("a"): huge - 1})
 
 
+NO_MAPPING = "expected a mapping that names at least a counter, like `name: {gte: 5}`"
+
+
 @pytest.mark.parametrize(
-    ("document", "fault"),
+    ("document", "diagnostic"),
     [
-        ({}, Fault((), "expected a mapping that names at least a counter, like `name: {gte: 5}`")),
-        ([], Fault((), "expected a mapping that names at least a counter, like `name: {gte: 5}`")),
-        ({"a": 5}, Fault(("a",), "expected comparisons, like `a: {gte: 5}`")),
-        ({"a": {}}, Fault(("a",), "expected comparisons, like `a: {gte: 5}`")),
-        ({"a": {"in": [1]}}, Fault(("a",), "'in' is no comparison: take one of eq, gt, gte, lt, lte, ne")),
-        ({"a": {"gte": 0.5}}, Fault(("a", "gte"), "0.5 cannot be compared by gte: expected a number")),
-        ({"a": {"gte": True}}, Fault(("a", "gte"), "True cannot be compared by gte: expected a number")),
-        ({"a": {"gte": "5"}}, Fault(("a", "gte"), "'5' cannot be compared by gte: expected a number")),
-        ({"a": {"gte": Decimal("NaN")}}, Fault(("a", "gte"), "Decimal('NaN') cannot be compared by gte: expected a number")),
-        ({"a": {"gte": 10**30}}, Fault(("a", "gte"), f"{10**30} has more than 30 digits")),
-        ({"all": {"a": {"gte": 1}}}, Fault(("all",), "expected a list of conditions under `all`")),
-        ({"any": []}, Fault(("any",), "expected a list of conditions under `any`")),
-        ({"any": [{"a": {"gte": 1}}, 7]}, Fault(("any", 1), "expected a mapping that names at least a counter, like `name: {gte: 5}`")),
-        ({1: {"gte": 1}}, Fault((), "1 is no name: put it in quotes if it is meant as one")),
+        ({}, Diagnostic((), NO_MAPPING)),
+        ([], Diagnostic((), NO_MAPPING)),
+        ({"a": 5}, Diagnostic(("a",), "expected comparisons, like `a: {gte: 5}`")),
+        ({"a": {}}, Diagnostic(("a",), "expected comparisons, like `a: {gte: 5}`")),
+        ({"a": {"in": [1]}}, Diagnostic(("a",), "'in' is no comparison: take one of eq, gt, gte, lt, lte, ne")),
+        ({"a": {"gte": 0.5}}, Diagnostic(("a", "gte"), "0.5 cannot be compared by gte: expected a number")),
+        ({"a": {"gte": True}}, Diagnostic(("a", "gte"), "True cannot be compared by gte: expected a number")),
+        ({"a": {"gte": "5"}}, Diagnostic(("a", "gte"), "'5' cannot be compared by gte: expected a number")),
+        ({"a": {"gte": Decimal("NaN")}}, Diagnostic(("a", "gte"), "Decimal('NaN') cannot be compared by gte: expected a number")),
+        ({"a": {"gte": 10**30}}, Diagnostic(("a", "gte"), f"{10**30} has more than 30 digits")),
+        ({"all": {"a": {"gte": 1}}}, Diagnostic(("all",), "expected a list of conditions under `all`")),
+        ({"any": []}, Diagnostic(("any",), "expected a list of conditions under `any`")),
+        ({"any": [{"a": {"gte": 1}}, 7]}, Diagnostic(("any", 1), NO_MAPPING)),
+        ({1: {"gte": 1}}, Diagnostic((), "1 is no name: put it in quotes if it is meant as one")),
     ],
 )  # fmt: skip
-def test_a_fault_says_where_and_what(document: object, fault: Fault) -> None:
+def test_a_diagnostic_says_where_and_what(document: object, diagnostic: Diagnostic) -> None:
     with pytest.raises(RuleError) as refused:
         parse_condition(document)
-    assert refused.value.faults == (fault,)
+    assert refused.value.diagnostics == (diagnostic,)
 
 
 def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(RuleError) as refused:
         parse_condition({"a": {"gtee": 1, "lt": "x"}, "not": {"b": 3}})
-    assert [fault.path for fault in refused.value.faults] == [("a",), ("a", "lt"), ("not", "b")]
+    assert [diagnostic.path for diagnostic in refused.value.diagnostics] == [
+        ("a",),
+        ("a", "lt"),
+        ("not", "b"),
+    ]
 
 
 def test_a_document_without_end_is_refused() -> None:
