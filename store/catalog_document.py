@@ -9,14 +9,11 @@ counters') are not part of it.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from decimal import Decimal
 
 import msgspec
 
 from store.exact_json import dumped
 from store.values import Catalog, CounterName
-
-_DECODER = msgspec.json.Decoder(Catalog, float_hook=Decimal)
 
 
 def encoded(catalog: Catalog) -> str:
@@ -30,14 +27,16 @@ def encoded(catalog: Catalog) -> str:
     return dumped(bare)
 
 
-def decoded(document: str, version: int, counter_ids: Mapping[CounterName, int]) -> Catalog:
+def decoded(
+    document: Mapping[str, object], version: int, counter_ids: Mapping[CounterName, int]
+) -> Catalog:
     """Return the catalog that `encoded` wrote, with its version and the ids of its counters.
 
     Raises:
         KeyError: a counter has no id.
         msgspec.ValidationError: another program wrote the document.
     """
-    bare = _DECODER.decode(document)
+    bare = msgspec.convert(document, Catalog)
     counters = tuple(replace(counter, id=counter_ids[counter.name]) for counter in bare.counters)
     return replace(bare, version=version, counters=counters)
 

@@ -22,7 +22,7 @@ from store.values import AuditAction, AuditEntry, Catalog, TypeCode, TypeSpec
 NO_CATALOG = "The database has no catalog yet. Run `laurel catalog apply`."
 
 CURRENT = text("""
-    SELECT version.id, CAST(version.document AS text) AS document,
+    SELECT version.id, version.document,
            coalesce((SELECT jsonb_object_agg(name, id) FROM counter_definition), '{}') AS counter_ids
       FROM catalog_version AS version
      WHERE version.is_current

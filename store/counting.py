@@ -10,17 +10,16 @@ The staging tables are temporary and empty again at each commit. Statements are 
 every batch (plan_cache_mode): a plan made for twenty events is a disaster for twenty thousand.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import cast
 from uuid import UUID
 
 from sqlalchemy import text
 
 from ops.errors import InvariantBroken
+from store import exact_json
 from store.engine import Connection
 from store.values import CounterName, CounterOperation
 
@@ -145,7 +144,7 @@ MERGE = text("""
                   FROM jsonb_each_text(excluded.counters) AS added (name, step)),
                 last_event_at = greatest(progress.last_event_at, excluded.last_event_at), updated_at = clock_timestamp()
          RETURNING user_id, type_id, counters)
-    SELECT DISTINCT user_id, type_id, counters::text AS counters
+    SELECT DISTINCT user_id, type_id, counters
       FROM merged JOIN change USING (user_id, type_id) CROSS JOIN LATERAL (SELECT (counters->>name)::numeric AS now) AS value
      WHERE step <> 0
        AND EXISTS (SELECT FROM unnest(thresholds) AS threshold
@@ -290,10 +289,6 @@ async def merge(conn: Connection, uses: Sequence[Use]) -> list[Progress]:
         }
         for use in uses
     ]
-    rows = await conn.execute(MERGE, {"uses": json.dumps(listed)})
-    found = [Progress(row.user_id, row.type_id, _counters(row.counters)) for row in rows]
+    rows = await conn.execute(MERGE, {"uses": exact_json.dumped(listed)})
+    found = [Progress(row.user_id, row.type_id, row.counters) for row in rows]
     return sorted(found, key=lambda progress: (progress.user_id, progress.type_id))
-
-
-def _counters(document: str) -> Mapping[CounterName, Number]:
-    return cast("Mapping[CounterName, Number]", json.loads(document, parse_float=Decimal))

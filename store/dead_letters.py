@@ -4,12 +4,12 @@ One row each, however often a message is delivered.
 """
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
 
+from store import exact_json
 from store.engine import Connection
 from store.values import RecordPosition
 
@@ -62,7 +62,7 @@ async def append(conn: Connection, cluster_id: str, letters: Sequence[NewDeadLet
 
 def _headers(headers: Sequence[tuple[str, bytes | None]]) -> str:
     """Return `[[name, base64 or null], ...]` in order: bytes are not always text."""
-    return json.dumps(
+    return exact_json.dumped(
         [
             [_storable(name), None if content is None else base64.b64encode(content).decode()]
             for name, content in headers

@@ -3,7 +3,8 @@
 One async engine a process, transactions, and the drivers' errors in Laurel's words.
 
 Every connection speaks UTC and has a lock and a statement timeout: a blocking statement must not
-freeze the agents that share the loop.
+freeze the agents that share the loop. Its json and jsonb values have exact numbers, however they
+are read: by a text, by a model's column or by the driver itself.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,10 +28,13 @@ from tenacity import (
 from ops import metrics
 from ops.errors import Permanent, Transient, UsageError
 from ops.settings import DatabaseSettings
+from store import exact_json
 
 Connection = AsyncConnection
 Result = TypeVar("Result")
 ATTEMPTS_MAX = 8
+
+PING = text("SELECT 1")
 
 
 class DatabaseUnreachable(Transient):
@@ -76,7 +80,8 @@ def normalised_url(url: str) -> str:
         parsed = make_url(url)
     except ArgumentError:
         raise UsageError(
-            "LAUREL_DATABASE_URL is no URL: it should read postgresql://user:password@host:port/database."
+            "LAUREL_DATABASE_URL is no URL: it should read "
+            "postgresql://user:password@host:port/database."
         ) from None
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
         raise UsageError(f"LAUREL_DATABASE_URL: {parsed.get_backend_name()} is not PostgreSQL.")
@@ -95,7 +100,8 @@ class Database:
                 f"-c statement_timeout={_milliseconds(chosen.statement_timeout.total_seconds())}",
                 "-c timezone=UTC",
                 "-c application_name=laurel",
-                "-c jit=off",  # short statements: compiling them costs more than it saves
+                # Short statements: compiling them costs more than it saves.
+                "-c jit=off",
             )
         )
         self.engine = create_async_engine(
@@ -103,7 +109,11 @@ class Database:
             pool_size=chosen.pool_size,
             max_overflow=0,
             pool_pre_ping=True,
-            hide_parameters=True,  # rows hold ids of people; they do not belong into error texts
+            # Rows hold ids of people; they do not belong into error texts.
+            hide_parameters=True,
+            # SQLAlchemy hands both to psycopg's adapters and converts nothing itself.
+            json_serializer=exact_json.dumped,
+            json_deserializer=exact_json.loaded,
             connect_args={
                 "options": options,
                 "connect_timeout": max(1, round(chosen.connect_timeout.total_seconds())),
@@ -140,7 +150,9 @@ class Database:
         *,
         attempts_max: int = ATTEMPTS_MAX,
     ) -> Result:
-        """Run `body` in a transaction, the whole of it again on a deadlock, serialisation failure or lock timeout.
+        """Run `body` in a transaction, the whole of it again after a conflict.
+
+        Conflicts are deadlocks, serialisation failures and lock timeouts.
 
         Args:
             operation: label of laurel_retries_total.
@@ -175,7 +187,7 @@ class Database:
             DatabaseUnreachable: it does not.
         """
         async with self.transaction() as conn:
-            await conn.execute(text("SELECT 1"))
+            await conn.execute(PING)
 
 
 def translated(error: Exception, place: str) -> Transient | Permanent:

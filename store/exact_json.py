@@ -1,8 +1,7 @@
 """JSON both ways without losing a digit.
 
-Decimals are numbers in the text and Decimal in Python, never float.
-
-A jsonb column is read as text (`CAST(counters AS text)`): the driver's own JSON would make floats
+Every connection reads and writes its json and jsonb columns by these two functions
+(store/engine.py), so a number from the database is int or Decimal, never float
 (docs/adr/0012-exact-numbers.md).
 """
 
@@ -10,15 +9,12 @@ from decimal import Decimal
 
 import msgspec
 
-from store.values import CounterName
-
 _ENCODER = msgspec.json.Encoder(decimal_format="number", order="sorted")
-_COUNTERS = msgspec.json.Decoder(dict[str, int | Decimal], float_hook=Decimal)
-_OBJECT = msgspec.json.Decoder(dict[str, object], float_hook=Decimal)
+_DECODER = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def dumped(value: object) -> str:
-    """Return `value` as JSON, keys sorted and without spaces.
+    """Return `value` as JSON, keys sorted and without spaces; a Decimal is a number.
 
     Takes records, enums, UUIDs and instants too.
 
@@ -28,19 +24,10 @@ def dumped(value: object) -> str:
     return _ENCODER.encode(value).decode()
 
 
-def counters(document: str) -> dict[CounterName, int | Decimal]:
-    """Return nft_progress.counters from its text.
+def loaded(document: str | bytes) -> object:
+    """Return what a JSON document says: whole numbers are int, others Decimal.
 
     Raises:
-        msgspec.DecodeError: it is no object of numbers.
+        msgspec.DecodeError: it is no JSON.
     """
-    return {CounterName(name): value for name, value in _COUNTERS.decode(document).items()}
-
-
-def mapping(document: str) -> dict[str, object]:
-    """Return a JSON object from its text.
-
-    Raises:
-        msgspec.DecodeError: it is none.
-    """
-    return _OBJECT.decode(document)
+    return _DECODER.decode(document)

@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from sqlalchemy import text
 
+from store import exact_json
 from store.engine import Connection
 from store.values import Instance, InstanceStatus, OnchainStatus, RawAddress
 
 Holder = tuple[UUID, UUID]  # user_id, type_id
-_EXACT = msgspec.json.Encoder(
-    decimal_format="number"
-)  # a Decimal counter stays a number, digit for digit
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,4 +153,4 @@ def _rows(instances: Sequence[NewInstance] | Sequence[RaisedInstance]) -> str:
         if isinstance(instance, NewInstance):
             row |= {"type_id": str(instance.type_id), "user_id": str(instance.user_id)}
         rows.append(row)
-    return _EXACT.encode(rows).decode()
+    return exact_json.dumped(rows)

@@ -18,7 +18,7 @@ from store.values import CounterName
 SLICE = 5_000  # rows held in memory at once
 
 COUNTERS = text("""
-    SELECT user_id, type_id, CAST(counters AS text) AS counters
+    SELECT user_id, type_id, counters
       FROM nft_progress
      WHERE type_id = ANY(CAST(:types AS uuid[])) AND (user_id, type_id) > (:user_id, :type_id)
      ORDER BY user_id, type_id
@@ -27,8 +27,8 @@ COUNTERS = text("""
 
 # Only active badges: what was revoked or burned stays as it was.
 BADGES = text("""
-    SELECT badge.id, badge.type_id, badge.current_level, CAST(badge.metadata AS text) AS metadata,
-           coalesce(CAST(progress.counters AS text), '{}') AS counters
+    SELECT badge.id, badge.type_id, badge.current_level, badge.metadata,
+           coalesce(progress.counters, '{}') AS counters
       FROM nft_instance AS badge
            LEFT JOIN nft_progress AS progress ON progress.user_id = badge.user_id AND progress.type_id = badge.type_id
      WHERE badge.type_id = ANY(CAST(:types AS uuid[])) AND badge.status = 'active' AND badge.id > :after
@@ -71,7 +71,7 @@ async def counters(
         "slice": SLICE,
     }
     return [
-        Progress(row.user_id, row.type_id, exact_json.counters(row.counters))
+        Progress(row.user_id, row.type_id, row.counters)
         for row in await conn.execute(COUNTERS, parameters)
     ]
 
@@ -88,8 +88,8 @@ async def lock_badges(
             row.id,
             row.type_id,
             row.current_level,
-            exact_json.mapping(row.metadata),
-            exact_json.counters(row.counters),
+            row.metadata,
+            row.counters,
         )
         for row in await conn.execute(BADGES, parameters)
     ]

@@ -8,14 +8,13 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from store import exact_json
 from store.engine import Connection
 from store.values import CounterName, Instance, InstanceStatus, OnchainStatus, RawAddress
 
 # The badge that speaks for the user: the active one, else the newest, as everywhere
 # (store/instances.py).
 OF_USER = text("""
-    SELECT type.id AS type_id, CAST(progress.counters AS text) AS counters, progress.last_event_at,
+    SELECT type.id AS type_id, coalesce(progress.counters, '{}') AS counters, progress.last_event_at,
            badge.id, badge.tenant_id, badge.current_level, badge.status, badge.onchain_status, badge.onchain_token_id
       FROM nft_type AS type
            LEFT JOIN nft_progress AS progress ON progress.type_id = type.id AND progress.user_id = :user_id
@@ -46,7 +45,7 @@ async def of_user(conn: Connection, user_id: UUID) -> list[Standing]:
     return [
         Standing(
             type_id=row.type_id,
-            counters=exact_json.counters(row.counters or "{}"),
+            counters=row.counters,
             last_event_at=row.last_event_at,
             instance=None
             if row.id is None

@@ -1,0 +1,27 @@
+"""SQL of the tests' own: one statement in a transaction of its own."""
+
+from typing import Any
+
+from sqlalchemy import text
+
+from store.engine import Database
+
+Record = tuple[Any, ...]
+
+
+async def rows(database: Database, statement: str, **parameters: Any) -> list[Record]:
+    """Run `statement`; return its rows, if it has any, as plain tuples."""
+    async with database.transaction() as conn:
+        result = await conn.execute(text(statement), parameters)
+        return [tuple(row) for row in result] if result.returns_rows else []
+
+
+async def column(database: Database, statement: str, **parameters: Any) -> list[Any]:
+    """Run `statement`; return the one column of its rows."""
+    return [found for (found,) in await rows(database, statement, **parameters)]
+
+
+async def value(database: Database, statement: str, **parameters: Any) -> Any:
+    """Run `statement`; return the one value of its one row."""
+    (found,) = await column(database, statement, **parameters)
+    return found
