@@ -9,7 +9,7 @@ from demo.events.options import Plan
 from ops.console import Console, json_option
 
 if TYPE_CHECKING:
-    from demo.result import Verdict
+    from demo.result import Result
     from ops.lifecycle import Stop
 
 _DEFAULTS = Plan()
@@ -58,7 +58,7 @@ def demo(
     keep: bool,
     as_json: bool,
 ) -> None:
-    """Run the whole of Laurel on this machine, check it against the truth, and tell.
+    """Run all of Laurel on this machine, and compare the outcome with what is expected.
 
     Starts PostgreSQL, a Kafka broker, a TON network, two workers and a minter; sends a year of
     travellers' events; kills a worker and the minter on the way; and compares what came out with
@@ -71,14 +71,14 @@ def demo(
     async def main(stop: "Stop") -> int:
         from demo import running
 
-        def tell(verdict: "Verdict") -> None:
-            console.result(verdict.document(), verdict.text(), as_json=as_json)
+        def report(result: "Result") -> None:
+            console.result(result.document(), result.text(), as_json=as_json)
 
         options = running.Options(directory, real_kafka=broker == "kafka", stay=keep)
-        verdict = await running.demo(console.settings, plan, stop, options, tell)
-        if verdict is None:
+        result = await running.demo(console.settings, plan, stop, options, report)
+        if result is None:
             return 130
-        return 0 if verdict.holds else 1
+        return 0 if result.holds else 1
 
     console.run(main)
 

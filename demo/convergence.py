@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from demo.oracle.expected import Truth
+from demo.oracle.expected import ExpectedOutcome
 from demo.progress import View
 from demo.result import counted
 from demo.stack.publisher import Ends
@@ -41,14 +41,14 @@ class Goal:
     burned: int
 
     @classmethod
-    def of(cls, truth: Truth) -> "Goal":
-        """Return the goal that `truth` sets."""
+    def of(cls, expected: ExpectedOutcome) -> "Goal":
+        """Return the goal that `expected` sets."""
         return cls(
-            events=truth.events,
-            letters=truth.letters.total(),
-            badges=len(truth.badges),
-            tokens=len(truth.tokens),
-            burned=sum(badge.burned for badge in truth.badges.values()),
+            events=expected.events,
+            letters=expected.letters.total(),
+            badges=len(expected.badges),
+            tokens=len(expected.tokens),
+            burned=sum(badge.burned for badge in expected.badges.values()),
         )
 
     def progress(self, found: Figures) -> dict[str, tuple[int, int]]:
@@ -70,7 +70,7 @@ class Goal:
         ]
 
 
-class Watched(Protocol):
+class WatchedStack(Protocol):
     """What is waited for: a demo.stack.processes.Stack."""
 
     @property
@@ -84,7 +84,7 @@ class Watched(Protocol):
 class Watch:
     """Looks at a stack at work."""
 
-    def __init__(self, stack: Watched, database: Database, view: View) -> None:
+    def __init__(self, stack: WatchedStack, database: Database, view: View) -> None:
         self._stack = stack
         self._database = database
         self._view = view

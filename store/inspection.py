@@ -53,7 +53,7 @@ class BadgeRow:
 
 
 @dataclass(frozen=True, slots=True)
-class LetterRow:
+class DeadLetterRow:
     """One dead letter; `topic` with its prefix."""
 
     topic: str
@@ -82,7 +82,7 @@ class Snapshot:
     commands: int
     progress: tuple[ProgressRow, ...]
     badges: tuple[BadgeRow, ...]
-    letters: tuple[LetterRow, ...]
+    letters: tuple[DeadLetterRow, ...]
     collections: tuple[CollectionRow, ...]
     outbox_messages: int
     gapped_users: tuple[UUID, ...]
@@ -180,7 +180,7 @@ async def snapshot(conn: Connection) -> Snapshot:
         commands=(await conn.execute(COMMANDS)).scalar_one(),
         progress=tuple(ProgressRow(*row) for row in await conn.execute(PROGRESS)),
         badges=tuple(BadgeRow(*row) for row in await conn.execute(BADGES)),
-        letters=tuple(LetterRow(*row) for row in await conn.execute(LETTERS)),
+        letters=tuple(DeadLetterRow(*row) for row in await conn.execute(LETTERS)),
         collections=tuple(CollectionRow(*row) for row in await conn.execute(COLLECTIONS)),
         outbox_messages=(await conn.execute(OUTBOX)).scalar_one(),
         gapped_users=tuple((await conn.execute(GAPS)).scalars()),
