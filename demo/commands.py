@@ -1,4 +1,4 @@
-"""`laurel demo`, `laurel dev` and `laurel send`."""
+"""`laurel demo` and `laurel dev`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,37 +99,6 @@ def dev(console: Console, directory: Path | None, broker: str) -> None:
         await running.dev(
             console.settings, stop, running.Options(directory, real_kafka=broker == "kafka")
         )
-        return 0
-
-    console.run(main)
-
-
-@click.command()
-@click.argument("event_type", metavar="TYPE")
-@click.argument("data", nargs=-1, metavar="[FIELD=VALUE]...")
-@click.option("--user", required=True, type=click.UUID, help="Whose event it is: the subject.")
-@click.option(
-    "--times",
-    default=1,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="So many events, each with an id of its own.",
-)
-@click.pass_obj
-def send(
-    console: Console, event_type: str, data: tuple[str, ...], user: object, times: int
-) -> None:
-    """Send an event to Kafka, as a producer would.
-
-    Example: laurel send city.visited city_id=2950159 country=DE --user
-        0b9e2c1e-7a54-4f36-9a55-0d0c9b7a4a10
-    """
-
-    async def main(_stop: "Stop") -> int:
-        from demo import sending
-
-        topic = await sending.send(console.settings, event_type, str(user), data, times)
-        console.say(f"{times} x {event_type} sent to {topic}.")
         return 0
 
     console.run(main)
