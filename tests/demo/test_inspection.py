@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
@@ -33,11 +32,6 @@ PLANTED = {
     "outbox": "UPDATE outbox_message SET seq = seq + 1000 WHERE id = (SELECT min(id::text)::uuid FROM outbox_message)",
     "badges": "UPDATE nft_instance SET status = 'revoked' WHERE id = (SELECT min(id::text)::uuid FROM nft_instance)",
 }
-MINT_ONE = text("""
-    UPDATE nft_instance SET onchain_token_id = :token, onchain_status = 'minted'
-     WHERE id = (SELECT min(id::text)::uuid FROM nft_instance)
-    RETURNING id
-""")
 
 
 async def count_all(database: Database, records: Sequence[Record]) -> None:
@@ -103,19 +97,3 @@ async def test_the_worker_counts_what_the_oracle_expects_until_a_row_is_changed(
         async with database.transaction() as conn:
             await conn.execute(text(statement))
         assert await found_differences(database, expected, badges) - before == {check}
-
-
-async def test_a_token_id_is_dropped_once(database: Database, small: list[Record]) -> None:
-    await count_all(database, [record for record in small if record.phase == 1][:500])
-    token = "0:" + "ab" * 32
-    async with database.transaction() as conn:
-        badge: UUID = (await conn.execute(MINT_ONE, {"token": token})).scalar_one()
-        assert [
-            row.token_id for row in (await inspection.snapshot(conn)).badges if row.id == badge
-        ] == [token]
-        assert await inspection.forget_token(conn, badge)
-        assert [
-            row.token_id for row in (await inspection.snapshot(conn)).badges if row.id == badge
-        ] == [None]
-        assert not await inspection.forget_token(conn, badge)
-        assert not await inspection.forget_token(conn, uuid4())
