@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.run ## Run the whole of Laurel on this machine and check it against the truth.
+demo: $(VENV)/.run ## Run all of Laurel on this machine, and compare the outcome with what is expected.
 	$(BIN)/laurel demo $(ARGS)
 
 dev: $(VENV)/.run ## Keep the whole stack up until Ctrl-C.

@@ -23,10 +23,10 @@ place and the way out; 130 interrupted.
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (
         "demo.commands:demo",
-        "Run the whole of Laurel on this machine, check it against the truth, and tell.",
+        "Run all of Laurel on this machine, and compare the outcome with what is expected.",
     ),
     "dev": ("demo.commands:dev", "Keep the whole stack up until Ctrl-C, with every address."),
-    "send": ("demo.commands:send", "Send an event to Kafka, as a producer would."),
+    "send": ("processor.commands:send", "Send an event to Kafka, as a producer would."),
     "db": ("store.commands:db", "Prepare the database."),
     "topics": ("processor.commands:topics", "Prepare Kafka's topics."),
     "catalog": ("processor.catalog.commands:catalog", "Check and apply the catalog of badges."),

@@ -1,1 +1,1 @@
-"""`laurel demo` and `laurel dev`: supervisor, event generator, independent truth, live view."""
+"""`laurel demo` and `laurel dev`: processes, event generator, independent oracle, live view."""

@@ -1,4 +1,4 @@
-"""`laurel demo`, `laurel dev` and `laurel send`."""
+"""`laurel demo` and `laurel dev`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from demo.events.options import Plan
 from ops.console import Console, json_option
 
 if TYPE_CHECKING:
-    from demo.result import Verdict
+    from demo.result import Result
     from ops.lifecycle import Stop
 
 _DEFAULTS = Plan()
@@ -58,7 +58,7 @@ def demo(
     keep: bool,
     as_json: bool,
 ) -> None:
-    """Run the whole of Laurel on this machine, check it against the truth, and tell.
+    """Run all of Laurel on this machine, and compare the outcome with what is expected.
 
     Starts PostgreSQL, a Kafka broker, a TON network, two workers and a minter; sends a year of
     travellers' events; kills a worker and the minter on the way; and compares what came out with
@@ -71,14 +71,14 @@ def demo(
     async def main(stop: "Stop") -> int:
         from demo import running
 
-        def tell(verdict: "Verdict") -> None:
-            console.result(verdict.document(), verdict.text(), as_json=as_json)
+        def report(result: "Result") -> None:
+            console.result(result.document(), result.text(), as_json=as_json)
 
         options = running.Options(directory, real_kafka=broker == "kafka", stay=keep)
-        verdict = await running.demo(console.settings, plan, stop, options, tell)
-        if verdict is None:
+        result = await running.demo(console.settings, plan, stop, options, report)
+        if result is None:
             return 130
-        return 0 if verdict.holds else 1
+        return 0 if result.holds else 1
 
     console.run(main)
 
@@ -99,37 +99,6 @@ def dev(console: Console, directory: Path | None, broker: str) -> None:
         await running.dev(
             console.settings, stop, running.Options(directory, real_kafka=broker == "kafka")
         )
-        return 0
-
-    console.run(main)
-
-
-@click.command()
-@click.argument("event_type", metavar="TYPE")
-@click.argument("data", nargs=-1, metavar="[FIELD=VALUE]...")
-@click.option("--user", required=True, type=click.UUID, help="Whose event it is: the subject.")
-@click.option(
-    "--times",
-    default=1,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="So many events, each with an id of its own.",
-)
-@click.pass_obj
-def send(
-    console: Console, event_type: str, data: tuple[str, ...], user: object, times: int
-) -> None:
-    """Send an event to Kafka, as a producer would.
-
-    Example: laurel send city.visited city_id=2950159 country=DE --user
-        0b9e2c1e-7a54-4f36-9a55-0d0c9b7a4a10
-    """
-
-    async def main(_stop: "Stop") -> int:
-        from demo import sending
-
-        topic = await sending.send(console.settings, event_type, str(user), data, times)
-        console.say(f"{times} x {event_type} sent to {topic}.")
         return 0
 
     console.run(main)

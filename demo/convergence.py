@@ -1,27 +1,26 @@
-"""Wait until nothing is left to do, with a bound on standing still and clear words about what is
-missing.
+"""Wait until nothing is left to do, or until nothing moves any more.
+
+The second ends with clear words about what is missing.
 """
 
-import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from demo.oracle.expected import Truth
+from demo.oracle.expected import ExpectedOutcome
 from demo.progress import View
 from demo.result import counted
 from demo.stack.publisher import Ends
+from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import Permanent
 from store import inspection
 from store.engine import Database
 from store.inspection import Figures
 
 _POLL = timedelta(milliseconds=200)
-_STALLED_AFTER = timedelta(
-    seconds=60
-)  # longer than a killed worker's session, a killed minter's lease and a rebalance together
+# Longer than a killed worker's session, a killed minter's lease and a rebalance together.
+_STALLED_AFTER = timedelta(seconds=60)
 
 
 class Stalled(Permanent):
@@ -41,14 +40,14 @@ class Goal:
     burned: int
 
     @classmethod
-    def of(cls, truth: Truth) -> "Goal":
-        """Return the goal that `truth` sets."""
+    def of(cls, expected: ExpectedOutcome) -> "Goal":
+        """Return the goal that `expected` sets."""
         return cls(
-            events=truth.events,
-            letters=truth.letters.total(),
-            badges=len(truth.badges),
-            tokens=len(truth.tokens),
-            burned=sum(badge.burned for badge in truth.badges.values()),
+            events=expected.events,
+            letters=expected.letters.total(),
+            badges=len(expected.badges),
+            tokens=len(expected.tokens),
+            burned=sum(badge.burned for badge in expected.badges.values()),
         )
 
     def progress(self, found: Figures) -> dict[str, tuple[int, int]]:
@@ -70,7 +69,7 @@ class Goal:
         ]
 
 
-class Watched(Protocol):
+class WatchedStack(Protocol):
     """What is waited for: a demo.stack.processes.Stack."""
 
     @property
@@ -84,7 +83,14 @@ class Watched(Protocol):
 class Watch:
     """Looks at a stack at work."""
 
-    def __init__(self, stack: Watched, database: Database, view: View) -> None:
+    def __init__(
+        self,
+        stack: WatchedStack,
+        database: Database,
+        view: View,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._clock = clock
         self._stack = stack
         self._database = database
         self._view = view
@@ -102,7 +108,7 @@ class Watch:
                 waited for.
             PartFailed: a worker or the minter ended by itself.
         """
-        last, moved = None, time.monotonic()
+        last, moved = None, self._clock.monotonic()
         while True:
             self._stack.check()
             found = await self.figures()
@@ -110,15 +116,14 @@ class Watch:
             if reached(found):
                 return found
             if found != last:
-                last, moved = found, time.monotonic()
-            elif time.monotonic() - moved > _STALLED_AFTER.total_seconds():
-                raise Stalled(
-                    f"{what}: nothing moved for {_STALLED_AFTER.total_seconds():g} s. {self._gap(goal, found)}"
-                )
-            await asyncio.sleep(_POLL.total_seconds())
+                last, moved = found, self._clock.monotonic()
+            elif self._clock.monotonic() - moved > _STALLED_AFTER.total_seconds():
+                seconds = _STALLED_AFTER.total_seconds()
+                raise Stalled(f"{what}: nothing moved for {seconds:g} s. {self._gap(goal, found)}")
+            await self._clock.sleep(_POLL)
 
     async def settled(self, goal: Goal, ends: Ends) -> None:
-        """Return once every message is read and nothing is left to do, whether or not that is the goal.
+        """Return once every message is read and nothing is left to do, be it the goal or not.
 
         Raises:
             Stalled: something is left to do, and nothing moves.
@@ -156,14 +161,17 @@ class Watch:
                     unread[topic, partition] = f"{topic}/{partition} read to {position} of {end}"
             return not unread
 
-        deadline = time.monotonic() + _STALLED_AFTER.total_seconds()
+        deadline = self._clock.monotonic() + _STALLED_AFTER.total_seconds()
         while not await look():
             self._stack.check()
-            if time.monotonic() > deadline:
+            if self._clock.monotonic() > deadline:
                 raise Stalled("; ".join(unread.values()))
-            await asyncio.sleep(_POLL.total_seconds())
+            await self._clock.sleep(_POLL)
 
     @staticmethod
     def _gap(goal: Goal, found: Figures) -> str:
         missing = goal.missing(found) or ["every figure is right"]
-        return f"{'; '.join(missing)}; {found.open_tasks} tasks open, {found.held_tasks} waiting for a wallet."
+        return (
+            f"{'; '.join(missing)}; {found.open_tasks} tasks open, "
+            f"{found.held_tasks} waiting for a wallet."
+        )

@@ -9,7 +9,7 @@ from demo import records
 from demo.events.generator import generate
 from demo.events.options import Plan
 from demo.oracle.catalog import Badges
-from demo.oracle.expected import Teller, Truth
+from demo.oracle.expected import ExpectedOutcome, Oracle
 from demo.records import Record
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
@@ -19,29 +19,29 @@ _OWNERS_MIN = 2  # one destroys a token, another one's row loses its id
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """Messages that may be sent once the phase before is settled, and the whole truth after them."""
+    """Messages to send once the phase before is settled, and the outcome to expect after them."""
 
     number: int
     records: Sequence[Record]
-    truth: Truth
+    expected: ExpectedOutcome
 
 
-def write_and_tell(plan: Plan, badges: Badges, path: Path) -> list[Phase]:
+def write_phases(plan: Plan, badges: Badges, path: Path) -> list[Phase]:
     """Write the messages of `plan` to `path`.
 
-    Then read the file, and tell the truth of what is in it.
+    Then read the file, and compute what is to be expected of it.
 
     Raises:
         UsageError: the plan is too small for two users to end with a token.
     """
     records.write(path, generate(plan, badges))
-    teller = Teller(badges, SYSTEM_CLOCK.now())
+    oracle = Oracle(badges, SYSTEM_CLOCK.now())
     phases = []
     for number, some in groupby(records.read(path), key=lambda record: record.phase):
         messages = list(some)
-        teller.phase(messages)
-        phases.append(Phase(number, messages, teller.so_far()))
-    if len({user for user, _ in phases[-1].truth.standing}) < _OWNERS_MIN:
+        oracle.phase(messages)
+        phases.append(Phase(number, messages, oracle.outcome()))
+    if len({user for user, _ in phases[-1].expected.active_tokens}) < _OWNERS_MIN:
         raise UsageError(
             f"{plan.events} events of {plan.travellers} travellers earn too few tokens. Make --events larger."
         )

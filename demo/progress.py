@@ -1,9 +1,5 @@
-"""What a person sees while the demo runs.
+"""Show a run's progress: bars on a terminal, a plain line now and then elsewhere."""
 
-Bars on a terminal, a plain line now and then elsewhere.
-"""
-
-import time
 from types import TracebackType
 from typing import Self
 
@@ -17,13 +13,16 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from ops.clock import SYSTEM_CLOCK, Clock
+
 _LINE_EVERY_SECONDS = 5.0
 
 
 class View:
     """Talks on stderr: the result is for stdout. Use it as a context."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
         self._console = console or Console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description:>22}"),
@@ -35,7 +34,7 @@ class View:
         )
         self._tasks: dict[str, TaskID] = {}
         self._shown: dict[str, tuple[int, int]] = {}
-        self._began = time.monotonic()
+        self._began = self._clock.monotonic()
         self._last_line = self._began
 
     def __enter__(self) -> Self:
@@ -57,14 +56,14 @@ class View:
     @property
     def elapsed_seconds(self) -> float:
         """Return the time since the view was made."""
-        return time.monotonic() - self._began
+        return self._clock.monotonic() - self._began
 
     def say(self, words: str) -> None:
         """Tell that something happened."""
         self._bars.console.print(
             f"{self.elapsed_seconds:6.1f} s  {words}", markup=False, highlight=False, soft_wrap=True
         )
-        self._last_line = time.monotonic()
+        self._last_line = self._clock.monotonic()
 
     def show(self, progress: dict[str, tuple[int, int]]) -> None:
         """Show how far things are: name -> (done, of how many)."""
@@ -72,7 +71,7 @@ class View:
             if name not in self._tasks:
                 self._tasks[name] = self._bars.add_task(name, total=total)
             self._bars.update(self._tasks[name], completed=done, total=total)
-        due = time.monotonic() - self._last_line >= _LINE_EVERY_SECONDS
+        due = self._clock.monotonic() - self._last_line >= _LINE_EVERY_SECONDS
         if not self._console.is_terminal and due and progress != self._shown:
             self.say(
                 ", ".join(f"{name} {done} of {total}" for name, (done, total) in progress.items())

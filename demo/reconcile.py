@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from demo.stack.processes import CommandFailed, Said
+from demo.stack.processes import CommandFailed, CommandResult
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -24,7 +24,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Reconciled:
+class ReconcileReport:
     """What one run said; it exits with 1 when something differed, repaired or not.
 
     `left` were not repaired.
@@ -38,14 +38,14 @@ class Reconciled:
 class Commands(Protocol):
     """What runs commands: a demo.stack.processes.Stack."""
 
-    async def run(self, *words: str) -> Said:
+    async def run(self, *words: str) -> CommandResult:
         """Run `laurel *words` to its end."""
 
     def talk(self) -> str:
         """Return the last lines of the commands' log."""
 
 
-async def reconcile(stack: Commands, *options: str) -> Reconciled:
+async def reconcile(stack: Commands, *options: str) -> ReconcileReport:
     """Run it to its end.
 
     Raises:
@@ -60,7 +60,7 @@ async def reconcile(stack: Commands, *options: str) -> Reconciled:
             )
             for each in report["findings"]
         ]
-        return Reconciled(said.exit_code, findings, int(report["left"]))
+        return ReconcileReport(said.exit_code, findings, int(report["left"]))
     except (ValueError, KeyError, TypeError) as error:
         raise CommandFailed(
             f"laurel reconcile ended with {said.exit_code} and no report ({error!r}):\n{stack.talk()}"

@@ -10,7 +10,7 @@ _SHOWN_DIFFERENCES = 20
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that had to hold: `expected` from the truth, `found` in the system."""
+    """One thing that had to hold: `expected` by the oracle, `found` in the system."""
 
     name: str
     expected: str
@@ -23,7 +23,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Result:
     """The outcome of a run. `differences` explain the checks that do not hold.
 
     `peak_bytes` is None where it cannot be measured.
@@ -41,7 +41,7 @@ class Verdict:
         return not self.differences and all(check.holds for check in self.checks)
 
     def document(self) -> Mapping[str, object]:
-        """Return the verdict as JSON would hold it."""
+        """Return the result as JSON would hold it."""
         return {
             "holds": self.holds,
             "checks": [asdict(check) | {"holds": check.holds} for check in self.checks],
@@ -52,7 +52,7 @@ class Verdict:
         }
 
     def text(self) -> str:
-        """Return the verdict as a short table."""
+        """Return the result as a short table."""
         rows = [
             ("", "expected", "found", ""),
             *((c.name, c.expected, c.found, _mark(c)) for c in self.checks),

@@ -13,10 +13,10 @@ from demo import catalog_files, wallets
 from demo.chain import reading
 from demo.events.options import Plan
 from demo.oracle.catalog import read_badges
-from demo.phases import write_and_tell
+from demo.phases import write_phases
 from demo.progress import View
-from demo.result import Verdict
-from demo.scenario import Supervisor
+from demo.result import Result
+from demo.scenario import Scenario
 from demo.stack import memory
 from demo.stack.memory import Peak
 from demo.stack.processes import Stack, stack
@@ -32,7 +32,7 @@ from store.engine import Database
 EVENTS_NAME = "events.jsonl"
 ENVIRONMENT_NAME = "environment"
 _ANYBODY = "0b9e2c1e-7a54-4f36-9a55-0d0c9b7a4a10"
-Result = TypeVar("Result")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +49,19 @@ class Options:
 
 
 async def demo(
-    settings: Settings, plan: Plan, stop: Stop, options: Options, tell: Callable[[Verdict], None]
-) -> Verdict | None:
-    """Run the demo; return its verdict, None where it was interrupted.
+    settings: Settings, plan: Plan, stop: Stop, options: Options, report: Callable[[Result], None]
+) -> Result | None:
+    """Run the demo; return its result, None where it was interrupted.
 
     Args:
         settings: say which catalog is in force; no address of theirs is used.
         plan: what to generate.
         stop: the request to end.
         options: how to run.
-        tell: called with the verdict while everything is still up.
+        report: called with the result while everything is still up.
 
     Raises:
-        LaurelError: a part, a service or a command failed, so that there is no verdict.
+        LaurelError: a part, a service or a command failed, so that there is no result.
     """
     with _place("demo", options.directory) as place, View() as view:
         async with AsyncExitStack() as opened:
@@ -70,17 +70,17 @@ async def demo(
             )
             if outcome is None:
                 return None
-            verdict, running = outcome
+            result, running = outcome
             view.finish()
-            tell(verdict)
-            if not verdict.holds and options.directory is None:
+            report(result)
+            if not result.holds and options.directory is None:
                 view.say(
                     f"Again with `--seed {plan.seed} --directory DIR` and the same other options keeps the logs."
                 )
             if options.stay:
                 view.say(_addresses(running, place))
                 await stop.wait()
-            return verdict
+            return result
 
 
 async def dev(settings: Settings, stop: Stop, options: Options) -> None:
@@ -100,17 +100,17 @@ async def _demo(
     view: View,
     options: Options,
     opened: AsyncExitStack,
-) -> tuple[Verdict, Stack]:
+) -> tuple[Result, Stack]:
     badges = read_badges(catalog_files.directory(settings))
     peak = await opened.enter_async_context(memory.watched())
     view.say(f"writing {plan.events} events of {plan.travellers} travellers, seed {plan.seed}")
-    script = asyncio.create_task(to_its_end(write_and_tell, plan, badges, place / EVENTS_NAME))
-    opened.push_async_callback(_ended, script)
+    writing = asyncio.create_task(to_its_end(write_phases, plan, badges, place / EVENTS_NAME))
+    opened.push_async_callback(_ended, writing)
     view.say("starting PostgreSQL, a broker, a TON network")
     running = await opened.enter_async_context(_stack(place, settings, options))
     view.say("making tables, topics, catalog and a wallet; starting two workers and a minter")
     authority = await _up(running, workers=2)
-    phases = await script
+    phases = await writing
     view.say("everything is ready")
     database = await opened.enter_async_context(Database(running.database_url))
     publisher = await opened.enter_async_context(
@@ -119,9 +119,9 @@ async def _demo(
     chain = await opened.enter_async_context(
         reading(running.ton.config, running.ton.config_path.parent)
     )
-    supervisor = Supervisor(running, database, publisher, chain, view, badges)
-    await supervisor.run(phases, plan.travellers, authority)
-    return _verdict(supervisor, view, peak), running
+    scenario = Scenario(running, database, publisher, chain, view, badges)
+    await scenario.run(phases, plan.travellers, authority)
+    return _result(scenario, view, peak), running
 
 
 async def _dev(settings: Settings, place: Path, view: View, options: Options) -> None:
@@ -156,8 +156,8 @@ async def _up(running: Stack, *, workers: int) -> str:
 
 
 async def _unless_stopped(
-    stop: Stop, view: View, work: Coroutine[None, None, Result]
-) -> Result | None:
+    stop: Stop, view: View, work: Coroutine[None, None, Value]
+) -> Value | None:
     """Return what `work` returns; None where the stop came first and it was cancelled."""
     working = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
@@ -188,11 +188,11 @@ def _place(what: str, directory: Path | None) -> Iterator[Path]:
         yield place
 
 
-def _verdict(supervisor: Supervisor, view: View, peak: Peak) -> Verdict:
-    return Verdict(
-        supervisor.checks,
-        supervisor.differences,
-        supervisor.notes,
+def _result(scenario: Scenario, view: View, peak: Peak) -> Result:
+    return Result(
+        scenario.checks,
+        scenario.differences,
+        scenario.notes,
         view.elapsed_seconds,
         peak.bytes,
     )

@@ -7,19 +7,19 @@ own getters. The database is asked for figures on the way, and for everything on
 import asyncio
 from collections.abc import Sequence
 
-from demo import tampering
+from demo import fault_injection
 from demo.chain import ChainReader
 from demo.convergence import Goal, Stalled, Watch
+from demo.fault_injection import repair_differences
 from demo.oracle.catalog import Badges
 from demo.oracle.comparison import Difference, chain_differences, differences
-from demo.oracle.expected import Truth
+from demo.oracle.expected import ExpectedOutcome
 from demo.phases import Phase
 from demo.progress import View
-from demo.reconcile import Finding, Reconciled, reconcile
+from demo.reconcile import Finding, ReconcileReport, reconcile
 from demo.result import Check, counted
 from demo.stack.processes import Service, Stack
 from demo.stack.publisher import Publisher
-from demo.tampering import repair_differences
 from store import inspection
 from store.engine import Database
 from store.inspection import Figures, Snapshot
@@ -27,7 +27,7 @@ from store.inspection import Figures, Snapshot
 _HALF = 2
 
 
-class Supervisor:
+class Scenario:
     """One run. `checks`, `differences` and `notes` fill as it goes on."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Supervisor:
         self._watch = Watch(stack, database, view)
 
     async def run(self, phases: Sequence[Phase], travellers: int, authority: str) -> None:
-        """Send the phases one after the other, then hold everything against the truth.
+        """Send the phases one after the other, then compare everything with what is expected.
 
         Args:
             phases: of the file.
@@ -61,9 +61,9 @@ class Supervisor:
         Raises:
             LaurelError: a part, a service or a command failed.
         """
-        truth = phases[0].truth
+        expected = phases[0].expected
         for phase in phases:
-            truth = phase.truth
+            expected = phase.expected
             try:
                 await self._play(phase)
             except Stalled as stalled:
@@ -72,16 +72,16 @@ class Supervisor:
                     Difference("convergence", place, "everything done", stalled.message)
                 )
                 break
-        self._view.say("comparing the database with the truth")
+        self._view.say("comparing the database with the expected outcome")
         found = await self._snapshot()
-        await self._compare(truth, found, authority)
+        await self._compare(expected, found, authority)
         if not self.differences:
-            await self._reconcile(truth, found, travellers)
+            await self._reconcile(expected, found, travellers)
 
     # -------------------------------------------------------------- sending
 
     async def _play(self, phase: Phase) -> None:
-        goal = Goal.of(phase.truth)
+        goal = Goal.of(phase.expected)
         self._view.say(f"phase {phase.number}: sending {counted(len(phase.records))} messages")
         if phase.number == 1:
             await self._send_and_kill(phase, goal)
@@ -121,29 +121,29 @@ class Supervisor:
         async with self._database.transaction() as conn:
             return await inspection.snapshot(conn)
 
-    async def _compare(self, truth: Truth, found: Snapshot, authority: str) -> None:
-        self.differences += differences(truth, self._badges, found, self._publisher.prefix)
+    async def _compare(self, expected: ExpectedOutcome, found: Snapshot, authority: str) -> None:
+        self.differences += differences(expected, self._badges, found, self._publisher.prefix)
         self._view.say("reading every token back from the chain")
         tokens = await self._chain.tokens(row.token_id for row in found.badges if row.token_id)
         homes = [row.address for row in found.collections]
         items = dict(
             zip(homes, await asyncio.gather(*map(self._chain.item_count, homes)), strict=True)
         )
-        self.differences += chain_differences(truth, found, tokens, items, authority)
-        burned = sum(badge.burned for badge in truth.badges.values())
-        held = sum(badge.wanted and badge.owner is None for badge in truth.badges.values())
+        self.differences += chain_differences(expected, found, tokens, items, authority)
+        burned = sum(badge.burned for badge in expected.badges.values())
+        held = sum(badge.wanted and badge.owner is None for badge in expected.badges.values())
         self.checks += [
-            Check("events counted once", counted(truth.events), counted(found.events)),
-            Check("dead letters", counted(truth.letters.total()), counted(len(found.letters))),
-            self._all_alike("counters", "counters", sum(map(len, truth.counters.values()))),
-            self._all_alike("levels and states of badges", "badges", len(truth.badges)),
+            Check("events counted once", counted(expected.events), counted(found.events)),
+            Check("dead letters", counted(expected.letters.total()), counted(len(found.letters))),
+            self._all_alike("counters", "counters", sum(map(len, expected.counters.values()))),
+            self._all_alike("levels and states of badges", "badges", len(expected.badges)),
             self._all_alike(
                 "audit rows of badges", "audit", sum(row.level for row in found.badges)
             ),
             self._all_alike("outbox without gaps", "outbox", found.outbox_messages),
             Check(
                 "badges with one token",
-                counted(len(truth.tokens)),
+                counted(len(expected.tokens)),
                 counted(sum(row.mints == 1 for row in found.badges)),
             ),
             Check(
@@ -151,7 +151,7 @@ class Supervisor:
                 counted(held),
                 counted(sum(row.held for row in found.badges)),
             ),
-            Check("items on chain", counted(len(truth.tokens)), counted(sum(items.values()))),
+            Check("items on chain", counted(len(expected.tokens)), counted(sum(items.values()))),
             self._all_alike("owner, authority and content", "chain", len(tokens)),
             Check(
                 "revoked on chain",
@@ -160,8 +160,8 @@ class Supervisor:
             ),
         ]
         self.notes.append(
-            f"{counted(truth.messages)} messages were sent: {counted(truth.duplicates)} duplicates, "
-            f"{counted(truth.letters.total())} that are dead letters, {truth.repeated_commands} repeated requests."
+            f"{counted(expected.messages)} messages were sent: {counted(expected.duplicates)} duplicates, "
+            f"{counted(expected.letters.total())} that are dead letters, {expected.repeated_commands} repeated requests."
         )
 
     def _all_alike(self, name: str, check: str, number: int) -> Check:
@@ -174,29 +174,31 @@ class Supervisor:
 
     # ---------------------------------------------------------- reconciling
 
-    async def _reconcile(self, truth: Truth, before: Snapshot, travellers: int) -> None:
+    async def _reconcile(
+        self, expected: ExpectedOutcome, before: Snapshot, travellers: int
+    ) -> None:
         self._view.say("reconciling: there is nothing to find")
         self._expect("reconcile finds", [], await reconcile(self._stack))
-        victims = tampering.choose(truth, before.badges)
+        targets = fault_injection.choose(expected, before.badges)
         self._view.say(
             "two differences by hand: an owner destroys a token, a row loses its token's id"
         )
-        await tampering.destroy(victims.destroyed, travellers, self._stack.ton, self._chain)
-        await tampering.forget(victims.forgotten, self._database)
+        await fault_injection.destroy(targets.destroyed, travellers, self._stack.ton, self._chain)
+        await fault_injection.drop_token_id(targets.token_lost, self._database)
         wanted = [
-            Finding("destroyed", str(victims.destroyed.id), str(victims.destroyed.token_id)),
-            Finding("lost id", str(victims.forgotten.id), str(victims.forgotten.token_id)),
+            Finding("destroyed", str(targets.destroyed.id), str(targets.destroyed.token_id)),
+            Finding("lost id", str(targets.token_lost.id), str(targets.token_lost.token_id)),
         ]
         self._expect("after two differences by hand", wanted, await reconcile(self._stack), left=2)
         self._expect("reconcile --repair finds", wanted, await reconcile(self._stack, "--repair"))
         self._expect("and finds afterwards", [], await reconcile(self._stack))
         self._view.say("comparing what was repaired")
         after = await self._snapshot()
-        self.differences += repair_differences(victims, before, after)
+        self.differences += repair_differences(targets, before, after)
         self.checks.append(self._all_alike("badges as the chain says", "repair", len(after.badges)))
 
     def _expect(
-        self, name: str, wanted: Sequence[Finding], found: Reconciled, left: int = 0
+        self, name: str, wanted: Sequence[Finding], found: ReconcileReport, left: int = 0
     ) -> None:
         self.checks.append(Check(name, _shown(wanted), _shown(found.findings)))
         expected = (sorted(wanted), int(bool(wanted)), left)

@@ -1,9 +1,7 @@
 """Read-only questions about the whole database, for those who check it.
 
-`laurel demo` and the end-to-end tests.
-
-Nothing in here decides anything; it hands out what is there, so that others can hold it against
-what should be.
+They are `laurel demo` and the end-to-end tests. Nothing in here decides anything; it hands out what is there,
+so that others can hold it against what should be.
 """
 
 from collections.abc import Mapping
@@ -19,9 +17,7 @@ from store.engine import Connection
 
 @dataclass(frozen=True, slots=True)
 class ProgressRow:
-    """One user's counters for one type, by name, as they stand, and the time of the latest event in
-    them.
-    """
+    """One user's counters for one type, by name, and the time of the latest event in them."""
 
     user_id: UUID
     type_code: str
@@ -53,7 +49,7 @@ class BadgeRow:
 
 
 @dataclass(frozen=True, slots=True)
-class LetterRow:
+class DeadLetterRow:
     """One dead letter; `topic` with its prefix."""
 
     topic: str
@@ -82,7 +78,7 @@ class Snapshot:
     commands: int
     progress: tuple[ProgressRow, ...]
     badges: tuple[BadgeRow, ...]
-    letters: tuple[LetterRow, ...]
+    letters: tuple[DeadLetterRow, ...]
     collections: tuple[CollectionRow, ...]
     outbox_messages: int
     gapped_users: tuple[UUID, ...]
@@ -132,10 +128,11 @@ BADGES = text("""
                 count(*) FILTER (WHERE hold_reason = 'no_wallet') AS held,
                 max(recipient) FILTER (WHERE operation = 'mint') AS recipient
            FROM nft_mint_queue GROUP BY nft_instance_id)
-    SELECT instance.id, instance.user_id, type.code, instance.current_level, instance.status, instance.onchain_status,
-           instance.onchain_token_id, work.recipient, coalesce(history.audit, '{}') AS audit,
-           coalesce(messages.outbox, '{}') AS outbox,
-           coalesce(work.mints, 0) AS mints, coalesce(work.burns, 0) AS burns, coalesce(work.held, 0) AS held
+    SELECT instance.id, instance.user_id, type.code, instance.current_level, instance.status,
+           instance.onchain_status, instance.onchain_token_id, work.recipient,
+           coalesce(history.audit, '{}') AS audit, coalesce(messages.outbox, '{}') AS outbox,
+           coalesce(work.mints, 0) AS mints, coalesce(work.burns, 0) AS burns,
+           coalesce(work.held, 0) AS held
       FROM nft_instance AS instance
            JOIN nft_type AS type ON type.id = instance.type_id
            LEFT JOIN history ON history.nft_instance_id = instance.id
@@ -162,9 +159,11 @@ FIGURES = text("""
            (SELECT count(*) FROM dead_letter) AS letters,
            (SELECT count(*) FROM nft_instance) AS badges,
            (SELECT count(*) FROM nft_instance WHERE onchain_token_id IS NOT NULL) AS tokens,
-           (SELECT count(*) FROM nft_mint_queue WHERE operation = 'burn' AND status = 'confirmed') AS burned,
            (SELECT count(*) FROM nft_mint_queue
-             WHERE status IN ('pending', 'sent') AND hold_reason IS DISTINCT FROM 'no_wallet') AS open_tasks,
+             WHERE operation = 'burn' AND status = 'confirmed') AS burned,
+           (SELECT count(*) FROM nft_mint_queue
+             WHERE status IN ('pending', 'sent')
+               AND hold_reason IS DISTINCT FROM 'no_wallet') AS open_tasks,
            (SELECT count(*) FROM nft_mint_queue WHERE status = 'sent') AS signed_tasks,
            (SELECT count(*) FROM nft_mint_queue WHERE hold_reason = 'no_wallet') AS held_tasks
 """)
@@ -180,7 +179,7 @@ async def snapshot(conn: Connection) -> Snapshot:
         commands=(await conn.execute(COMMANDS)).scalar_one(),
         progress=tuple(ProgressRow(*row) for row in await conn.execute(PROGRESS)),
         badges=tuple(BadgeRow(*row) for row in await conn.execute(BADGES)),
-        letters=tuple(LetterRow(*row) for row in await conn.execute(LETTERS)),
+        letters=tuple(DeadLetterRow(*row) for row in await conn.execute(LETTERS)),
         collections=tuple(CollectionRow(*row) for row in await conn.execute(COLLECTIONS)),
         outbox_messages=(await conn.execute(OUTBOX)).scalar_one(),
         gapped_users=tuple((await conn.execute(GAPS)).scalars()),
@@ -199,19 +198,3 @@ async def ledger(conn: Connection, cluster_id: str) -> dict[tuple[str, int], int
     """
     rows = await conn.execute(LEDGER, {"cluster_id": cluster_id})
     return {(row.topic, row.partition): row.next_offset for row in rows}
-
-
-FORGET_TOKEN = text("""
-    UPDATE nft_instance SET onchain_token_id = NULL WHERE id = :instance_id AND onchain_token_id IS NOT NULL
-    RETURNING id
-""")
-
-
-async def forget_token(conn: Connection, instance_id: UUID) -> bool:
-    """Lose a badge's token id, as a hand at the database might; return whether there was one.
-
-    For the demo and tests alone: reconcile has to find it (docs/demo.md).
-    """
-    return (
-        await conn.execute(FORGET_TOKEN, {"instance_id": instance_id})
-    ).scalar_one_or_none() is not None

@@ -1,4 +1,4 @@
-"""What the travellers did, day by day.
+"""Generate what the travellers do over the year, as events that are counted.
 
 Quests, cities, reviews and their removals, partners, vouchers, published quests.
 """
@@ -44,8 +44,8 @@ _TIERS = ("basic", "silver", "gold", "premium")
 _TIER_WEIGHTS = (50, 25, 15, 10)
 
 
-class Diary:
-    """Writes down what a crowd does; ids and choices follow from `rng` alone."""
+class ActivityGenerator:
+    """Generates a crowd's events; ids and choices follow from `rng` alone."""
 
     def __init__(self, rng: random.Random, world: Atlas, badges: Badges) -> None:
         self._rng = rng
@@ -54,11 +54,11 @@ class Diary:
         self._numbers = {source: count(1) for sources in _SOURCES.values() for source in sources}
         self._things = count(1)
 
-    def write(self, people: Sequence[Traveller], events: int) -> list[Event]:
-        """Return exactly `events` events, at least two a traveller, in the order of the travellers."""
-        zeal = [person.zeal for person in people]
+    def generate(self, people: Sequence[Traveller], events: int) -> list[Event]:
+        """Return exactly `events` events in the order of the travellers, at least two for each."""
+        activity = [person.activity for person in people]
         shares = Counter(
-            self._rng.choices(range(len(people)), zeal, k=events - _ACTS_MIN * len(people))
+            self._rng.choices(range(len(people)), activity, k=events - _ACTS_MIN * len(people))
         )
         return [
             event
@@ -115,7 +115,7 @@ class Diary:
                 return {"voucher_id": f"v-{next(self._things)}", "tier": tier}
 
     def _with_second_thoughts(self, events: list[Event]) -> list[Event]:
-        """Return `events` with some reviews turned into removals, or second postings, of earlier ones.
+        """Return `events` with some reviews turned into removals or repetitions of earlier ones.
 
         A counter that falls again may or may not have been seen at its highest, depending on the
         batches. So the second thoughts stay only where they cost no level: the final and the

@@ -15,11 +15,11 @@ from datetime import datetime, timedelta
 
 from demo.cloudevents import Event, binary, structured
 from demo.events import malformed
-from demo.events.activity import BEGIN, YEAR, Diary
+from demo.events.activity import BEGIN, YEAR, ActivityGenerator
 from demo.events.options import Plan
 from demo.events.requests import Requests
 from demo.events.travellers import atlas, crowd
-from demo.events.wallet_histories import Stories
+from demo.events.wallet_histories import WalletHistories
 from demo.oracle.catalog import Badges
 from demo.records import Record
 
@@ -45,17 +45,18 @@ def generate(plan: Plan, badges: Badges) -> list[Record]:
     rng = random.Random(plan.seed)  # noqa: S311 - a crowd that can be met again, nothing secret
     world = atlas()
     people = crowd(rng, world, plan.travellers)
-    stories = Stories(rng, people)
+    histories = WalletHistories(rng, people)
     arrivals = [
-        _arrival(rng, event) for event in Diary(rng, world, badges).write(people, plan.events)
+        _arrival(rng, event)
+        for event in ActivityGenerator(rng, world, badges).generate(people, plan.events)
     ]
     sent = [(arrival.at, _written(rng, arrival.event)) for arrival in arrivals]
-    sent += [(at, structured(event)) for at, event in stories.during_the_year()]
+    sent += [(at, structured(event)) for at, event in histories.during_the_year()]
     sent += _duplicates(rng, arrivals, round(plan.events * DUPLICATES))
     sent += _broken(rng, arrivals, round(plan.events * BROKEN))
     sent.sort(key=lambda message: message[0])
     first = [record for _, record in sent]
-    return [*first, *Requests(rng, badges).write(first, stories)]
+    return [*first, *Requests(rng, badges).write(first, histories)]
 
 
 def _arrival(rng: random.Random, event: Event) -> _Arrival:
@@ -93,8 +94,9 @@ def _duplicates(
 def _broken(
     rng: random.Random, arrivals: Sequence[_Arrival], number: int
 ) -> Iterator[tuple[datetime, Record]]:
-    """Yield broken messages of every kind in turn, each made of a good event under an id of its
-    own.
+    """Yield broken messages of every kind in turn.
+
+    Each is made of a good event, under an id of its own.
     """
     for position in range(number):
         event = replace(rng.choice(arrivals).event, source="/broken-service", id=f"{position:07d}")

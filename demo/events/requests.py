@@ -14,9 +14,9 @@ from itertools import count
 
 from demo.cloudevents import Event, binary, structured
 from demo.events.activity import BEGIN, YEAR
-from demo.events.wallet_histories import Stories
+from demo.events.wallet_histories import WalletHistories
 from demo.oracle.catalog import Badges
-from demo.oracle.expected import Holder, Teller, Truth
+from demo.oracle.expected import ExpectedOutcome, Holder, Oracle
 from demo.records import Record
 from ops.clock import SYSTEM_CLOCK
 
@@ -39,23 +39,23 @@ class Requests:
         self._badges = badges
         self._numbers = count(1)
 
-    def write(self, first: Sequence[Record], stories: Stories) -> list[Record]:
+    def write(self, first: Sequence[Record], histories: WalletHistories) -> list[Record]:
         """Return the messages of phases 2, 3 and 4, given those of phase 1."""
-        teller = Teller(self._badges, SYSTEM_CLOCK.now())
-        teller.phase(first)
-        asking = [*stories.late_links(), *self._asking(teller.so_far())]
+        oracle = Oracle(self._badges, SYSTEM_CLOCK.now())
+        oracle.phase(first)
+        asking = [*histories.late_links(), *self._asking(oracle.outcome())]
         second = [
             binary(event, 2) if number % 2 else structured(event, 2)
             for number, event in enumerate(asking)
         ]
-        teller.phase(second)
-        parting = [*stories.farewells(), *self._parting(teller.so_far()), *self._again(asking)]
+        oracle.phase(second)
+        parting = [*histories.farewells(), *self._parting(oracle.outcome()), *self._again(asking)]
         third = [structured(event, 3) for event in parting]
-        teller.phase(third)
-        fourth = [structured(event, 4) for event in self._afterwards(teller.so_far())]
+        oracle.phase(third)
+        fourth = [structured(event, 4) for event in self._afterwards(oracle.outcome())]
         return [*second, *third, *fourth]
 
-    def _asking(self, earned: Truth) -> Iterator[Event]:
+    def _asking(self, earned: ExpectedOutcome) -> Iterator[Event]:
         """Ask for tokens; ask for some that policy forbids, and for badges that nobody has."""
         may = {
             holder: self._badges.by_code[holder[1]].may_mint(badge.level)
@@ -77,7 +77,7 @@ class Requests:
         for holder in [*self._drawn(forbidden, REFUSED), *self._drawn(lacking, REFUSED)]:
             yield self._command("badge.mint", holder)
 
-    def _parting(self, minted: Truth) -> Iterator[Event]:
+    def _parting(self, minted: ExpectedOutcome) -> Iterator[Event]:
         """Burn some tokens, revoke one badge, and ask for the burning of what has no token."""
         drawn = self._drawn(sorted(minted.tokens), BURNED + 1)
         for holder in drawn[1:]:
@@ -101,7 +101,7 @@ class Requests:
                 data={**command.data, "reason": "another one"},
             )
 
-    def _afterwards(self, gone: Truth) -> Iterator[Event]:
+    def _afterwards(self, gone: ExpectedOutcome) -> Iterator[Event]:
         """Go on completing quests with a badge that is revoked or burned.
 
         It stays as it is, the counters do not.

@@ -69,11 +69,11 @@ WEIGHTS: Mapping[Habit, Mapping[str, int]] = {
 _SHARES = {Habit.WANDERER: 58, Habit.CRITIC: 22, Habit.AUTHOR: 10, Habit.HOST: 10}
 
 
-class WalletStory(StrEnum):
+class WalletHistory(StrEnum):
     """What happens to a traveller's wallet, and in which order it arrives.
 
-    Each story ends the same whenever the minter looks: a later-dated event that changes an earlier
-    one is sent first, or once the tokens are there.
+    Each history ends the same whenever the minter looks: a later-dated event that changes an
+    earlier one is sent first, or once the tokens are there.
     """
 
     NONE = "none"
@@ -85,14 +85,14 @@ class WalletStory(StrEnum):
     LEFT_LATER = "left_later"  # unlinked once the tokens exist: they stay
 
 
-_STORIES = {
-    WalletStory.NONE: 72,
-    WalletStory.EARLY: 16,
-    WalletStory.LATE: 3,
-    WalletStory.MOVED: 3,
-    WalletStory.RETURNED: 2,
-    WalletStory.LEFT: 2,
-    WalletStory.LEFT_LATER: 2,
+_WALLET_HISTORIES = {
+    WalletHistory.NONE: 72,
+    WalletHistory.EARLY: 16,
+    WalletHistory.LATE: 3,
+    WalletHistory.MOVED: 3,
+    WalletHistory.RETURNED: 2,
+    WalletHistory.LEFT: 2,
+    WalletHistory.LEFT_LATER: 2,
 }
 
 
@@ -100,15 +100,15 @@ _STORIES = {
 class Traveller:
     """One user.
 
-    `zeal` is how much they do compared with others, `number` their place in the crowd.
+    `activity` is how much they do compared with others, `number` their place in the crowd.
     """
 
     number: int
     id: str
     home: str
     habit: Habit
-    zeal: float
-    wallet: WalletStory
+    activity: float
+    wallet: WalletHistory
 
 
 class Atlas:
@@ -168,8 +168,8 @@ def crowd(rng: random.Random, world: Atlas, size: int) -> list[Traveller]:
             id=str(UUID(int=rng.getrandbits(128), version=4)),
             home=world.anywhere(rng).country,
             habit=_drawn(rng, _SHARES),
-            zeal=rng.lognormvariate(0, 0.8),
-            wallet=_drawn(rng, _STORIES),
+            activity=rng.lognormvariate(0, 0.8),
+            wallet=_drawn(rng, _WALLET_HISTORIES),
         )
         for number in range(size)
     ]

@@ -1,7 +1,7 @@
-"""The travellers' wallets over the year, as messages.
+"""Messages that link and unlink the travellers' wallets over the year.
 
-Each story ends the same whenever workers and minter look: the event that decides is sent before the
-one it outdates, or in a later phase, once the tokens are there.
+Each history ends the same whenever workers and minter look: the event that decides is sent before
+the one it outdates, or in a later phase, once the tokens are there.
 """
 
 import random
@@ -12,13 +12,13 @@ from itertools import count
 from demo import wallets
 from demo.cloudevents import Event
 from demo.events.activity import BEGIN, YEAR
-from demo.events.travellers import Traveller, WalletStory
+from demo.events.travellers import Traveller, WalletHistory
 
 _APART = timedelta(days=20)
 
 
-class Stories:
-    """Tells the wallets of `people`."""
+class WalletHistories:
+    """Writes the wallet events of `people`."""
 
     def __init__(self, rng: random.Random, people: Sequence[Traveller]) -> None:
         self._rng = rng
@@ -34,24 +34,24 @@ class Stories:
             later, earlier = arrives - _APART, arrives - 2 * _APART
             after = arrives + _APART
             match person.wallet:
-                case WalletStory.EARLY | WalletStory.LEFT_LATER:
+                case WalletHistory.EARLY | WalletHistory.LEFT_LATER:
                     yield arrives, self._event("wallet.linked", person, later)
-                case WalletStory.MOVED:
+                case WalletHistory.MOVED:
                     yield arrives, self._event("wallet.linked", person, later)
                     yield after, self._event("wallet.linked", person, earlier, former=True)
-                case WalletStory.RETURNED:
+                case WalletHistory.RETURNED:
                     yield arrives, self._event("wallet.linked", person, later)
                     yield after, self._event("wallet.unlinked", person, earlier)
-                case WalletStory.LEFT:
+                case WalletHistory.LEFT:
                     yield arrives, self._event("wallet.unlinked", person, later)
                     yield after, self._event("wallet.linked", person, earlier)
-                case WalletStory.LATE | WalletStory.NONE:
+                case WalletHistory.LATE | WalletHistory.NONE:
                     pass
 
     def late_links(self) -> Iterator[Event]:
         """Yield the links of those who come with a wallet when their badges are long earned."""
         for person in self._people:
-            if person.wallet is WalletStory.LATE:
+            if person.wallet is WalletHistory.LATE:
                 yield self._event("wallet.linked", person, BEGIN + YEAR)
 
     def farewells(self) -> Iterator[Event]:
@@ -60,7 +60,7 @@ class Stories:
         The tokens stay where they are.
         """
         for person in self._people:
-            if person.wallet is WalletStory.LEFT_LATER:
+            if person.wallet is WalletHistory.LEFT_LATER:
                 yield self._event("wallet.unlinked", person, BEGIN + YEAR)
 
     def _event(

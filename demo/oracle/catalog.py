@@ -1,4 +1,4 @@
-"""The catalog as the truth sees it.
+"""The catalog as the oracle reads it.
 
 Its YAML files, read as they are, with a few lines that ask them. Nothing of the product's code.
 """
@@ -93,7 +93,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
+class EventType:
     """An event type of the contract: its topic without prefix, and its fields."""
 
     topic: str
@@ -106,7 +106,7 @@ class Badges:
 
     by_code: Mapping[str, Badge]
     counters: Mapping[str, Counter]
-    events: Mapping[str, Declared]
+    events: Mapping[str, EventType]
 
     @cached_property
     def listeners(self) -> Mapping[str, tuple[Counter, ...]]:
@@ -198,7 +198,7 @@ def _counter(name: str, entry: Document) -> Counter:
     )
 
 
-def _declared(entry: Document) -> Declared:
+def _declared(entry: Document) -> EventType:
     fields = [
         Field(
             name,
@@ -209,4 +209,4 @@ def _declared(entry: Document) -> Declared:
         )
         for name, each in entry.get("fields", {}).items()
     ]
-    return Declared(entry["topic"], tuple(fields))
+    return EventType(entry["topic"], tuple(fields))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from demo.chain import Token
 from demo.oracle.catalog import Badges
-from demo.oracle.expected import BadgeTruth, Holder, Letter, Truth, digest
+from demo.oracle.expected import DeadLetter, ExpectedBadge, ExpectedOutcome, Holder, digest
 from store.inspection import BadgeRow, Snapshot
 
 CHECKS = ("events", "dead letters", "counters", "badges", "audit", "outbox", "tokens", "chain")
@@ -29,17 +29,17 @@ class Difference:
 
 
 def differences(
-    truth: Truth, badges: Badges, found: Snapshot, topic_prefix: str
+    expected: ExpectedOutcome, badges: Badges, found: Snapshot, topic_prefix: str
 ) -> list[Difference]:
-    """Return how the database differs from the truth; nothing if it does not."""
+    """Return how the database differs from what is expected; nothing if it does not."""
     rows: dict[Holder, list[BadgeRow]] = defaultdict(list)
     for row in found.badges:
         rows[str(row.user_id), row.type_code].append(row)
     return [
-        *_events(truth, found),
-        *_letters(truth, found, topic_prefix),
-        *_counters(truth, badges, found),
-        *_badges(truth, rows),
+        *_events(expected, found),
+        *_letters(expected, found, topic_prefix),
+        *_counters(expected, badges, found),
+        *_badges(expected, rows),
         *(
             Difference("outbox", f"user {user}", "seq 1, 2, 3, ...", "a gap")
             for user in found.gapped_users
@@ -48,16 +48,16 @@ def differences(
 
 
 def chain_differences(
-    truth: Truth,
+    expected: ExpectedOutcome,
     found: Snapshot,
     tokens: Mapping[str, Token],
     items: Mapping[str, int],
     authority: str,
 ) -> list[Difference]:
-    """Return how the chain differs from the truth.
+    """Return how the chain differs from what is expected.
 
     Args:
-        truth: says who owns which token, and which are revoked.
+        expected: says who owns which token, and which are revoked.
         found: says which badge has which token, and which collection is whose.
         tokens: what the chain says of each token that the database knows, by address.
         items: how many items each collection has, by address: with the tokens' own indexes it
@@ -68,7 +68,7 @@ def chain_differences(
     problems: list[Difference] = []
     indexes: dict[str, list[int]] = defaultdict(list)
     for row in found.badges:
-        badge = truth.badges.get((str(row.user_id), row.type_code))
+        badge = expected.badges.get((str(row.user_id), row.type_code))
         if row.token_id is None:
             continue
         token = tokens.get(row.token_id)
@@ -90,32 +90,32 @@ def chain_differences(
     return problems
 
 
-def _events(truth: Truth, found: Snapshot) -> Iterator[Difference]:
-    if found.events != truth.events:
-        yield Difference("events", "counted", truth.events, found.events)
+def _events(expected: ExpectedOutcome, found: Snapshot) -> Iterator[Difference]:
+    if found.events != expected.events:
+        yield Difference("events", "counted", expected.events, found.events)
 
 
-def _letters(truth: Truth, found: Snapshot, topic_prefix: str) -> Iterator[Difference]:
+def _letters(expected: ExpectedOutcome, found: Snapshot, topic_prefix: str) -> Iterator[Difference]:
     seen = Counter(
-        Letter(row.topic.removeprefix(f"{topic_prefix}."), row.reason, digest(row.value))
+        DeadLetter(row.topic.removeprefix(f"{topic_prefix}."), row.reason, digest(row.value))
         for row in found.letters
     )
-    for letter in sorted(truth.letters.keys() | seen.keys()):
-        if truth.letters[letter] != seen[letter]:
+    for letter in sorted(expected.letters.keys() | seen.keys()):
+        if expected.letters[letter] != seen[letter]:
             place = f"{letter.reason} on {letter.topic}, value {letter.digest[:12]}"
-            yield Difference("dead letters", place, truth.letters[letter], seen[letter])
+            yield Difference("dead letters", place, expected.letters[letter], seen[letter])
 
 
-def _counters(truth: Truth, badges: Badges, found: Snapshot) -> Iterator[Difference]:
+def _counters(expected: ExpectedOutcome, badges: Badges, found: Snapshot) -> Iterator[Difference]:
     seen = {(str(row.user_id), row.type_code): row for row in found.progress}
-    for user, code in sorted(truth.latest.keys() | seen.keys()):
+    for user, code in sorted(expected.latest.keys() | seen.keys()):
         row = seen.get((user, code))
         counters = {} if row is None else row.counters
         names = badges.by_code[code].counters
-        wanted = {name: truth.counters.get(user, {}).get(name, 0) for name in names}
+        wanted = {name: expected.counters.get(user, {}).get(name, 0) for name in names}
         shown = {name: counters.get(name, 0) for name in {*names, *counters}}
         latest, last_event_at = (
-            truth.latest.get((user, code)),
+            expected.latest.get((user, code)),
             None if row is None else row.last_event_at,
         )
         if (wanted, latest) != (shown, last_event_at):
@@ -124,9 +124,11 @@ def _counters(truth: Truth, badges: Badges, found: Snapshot) -> Iterator[Differe
             )
 
 
-def _badges(truth: Truth, rows: Mapping[Holder, Sequence[BadgeRow]]) -> Iterator[Difference]:
-    for holder in sorted(truth.badges.keys() | rows.keys()):
-        wanted = truth.badges.get(holder)
+def _badges(
+    expected: ExpectedOutcome, rows: Mapping[Holder, Sequence[BadgeRow]]
+) -> Iterator[Difference]:
+    for holder in sorted(expected.badges.keys() | rows.keys()):
+        wanted = expected.badges.get(holder)
         found = rows.get(holder, [])
         place = f"{holder[1]} of user {holder[0]}"
         if wanted is None or len(found) != 1:
@@ -149,7 +151,7 @@ def _badges(truth: Truth, rows: Mapping[Holder, Sequence[BadgeRow]]) -> Iterator
         yield from _messages(place, wanted, row)
 
 
-def _token(place: str, wanted: BadgeTruth, row: BadgeRow) -> Iterator[Difference]:
+def _token(place: str, wanted: ExpectedBadge, row: BadgeRow) -> Iterator[Difference]:
     has = wanted.owner is not None
     waits = wanted.wanted and not has and wanted.status == "active"
     expected = {
@@ -172,7 +174,7 @@ def _token(place: str, wanted: BadgeTruth, row: BadgeRow) -> Iterator[Difference
         yield Difference("tokens", place, expected, found)
 
 
-def _messages(place: str, wanted: BadgeTruth, row: BadgeRow) -> Iterator[Difference]:
+def _messages(place: str, wanted: ExpectedBadge, row: BadgeRow) -> Iterator[Difference]:
     expected = {
         "badge.created": 1,
         "badge.minted": int(wanted.owner is not None),
@@ -191,7 +193,7 @@ def _messages(place: str, wanted: BadgeTruth, row: BadgeRow) -> Iterator[Differe
         yield Difference("outbox", place, expected, dict(row.outbox))
 
 
-def _history(badge: BadgeTruth) -> dict[str, int]:
+def _history(badge: ExpectedBadge) -> dict[str, int]:
     """Return the badge's audit rows, by action.
 
     One for each level, and one for each step of its token; a burn is submitted too.

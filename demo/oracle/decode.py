@@ -13,7 +13,7 @@ from uuid import UUID
 
 from demo import wallets
 from demo.cloudevents import PLAIN_JSON, STRUCTURED, Event
-from demo.oracle.catalog import Badges, Declared, Field
+from demo.oracle.catalog import Badges, EventType, Field
 from demo.records import Record
 
 _ID_MAX = 128  # characters
@@ -30,10 +30,10 @@ def _ids(*names: str, required: tuple[str, ...]) -> tuple[Field, ...]:
 
 # Part of every contract, whatever the catalog declares.
 BUILT_IN = {
-    "wallet.linked": Declared("wallets", _ids("address", required=("address",))),
-    "wallet.unlinked": Declared("wallets", _ids("address", required=("address",))),
+    "wallet.linked": EventType("wallets", _ids("address", required=("address",))),
+    "wallet.unlinked": EventType("wallets", _ids("address", required=("address",))),
 } | {
-    command: Declared(
+    command: EventType(
         "commands", _ids("external_id", "type_code", "reason", required=("external_id", *more))
     )
     for command, more in {"badge.mint": (), "badge.burn": (), "badge.revoke": ("reason",)}.items()
@@ -41,19 +41,19 @@ BUILT_IN = {
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Rejected:
     """A message that is a dead letter; `reason` is the code it should have."""
 
     reason: str
 
 
-class _Refusal(Exception):
+class _ContractViolation(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
 
-def read_event(record: Record, badges: Badges, now: datetime) -> Event | Refused:
+def read_event(record: Record, badges: Badges, now: datetime) -> Event | Rejected:
     """Return the event that `record` carries, or why it carries none.
 
     Args:
@@ -64,14 +64,14 @@ def read_event(record: Record, badges: Badges, now: datetime) -> Event | Refused
     try:
         attributes, data = _opened(record)
         return _event(record.topic, attributes, data, badges, now)
-    except _Refusal as refusal:
-        return Refused(refusal.reason)
+    except _ContractViolation as violation:
+        return Rejected(violation.reason)
 
 
 def _opened(record: Record) -> tuple[dict[str, Any], Any]:
     """Return context attributes and data, whichever mode they came in."""
     if record.value is None:
-        raise _Refusal("no_value")
+        raise _ContractViolation("no_value")
     headers = {name.lower(): value for name, value in record.headers}
     if "ce_specversion" in headers:
         attributes = {
@@ -79,10 +79,10 @@ def _opened(record: Record) -> tuple[dict[str, Any], Any]:
         }
         return attributes, _parsed(record.value)
     if headers.get("content-type", STRUCTURED) not in (STRUCTURED, PLAIN_JSON):
-        raise _Refusal("content_type")
+        raise _ContractViolation("content_type")
     document = _parsed(record.value)
     if not isinstance(document, dict):
-        raise _Refusal("bad_envelope")
+        raise _ContractViolation("bad_envelope")
     return document, document.get("data", {})
 
 
@@ -90,14 +90,14 @@ def _parsed(value: bytes) -> Any:  # noqa: ANN401 - any JSON
     try:
         return json.loads(value.decode(), parse_float=Decimal)
     except ValueError:
-        raise _Refusal("not_json") from None
+        raise _ContractViolation("not_json") from None
 
 
 def _check_text(text: str) -> None:
     if "\x00" in text:
-        raise _Refusal("bad_text")
+        raise _ContractViolation("bad_text")
     if _HALF.search(text):
-        raise _Refusal("not_json")
+        raise _ContractViolation("not_json")
 
 
 def _event(
@@ -108,28 +108,28 @@ def _event(
     now: datetime,
 ) -> Event:
     if attributes.get("specversion") != "1.0":
-        raise _Refusal("bad_specversion")
+        raise _ContractViolation("bad_specversion")
     for name in ("id", "source", "type"):
         found = attributes.get(name)
         if not isinstance(found, str) or not found:
-            raise _Refusal("bad_envelope")
+            raise _ContractViolation("bad_envelope")
         _check_text(found)
     time = _time(attributes.get("time"))
     subject = _uuid(attributes.get("subject"), "bad_subject")
     tenant = _uuid(attributes["tenantid"], "bad_tenant") if "tenantid" in attributes else None
     declared = BUILT_IN.get(attributes["type"]) or badges.events.get(attributes["type"])
     if declared is None:
-        raise _Refusal("unknown_type")
+        raise _ContractViolation("unknown_type")
     if declared.topic != topic:
-        raise _Refusal("wrong_topic")
+        raise _ContractViolation("wrong_topic")
     if time > now + _TOO_NEW:
-        raise _Refusal("too_new")
+        raise _ContractViolation("too_new")
     if not isinstance(data, dict):
-        raise _Refusal("bad_data")
+        raise _ContractViolation("bad_data")
     for field in declared.fields:
         _check(field, data)
     if topic == "wallets" and wallets.raw(data["address"]) is None:
-        raise _Refusal("bad_address")
+        raise _ContractViolation("bad_address")
     return Event(
         topic,
         attributes["type"],
@@ -145,21 +145,21 @@ def _event(
 def _check(field: Field, data: dict[str, Any]) -> None:
     if field.name not in data:
         if field.required:
-            raise _Refusal("missing_field")
+            raise _ContractViolation("missing_field")
         return
     value = data[field.name]
     if value is None:
-        raise _Refusal("null_field")
+        raise _ContractViolation("null_field")
     if field.kind == "integer":
         if (
             not isinstance(value, int)
             or isinstance(value, bool)
             or not field.minimum <= value <= field.maximum
         ):
-            raise _Refusal("bad_field")
+            raise _ContractViolation("bad_field")
         return
     if not isinstance(value, str) or (field.kind == "id" and not 1 <= len(value) <= _ID_MAX):
-        raise _Refusal("bad_field")
+        raise _ContractViolation("bad_field")
     _check_text(value)
 
 
@@ -167,13 +167,13 @@ def _uuid(text: object, reason: str) -> str:
     try:
         return str(UUID(str(text)))
     except ValueError:
-        raise _Refusal(reason) from None
+        raise _ContractViolation(reason) from None
 
 
 def _time(text: object) -> datetime:
     if not isinstance(text, str) or not _TIME.fullmatch(text):
-        raise _Refusal("bad_time")
+        raise _ContractViolation("bad_time")
     try:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except ValueError:
-        raise _Refusal("bad_time") from None
+        raise _ContractViolation("bad_time") from None

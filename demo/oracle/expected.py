@@ -1,4 +1,4 @@
-"""What must come out, told from the file alone, by other code than Laurel's own.
+"""The outcome to expect of a file of messages, by other code than Laurel's own.
 
 It reads the messages phase by phase, counts them in dictionaries, and asks the catalog's YAML for
 levels. It can be exact since the file holds nothing whose outcome depends on batches or on the
@@ -6,8 +6,7 @@ minter's pace (demo/events/generator.py); what it cannot be exact about it refus
 """
 
 import hashlib
-from collections import Counter as Tally
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,7 +16,7 @@ from demo import wallets
 from demo.cloudevents import Event
 from demo.oracle.catalog import Badges
 from demo.oracle.counting import Counters, count_up, latest_times
-from demo.oracle.decode import Refused, read_event
+from demo.oracle.decode import Rejected, read_event
 from demo.records import Record
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
@@ -26,7 +25,7 @@ Holder = tuple[str, str]  # user, type code
 
 
 @dataclass(frozen=True, slots=True)
-class BadgeTruth:
+class ExpectedBadge:
     """One badge as it must be. `status` in the seed's words.
 
     `owner` is the raw address whose token it is, None without a token.
@@ -40,7 +39,7 @@ class BadgeTruth:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Letter:
+class DeadLetter:
     """A dead letter.
 
     Where it was sent, why it is dead, and SHA-256 over its value (of nothing, for a null).
@@ -52,7 +51,7 @@ class Letter:
 
 
 @dataclass(frozen=True)
-class Truth:
+class ExpectedOutcome:
     """The outcome. `counters` hold no zeros.
 
     `latest` is when the latest counted event of a user's progress happened.
@@ -61,20 +60,20 @@ class Truth:
     messages: int
     events: int
     duplicates: int
-    letters: Tally[Letter]
+    letters: Counter[DeadLetter]
     counters: Mapping[str, Counters]
     latest: Mapping[Holder, datetime]
-    badges: Mapping[Holder, BadgeTruth]
+    badges: Mapping[Holder, ExpectedBadge]
     repeated_commands: int
     links: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def tokens(self) -> dict[Holder, BadgeTruth]:
+    def tokens(self) -> dict[Holder, ExpectedBadge]:
         """Return the badges that have exactly one token, burned ones included."""
         return {holder: badge for holder, badge in self.badges.items() if badge.owner is not None}
 
     @property
-    def standing(self) -> set[Holder]:
+    def active_tokens(self) -> set[Holder]:
         """Return the badges whose token nobody took back."""
         return {
             holder
@@ -88,7 +87,9 @@ def digest(value: bytes | None) -> str:
     return hashlib.sha256(value or b"").hexdigest()
 
 
-def tell(records: Iterable[Record], badges: Badges, now: datetime | None = None) -> Truth:
+def expected_outcome(
+    records: Iterable[Record], badges: Badges, now: datetime | None = None
+) -> ExpectedOutcome:
     """Return what `records`, sent in phases, must come to.
 
     Args:
@@ -99,14 +100,14 @@ def tell(records: Iterable[Record], badges: Badges, now: datetime | None = None)
     Raises:
         UsageError: the outcome of a burn or a revocation depends on the minter's pace.
     """
-    teller = Teller(badges, now or SYSTEM_CLOCK.now())
+    oracle = Oracle(badges, now or SYSTEM_CLOCK.now())
     for _phase, some in groupby(records, key=lambda record: record.phase):
-        teller.phase(some)
-    return teller.so_far()
+        oracle.phase(some)
+    return oracle.outcome()
 
 
-class Teller:
-    """Tells the truth phase by phase; `tell` is the whole of it at once."""
+class Oracle:
+    """Computes the outcome phase by phase; `expected_outcome` does all of them at once."""
 
     def __init__(self, badges: Badges, now: datetime) -> None:
         self._catalog = badges
@@ -115,9 +116,9 @@ class Teller:
         self._duplicates = 0
         self._repeated = 0
         self._seen: set[tuple[str, str]] = set()
-        self._letters: Tally[Letter] = Tally()
+        self._letters: Counter[DeadLetter] = Counter()
         self._counted: list[Event] = []
-        self._badges: dict[Holder, BadgeTruth] = {}
+        self._badges: dict[Holder, ExpectedBadge] = {}
         self._links: dict[str, dict[str, dict[str, datetime]]] = defaultdict(
             lambda: defaultdict(dict)
         )
@@ -132,8 +133,8 @@ class Teller:
         for record in records:
             self._messages += 1
             event = read_event(record, self._catalog, self._now)
-            if isinstance(event, Refused):
-                self._bury(record, event.reason)
+            if isinstance(event, Rejected):
+                self._dead_letter(record, event.reason)
             elif event.topic == "commands":
                 commands.append((record, event))
             elif event.topic == "wallets":
@@ -145,18 +146,18 @@ class Teller:
                 self._counted.append(event)
         self._award()
         for record, event in commands:
-            refusal = self._obey(event)
-            if refusal:
-                self._bury(record, refusal)
+            rejection = self._apply(event)
+            if rejection:
+                self._dead_letter(record, rejection)
         self._mint()
 
-    def so_far(self) -> Truth:
-        """Return the outcome of the phases that were told."""
-        return Truth(
+    def outcome(self) -> ExpectedOutcome:
+        """Return the outcome of the phases so far."""
+        return ExpectedOutcome(
             messages=self._messages,
             events=len(self._seen),
             duplicates=self._duplicates,
-            letters=Tally(self._letters),
+            letters=Counter(self._letters),
             counters=count_up(self._counted, self._catalog),
             latest=latest_times(self._counted, self._catalog),
             badges=dict(self._badges),
@@ -164,8 +165,8 @@ class Teller:
             links={user: address for user in self._links if (address := self._recipient(user))},
         )
 
-    def _bury(self, record: Record, reason: str) -> None:
-        self._letters[Letter(record.topic, reason, digest(record.value))] += 1
+    def _dead_letter(self, record: Record, reason: str) -> None:
+        self._letters[DeadLetter(record.topic, reason, digest(record.value))] += 1
 
     def _award(self) -> None:
         for user, counters in count_up(self._counted, self._catalog).items():
@@ -173,7 +174,7 @@ class Teller:
                 held = self._badges.get((user, code))
                 if held is None or (held.status == "active" and held.level < level):
                     wanted = self._catalog.by_code[code].mints_by_itself(counters)
-                    held = held or BadgeTruth(level)
+                    held = held or ExpectedBadge(level)
                     self._badges[user, code] = replace(
                         held, level=level, wanted=held.wanted or wanted
                     )
@@ -197,7 +198,7 @@ class Teller:
         left = times.get("wallet.unlinked")
         return None if left is not None and left >= times["wallet.linked"] else address
 
-    def _obey(self, command: Event) -> str | None:
+    def _apply(self, command: Event) -> str | None:
         """Apply `command`, or return the reason why it is refused."""
         external_id, code = str(command.data["external_id"]), str(command.data["type_code"])
         content = (command.type, command.subject, command.data)
@@ -230,7 +231,7 @@ class Teller:
         return None
 
     @staticmethod
-    def _refuse_race(command: Event, badge: BadgeTruth) -> None:
+    def _refuse_race(command: Event, badge: ExpectedBadge) -> None:
         if badge.owner is None:
             raise UsageError(
                 f"{command.type} {command.data['external_id']}: its token is not minted before this phase, so what becomes of it "

@@ -51,7 +51,7 @@ class CommandFailed(Permanent):
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class CommandResult:
     """What a finished command said: its exit code and its standard output.
 
     The rest is in the log.
@@ -193,7 +193,7 @@ class Stack:
         for service in self.services.values():
             service.check()
 
-    async def run(self, *words: str) -> Said:
+    async def run(self, *words: str) -> CommandResult:
         """Run `laurel *words` to its end.
 
         Raises:
@@ -219,7 +219,7 @@ class Stack:
         lines = self.commands_log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(lines[-_LOG_LINES:])
 
-    def _run(self, words: Sequence[str]) -> Said:
+    def _run(self, words: Sequence[str]) -> CommandResult:
         said = f"laurel {' '.join(words)}"
         output = self.directory / f"command-{next(self._commands)}.out"
         child = start(
@@ -238,7 +238,7 @@ class Stack:
             raise CommandFailed(
                 f"{said} takes longer than {_COMMAND_BOUND.total_seconds():g} s:\n{self.talk()}"
             )
-        return Said(code, output.read_text(encoding="utf-8"))
+        return CommandResult(code, output.read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,24 @@
 """Bars on a terminal, lines elsewhere."""
 
 import io
+from datetime import timedelta
 
-import pytest
 from rich.console import Console
 
 from demo.progress import View
+from tests.builders.clock import FakeClock
 
 
-def test_elsewhere_than_on_a_terminal_it_speaks_in_plain_lines(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = [100.0]
-    monkeypatch.setattr("demo.progress.time.monotonic", lambda: now[0])
+def test_elsewhere_than_on_a_terminal_it_speaks_in_plain_lines() -> None:
+    clock = FakeClock()
     out = io.StringIO()
-    with View(Console(file=out, force_terminal=False)) as view:
+    with View(Console(file=out, force_terminal=False), clock) as view:
         view.say("sending [all] messages")
         view.show({"events": (1, 10)})
-        now[0] += 6
+        clock.advance(timedelta(seconds=6))
         view.show({"events": (5, 10), "tokens": (0, 3)})
         view.show({"events": (6, 10), "tokens": (0, 3)})
-        now[0] += 6
+        clock.advance(timedelta(seconds=6))
         view.show({"events": (5, 10), "tokens": (0, 3)})
     assert (
         out.getvalue()

@@ -4,18 +4,18 @@ import json
 
 import pytest
 
-from demo.reconcile import Finding, Reconciled, reconcile
-from demo.stack.processes import CommandFailed, Said
+from demo.reconcile import Finding, ReconcileReport, reconcile
+from demo.stack.processes import CommandFailed, CommandResult
 
 
 class AStack:
     """A stack whose every command says the same."""
 
-    def __init__(self, said: Said) -> None:
+    def __init__(self, said: CommandResult) -> None:
         self.said = said
         self.words: tuple[str, ...] = ()
 
-    async def run(self, *words: str) -> Said:
+    async def run(self, *words: str) -> CommandResult:
         self.words = words
         return self.said
 
@@ -31,8 +31,8 @@ async def test_its_findings_are_read() -> None:
         ],
         "left": 2,
     }
-    stack = AStack(Said(1, json.dumps(document)))
-    assert await reconcile(stack, "--repair") == Reconciled(
+    stack = AStack(CommandResult(1, json.dumps(document)))
+    assert await reconcile(stack, "--repair") == ReconcileReport(
         1, [Finding("destroyed", "a-badge", "0:ab"), Finding("index gap", "", "")], 2
     )
     assert stack.words == ("reconcile", "--json", "--repair")
@@ -41,4 +41,4 @@ async def test_its_findings_are_read() -> None:
 @pytest.mark.parametrize("output", ["", "[]", "{}", '{"findings": [{}], "left": 0}'])
 async def test_no_report_is_an_error_with_its_log(output: str) -> None:
     with pytest.raises(CommandFailed, match=r"(?s)ended with 2 and no report.*what it logged"):
-        await reconcile(AStack(Said(2, output)))
+        await reconcile(AStack(CommandResult(2, output)))

@@ -18,10 +18,11 @@ from demo.cloudevents import Event
 from demo.events import malformed
 from demo.events.generator import generate
 from demo.events.options import Plan
+from demo.oracle import decode
 from demo.oracle.catalog import Badges
-from demo.oracle.decode import Refused, read_event
-from demo.oracle.expected import Truth, tell
-from demo.phases import write_and_tell
+from demo.oracle.decode import read_event
+from demo.oracle.expected import ExpectedOutcome, expected_outcome
+from demo.phases import write_phases
 from demo.records import Record, to_line
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
@@ -46,8 +47,8 @@ def full(badges: Badges) -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def truth(full: list[Record], badges: Badges) -> Truth:
-    return tell(full, badges)
+def expected(full: list[Record], badges: Badges) -> ExpectedOutcome:
+    return expected_outcome(full, badges)
 
 
 def _events(records: list[Record], badges: Badges) -> list[Event]:
@@ -61,23 +62,23 @@ def test_one_seed_makes_one_file(small: list[Record], badges: Badges) -> None:
 
 
 def test_the_default_plan_keeps_its_promises(
-    full: list[Record], truth: Truth, badges: Badges
+    full: list[Record], expected: ExpectedOutcome, badges: Badges
 ) -> None:
     travellers = {event.subject for event in _events(full, badges)}
     assert len(travellers) == 2_000
-    assert truth.events >= 50_000
-    assert truth.duplicates == 1_000
-    assert 500 <= sum(truth.letters.values()) < 600
-    assert len(truth.tokens) >= 150
-    assert sum(badge.burned for badge in truth.badges.values()) >= 10
-    assert sum(badge.status == "revoked" for badge in truth.badges.values()) == 1
-    assert truth.repeated_commands == 5
+    assert expected.events >= 50_000
+    assert expected.duplicates == 1_000
+    assert 500 <= sum(expected.letters.values()) < 600
+    assert len(expected.tokens) >= 150
+    assert sum(badge.burned for badge in expected.badges.values()) >= 10
+    assert sum(badge.status == "revoked" for badge in expected.badges.values()) == 1
+    assert expected.repeated_commands == 5
     # Some are minted by level, some by request, some never: each type that can, does, and the one
     # that cannot, does not.
-    assert {code for _, code in truth.tokens} == badges.by_code.keys() - {"premium_voucher_user"}
+    assert {code for _, code in expected.tokens} == badges.by_code.keys() - {"premium_voucher_user"}
     # Some wait for a wallet that never comes.
-    assert any(badge.wanted and badge.owner is None for badge in truth.badges.values())
-    assert {(code, badge.level) for (_, code), badge in truth.badges.items()} == {
+    assert any(badge.wanted and badge.owner is None for badge in expected.badges.values())
+    assert {(code, badge.level) for (_, code), badge in expected.badges.items()} == {
         (code, step.level) for code, badge in badges.by_code.items() for step in badge.steps
     }
 
@@ -122,12 +123,12 @@ def test_the_outcome_does_not_depend_on_the_order_of_counting(badges: Badges, se
     shuffled = [record for record in records if record.phase == 1 and record.topic != "wallets"]
     random.Random(seed).shuffle(shuffled)
     others = [record for record in records if record.phase != 1 or record.topic == "wallets"]
-    again = tell(sorted([*shuffled, *others], key=lambda record: record.phase), badges)
-    assert again == tell(records, badges)
+    again = expected_outcome(sorted([*shuffled, *others], key=lambda record: record.phase), badges)
+    assert again == expected_outcome(records, badges)
 
 
 def test_no_level_is_reached_on_the_way_and_lost_again(
-    full: list[Record], truth: Truth, badges: Badges
+    full: list[Record], expected: ExpectedOutcome, badges: Badges
 ) -> None:
     """The highest counters, without any removal, give the levels of the final ones."""
     kept = [
@@ -136,11 +137,11 @@ def test_no_level_is_reached_on_the_way_and_lost_again(
         if b"review.removed" not in (r.value or b"")
         and ("ce_type", b"review.removed") not in r.headers
     ]
-    highest = tell(kept, badges)
+    highest = expected_outcome(kept, badges)
     assert {holder: badge.level for holder, badge in highest.badges.items()} == {
-        holder: badge.level for holder, badge in truth.badges.items()
+        holder: badge.level for holder, badge in expected.badges.items()
     }
-    assert highest.counters != truth.counters
+    assert highest.counters != expected.counters
 
 
 @pytest.mark.parametrize("kind", malformed.KINDS, ids=lambda kind: kind.name)
@@ -156,11 +157,13 @@ def test_each_kind_of_broken_message_has_its_reason(kind: malformed.Kind, badges
             SYSTEM_CLOCK.now(),
             data,
         )
-        assert read_event(kind.spoil(event), badges, SYSTEM_CLOCK.now()) == Refused(kind.reason)
+        assert read_event(kind.spoil(event), badges, SYSTEM_CLOCK.now()) == decode.Rejected(
+            kind.reason
+        )
     assert kind.reason in set(Reason)
 
 
-def test_the_worker_reads_every_message_as_the_truth_does(
+def test_the_worker_reads_every_message_as_the_oracle_does(
     small: list[Record], badges: Badges
 ) -> None:
     """Two readers that share no code; where they differ, one of them is wrong."""
@@ -171,7 +174,7 @@ def test_the_worker_reads_every_message_as_the_truth_does(
         parsed = worker.at(now, record.topic)(message)
         read = read_event(record, badges, now)
         assert (parsed.reason if isinstance(parsed, Rejected) else None) == (
-            read.reason if isinstance(read, Refused) else None
+            read.reason if isinstance(read, decode.Rejected) else None
         )
 
 
@@ -184,16 +187,16 @@ def test_a_plan_that_earns_no_tokens_is_refused(badges: Badges, tmp_path: Path) 
     with pytest.raises(
         UsageError, match=r"40 events of 20 travellers earn too few tokens\. Make --events larger\."
     ):
-        write_and_tell(Plan(events=40, travellers=20), badges, tmp_path / "events.jsonl")
+        write_phases(Plan(events=40, travellers=20), badges, tmp_path / "events.jsonl")
 
 
-def test_the_truth_after_each_phase_is_that_of_the_file_so_far(
+def test_the_outcome_after_each_phase_is_that_of_the_file_so_far(
     badges: Badges, tmp_path: Path, small: list[Record]
 ) -> None:
-    phases = write_and_tell(SMALL, badges, tmp_path / "events.jsonl")
+    phases = write_phases(SMALL, badges, tmp_path / "events.jsonl")
     assert [phase.number for phase in phases] == [1, 2, 3, 4]
     assert [record for phase in phases for record in phase.records] == small
     for phase in phases:
-        assert phase.truth == tell(
+        assert phase.expected == expected_outcome(
             [record for record in small if record.phase <= phase.number], badges
         )

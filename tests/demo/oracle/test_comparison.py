@@ -9,34 +9,34 @@ import pytest
 from demo.chain import Token
 from demo.oracle.catalog import Badges, Number
 from demo.oracle.comparison import chain_differences, differences
-from demo.oracle.decode import Refused, read_event
-from demo.oracle.expected import BadgeTruth, Truth, tell
+from demo.oracle.decode import Rejected, read_event
+from demo.oracle.expected import ExpectedBadge, ExpectedOutcome, expected_outcome
 from demo.records import Record
 from ops.clock import SYSTEM_CLOCK
-from store.inspection import BadgeRow, CollectionRow, LetterRow, ProgressRow, Snapshot
+from store.inspection import BadgeRow, CollectionRow, DeadLetterRow, ProgressRow, Snapshot
 
 AUTHORITY = "0:" + "ee" * 32
 
 
 @pytest.fixture(scope="module")
-def truth(small: list[Record], badges: Badges) -> Truth:
-    return tell(small, badges)
+def expected(small: list[Record], badges: Badges) -> ExpectedOutcome:
+    return expected_outcome(small, badges)
 
 
 @pytest.fixture(scope="module")
-def right(truth: Truth, badges: Badges) -> Snapshot:
-    """Return the database as it should be, written down from the truth."""
+def right(expected: ExpectedOutcome, badges: Badges) -> Snapshot:
+    """Return the database as it should be, written down from the expected outcome."""
     progress = [
-        ProgressRow(UUID(user), code, shown(truth, user, badges.by_code[code].counters), at)
-        for (user, code), at in truth.latest.items()
+        ProgressRow(UUID(user), code, shown(expected, user, badges.by_code[code].counters), at)
+        for (user, code), at in expected.latest.items()
     ]
-    codes = sorted({code for _, code in truth.tokens})
+    codes = sorted({code for _, code in expected.tokens})
     return Snapshot(
-        events=truth.events,
+        events=expected.events,
         commands=0,
         progress=tuple(progress),
         badges=tuple(
-            a_row(UUID(user), code, badge) for (user, code), badge in truth.badges.items()
+            a_row(UUID(user), code, badge) for (user, code), badge in expected.badges.items()
         ),
         letters=(),
         collections=tuple(
@@ -47,12 +47,12 @@ def right(truth: Truth, badges: Badges) -> Snapshot:
     )
 
 
-def shown(truth: Truth, user: str, names: Sequence[str]) -> dict[str, Number]:
-    counters = truth.counters.get(user, {})
+def shown(expected: ExpectedOutcome, user: str, names: Sequence[str]) -> dict[str, Number]:
+    counters = expected.counters.get(user, {})
     return {name: counters[name] for name in names if name in counters}
 
 
-def a_row(user: UUID, code: str, badge: BadgeTruth) -> BadgeRow:
+def a_row(user: UUID, code: str, badge: ExpectedBadge) -> BadgeRow:
     has = badge.owner is not None
     audit = {
         "created": 1,
@@ -78,7 +78,7 @@ def a_row(user: UUID, code: str, badge: BadgeTruth) -> BadgeRow:
     )
 
 
-def a_badges_messages(badge: BadgeTruth) -> dict[str, int]:
+def a_badges_messages(badge: ExpectedBadge) -> dict[str, int]:
     messages = {
         "badge.created": 1,
         "badge.leveled_up": max(badge.level - 2, 0),
@@ -88,12 +88,14 @@ def a_badges_messages(badge: BadgeTruth) -> dict[str, int]:
     return {name: int(number) for name, number in messages.items() if number}
 
 
-def without_letters(truth: Truth) -> Truth:
-    return replace(truth, letters=type(truth.letters)())
+def without_letters(expected: ExpectedOutcome) -> ExpectedOutcome:
+    return replace(expected, letters=type(expected.letters)())
 
 
-def test_what_is_right_does_not_differ(truth: Truth, badges: Badges, right: Snapshot) -> None:
-    assert differences(without_letters(truth), badges, right, "laurel") == []
+def test_what_is_right_does_not_differ(
+    expected: ExpectedOutcome, badges: Badges, right: Snapshot
+) -> None:
+    assert differences(without_letters(expected), badges, right, "laurel") == []
 
 
 def first_badge(
@@ -147,7 +149,7 @@ PLANTED: dict[str, tuple[str, Callable[[Snapshot], Snapshot]]] = {
     ),
     "a letter of nobody": (
         "dead letters",
-        lambda found: replace(found, letters=(LetterRow("laurel.quests", "not_json", b"{"),)),
+        lambda found: replace(found, letters=(DeadLetterRow("laurel.quests", "not_json", b"{"),)),
     ),
     "a badge twice": (
         "badges",
@@ -208,30 +210,33 @@ PLANTED: dict[str, tuple[str, Callable[[Snapshot], Snapshot]]] = {
 
 @pytest.mark.parametrize("planted", PLANTED)
 def test_a_planted_difference_is_named(
-    truth: Truth, badges: Badges, right: Snapshot, planted: str
+    expected: ExpectedOutcome, badges: Badges, right: Snapshot, planted: str
 ) -> None:
     check, plant = PLANTED[planted]
     assert [
-        each.check for each in differences(without_letters(truth), badges, plant(right), "laurel")
+        each.check
+        for each in differences(without_letters(expected), badges, plant(right), "laurel")
     ] == [check]
 
 
 def test_dead_letters_are_held_to_topic_reason_and_bytes(
-    truth: Truth, badges: Badges, right: Snapshot, small: list[Record]
+    expected: ExpectedOutcome, badges: Badges, right: Snapshot, small: list[Record]
 ) -> None:
     letters = [
-        LetterRow(f"laurel.{record.topic}", read.reason, record.value)
+        DeadLetterRow(f"laurel.{record.topic}", read.reason, record.value)
         for record in small
-        if isinstance(read := read_event(record, badges, SYSTEM_CLOCK.now()), Refused)
+        if isinstance(read := read_event(record, badges, SYSTEM_CLOCK.now()), Rejected)
     ]
     refused = {
         letter
-        for letter in truth.letters
+        for letter in expected.letters
         if letter.topic == "commands" and letter.reason != "missing_field"
     }
     understood = replace(
-        truth,
-        letters=type(truth.letters)({k: n for k, n in truth.letters.items() if k not in refused}),
+        expected,
+        letters=type(expected.letters)(
+            {k: n for k, n in expected.letters.items() if k not in refused}
+        ),
     )
     assert differences(understood, badges, replace(right, letters=tuple(letters)), "laurel") == []
     other_bytes = [replace(letters[0], value=b"?"), *letters[1:]]
@@ -239,13 +244,15 @@ def test_dead_letters_are_held_to_topic_reason_and_bytes(
     assert [each.check for each in found] == ["dead letters", "dead letters"]
 
 
-def the_chain(truth: Truth, found: Snapshot) -> tuple[dict[str, Token], dict[str, int]]:
+def the_chain(
+    expected: ExpectedOutcome, found: Snapshot
+) -> tuple[dict[str, Token], dict[str, int]]:
     homes = {row.type_code: row.address for row in found.collections}
     tokens: dict[str, Token] = {}
     items = dict.fromkeys(homes.values(), 0)
     for row in found.badges:
         if row.token_id is not None:
-            badge = truth.badges[str(row.user_id), row.type_code]
+            badge = expected.badges[str(row.user_id), row.type_code]
             home = homes[row.type_code]
             tokens[row.token_id] = Token(
                 home, items[home], badge.owner, AUTHORITY, f"{row.id}.json", badge.burned
@@ -254,8 +261,8 @@ def the_chain(truth: Truth, found: Snapshot) -> tuple[dict[str, Token], dict[str
     return tokens, items
 
 
-def test_a_chain_that_is_right_does_not_differ(truth: Truth, right: Snapshot) -> None:
-    assert chain_differences(truth, right, *the_chain(truth, right), AUTHORITY) == []
+def test_a_chain_that_is_right_does_not_differ(expected: ExpectedOutcome, right: Snapshot) -> None:
+    assert chain_differences(expected, right, *the_chain(expected, right), AUTHORITY) == []
 
 
 @pytest.mark.parametrize(
@@ -270,30 +277,30 @@ def test_a_chain_that_is_right_does_not_differ(truth: Truth, right: Snapshot) ->
     ids="+".join,
 )
 def test_a_token_that_differs_is_named(
-    truth: Truth, right: Snapshot, change: dict[str, str | None]
+    expected: ExpectedOutcome, right: Snapshot, change: dict[str, str | None]
 ) -> None:
-    tokens, items = the_chain(truth, right)
+    tokens, items = the_chain(expected, right)
     address = min(tokens)
     tokens[address] = replace(tokens[address], **change)  # type: ignore[arg-type]
-    assert [each.place for each in chain_differences(truth, right, tokens, items, AUTHORITY)] == [
-        f"token {address}"
-    ]
+    assert [
+        each.place for each in chain_differences(expected, right, tokens, items, AUTHORITY)
+    ] == [f"token {address}"]
 
 
 def test_a_missing_token_is_named_and_leaves_a_gap_in_its_collection(
-    truth: Truth, right: Snapshot
+    expected: ExpectedOutcome, right: Snapshot
 ) -> None:
-    tokens, items = the_chain(truth, right)
+    tokens, items = the_chain(expected, right)
     address = min(tokens)
     del tokens[address]
-    places = [each.place for each in chain_differences(truth, right, tokens, items, AUTHORITY)]
+    places = [each.place for each in chain_differences(expected, right, tokens, items, AUTHORITY)]
     assert places[0] == f"token {address}"
     assert [place.split()[0] for place in places] == ["token", "collection"]
 
 
-def test_an_item_that_nobody_knows_is_named(truth: Truth, right: Snapshot) -> None:
-    tokens, items = the_chain(truth, right)
+def test_an_item_that_nobody_knows_is_named(expected: ExpectedOutcome, right: Snapshot) -> None:
+    tokens, items = the_chain(expected, right)
     home = right.collections[0]
     items[home.address] += 1
-    places = [each.place for each in chain_differences(truth, right, tokens, items, AUTHORITY)]
+    places = [each.place for each in chain_differences(expected, right, tokens, items, AUTHORITY)]
     assert places == [f"collection of {home.type_code}"]

@@ -1,4 +1,4 @@
-"""The truth, on files small enough to count by hand."""
+"""The oracle, on files small enough to count by hand."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -7,7 +7,13 @@ import pytest
 
 from demo.cloudevents import Event, binary, structured
 from demo.oracle.catalog import Badges
-from demo.oracle.expected import BadgeTruth, Letter, Truth, digest, tell
+from demo.oracle.expected import (
+    DeadLetter,
+    ExpectedBadge,
+    ExpectedOutcome,
+    digest,
+    expected_outcome,
+)
 from demo.records import Record
 from ops.errors import UsageError
 
@@ -50,41 +56,43 @@ def command(type_: str, external_id: str, code: str, reason: str = "") -> Event:
     return Event("commands", type_, "/a-bot", f"c{next(_numbers)}", ANNA, NOON, content)
 
 
-def told(badges: Badges, *phases: list[Event]) -> Truth:
-    return tell(
+def outcome_of(badges: Badges, *phases: list[Event]) -> ExpectedOutcome:
+    return expected_outcome(
         [structured(event, number) for number, events in enumerate(phases, 1) for event in events],
         badges,
     )
 
 
-def test_a_level_with_a_wallet_makes_a_token_and_without_one_a_wish(badges: Badges) -> None:
-    truth = told(badges, [*partners(6), *partners(6, BORIS), linked()])
-    assert truth.badges == {
-        (ANNA, "ambassador"): BadgeTruth(3, owner=HOME, wanted=True),
-        (BORIS, "ambassador"): BadgeTruth(3, wanted=True),
+def test_a_level_with_a_wallet_makes_a_token_and_without_one_a_request(badges: Badges) -> None:
+    expected = outcome_of(badges, [*partners(6), *partners(6, BORIS), linked()])
+    assert expected.badges == {
+        (ANNA, "ambassador"): ExpectedBadge(3, owner=HOME, wanted=True),
+        (BORIS, "ambassador"): ExpectedBadge(3, wanted=True),
     }
-    assert truth.counters == {ANNA: {"partners_invited": 6}, BORIS: {"partners_invited": 6}}
+    assert expected.counters == {ANNA: {"partners_invited": 6}, BORIS: {"partners_invited": 6}}
 
 
-def test_a_level_below_the_automatic_one_makes_no_wish(badges: Badges) -> None:
-    assert told(badges, [*partners(5), linked()]).badges == {(ANNA, "ambassador"): BadgeTruth(2)}
+def test_a_level_below_the_automatic_one_makes_no_request(badges: Badges) -> None:
+    assert outcome_of(badges, [*partners(5), linked()]).badges == {
+        (ANNA, "ambassador"): ExpectedBadge(2)
+    }
 
 
 def test_the_same_source_and_id_count_once_in_either_mode(badges: Badges) -> None:
     first, *others = partners(3)
     records = [structured(first), binary(first), *map(structured, others)]
-    truth = tell(records, badges)
-    assert (truth.messages, truth.events, truth.duplicates) == (4, 3, 1)
-    assert truth.counters == {ANNA: {"partners_invited": 3}}
+    expected = expected_outcome(records, badges)
+    assert (expected.messages, expected.events, expected.duplicates) == (4, 3, 1)
+    assert expected.counters == {ANNA: {"partners_invited": 3}}
 
 
 def test_cities_count_once_each(badges: Badges) -> None:
     visits = [
         an_event("cities", "city.visited", city_id=city) for city in ("1", "2", "1", "3", "4", "5")
     ]
-    truth = told(badges, visits)
-    assert truth.counters == {ANNA: {"unique_cities_visited": 5}}
-    assert truth.badges == {(ANNA, "city_explorer"): BadgeTruth(1)}
+    expected = outcome_of(badges, visits)
+    assert expected.counters == {ANNA: {"unique_cities_visited": 5}}
+    assert expected.badges == {(ANNA, "city_explorer"): ExpectedBadge(1)}
 
 
 def test_a_removed_review_stays_removed_in_any_order(badges: Badges) -> None:
@@ -92,16 +100,16 @@ def test_a_removed_review_stays_removed_in_any_order(badges: Badges) -> None:
     unheard = an_event("reviews", "review.removed", review_id="r99")
     again = an_event("reviews", "review.posted", review_id="r1")
     for events in ([removal, *reviews(4), unheard], [*reviews(4), removal, unheard, again]):
-        truth = told(badges, events)
-        assert truth.counters == {ANNA: {"rf_reviews_posted": 3}}
-        assert truth.badges == {(ANNA, "rf_reviewer"): BadgeTruth(1)}
+        expected = outcome_of(badges, events)
+        assert expected.counters == {ANNA: {"rf_reviews_posted": 3}}
+        assert expected.badges == {(ANNA, "rf_reviewer"): ExpectedBadge(1)}
 
 
 def test_a_broken_message_is_a_letter_and_its_neighbours_count(badges: Badges) -> None:
     broken = Record(1, "quests", None, (), b"{")
-    truth = tell([broken, structured(partners(1)[0]), broken], badges)
-    assert truth.letters == {Letter("quests", "not_json", digest(b"{")): 2}
-    assert truth.badges == {(ANNA, "ambassador"): BadgeTruth(1)}
+    expected = expected_outcome([broken, structured(partners(1)[0]), broken], badges)
+    assert expected.letters == {DeadLetter("quests", "not_json", digest(b"{")): 2}
+    assert expected.badges == {(ANNA, "ambassador"): ExpectedBadge(1)}
 
 
 @pytest.mark.parametrize(
@@ -120,27 +128,27 @@ def test_a_broken_message_is_a_letter_and_its_neighbours_count(badges: Badges) -
 def test_the_latest_link_that_stands_receives(
     badges: Badges, wallets: list[Event], owner: str | None
 ) -> None:
-    truth = told(badges, [*partners(6), *wallets])
-    assert truth.badges[ANNA, "ambassador"].owner == owner
-    assert truth.links.get(ANNA) == owner
+    expected = outcome_of(badges, [*partners(6), *wallets])
+    assert expected.badges[ANNA, "ambassador"].owner == owner
+    assert expected.links.get(ANNA) == owner
 
 
 def test_a_wallet_linked_later_receives_what_waited(badges: Badges) -> None:
-    assert told(badges, partners(6), [linked()]).tokens == {
-        (ANNA, "ambassador"): BadgeTruth(3, owner=HOME, wanted=True)
+    assert outcome_of(badges, partners(6), [linked()]).tokens == {
+        (ANNA, "ambassador"): ExpectedBadge(3, owner=HOME, wanted=True)
     }
 
 
 def test_a_token_stays_where_it_was_minted(badges: Badges) -> None:
-    truth = told(
+    expected = outcome_of(
         badges, [*partners(6), linked()], [unlinked(hours=1)], [linked(ELSEWHERE, hours=2)]
     )
-    assert truth.badges[ANNA, "ambassador"].owner == HOME
+    assert expected.badges[ANNA, "ambassador"].owner == HOME
 
 
-def test_requests_are_obeyed_once_and_refused_for_their_reason(badges: Badges) -> None:
+def test_commands_are_applied_once_and_refused_for_their_reason(badges: Badges) -> None:
     vouchers = [an_event("partners", "voucher.redeemed", voucher_id="v")]
-    truth = told(
+    expected = outcome_of(
         badges,
         [*reviews(3), *vouchers, linked()],
         [
@@ -152,9 +160,9 @@ def test_requests_are_obeyed_once_and_refused_for_their_reason(badges: Badges) -
             command("badge.burn", "4", "premium_voucher_user"),
         ],
     )
-    assert truth.tokens == {(ANNA, "rf_reviewer"): BadgeTruth(1, owner=HOME, wanted=True)}
-    assert truth.repeated_commands == 1
-    assert {letter.reason: number for letter, number in truth.letters.items()} == {
+    assert expected.tokens == {(ANNA, "rf_reviewer"): ExpectedBadge(1, owner=HOME, wanted=True)}
+    assert expected.repeated_commands == 1
+    assert {letter.reason: number for letter, number in expected.letters.items()} == {
         "external_id_conflict": 1,
         "policy_refused": 1,
         "no_such_badge": 1,
@@ -164,7 +172,7 @@ def test_requests_are_obeyed_once_and_refused_for_their_reason(badges: Badges) -
 
 def test_a_burned_and_a_revoked_badge_rise_no_more(badges: Badges) -> None:
     quests = [an_event("quests", "quest.published", quest_id=f"q{i}") for i in range(10)]
-    truth = told(
+    expected = outcome_of(
         badges,
         [*partners(6), *quests, *reviews(3), linked()],
         [
@@ -174,15 +182,15 @@ def test_a_burned_and_a_revoked_badge_rise_no_more(badges: Badges) -> None:
         ],
         [*reviews(9), command("badge.mint", "4", "rf_reviewer")],
     )
-    assert truth.badges == {
-        (ANNA, "ambassador"): BadgeTruth(3, "burned_onchain", HOME, burned=True, wanted=True),
-        (ANNA, "quest_author"): BadgeTruth(3, "revoked", HOME, burned=True, wanted=True),
-        (ANNA, "rf_reviewer"): BadgeTruth(1, "revoked"),
+    assert expected.badges == {
+        (ANNA, "ambassador"): ExpectedBadge(3, "burned_onchain", HOME, burned=True, wanted=True),
+        (ANNA, "quest_author"): ExpectedBadge(3, "revoked", HOME, burned=True, wanted=True),
+        (ANNA, "rf_reviewer"): ExpectedBadge(1, "revoked"),
     }
-    assert truth.counters[ANNA]["rf_reviews_posted"] == 9
-    assert {letter.reason for letter in truth.letters} == {"not_active"}
+    assert expected.counters[ANNA]["rf_reviews_posted"] == 9
+    assert {letter.reason for letter in expected.letters} == {"not_active"}
 
 
 def test_what_depends_on_the_minters_pace_is_refused(badges: Badges) -> None:
     with pytest.raises(UsageError, match="depends on the minter's pace"):
-        told(badges, [*partners(6), linked(), command("badge.burn", "1", "ambassador")])
+        outcome_of(badges, [*partners(6), linked(), command("badge.burn", "1", "ambassador")])

@@ -7,13 +7,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
 from demo.oracle.catalog import Badges
 from demo.oracle.comparison import differences
-from demo.oracle.expected import Truth, tell
+from demo.oracle.expected import ExpectedOutcome, expected_outcome
 from demo.records import Record
 from ops.settings import DEFAULT_TENANT
 from processor.batch.pipeline import Pipeline, PipelineOptions
@@ -33,11 +32,6 @@ PLANTED = {
     "outbox": "UPDATE outbox_message SET seq = seq + 1000 WHERE id = (SELECT min(id::text)::uuid FROM outbox_message)",
     "badges": "UPDATE nft_instance SET status = 'revoked' WHERE id = (SELECT min(id::text)::uuid FROM nft_instance)",
 }
-MINT_ONE = text("""
-    UPDATE nft_instance SET onchain_token_id = :token, onchain_status = 'minted'
-     WHERE id = (SELECT min(id::text)::uuid FROM nft_instance)
-    RETURNING id
-""")
 
 
 async def count_all(database: Database, records: Sequence[Record]) -> None:
@@ -63,56 +57,43 @@ async def count_all(database: Database, records: Sequence[Record]) -> None:
         await pipeline.run(chunks)
 
 
-def unminted(truth: Truth) -> Truth:
+def unminted(expected: ExpectedOutcome) -> ExpectedOutcome:
     return replace(
-        truth, badges={holder: replace(badge, owner=None) for holder, badge in truth.badges.items()}
+        expected,
+        badges={holder: replace(badge, owner=None) for holder, badge in expected.badges.items()},
     )
 
 
-async def found_differences(database: Database, truth: Truth, badges: Badges) -> set[str]:
+async def found_differences(
+    database: Database, expected: ExpectedOutcome, badges: Badges
+) -> set[str]:
     async with database.transaction() as conn:
         found = await inspection.snapshot(conn)
-    return {each.check for each in differences(truth, badges, found, "laurel")} & COUNTED
+    return {each.check for each in differences(expected, badges, found, "laurel")} & COUNTED
 
 
-async def test_what_the_worker_counts_is_the_truth_until_a_row_is_changed(
+async def test_the_worker_counts_what_the_oracle_expects_until_a_row_is_changed(
     database: Database, small: list[Record], badges: Badges
 ) -> None:
     first = [record for record in small if record.phase == 1]
-    truth = unminted(tell(first, badges))
+    expected = unminted(expected_outcome(first, badges))
     await count_all(database, first)
-    assert await found_differences(database, truth, badges) == set()
+    assert await found_differences(database, expected, badges) == set()
 
     async with database.transaction() as conn:
         figures = await inspection.figures(conn)
         reached = await inspection.ledger(conn, CLUSTER)
     assert (figures.events, figures.letters, figures.badges) == (
-        truth.events,
-        truth.letters.total(),
-        len(truth.badges),
+        expected.events,
+        expected.letters.total(),
+        len(expected.badges),
     )
-    wanted = sum(badge.wanted for badge in truth.badges.values())
+    wanted = sum(badge.wanted for badge in expected.badges.values())
     assert (figures.open_tasks + figures.held_tasks, figures.tokens) == (wanted, 0)
-    assert sum(reached.values()) == truth.messages
+    assert sum(reached.values()) == expected.messages
 
     for check, statement in PLANTED.items():
-        before = await found_differences(database, truth, badges)
+        before = await found_differences(database, expected, badges)
         async with database.transaction() as conn:
             await conn.execute(text(statement))
-        assert await found_differences(database, truth, badges) - before == {check}
-
-
-async def test_a_token_is_forgotten_once(database: Database, small: list[Record]) -> None:
-    await count_all(database, [record for record in small if record.phase == 1][:500])
-    token = "0:" + "ab" * 32
-    async with database.transaction() as conn:
-        badge: UUID = (await conn.execute(MINT_ONE, {"token": token})).scalar_one()
-        assert [
-            row.token_id for row in (await inspection.snapshot(conn)).badges if row.id == badge
-        ] == [token]
-        assert await inspection.forget_token(conn, badge)
-        assert [
-            row.token_id for row in (await inspection.snapshot(conn)).badges if row.id == badge
-        ] == [None]
-        assert not await inspection.forget_token(conn, badge)
-        assert not await inspection.forget_token(conn, uuid4())
+        assert await found_differences(database, expected, badges) - before == {check}

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from demo.oracle.expected import BadgeTruth, Truth
-from demo.tampering import Victims, choose, repair_differences
+from demo.fault_injection import Targets, choose, repair_differences
+from demo.oracle.expected import ExpectedBadge, ExpectedOutcome
 from ops.errors import InvariantBroken
 from store.inspection import BadgeRow, Snapshot
 
@@ -27,8 +27,8 @@ def a_snapshot(*rows: BadgeRow) -> Snapshot:
     return Snapshot(0, 0, (), rows, (), (), 0, ())
 
 
-def a_truth(*badges: tuple[BadgeRow, BadgeTruth]) -> Truth:
-    return Truth(
+def an_outcome(*badges: tuple[BadgeRow, ExpectedBadge]) -> ExpectedOutcome:
+    return ExpectedOutcome(
         0,
         0,
         0,
@@ -40,25 +40,25 @@ def a_truth(*badges: tuple[BadgeRow, BadgeTruth]) -> Truth:
     )
 
 
-STANDING = BadgeTruth(2, owner=OWNER, wanted=True)
+ACTIVE = ExpectedBadge(2, owner=OWNER, wanted=True)
 
 
 def test_two_users_with_standing_tokens_are_chosen() -> None:
     rows = [a_row(UUID(int=number)) for number in range(1, 6)]
-    truth = a_truth(
-        (rows[0], replace(STANDING, status="burned_onchain", burned=True)),
-        (rows[1], STANDING),
-        (rows[2], replace(STANDING, owner=None)),
-        (rows[3], replace(STANDING, status="revoked", burned=True)),
-        (rows[4], STANDING),
+    expected = an_outcome(
+        (rows[0], replace(ACTIVE, status="burned_onchain", burned=True)),
+        (rows[1], ACTIVE),
+        (rows[2], replace(ACTIVE, owner=None)),
+        (rows[3], replace(ACTIVE, status="revoked", burned=True)),
+        (rows[4], ACTIVE),
     )
-    assert choose(truth, rows) == Victims(destroyed=rows[1], forgotten=rows[4])
+    assert choose(expected, rows) == Targets(destroyed=rows[1], token_lost=rows[4])
 
 
 def test_too_few_tokens_are_no_demo() -> None:
     row = a_row(UUID(int=1))
     with pytest.raises(InvariantBroken, match="two users"):
-        choose(a_truth((row, STANDING)), [row])
+        choose(an_outcome((row, ACTIVE)), [row])
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_two_mended_and_the_others_untouched_is_right(
     gone: BadgeRow, kept: BadgeRow, other: BadgeRow
 ) -> None:
     after = a_snapshot(*mended(gone, kept, other))
-    assert repair_differences(Victims(gone, kept), a_snapshot(gone, kept, other), after) == []
+    assert repair_differences(Targets(gone, kept), a_snapshot(gone, kept, other), after) == []
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_what_the_repair_left_or_touched_is_named(
     rows = mended(gone, kept, other)
     rows[place] = change(rows[place])
     (difference,) = repair_differences(
-        Victims(gone, kept), a_snapshot(gone, kept, other), a_snapshot(*rows)
+        Targets(gone, kept), a_snapshot(gone, kept, other), a_snapshot(*rows)
     )
     assert difference.place == f"badge {rows[place].id}"
     assert isinstance(difference.expected, dict)
@@ -123,5 +123,5 @@ def test_what_the_repair_left_or_touched_is_named(
 
 def test_a_badge_that_vanished_is_named(gone: BadgeRow, kept: BadgeRow, other: BadgeRow) -> None:
     after = a_snapshot(*mended(gone, kept, other)[:2])
-    (difference,) = repair_differences(Victims(gone, kept), a_snapshot(gone, kept, other), after)
+    (difference,) = repair_differences(Targets(gone, kept), a_snapshot(gone, kept, other), after)
     assert (difference.place, difference.found) == (f"badge {other.id}", None)

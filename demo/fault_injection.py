@@ -1,24 +1,22 @@
-"""Two differences made by hand, as life makes them.
+"""Fault injection: two differences between chain and database, for reconcile to find and repair.
 
 An owner destroys a token, and a row loses its token's id.
 """
 
-import asyncio
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from uuid import UUID
 
 from demo import wallets
 from demo.chain import ChainReader
 from demo.oracle.comparison import Difference
-from demo.oracle.expected import Truth
+from demo.oracle.expected import ExpectedOutcome
+from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import InvariantBroken, Transient
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.cells import Address, Builder
 from sandbox.ton.process import TonProcess
-from store import inspection
+from store import testing
 from store.engine import Database
 from store.inspection import BadgeRow, Snapshot
 
@@ -26,7 +24,6 @@ _DESTROY = 0x1F04537A  # TEP-85: for the owner alone
 _POCKET_MONEY_NANO = 10**9
 _FEE_NANO = 50_000_000
 _VALID = timedelta(minutes=1)
-_BOUND = timedelta(seconds=20)
 _POLL = timedelta(milliseconds=100)
 
 
@@ -37,14 +34,14 @@ class NotDestroyed(Transient):
 
 
 @dataclass(frozen=True, slots=True)
-class Victims:
-    """The two badges that are tampered with, as they were before."""
+class Targets:
+    """The two badges that faults are injected into, as they were before."""
 
     destroyed: BadgeRow
-    forgotten: BadgeRow
+    token_lost: BadgeRow
 
 
-def choose(truth: Truth, badges: Iterable[BadgeRow]) -> Victims:
+def choose(expected: ExpectedOutcome, badges: Iterable[BadgeRow]) -> Targets:
     """Return two badges of different users whose tokens stand.
 
     Raises:
@@ -53,58 +50,70 @@ def choose(truth: Truth, badges: Iterable[BadgeRow]) -> Victims:
     by_user = {
         row.user_id: row
         for row in badges
-        if (str(row.user_id), row.type_code) in truth.standing and row.token_id
+        if (str(row.user_id), row.type_code) in expected.active_tokens and row.token_id
     }
     if len(by_user) < 2:
         raise InvariantBroken("the demo needs two users with standing tokens")
     first, second, *_ = (by_user[user] for user in sorted(by_user))
-    return Victims(destroyed=first, forgotten=second)
+    return Targets(destroyed=first, token_lost=second)
 
 
-async def destroy(victim: BadgeRow, travellers: int, ton: TonProcess, chain: ChainReader) -> None:
-    """Let the owner of `victim`'s token destroy it on chain, with a wallet that is deployed by that very message.
+async def destroy(
+    target: BadgeRow,
+    travellers: int,
+    ton: TonProcess,
+    chain: ChainReader,
+    clock: Clock = SYSTEM_CLOCK,
+) -> None:
+    """Let the owner of `target`'s token destroy it on chain.
+
+    The message deploys the owner's wallet, too.
 
     Raises:
-        NotDestroyed: the token still stands after a while.
+        NotDestroyed: the token still stands when the message has expired, by the chain's time.
     """
     numbers = (
-        number for number in range(travellers) if wallets.address(number) == victim.recipient
+        number for number in range(travellers) if wallets.address(number) == target.recipient
     )
     number = next(numbers, None)
-    if number is None or victim.token_id is None:
-        raise InvariantBroken(f"the token {victim.token_id} belongs to no traveller")
+    if number is None or target.token_id is None:
+        raise InvariantBroken(f"the token {target.token_id} belongs to no traveller")
     wallet = user_wallet(wallets.user_index(number))
     status = await ton.fund(str(wallet.address), _POCKET_MONEY_NANO)
+    valid_until = status.utime + round(_VALID.total_seconds())
     message = wallet.transfer(
-        Address.parse(victim.token_id),
+        Address.parse(target.token_id),
         _FEE_NANO,
         Builder().uint(_DESTROY, 32).uint(0, 64).end(),
         seqno=0,
-        valid_until=status.utime + round(_VALID.total_seconds()),
+        valid_until=valid_until,
     )
     await chain.send(message)
-    deadline = time.monotonic() + _BOUND.total_seconds()
-    while time.monotonic() < deadline:
-        token = await chain.token(victim.token_id)
+    # The time is asked for before the token is looked at: one look falls behind the expiry.
+    while True:
+        expired = (await ton.status()).utime > valid_until
+        token = await chain.token(target.token_id)
         if token is None or token.owner is None:
             return
-        await asyncio.sleep(_POLL.total_seconds())
-    raise NotDestroyed(f"{victim.token_id} stands, though its owner sent `destroy`")
+        if expired:
+            break
+        await clock.sleep(_POLL)
+    raise NotDestroyed(f"{target.token_id} stands, though its owner sent `destroy`")
 
 
-async def forget(victim: BadgeRow, database: Database) -> None:
-    """Lose the token id of `victim`'s row."""
+async def drop_token_id(target: BadgeRow, database: Database) -> None:
+    """Drop the token id of `target`'s row."""
     async with database.transaction() as conn:
-        if not await inspection.forget_token(conn, UUID(str(victim.id))):
-            raise InvariantBroken(f"badge {victim.id} had no token id to lose")
+        if not await testing.drop_token_id(conn, target.id):
+            raise InvariantBroken(f"badge {target.id} had no token id to lose")
 
 
-def repair_differences(victims: Victims, before: Snapshot, after: Snapshot) -> list[Difference]:
+def repair_differences(targets: Targets, before: Snapshot, after: Snapshot) -> list[Difference]:
     """Return how the badges after the repair differ from what they must be.
 
     The two mended, the others untouched.
     """
-    gone, kept = victims.destroyed, victims.forgotten
+    gone, kept = targets.destroyed, targets.token_lost
     mended = [
         replace(
             gone,
