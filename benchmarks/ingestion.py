@@ -41,21 +41,16 @@ _QUEUED = 2  # batches read ahead by the hand-written peer, as the worker reads 
 _POLL_S = 0.02
 
 
-class Beginning:
-    """What the transport asks of a worker; here everything is read from its first record."""
+async def _from_the_beginning(
+    partitions: Mapping[Partition, int],
+) -> Mapping[Partition, LedgerEntry]:
+    """Return an empty ledger: everything is read from its first record."""
+    return {place: LedgerEntry(*place, 0) for place in partitions}
 
-    chunk_records_max = 5_000
-    fetch_max_wait_ms = 50
 
-    async def positions(
-        self, partitions: Mapping[Partition, int]
-    ) -> Mapping[Partition, LedgerEntry]:
-        """Return the beginning of each."""
-        return {place: LedgerEntry(*place, 0) for place in partitions}
-
-    def fail(self, error: BaseException) -> None:
-        """End the benchmark."""
-        raise error
+def _fail(error: BaseException) -> None:
+    """End the benchmark."""
+    raise error
 
 
 class Chunks:
@@ -64,7 +59,7 @@ class Chunks:
     def __init__(self, address: str) -> None:
         self.app = WorkerApp(
             "benchmark",
-            broker=f"{transport.URL_SCHEME}://{address}",
+            broker=f"kafka://{address}",
             web_enabled=False,
             topic_disable_leader=True,
             topic_allow_declare=False,
@@ -77,7 +72,8 @@ class Chunks:
             loghandlers=[],
             logging_config=None,
         )
-        self.app.navigator = Beginning()
+        options = transport.ConsumerOptions(5_000, 50, _from_the_beginning, _fail)
+        self.app.transport = transport.Transport(self.app.conf.broker_consumer, self.app, options)
         topic = self.app.topic(*TOPICS, key_serializer="raw", value_serializer="raw")
         self.app.agent(topic, name="benchmark", supervisor_strategy=CrashingSupervisor)(self._read)
         self._seen = 0
@@ -111,7 +107,7 @@ class Chunks:
         """Go back to the beginning, and read to the end."""
         self._seen = 0
         self._done.clear()
-        await self._consumer.seek_ledger(
+        await self._consumer.seek_to_ledger(
             LedgerEntry(topic, part, 0) for topic in TOPICS for part in range(PARTITIONS)
         )
         await self._done.wait()

@@ -41,8 +41,8 @@ CONSUMER_LAG_RECORDS = Gauge(
 )
 LEDGER_EVENTS = Counter(
     "laurel_ledger_events_total",
-    "What the offset ledger noticed: skipped (records below it), sought (a chunk that did not continue), offset_skip_detected "
-    "(Kafka's committed offset was past the ledger), fenced (a batch of a former owner).",
+    "What the offset ledger noticed: skipped (records of a chunk from before a seek), fenced (a partition whose chunk did not "
+    "continue it), seek (a partition read again from it after that), offset_skip_detected (Kafka's committed offset was past it).",
     ("event",),
 )
 DEAD_LETTERS = Counter(

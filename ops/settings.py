@@ -175,7 +175,7 @@ class LifecycleSettings(_Part):
 
     drain_timeout: Duration = Field(
         timedelta(seconds=20),
-        description="after SIGTERM: the time to finish work in hand, then a hard exit",
+        description="after SIGTERM: the time to finish work in flight, then a hard exit",
     )
 
 

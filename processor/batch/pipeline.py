@@ -130,7 +130,7 @@ class PipelineOptions:
 class Outcome:
     """What became of a batch.
 
-    `put_aside` has offset, reason and detail of each dead letter; `missed` maps partitions whose
+    `put_aside` has offset, reason and detail of each dead letter; `fenced` maps partitions whose
     chunks did not continue the ledger to where it stands.
     """
 
@@ -140,7 +140,7 @@ class Outcome:
     dead_letters: int
     levels: int
     put_aside: Sequence[tuple[int, str, str]]
-    missed: Mapping[Partition, LedgerEntry]
+    fenced: Mapping[Partition, LedgerEntry]
 
 
 @dataclass(slots=True)
@@ -148,7 +148,7 @@ class _Written:
     """The facts of one attempt, for metrics and the log line; they count only if it commits."""
 
     batch: Batch
-    missed: Mapping[Partition, LedgerEntry]
+    fenced: Mapping[Partition, LedgerEntry]
     decisions: Decisions
     commands: CommandSet
     known: frozenset[str] = frozenset()
@@ -254,12 +254,12 @@ class Pipeline:
         version = await catalogs.current_for_share(conn)
         if version != definitions.version or any(chunk.version != version for chunk in chunks):
             raise CatalogChanged
-        taken, reached, missed = await self._fence(conn, chunks)
+        taken, reached, fenced = await self._fence(conn, chunks)
         reach("batch.fenced")
         batch = Batch.of(taken)
         decisions = Decisions(self._clock.now(), self._options.announce, self._options.mint)
         commands = CommandSet.of(batch) if command is None else CommandSet([PlacedCommand(command)])
-        written = _Written(batch, missed, decisions, commands)
+        written = _Written(batch, fenced, decisions, commands)
         if taken or command:
             found = await self._count(conn, definitions, written)
             await self._decide(conn, definitions, written, found)
@@ -276,25 +276,25 @@ class Pipeline:
         """Return the chunks that continue the ledger, where it stands after them, and where it
         stands for the others.
         """
-        standing = await ledger.lock(
+        entries = await ledger.lock(
             conn, self._options.cluster_id, {chunk.chunk.key for chunk in chunks}
         )
         taken: list[ReadChunk] = []
         reached: dict[Partition, LedgerEntry] = {}
-        missed: dict[Partition, LedgerEntry] = {}
+        fenced: dict[Partition, LedgerEntry] = {}
         for chunk in chunks:
             key = chunk.chunk.key
-            entry = reached.get(key) or standing.get(key)
+            entry = reached.get(key) or entries.get(key)
             if entry is None:
                 raise InvariantBroken(
                     f"the ledger of {key[0]}, partition {key[1]}, was never opened"
                 )
-            if key not in missed and entry.next_offset == chunk.chunk.position:
+            if key not in fenced and entry.next_offset == chunk.chunk.position:
                 taken.append(chunk)
                 reached[key] = chunk.chunk.reached
             else:
-                missed[key] = entry
-        return taken, list(reached.values()), missed
+                fenced[key] = entry
+        return taken, list(reached.values()), fenced
 
     async def _count(
         self, conn: Connection, definitions: Definitions, written: _Written
@@ -400,7 +400,7 @@ class Pipeline:
             tally.dead_letters,
             written.decisions.levels.total(),
             [(letter.position.offset, letter.reason, letter.detail) for letter in written.letters],
-            written.missed,
+            written.fenced,
         )
         metrics.BATCH_SECONDS.observe(seconds)
         metrics.BATCH_RECORDS.observe(outcome.records)
@@ -413,7 +413,7 @@ class Pipeline:
             dead_letters=outcome.dead_letters,
             levels=outcome.levels,
             applied=tally.applied,
-            missed=len(outcome.missed),
+            fenced=len(outcome.fenced),
             seconds=round(seconds, 4),
         )
         return outcome

@@ -74,7 +74,7 @@ async def backfill(
         settings: the database, the tenant, bounds on batches and times.
         path: JSON lines; absolute, since the ledger knows the file by it.
         wishes: what is done beside counting; by default nothing: history is silent.
-        stop: ends the run after the batch in hand.
+        stop: ends the run after the batch in flight.
         progress: told a line of text now and then.
 
     Raises:
@@ -168,7 +168,7 @@ class _Run:
                     return
                 read = [self._pipeline.read(chunk) for chunk in batch]
                 outcome = await self._pipeline.count(read)
-                if outcome.missed:
+                if outcome.fenced:
                     raise UsageError(
                         f"{self._path} is being counted by another backfill at this moment. Let it finish."
                     )

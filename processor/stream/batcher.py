@@ -1,93 +1,112 @@
-"""The one writer of a worker.
+"""Collect chunks into batches, and have each batch counted.
 
-Whatever has been read while the database was busy becomes the next batch.
-
-At a trickle batches are small and quick; under load they grow to the limit, and the cost of a
-transaction is shared by twenty thousand events. Reading (JSON, validation) goes on while a batch is
-in the database.
+Whatever has been read while the database was busy becomes the next batch: at a trickle batches are
+small and quick; under load they grow to the limit, and the cost of a transaction is shared by
+twenty thousand events. Reading (JSON, validation) goes on while a batch is in the database.
 """
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ops import metrics
+from ops.clock import SYSTEM_CLOCK, Clock
 from ops.lifecycle import Part, Readiness, until_available
 from ops.logs import logger
-from processor.batch.pipeline import Outcome, Pipeline
+from processor.batch.pipeline import Outcome
 from processor.batch.staging import ReadChunk
 from store.engine import DatabaseUnreachable
 from store.ledger import LedgerEntry, Partition
 
-log = logger("writer")
+log = logger("batcher")
+
+CountBatch = Callable[[Sequence[ReadChunk]], Awaitable[Outcome]]
+Rewind = Callable[[Iterable[LedgerEntry]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """A chunk that was read, how to tell that it is stale, and what to do once it is counted."""
+class InFlight:
+    """A chunk between its fetch and its commit.
+
+    Args:
+        chunk: what was read of it.
+        is_current: whether no seek of its partition came since; a stale chunk is skipped.
+        ack: to be called once it is counted, or skipped.
+    """
 
     chunk: ReadChunk
     is_current: Callable[[], bool]
-    done: Callable[[], object]
+    ack: Callable[[], object]
+
+    @property
+    def size(self) -> int:
+        """Return its number of records."""
+        return len(self.chunk.chunk.records)
 
 
-class Writer:
-    """Collects deliveries, and counts them batch by batch.
+class Batcher:
+    """Collects chunks in flight, and commits them batch by batch.
 
     Args:
-        pipeline: counts a batch.
-        readiness: shows the wait for an absent database.
+        count: counts a batch in one transaction; Pipeline.count.
         records_max: of a batch; a single larger chunk is a batch of its own.
-        seek: goes on reading where the ledger stands.
+        readiness: shows the wait for an absent database.
+        clock: measures the records' age and the time since the last commit.
+
+    Attributes:
+        counted_to: the next offset of each partition, as of the last commit of this process.
+        committed_at: the last commit, or the start, on `clock`'s monotonic scale.
     """
 
     def __init__(
         self,
-        pipeline: Pipeline,
-        readiness: Readiness,
+        count: CountBatch,
         records_max: int,
-        seek: Callable[[Iterable[LedgerEntry]], Awaitable[None]],
+        readiness: Readiness,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._pipeline = pipeline
-        self._readiness = readiness
+        self._count = count
         self._records_max = records_max
-        self._seek = seek
-        self._waiting: deque[Delivery] = deque()
-        self._waiting_records = 0
+        self._readiness = readiness
+        self._clock = clock
+        self._queue: deque[InFlight] = deque()
+        self._queued_records = 0
         self._filled = asyncio.Event()
-        self._emptied = asyncio.Event()
+        self._has_room = asyncio.Event()
         self._stopping = False
         self.counted_to: dict[Partition, int] = {}
-        self.committed_at = time.monotonic()
+        self.committed_at = clock.monotonic()
 
-    async def deliver(self, delivery: Delivery) -> None:
-        """Take a chunk in; return once there is room for another."""
-        self._waiting.append(delivery)
-        self._waiting_records += len(delivery.chunk.chunk.records)
+    async def add(self, in_flight: InFlight) -> None:
+        """Queue a chunk for the next batch; return once there is room for another."""
+        self._queue.append(in_flight)
+        self._queued_records += in_flight.size
         self._filled.set()
-        while self._waiting_records >= self._records_max:
-            self._emptied.clear()
-            await self._emptied.wait()
+        while self._queued_records >= self._records_max:
+            self._has_room.clear()
+            await self._has_room.wait()
 
-    def forget(self, partitions: Iterable[Partition]) -> None:
-        """Drop what waits of `partitions`: somebody else reads them now."""
+    def drop_partitions(self, partitions: Iterable[Partition]) -> None:
+        """Drop the queued chunks of revoked partitions: somebody else reads them now."""
         gone = set(partitions)
         for partition in gone:
             self.counted_to.pop(partition, None)
-        kept = [delivery for delivery in self._waiting if delivery.chunk.chunk.key not in gone]
-        self._waiting = deque(kept)
-        self._waiting_records = sum(len(delivery.chunk.chunk.records) for delivery in kept)
-        self._emptied.set()
+        kept = [each for each in self._queue if each.chunk.chunk.key not in gone]
+        self._queue = deque(kept)
+        self._queued_records = sum(each.size for each in kept)
+        self._has_room.set()
 
     def stop(self) -> None:
-        """Finish the batch in hand and take no other."""
+        """Let `run` return once the batch in flight is committed."""
         self._stopping = True
         self._filled.set()
 
-    async def run(self) -> None:
-        """Count until `stop`.
+    async def run(self, rewind: Rewind) -> None:
+        """Commit batches until `stop`.
+
+        Args:
+            rewind: seeks partitions back to the ledger, where a batch did not continue it.
 
         Raises:
             LaurelError: a batch cannot be counted, now or later.
@@ -96,62 +115,60 @@ class Writer:
             await self._filled.wait()
             batch = self._next_batch()
             if batch:
-                await self._count(batch)
+                await self._commit_batch(batch, rewind)
 
-    def _next_batch(self) -> list[Delivery]:
-        batch: list[Delivery] = []
+    def _next_batch(self) -> list[InFlight]:
+        batch: list[InFlight] = []
         records = 0
-        while self._waiting and not self._stopping:
-            size = len(self._waiting[0].chunk.chunk.records)
+        while self._queue and not self._stopping:
+            size = self._queue[0].size
             if batch and records + size > self._records_max:
                 break
-            delivery = self._waiting.popleft()
-            self._waiting_records -= size
-            if delivery.is_current():
-                batch.append(delivery)
+            in_flight = self._queue.popleft()
+            self._queued_records -= size
+            if in_flight.is_current():
+                batch.append(in_flight)
                 records += size
             else:
                 metrics.LEDGER_EVENTS.labels("skipped").inc(size)
-                delivery.done()
-        if not self._waiting:
+                in_flight.ack()
+        if not self._queue:
             self._filled.clear()
-        self._emptied.set()
+        self._has_room.set()
         return batch
 
-    async def _count(self, batch: list[Delivery]) -> None:
-        outcome = await self._committed(batch)
-        self.committed_at = time.monotonic()
-        for delivery in batch:
-            chunk = delivery.chunk.chunk
-            if chunk.key in outcome.missed:
+    async def _commit_batch(self, batch: list[InFlight], rewind: Rewind) -> None:
+        outcome = await self._counted([each.chunk for each in batch])
+        self.committed_at = self._clock.monotonic()
+        for in_flight in batch:
+            chunk = in_flight.chunk.chunk
+            if chunk.key in outcome.fenced:
                 continue
             self.counted_to[chunk.key] = chunk.reached.next_offset
-            timestamp = chunk.records[-1].timestamp
-            metrics.EVENT_LAG_SECONDS.labels(chunk.topic).set(
-                max(0.0, time.time() - timestamp / 1000)
-            )
-            delivery.done()
-        if outcome.missed:
-            await self._go_back(outcome.missed)
+            age = self._clock.now().timestamp() - chunk.records[-1].timestamp / 1000
+            metrics.EVENT_LAG_SECONDS.labels(chunk.topic).set(max(0.0, age))
+            in_flight.ack()
+        if outcome.fenced:
+            await self._rewind(outcome.fenced, rewind)
 
-    async def _go_back(self, missed: Mapping[Partition, LedgerEntry]) -> None:
-        for (topic, partition), entry in missed.items():
+    async def _rewind(self, fenced: Mapping[Partition, LedgerEntry], rewind: Rewind) -> None:
+        for (topic, partition), entry in fenced.items():
             metrics.LEDGER_EVENTS.labels("fenced").inc()
             log.warning(
-                "ledger_missed", topic=topic, partition=partition, next_offset=entry.next_offset
+                "partition_fenced", topic=topic, partition=partition, next_offset=entry.next_offset
             )
-        metrics.LEDGER_EVENTS.labels("sought").inc(len(missed))
-        await self._seek(missed.values())
+        metrics.LEDGER_EVENTS.labels("seek").inc(len(fenced))
+        await rewind(fenced.values())
 
-    async def _committed(self, batch: list[Delivery]) -> Outcome:
-        """Count, again and again while there is no database.
+    async def _counted(self, chunks: list[ReadChunk]) -> Outcome:
+        """Retry counting until PostgreSQL answers.
 
-        A commit whose answer was lost shows as a miss: nothing counts twice.
+        A commit whose answer was lost is fenced when it is tried again: nothing counts twice.
         """
-        chunks = [delivery.chunk for delivery in batch]
         return await until_available(
             Part.POSTGRESQL,
-            lambda: self._pipeline.count(chunks),
+            lambda: self._count(chunks),
             DatabaseUnreachable,
             readiness=self._readiness,
+            clock=self._clock,
         )

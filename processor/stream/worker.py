@@ -1,14 +1,10 @@
-"""`laurel worker`.
-
-Wait for what is needed, count until asked to stop, and notice when counting stops by itself.
-"""
+"""`laurel worker`: wait for what is needed, then count until asked to stop."""
 
 import asyncio
-import time
-from collections.abc import Mapping
+from collections.abc import Collection
 from datetime import timedelta
 
-from ops import metrics
+from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError, Transient, UsageError
 from ops.http import serving
 from ops.lifecycle import (
@@ -25,24 +21,22 @@ from ops.logs import logger
 from ops.settings import Settings
 from processor.batch.pipeline import Pipeline, PipelineOptions
 from processor.stream import topics
-from processor.stream.app import Navigation, Stream
+from processor.stream.app import Stream
+from processor.stream.batcher import Batcher
+from processor.stream.offset_store import OffsetStore
 from processor.stream.topics import Cluster, KafkaUnreachable, TopicsMissing
-from processor.stream.transport import Standing
+from processor.stream.watchdog import Watchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
-from store.ledger import Partition
 from store.values import Catalog
 
-_TICK = timedelta(seconds=1)
-# Without an answer of any broker: not ready. Idle fetches are answered many times a second.
-_SILENCE = timedelta(seconds=10)
-_CATALOG_LOOKED_AT = timedelta(seconds=3)
+_CATALOG_CHECK_INTERVAL = timedelta(seconds=3)
 
 log = logger("worker")
 
 
 class CatalogMissing(Transient):
-    """No catalog was applied yet: somebody will."""
+    """No catalog is in force yet."""
 
     code = "catalog_missing"
 
@@ -51,12 +45,6 @@ class FaustStopped(LaurelError):
     """Faust ended by itself: its connection, its thread or its group is beyond repair."""
 
     code = "faust_stopped"
-
-
-class Stalled(LaurelError):
-    """There is work, nothing hinders it, and it is not done."""
-
-    code = "stalled"
 
 
 class TopicsChanged(LaurelError):
@@ -80,12 +68,22 @@ async def run(settings: Settings, stop: Stop) -> int:
 
 
 class Worker:
-    """One process's counting."""
+    """One process's counting.
 
-    def __init__(self, settings: Settings, db: Database, readiness: Readiness) -> None:
+    Args:
+        settings: of the whole process.
+        db: where it counts into.
+        readiness: shows what is waited for.
+        clock: the host's; tests bring their own.
+    """
+
+    def __init__(
+        self, settings: Settings, db: Database, readiness: Readiness, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._settings = settings
         self._db = db
         self._readiness = readiness
+        self._clock = clock
         self._live = True
 
     def is_live(self) -> bool:
@@ -124,11 +122,16 @@ class Worker:
         return EXIT_OK
 
     async def _prepare(self) -> Stream:
-        """Return the stream once there is everything that it needs, in the order in which a person
-        sets things up.
+        """Return the stream once there is everything that it needs.
+
+        Asked for in the order in which a person sets things up.
         """
         await until_available(
-            Part.POSTGRESQL, self._db.ping, DatabaseUnreachable, readiness=self._readiness
+            Part.POSTGRESQL,
+            self._db.ping,
+            DatabaseUnreachable,
+            readiness=self._readiness,
+            clock=self._clock,
         )
         catalog = await until_available(
             Part.CATALOG,
@@ -136,6 +139,7 @@ class Worker:
             DatabaseUnreachable,
             CatalogMissing,
             readiness=self._readiness,
+            clock=self._clock,
         )
         cluster = await until_available(
             Part.KAFKA,
@@ -143,19 +147,19 @@ class Worker:
             KafkaUnreachable,
             TopicsMissing,
             readiness=self._readiness,
+            clock=self._clock,
         )
-        pipeline = Pipeline(self._db, PipelineOptions.of(self._settings, cluster.id))
+        pipeline = Pipeline(
+            self._db, PipelineOptions.of(self._settings, cluster.id), clock=self._clock
+        )
         await pipeline.load()
-        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        navigation = Navigation(self._settings, self._db, cluster.id, self._readiness, failed)
-        log.info("worker_prepared", cluster_id=cluster.id, catalog=catalog.version)
-        return Stream(
-            self._settings,
-            topics.incoming(self._settings.kafka, catalog),
-            pipeline,
-            navigation,
-            self._readiness,
+        batcher = Batcher(
+            pipeline.count, self._settings.worker.batch_records_max, self._readiness, self._clock
         )
+        offsets = OffsetStore(self._db, cluster.id, self._readiness, self._clock)
+        wanted = topics.incoming(self._settings.kafka, catalog)
+        log.info("worker_prepared", cluster_id=cluster.id, catalog=catalog.version)
+        return Stream(self._settings, wanted, pipeline, batcher, offsets)
 
     async def _catalog(self) -> Catalog:
         async with self._db.transaction() as conn:
@@ -170,33 +174,40 @@ class Worker:
         absent = [name for name in wanted if name not in found.topics]
         if absent:
             raise TopicsMissing(
-                f"Kafka at {self._settings.kafka_brokers} has no topic {', '.join(absent)}. Run `laurel topics create`.",
+                f"Kafka at {self._settings.kafka_brokers} has no topic {', '.join(absent)}. "
+                "Run `laurel topics create`.",
                 topics=absent,
             )
         return found
 
     async def _count(self, stream: Stream, stopping: "asyncio.Task[None]") -> None:
         """Run the parts of the stream until `stopping`, or until one of them fails."""
-        writing = asyncio.create_task(stream.writer.run(), name="writer")
-        watching = asyncio.create_task(self._watch(stream), name="watch")
-        following = asyncio.create_task(self._follow(stream), name="follow")
+        watchdog = Watchdog(
+            self._settings.worker.stall_after,
+            self._settings.need("kafka_brokers"),
+            self._readiness,
+            self._clock,
+        )
+        batching = asyncio.create_task(stream.batcher.run(stream.rewind), name="batcher")
+        watching = asyncio.create_task(watchdog.watch(stream.progress), name="watchdog")
+        following = asyncio.create_task(self.follow_catalog(stream.topics), name="catalog")
         streaming = asyncio.create_task(_stream(stream), name="faust")
-        own = (writing, watching, following, streaming)
-        parts: set[asyncio.Future[None]] = {stopping, *own, stream.navigation.failed}
+        own = (batching, watching, following, streaming)
+        parts: set[asyncio.Future[None]] = {stopping, *own, stream.failed}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for part in parts - {stopping}:
                 if part.done():
                     part.result()
-            stream.writer.stop()
-            await writing
+            stream.batcher.stop()
+            await batching
         finally:
             for part in own:
                 part.cancel()
             await asyncio.gather(*own, return_exceptions=True)
 
-    async def _follow(self, stream: Stream) -> None:
-        """End the worker where a new catalog names topics that it does not read.
+    async def follow_catalog(self, read: Collection[str]) -> None:
+        """End the worker where a new catalog names topics that are not `read`.
 
         A Faust app subscribes at its start, once.
 
@@ -204,70 +215,18 @@ class Worker:
             TopicsChanged: a restart reads them, too.
         """
         while True:
-            await asyncio.sleep(_CATALOG_LOOKED_AT.total_seconds())
+            await self._clock.sleep(_CATALOG_CHECK_INTERVAL)
             try:
                 wanted = topics.incoming(self._settings.kafka, await self._catalog())
             except Transient:
-                continue  # the writer waits for the database, and says so
-            unread = sorted(set(wanted) - stream.topics)
+                continue  # the batcher waits for the database, and says so
+            unread = sorted(set(wanted) - set(read))
             if unread:
                 raise TopicsChanged(
-                    f"The catalog in force names topics that this worker does not read: {', '.join(unread)}. Start it again.",
+                    "The catalog in force names topics that this worker does not read: "
+                    f"{', '.join(unread)}. Start it again.",
                     topics=unread,
                 )
-
-    async def _watch(self, stream: Stream) -> None:
-        """Publish the lag, and end the worker where there is some and nothing happens.
-
-        Raises:
-            Stalled: for `worker.stall_after` there was work, nothing in the way, and no progress.
-        """
-        idle_since = time.monotonic()
-        while True:
-            await asyncio.sleep(_TICK.total_seconds())
-            standing = stream.standing()
-            counted_to = stream.writer.counted_to
-            lag = _published_lag(standing, counted_to)
-            if standing:
-                self._readiness.arrived(Part.START)
-            self._check_answers(standing, counted_to)
-            if not lag or Part.POSTGRESQL in self._readiness.waits:
-                idle_since = time.monotonic()
-                continue
-            stalled = time.monotonic() - max(idle_since, stream.writer.committed_at)
-            if stalled > self._settings.worker.stall_after.total_seconds():
-                raise Stalled(
-                    f"{lag} records wait, and none was counted for {stalled:.0f} s", lag=lag
-                )
-
-    def _check_answers(
-        self, standing: Mapping[Partition, Standing], counted_to: Mapping[Partition, int]
-    ) -> None:
-        """Be unready where no broker answers.
-
-        While chunks wait to be counted nobody may be asking.
-        """
-        silence = time.time() - max(
-            (place.answered_at for place in standing.values()), default=time.time()
-        )
-        asking = not any(place.in_hand(counted_to.get(key, 0)) for key, place in standing.items())
-        if standing and asking and silence > _SILENCE.total_seconds():
-            word = f"Kafka at {self._settings.kafka_brokers} has not answered for {silence:.0f} s"
-            self._readiness.wait_for(Part.KAFKA, word)
-        else:
-            self._readiness.arrived(Part.KAFKA)
-
-
-def _published_lag(
-    standing: Mapping[Partition, Standing], counted_to: Mapping[Partition, int]
-) -> int:
-    """Tell the metrics how many records wait in each partition; return the sum."""
-    total = 0
-    for (topic, partition), place in standing.items():
-        lag = place.lag(counted_to.get((topic, partition), 0))
-        metrics.CONSUMER_LAG_RECORDS.labels(topic, str(partition)).set(lag)
-        total += lag
-    return total
 
 
 async def _stream(stream: Stream) -> None:

@@ -88,9 +88,8 @@ async def test_two_workers_share_the_work_and_count_exactly(
     with a_worker(site, tmp_path / "one.log") as one:
         await produce(site, events[:500])
         await until_counted(database, 500, one)
-        with a_worker(
-            site, tmp_path / "two.log"
-        ) as two:  # joins: a rebalance, and what was in hand is delivered again
+        # It joins: a rebalance, and what was in flight is fetched again.
+        with a_worker(site, tmp_path / "two.log") as two:
             await produce(site, events[500:])
             await until_counted(database, len(events), two)
 
