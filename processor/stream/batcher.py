@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ops import metrics
 from ops.lifecycle import Part, Readiness, until_available
 from ops.logs import logger
-from processor.batch.pipeline import Outcome, Pipeline
+from processor.batch.pipeline import BatchOutcome, Pipeline
 from processor.batch.staging import ReadChunk
 from store.engine import DatabaseUnreachable
 from store.ledger import LedgerEntry, Partition
@@ -123,7 +123,7 @@ class Writer:
         self.committed_at = time.monotonic()
         for delivery in batch:
             chunk = delivery.chunk.chunk
-            if chunk.key in outcome.missed:
+            if chunk.key in outcome.fenced:
                 continue
             self.counted_to[chunk.key] = chunk.reached.next_offset
             timestamp = chunk.records[-1].timestamp
@@ -131,27 +131,27 @@ class Writer:
                 max(0.0, time.time() - timestamp / 1000)
             )
             delivery.done()
-        if outcome.missed:
-            await self._go_back(outcome.missed)
+        if outcome.fenced:
+            await self._go_back(outcome.fenced)
 
-    async def _go_back(self, missed: Mapping[Partition, LedgerEntry]) -> None:
-        for (topic, partition), entry in missed.items():
+    async def _go_back(self, fenced: Mapping[Partition, LedgerEntry]) -> None:
+        for (topic, partition), entry in fenced.items():
             metrics.LEDGER_EVENTS.labels("fenced").inc()
             log.warning(
-                "ledger_missed", topic=topic, partition=partition, next_offset=entry.next_offset
+                "ledger_fenced", topic=topic, partition=partition, next_offset=entry.next_offset
             )
-        metrics.LEDGER_EVENTS.labels("sought").inc(len(missed))
-        await self._seek(missed.values())
+        metrics.LEDGER_EVENTS.labels("sought").inc(len(fenced))
+        await self._seek(fenced.values())
 
-    async def _committed(self, batch: list[Delivery]) -> Outcome:
+    async def _committed(self, batch: list[Delivery]) -> BatchOutcome:
         """Count, again and again while there is no database.
 
-        A commit whose answer was lost shows as a miss: nothing counts twice.
+        A commit whose answer was lost shows as a fenced chunk: nothing counts twice.
         """
         chunks = [delivery.chunk for delivery in batch]
         return await until_available(
             Part.POSTGRESQL,
-            lambda: self._pipeline.count(chunks),
+            lambda: self._pipeline.commit(chunks),
             DatabaseUnreachable,
             readiness=self._readiness,
         )
