@@ -31,7 +31,7 @@ CHUNK = BATCH // 4
 NAIVE_SAMPLE = 400
 CLUSTER = "benchmark"
 _STAGED_BY_LAUREL = (
-    "CREATE TEMPORARY TABLE IF NOT EXISTS bare (event_key uuid, leads boolean, occurred_at timestamptz, user_id uuid, "
+    "CREATE TEMPORARY TABLE IF NOT EXISTS bare (event_key uuid, is_first boolean, occurred_at timestamptz, user_id uuid, "
     "counter_id smallint, operation smallint, amount numeric, member text) ON COMMIT DELETE ROWS"
 )
 
@@ -96,7 +96,7 @@ class Contest:
         with self.read.doing(size):
             chunks = [pipeline.read(chunk) for chunk in batch]
         with self.count.doing(size):
-            outcome = await pipeline.count(chunks)
+            outcome = await pipeline.commit(chunks)
         self.levels += outcome.levels
         with self.hand_read.doing(size):
             staged = "".join(

@@ -46,7 +46,7 @@ LEDGER_EVENTS = Counter(
     ("event",),
 )
 DEAD_LETTERS = Counter(
-    "laurel_dead_letters_total", "Messages put aside, by reason code.", ("reason",)
+    "laurel_dead_letters_total", "Messages that became dead letters, by reason code.", ("reason",)
 )
 LEVELS = Counter(
     "laurel_levels_total",

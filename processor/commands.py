@@ -11,7 +11,7 @@ from ops.console import Console, json_option
 
 if TYPE_CHECKING:
     from ops.lifecycle import Stop
-    from processor.history.backfill import Report
+    from processor.history.backfill import BackfillReport
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -101,12 +101,12 @@ def send(
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--dry-run", is_flag=True, help="Read and check every line; write nothing.")
 @click.option(
-    "--put-aside", is_flag=True, help="Count a file with broken lines; those become dead letters."
+    "--dead-letter", is_flag=True, help="Count a file with broken lines; those become dead letters."
 )
 @click.option(
-    "--announce",
+    "--publish",
     is_flag=True,
-    help="Tell others about new badges (outbox); history is silent by default.",
+    help="Publish messages about new badges (outbox); by default history publishes none.",
 )
 @click.option(
     "--mint",
@@ -120,8 +120,8 @@ def backfill(
     file: Path,
     *,
     dry_run: bool,
-    put_aside: bool,
-    announce: bool,
+    dead_letter: bool,
+    publish: bool,
     mint: bool,
     as_json: bool,
 ) -> None:
@@ -129,17 +129,20 @@ def backfill(
 
     FILE holds one CloudEvent in JSON a line. An event that was counted before, from Kafka or a
     file, is not counted again; an interrupted run goes on where it stopped. A file with broken
-    lines is refused as a whole, unless they are to be put aside.
+    lines is refused as a whole, unless its broken lines may
+    become dead letters.
 
     Example: laurel backfill --dry-run events-2025.jsonl
     """
     from processor.history import backfill
 
     path = file.absolute()
-    wishes = backfill.Wishes(announce=announce, mint=mint, put_aside=put_aside, dry_run=dry_run)
+    options = backfill.BackfillOptions(
+        publish=publish, mint=mint, dead_letter=dead_letter, dry_run=dry_run
+    )
 
     async def run(stop: "Stop") -> int:
-        report = await backfill.backfill(console.settings, path, wishes, stop, console.say)
+        report = await backfill.backfill(console.settings, path, options, stop, console.say)
         document = {
             "path": str(report.path),
             "resumed_at": report.resumed_at,
@@ -159,7 +162,7 @@ def backfill(
     console.run(run)
 
 
-def _backfill_text(report: "Report", *, dry_run: bool) -> str:
+def _backfill_text(report: "BackfillReport", *, dry_run: bool) -> str:
     verb = "would count" if dry_run else "counted"
     lines = [
         f"{report.path}: {report.lines} lines in {report.seconds:.1f} s"

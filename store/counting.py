@@ -21,7 +21,7 @@ from sqlalchemy import text
 from ops.errors import InvariantBroken
 from store import exact_json
 from store.engine import Connection
-from store.values import CounterName, CounterOperation
+from store.values import CounterBinding, CounterName, CounterOperation
 
 Number = int | Decimal
 
@@ -33,7 +33,7 @@ PREPARE = (
     ),  # IF NOT EXISTS is meant; its notice says nothing
     text("""
     CREATE TEMPORARY TABLE IF NOT EXISTS batch_event (
-           event_key uuid NOT NULL, leads boolean NOT NULL, occurred_at timestamptz NOT NULL, user_id uuid NOT NULL,
+           event_key uuid NOT NULL, is_first boolean NOT NULL, occurred_at timestamptz NOT NULL, user_id uuid NOT NULL,
            counter_id smallint, operation smallint, amount numeric, member text
            ) ON COMMIT DELETE ROWS
     """),
@@ -44,19 +44,19 @@ PREPARE = (
     """),
 )
 
-STAGE = "COPY batch_event (event_key, leads, occurred_at, user_id, counter_id, operation, amount, member) FROM STDIN"
+STAGE = "COPY batch_event (event_key, is_first, occurred_at, user_id, counter_id, operation, amount, member) FROM STDIN"
 
 # What another batch, or an earlier record, has counted leaves the staging table; all that follows
 # counts what is left.
 DEDUPE = text("""
     WITH fresh AS (
          INSERT INTO processed_event (event_key, occurred_at)
-         SELECT event_key, occurred_at FROM batch_event WHERE leads ORDER BY event_key
+         SELECT event_key, occurred_at FROM batch_event WHERE is_first ORDER BY event_key
              ON CONFLICT DO NOTHING
          RETURNING event_key)
     DELETE FROM batch_event AS staged
      WHERE NOT EXISTS (SELECT FROM fresh WHERE fresh.event_key = staged.event_key)
-    RETURNING staged.event_key, staged.leads
+    RETURNING staged.event_key, staged.is_first
 """)
 
 _PAIR_OPERATIONS = {
@@ -105,13 +105,13 @@ KNOWN_PAIRS = text("""
     SELECT user_id, counter_id, sum(step) FROM flagged GROUP BY user_id, counter_id
 """).bindparams(**_PAIR_OPERATIONS)
 
-# Operations ADD, MAX and DISTINCT. `uses` says which types show a counter, and which
+# Operations ADD, MAX and DISTINCT. `bindings` says which types show a counter, and which
 # numbers their conditions compare it with. What comes back are the users whose counters touched one
 # of those: only they can have changed level.
 MERGE = text("""
-    WITH uses AS MATERIALIZED (
-         SELECT * FROM jsonb_to_recordset(CAST(:uses AS jsonb))
-                AS listed (counter_id smallint, type_id uuid, name text, highest boolean, thresholds numeric[])),
+    WITH bindings AS MATERIALIZED (
+         SELECT * FROM jsonb_to_recordset(CAST(:bindings AS jsonb))
+                AS listed (counter_id smallint, type_id uuid, name text, is_max boolean, thresholds numeric[])),
          joined AS (
          INSERT INTO progress_member (user_id, counter_id, member, posted)
          SELECT DISTINCT user_id, counter_id, member, true FROM batch_event WHERE operation = :distinct
@@ -130,7 +130,7 @@ MERGE = text("""
          SELECT user_id, counter_id, coalesce(sum(step), max(highest), 0) AS step, max(last_event_at) AS last_event_at
            FROM part GROUP BY user_id, counter_id),
          change AS MATERIALIZED (
-         SELECT user_id, type_id, name, highest, thresholds, step, last_event_at FROM total JOIN uses USING (counter_id)),
+         SELECT user_id, type_id, name, is_max, thresholds, step, last_event_at FROM total JOIN bindings USING (counter_id)),
          merged AS (
          INSERT INTO nft_progress AS progress (user_id, type_id, counters, last_event_at)
          SELECT user_id, type_id, jsonb_object_agg(name, step), max(last_event_at)
@@ -138,7 +138,7 @@ MERGE = text("""
              ON CONFLICT (user_id, type_id) DO UPDATE
             SET counters = progress.counters || (
                 SELECT jsonb_object_agg(name, CASE
-                       WHEN name IN (SELECT uses.name FROM uses WHERE uses.highest)
+                       WHEN name IN (SELECT bindings.name FROM bindings WHERE bindings.is_max)
                        THEN greatest((progress.counters->>name)::numeric, step::numeric)
                        ELSE coalesce((progress.counters->>name)::numeric, 0) + step::numeric END)
                   FROM jsonb_each_text(excluded.counters) AS added (name, step)),
@@ -148,27 +148,13 @@ MERGE = text("""
       FROM merged JOIN change USING (user_id, type_id) CROSS JOIN LATERAL (SELECT (counters->>name)::numeric AS now) AS value
      WHERE step <> 0
        AND EXISTS (SELECT FROM unnest(thresholds) AS threshold
-                    WHERE CASE WHEN highest THEN threshold <= now
+                    WHERE CASE WHEN is_max THEN threshold <= now
                                ELSE threshold BETWEEN least(now, now - step) AND greatest(now, now - step) END)
 """).bindparams(
     add=CounterOperation.ADD.value,
     max=CounterOperation.MAX.value,
     distinct=CounterOperation.DISTINCT.value,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """A counter that a type shows; `highest` for a max.
-
-    `thresholds` are what its conditions compare it with.
-    """
-
-    counter_id: int
-    type_id: UUID
-    name: CounterName
-    highest: bool
-    thresholds: tuple[Number, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,31 +188,31 @@ class Staging:
     def add_amount(
         self,
         event_key: str,
-        leads: bool,
+        is_first: bool,
         occurred_at: datetime,
         user_id: UUID,
         counter_id: int,
         operation: int,
         amount: Number,
     ) -> None:
-        """Stage an amount. `leads`: this is the event's first line."""
+        """Stage an amount. `is_first`: this is the event's first line."""
         self._lines.append(
-            f"{event_key}\t{'t' if leads else 'f'}\t{occurred_at.isoformat()}\t{user_id.hex}\t{counter_id}\t{operation}\t{amount}\t\\N\n"
+            f"{event_key}\t{'t' if is_first else 'f'}\t{occurred_at.isoformat()}\t{user_id.hex}\t{counter_id}\t{operation}\t{amount}\t\\N\n"
         )
 
     def add_member(
         self,
         event_key: str,
-        leads: bool,
+        is_first: bool,
         occurred_at: datetime,
         user_id: UUID,
         counter_id: int,
         operation: int,
         member: str,
     ) -> None:
-        """Stage a member. `leads`: this is the event's first line."""
+        """Stage a member. `is_first`: this is the event's first line."""
         self._lines.append(
-            f"{event_key}\t{'t' if leads else 'f'}\t{occurred_at.isoformat()}\t{user_id.hex}\t{counter_id}\t{operation}\t\\N\t"
+            f"{event_key}\t{'t' if is_first else 'f'}\t{occurred_at.isoformat()}\t{user_id.hex}\t{counter_id}\t{operation}\t\\N\t"
             f"{member.translate(_COPY_ESCAPES)}\n"
         )
         if operation in _PAIRED:
@@ -268,7 +254,7 @@ async def dedupe(conn: Connection) -> frozenset[str]:
     Return the keys (32 hex digits) of the staged events that were.
     """
     rows = await conn.execute(DEDUPE)
-    return frozenset(row.event_key.hex for row in rows if row.leads)
+    return frozenset(row.event_key.hex for row in rows if row.is_first)
 
 
 async def pair(conn: Connection) -> None:
@@ -277,18 +263,18 @@ async def pair(conn: Connection) -> None:
     await conn.execute(KNOWN_PAIRS)
 
 
-async def merge(conn: Connection, uses: Sequence[Use]) -> list[Progress]:
+async def merge(conn: Connection, bindings: Sequence[CounterBinding]) -> list[Progress]:
     """Add the staged events up; return the users and types whose level may have changed, sorted."""
     listed = [
         {
-            "counter_id": use.counter_id,
-            "type_id": str(use.type_id),
-            "name": use.name,
-            "highest": use.highest,
-            "thresholds": [str(threshold) for threshold in use.thresholds],
+            "counter_id": binding.counter_id,
+            "type_id": str(binding.type_id),
+            "name": binding.name,
+            "is_max": binding.is_max,
+            "thresholds": [str(threshold) for threshold in binding.thresholds],
         }
-        for use in uses
+        for binding in bindings
     ]
-    rows = await conn.execute(MERGE, {"uses": exact_json.dumped(listed)})
+    rows = await conn.execute(MERGE, {"bindings": exact_json.dumped(listed)})
     found = [Progress(row.user_id, row.type_id, row.counters) for row in rows]
     return sorted(found, key=lambda progress: (progress.user_id, progress.type_id))

@@ -1,4 +1,4 @@
-"""Messages put aside: as they came, where they came from, and why.
+"""Dead letters: messages as they came, where they came from, and why they were rejected.
 
 One row each, however often a message is delivered.
 """
@@ -18,9 +18,9 @@ _DETAIL_LENGTH_MAX = 500  # characters; the bytes themselves say the rest
 
 @dataclass(frozen=True, slots=True)
 class NewDeadLetter:
-    """A message that cannot be counted or was refused.
+    """A message that was rejected.
 
-    `reason` is a closed code, `detail` a word for a person.
+    `reason` is a closed code, `detail` tells a person more.
     """
 
     position: RecordPosition

@@ -1,4 +1,4 @@
-"""The outbox: what others will be told, written in the transaction that made it true.
+"""The outbox: messages to publish, written in the transaction that made them true.
 
 `seq` is each user's own count. It comes from a row that stays locked to the end of the transaction,
 so that it is in commit order; a database sequence is not. Callers write the outbox last

@@ -9,6 +9,7 @@ docs/data-model.md explains each.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import IntEnum, StrEnum
 from typing import NewType
 from uuid import UUID
@@ -321,6 +322,21 @@ class CounterSpec:
     filter: Mapping[str, object] | None = None
     undo_event_type: str | None = None
     undo_field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CounterBinding:
+    """A counter as one badge type uses it.
+
+    `thresholds` are the numbers that the type's conditions compare it with: only a counter that
+    reaches or passes one of them can change a level. `is_max`: it keeps the highest amount.
+    """
+
+    counter_id: int
+    type_id: UUID
+    name: CounterName
+    is_max: bool
+    thresholds: tuple[int | Decimal, ...]
 
 
 @dataclass(frozen=True, slots=True)

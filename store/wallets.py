@@ -15,8 +15,8 @@ from store.values import RawAddress
 
 
 @dataclass(frozen=True, slots=True)
-class WalletSeen:
-    """What is known of a user and an address; of several events, the latest of each kind."""
+class WalletObservation:
+    """When a user linked or unlinked an address, as one message says."""
 
     user_id: UUID
     address: RawAddress
@@ -30,7 +30,7 @@ MERGE = text("""
     INSERT INTO user_wallet AS wallet (user_id, address, linked_at, unlinked_at)
     SELECT user_id, address, max(linked_at), max(unlinked_at)
       FROM unnest(CAST(:users AS uuid[]), CAST(:addresses AS text[]), CAST(:linked AS timestamptz[]), CAST(:unlinked AS timestamptz[]))
-        AS seen (user_id, address, linked_at, unlinked_at)
+        AS observed (user_id, address, linked_at, unlinked_at)
      GROUP BY user_id, address
      ORDER BY user_id, address
         ON CONFLICT (user_id, address) DO UPDATE
@@ -41,17 +41,19 @@ MERGE = text("""
 """)
 
 
-async def merge(conn: Connection, seen: Sequence[WalletSeen]) -> frozenset[tuple[UUID, RawAddress]]:
-    """Write what was seen; return the pairs of user and address that this changed."""
-    if not seen:
+async def merge(
+    conn: Connection, observed: Sequence[WalletObservation]
+) -> frozenset[tuple[UUID, RawAddress]]:
+    """Write what was observed; return the pairs of user and address that this changed."""
+    if not observed:
         return frozenset()
     rows = await conn.execute(
         MERGE,
         {
-            "users": [each.user_id for each in seen],
-            "addresses": [each.address for each in seen],
-            "linked": [each.linked_at for each in seen],
-            "unlinked": [each.unlinked_at for each in seen],
+            "users": [each.user_id for each in observed],
+            "addresses": [each.address for each in observed],
+            "linked": [each.linked_at for each in observed],
+            "unlinked": [each.unlinked_at for each in observed],
         },
     )
     return frozenset((row.user_id, RawAddress(row.address)) for row in rows)

@@ -52,7 +52,7 @@ class Badge:
 
 
 @dataclass(frozen=True, slots=True)
-class Carry:
+class Accepted:
     """The command is carried out: what is to be written, and the badge after it."""
 
     badge: Badge
@@ -69,10 +69,10 @@ class Refuse:
     detail: str
 
 
-Verdict = Carry | Refuse
+CommandDecision = Accepted | Refuse
 
 
-def decide_command(command: BadgeCommand, rules: TypeRules, badge: Badge) -> Verdict:
+def decide_command(command: BadgeCommand, rules: TypeRules, badge: Badge) -> CommandDecision:
     """Return what becomes of `command`.
 
     Args:
@@ -91,7 +91,7 @@ def decide_command(command: BadgeCommand, rules: TypeRules, badge: Badge) -> Ver
             assert_never(unreachable)
 
 
-def _mint(rules: TypeRules, badge: Badge) -> Verdict:
+def _mint(rules: TypeRules, badge: Badge) -> CommandDecision:
     instance = badge.instance
     if instance.status is not InstanceStatus.ACTIVE:
         return _not_active(instance)
@@ -101,24 +101,24 @@ def _mint(rules: TypeRules, badge: Badge) -> Verdict:
             Reason.POLICY_REFUSED, f"{rules.spec.code} at level {level.level} may not go on chain"
         )
     if badge.mint_open or instance.onchain_status is OnchainStatus.MINTED:
-        return Carry(badge)
-    return Carry(replace(badge, mint_open=True), mint=True)
+        return Accepted(badge)
+    return Accepted(replace(badge, mint_open=True), mint=True)
 
 
-def _burn(badge: Badge) -> Verdict:
+def _burn(badge: Badge) -> CommandDecision:
     if badge.instance.status is not InstanceStatus.ACTIVE:
         return _not_active(badge.instance)
     if badge.burned or not (badge.token_id or badge.mint_open):
         return Refuse(
             Reason.NO_TOKEN, f"badge {badge.instance.id} has no token, and none is being minted"
         )
-    return Carry(replace(badge, burn_open=True), burn=not badge.burn_open)
+    return Accepted(replace(badge, burn_open=True), burn=not badge.burn_open)
 
 
-def _revoke(badge: Badge) -> Verdict:
+def _revoke(badge: Badge) -> CommandDecision:
     instance = badge.instance
     if instance.status is InstanceStatus.REVOKED:
-        return Carry(badge)
+        return Accepted(badge)
     if instance.status is not InstanceStatus.ACTIVE:
         return _not_active(instance)
     # What becomes of an open mint is known when it is cancelled: one that was signed meanwhile is
@@ -130,7 +130,7 @@ def _revoke(badge: Badge) -> Verdict:
         mint_open=False,
         burn_open=burn,
     )
-    return Carry(after, burn=burn and not badge.burn_open, revoke=True)
+    return Accepted(after, burn=burn and not badge.burn_open, revoke=True)
 
 
 def _not_active(instance: Instance) -> Refuse:

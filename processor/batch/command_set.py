@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from processor.batch.command_rules import Badge, Carry, Refuse, decide_command
+from processor.batch.command_rules import Accepted, Badge, Refuse, decide_command
 from processor.batch.decisions import Decisions
 from processor.batch.staging import Batch, PlacedCommand
 from processor.events.reader import BadgeCommand
@@ -114,12 +114,12 @@ class CommandSet:
                 self.refused.append((placed, target))
                 continue
             rules, instance = target
-            verdict = decide_command(command, rules, state[instance.id])
-            if isinstance(verdict, Refuse):
-                self.refused.append((placed, verdict))
+            decision = decide_command(command, rules, state[instance.id])
+            if isinstance(decision, Refuse):
+                self.refused.append((placed, decision))
                 continue
-            self._carry(command, rules, verdict, decisions)
-            state[instance.id] = verdict.badge
+            self._carry(command, rules, decision, decisions)
+            state[instance.id] = decision.badge
 
     async def settle(self, conn: Connection) -> None:
         """Withdraw the claims that did not stand, and note what the others were applied to."""
@@ -127,11 +127,11 @@ class CommandSet:
         await command_log.applied(conn, list(self._applied.values()))
 
     def _carry(
-        self, command: BadgeCommand, rules: TypeRules, verdict: Carry, decisions: Decisions
+        self, command: BadgeCommand, rules: TypeRules, decision: Accepted, decisions: Decisions
     ) -> None:
-        decisions.take_command(command, rules, verdict)
+        decisions.take_command(command, rules, decision)
         self._logged[command.external_id] = command.content_hash
-        self._applied[command.external_id] = (_row(command), verdict.badge.instance.id)
+        self._applied[command.external_id] = (_row(command), decision.badge.instance.id)
         self.applied_by_type[command.type] += 1
 
 

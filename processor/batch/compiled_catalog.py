@@ -7,14 +7,13 @@ from typing import Self
 from uuid import UUID
 
 from processor.events.reader import EventReader
-from processor.rules.counters import KINDS, counter_uses
+from processor.rules.counters import counter_bindings
 from processor.rules.levels import Rulebook
-from store.counting import Use
-from store.values import Catalog, CounterOperation
+from store.values import Catalog, CounterBinding
 
 
 @dataclass(frozen=True, slots=True)
-class Definitions:
+class CompiledCatalog:
     """A catalog, ready to read and to judge by.
 
     `counters_of` maps a type's id to the ids of its counters: an event that added to one of them
@@ -23,7 +22,7 @@ class Definitions:
 
     reader: EventReader
     rulebook: Rulebook
-    uses: tuple[Use, ...]
+    bindings: tuple[CounterBinding, ...]
     counters_of: Mapping[UUID, frozenset[int]]
 
     @classmethod
@@ -40,23 +39,14 @@ class Definitions:
             RuleError: conditions or a filter do not keep to the grammar; those of a catalog that
                 was applied do.
         """
-        uses = counter_uses(catalog)
+        bindings = counter_bindings(catalog)
         counters_of: dict[UUID, set[int]] = {}
-        for use in uses:
-            counters_of.setdefault(use.type.id, set()).add(use.counter.id)
+        for binding in bindings:
+            counters_of.setdefault(binding.type_id, set()).add(binding.counter_id)
         return cls(
             EventReader(catalog, tenant_id, future_tolerance, retention),
             Rulebook.compile(catalog),
-            tuple(
-                Use(
-                    use.counter.id,
-                    use.type.id,
-                    use.counter.name,
-                    KINDS[use.counter.kind].operation is CounterOperation.MAX,
-                    use.thresholds,
-                )
-                for use in uses
-            ),
+            bindings,
             {type_id: frozenset(ids) for type_id, ids in counters_of.items()},
         )
 

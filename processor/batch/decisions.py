@@ -1,8 +1,8 @@
 """What a batch decided, gathered as the sets that are written.
 
 The rules decide (processor/rules/levels.py, badge_commands.py, policy.py); this module turns their
-answers into rows: badges, audit, tasks for the chain, messages for others. Nothing here talks to
-the database.
+answers into rows: badges, audit, tasks for the chain, messages to publish. Nothing here talks
+to the database.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import assert_never
 from uuid import UUID, uuid4
 
-from processor.batch.command_rules import Carry
+from processor.batch.command_rules import Accepted
 from processor.events.reader import BadgeCommand, Event, service_of
 from processor.rules.levels import Award, LevelUp, TypeRules, Unchanged, evaluate
 from processor.rules.onchain_policy import mints_by_itself
@@ -37,12 +37,12 @@ class Decisions:
 
     Args:
         now: the batch's clock, for the messages.
-        announce: others are told; not where history is counted.
+        publish: messages about badges go to the outbox; not where history is counted.
         mint: badges whose policy says so are minted by themselves; not where history is counted.
     """
 
     now: datetime
-    announce: bool = True
+    publish: bool = True
     mint: bool = True
     created: list[NewInstance] = field(default_factory=list)
     raised: list[RaisedInstance] = field(default_factory=list)
@@ -114,23 +114,23 @@ class Decisions:
             case unreachable:
                 assert_never(unreachable)
 
-    def take_command(self, command: BadgeCommand, rules: TypeRules, verdict: Carry) -> None:
+    def take_command(self, command: BadgeCommand, rules: TypeRules, decision: Accepted) -> None:
         """Gather what a command that is carried out asks for."""
-        instance = verdict.badge.instance
-        if verdict.mint:
+        instance = decision.badge.instance
+        if decision.mint:
             self.mints[instance.id] = instance.user_id
-        if verdict.burn:
+        if decision.burn:
             self.burns.add(instance.id)
-        if verdict.revoke:
-            self.revoked[instance.id] = verdict.badge.mint_stored
+        if decision.revoke:
+            self.revoked[instance.id] = decision.badge.mint_stored
             self.mints.pop(instance.id, None)
             if (
-                not verdict.badge.burn_open
+                not decision.badge.burn_open
             ):  # asked for earlier in the batch, of a token that will not be
                 self.burns.discard(instance.id)
             details = {"reason": command.reason, "external_id": command.external_id}
             self.audit.append(AuditEntry(instance.id, AuditAction.REVOKED, command.actor, details))
-            self._tell(
+            self._publish(
                 instance,
                 rules,
                 instance.current_level,
@@ -159,12 +159,12 @@ class Decisions:
             }
             self.audit.append(AuditEntry(instance.id, action, Actor.SYSTEM.value, details))
         self.levels[rules.spec.code, instance.current_level] += 1
-        self._tell(instance, rules, instance.current_level, message, {})
+        self._publish(instance, rules, instance.current_level, message, {})
         wished = self.mint and mints_by_itself(rules.spec, passed)
         if wished and instance.onchain_status is OnchainStatus.NOT_MINTED:
             self.mints[instance.id] = instance.user_id
 
-    def _tell(
+    def _publish(
         self,
         instance: Instance,
         rules: TypeRules,
@@ -172,7 +172,7 @@ class Decisions:
         message: OutboxType,
         more: Mapping[str, object],
     ) -> None:
-        if not self.announce:
+        if not self.publish:
             return
         payload = {
             "instance_id": str(instance.id),

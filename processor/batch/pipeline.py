@@ -22,7 +22,7 @@ from ops.logs import logger
 from ops.settings import Settings
 from processor.batch.command_rules import Refuse
 from processor.batch.command_set import CommandSet
-from processor.batch.compiled_catalog import Definitions
+from processor.batch.compiled_catalog import CompiledCatalog
 from processor.batch.decisions import Decisions, provenance_of
 from processor.batch.staging import (
     Batch,
@@ -33,7 +33,7 @@ from processor.batch.staging import (
     latest,
     read_chunk,
 )
-from processor.batch.stats import Tally
+from processor.batch.stats import BatchStats
 from processor.events import message_schema
 from processor.events.chunks import Chunk
 from processor.events.reader import BadgeCommand, WalletChange
@@ -72,9 +72,9 @@ FAULT_POINTS = (
     "batch.cancelled",
     "batch.burning",
     "batch.logged",
-    "batch.put_aside",
+    "batch.dead_lettered",
     "batch.advanced",
-    "batch.announced",
+    "batch.published",
     "batch.committed",
 )
 
@@ -90,7 +90,8 @@ class PipelineOptions:
     """How messages are judged; from the settings.
 
     `cluster_id` names the source of offsets (a Kafka cluster, or `file`); `topic_prefix` None means
-    that topics name files and say nothing about the types in them. `announce`: others are told;
+    that topics name files and say nothing about the types in them. `publish`: messages about badges go to the
+    outbox;
     `mint`: badges are minted by themselves where their policy says so.
     """
 
@@ -100,7 +101,7 @@ class PipelineOptions:
     future_tolerance: timedelta
     retention: timedelta | None = None
     attempts_max: int = 8
-    announce: bool = True
+    publish: bool = True
     mint: bool = True
 
     @classmethod
@@ -110,7 +111,7 @@ class PipelineOptions:
         cluster_id: str,
         *,
         has_contract_topics: bool = True,
-        announce: bool = True,
+        publish: bool = True,
         mint: bool = True,
     ) -> Self:
         """Return the options that `settings` ask for; `has_contract_topics` False: topics name files."""
@@ -121,16 +122,16 @@ class PipelineOptions:
             future_tolerance=settings.worker.future_tolerance,
             retention=settings.worker.event_retention,
             attempts_max=settings.worker.retries_max,
-            announce=announce,
+            publish=publish,
             mint=mint,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class BatchOutcome:
     """What became of a batch.
 
-    `put_aside` has offset, reason and detail of each dead letter; `fenced` maps partitions whose
+    `dead_lettered` has offset, reason and detail of each dead letter; `fenced` maps partitions whose
     chunks did not continue the ledger to where it stands.
     """
 
@@ -139,7 +140,7 @@ class Outcome:
     duplicates: int
     dead_letters: int
     levels: int
-    put_aside: Sequence[tuple[int, str, str]]
+    dead_lettered: Sequence[tuple[int, str, str]]
     fenced: Mapping[Partition, LedgerEntry]
 
 
@@ -173,7 +174,7 @@ class Pipeline:
         self._db = db
         self._options = options
         self._clock = clock
-        self._definitions: Definitions | None = None
+        self._compiled: CompiledCatalog | None = None
 
     async def load(self) -> None:
         """Read the catalog in force.
@@ -185,7 +186,7 @@ class Pipeline:
             found = await catalogs.current(conn)
         if found is None:
             raise UsageError(catalogs.NO_CATALOG)
-        self._definitions = Definitions.of(
+        self._compiled = CompiledCatalog.of(
             found, self._options.tenant_id, self._options.future_tolerance, self._options.retention
         )
 
@@ -200,11 +201,11 @@ class Pipeline:
         topic = None if prefix is None else message_schema.topic_of(prefix, chunk.topic)
         return read_chunk(chunk, self._loaded().reader, self._clock.now(), topic)
 
-    async def run(self, chunks: Sequence[Chunk]) -> Outcome:
+    async def run(self, chunks: Sequence[Chunk]) -> BatchOutcome:
         """Read and count `chunks` in one transaction."""
-        return await self.count([self.read(chunk) for chunk in chunks])
+        return await self.commit([self.read(chunk) for chunk in chunks])
 
-    async def count(self, chunks: Sequence[ReadChunk]) -> Outcome:
+    async def commit(self, chunks: Sequence[ReadChunk]) -> BatchOutcome:
         """Count `chunks` in one transaction; read them again where the catalog has changed since.
 
         Raises:
@@ -249,25 +250,25 @@ class Pipeline:
     async def _transact(
         self, conn: Connection, chunks: Sequence[ReadChunk], command: BadgeCommand | None
     ) -> _Written:
-        definitions = self._loaded()
+        compiled = self._loaded()
         reach("batch.begun")
         version = await catalogs.current_for_share(conn)
-        if version != definitions.version or any(chunk.version != version for chunk in chunks):
+        if version != compiled.version or any(chunk.version != version for chunk in chunks):
             raise CatalogChanged
         taken, reached, fenced = await self._fence(conn, chunks)
         reach("batch.fenced")
         batch = Batch.of(taken)
-        decisions = Decisions(self._clock.now(), self._options.announce, self._options.mint)
+        decisions = Decisions(self._clock.now(), self._options.publish, self._options.mint)
         commands = CommandSet.of(batch) if command is None else CommandSet([PlacedCommand(command)])
         written = _Written(batch, fenced, decisions, commands)
         if taken or command:
-            found = await self._count(conn, definitions, written)
-            await self._decide(conn, definitions, written, found)
+            found = await self._count(conn, compiled, written)
+            await self._decide(conn, compiled, written, found)
             await self._write(conn, written)
             await ledger.advance(conn, self._options.cluster_id, reached)
             reach("batch.advanced")
             await outbox.append(conn, written.decisions.outbox)
-            reach("batch.announced")
+            reach("batch.published")
         return written
 
     async def _fence(
@@ -297,7 +298,7 @@ class Pipeline:
         return taken, list(reached.values()), fenced
 
     async def _count(
-        self, conn: Connection, definitions: Definitions, written: _Written
+        self, conn: Connection, compiled: CompiledCatalog, written: _Written
     ) -> list[counting.Progress]:
         staged = [chunk.staging for chunk in written.batch.chunks if chunk.staging]
         if staged:
@@ -309,23 +310,25 @@ class Pipeline:
         reach("batch.deduplicated")
         await written.commands.claim(conn)
         reach("batch.claimed")
-        written.linked = await wallets.merge(conn, [_seen(change) for change in written.wallets])
+        written.linked = await wallets.merge(
+            conn, [_observation(change) for change in written.wallets]
+        )
         reach("batch.linked")
         if any(staging.has_pairs for staging in staged):
             await counting.pair(conn)
         reach("batch.paired")
-        found = await counting.merge(conn, definitions.uses) if staged else []
+        found = await counting.merge(conn, compiled.bindings) if staged else []
         reach("batch.merged")
         return found
 
     async def _decide(
         self,
         conn: Connection,
-        definitions: Definitions,
+        compiled: CompiledCatalog,
         written: _Written,
         found: Sequence[counting.Progress],
     ) -> None:
-        rulebook, decisions, commands = definitions.rulebook, written.decisions, written.commands
+        rulebook, decisions, commands = compiled.rulebook, written.decisions, written.commands
         holders = {(each.user_id, each.type_id) for each in found}
         locked = await instances.lock(
             conn, holders | commands.holders(rulebook), commands.instance_ids
@@ -341,7 +344,7 @@ class Pipeline:
         events = events_of(fresh, {user_id for user_id, _ in holders})
         for each in found:
             holder = (each.user_id, each.type_id)
-            event = latest(events.get(each.user_id, ()), definitions.counters_of[each.type_id])
+            event = latest(events.get(each.user_id, ()), compiled.counters_of[each.type_id])
             if event is None:
                 raise InvariantBroken("counters changed without an event")
             after = decisions.take_level(
@@ -385,19 +388,19 @@ class Pipeline:
         ]
         written.letters = letters
         await dead_letters.append(conn, self._options.cluster_id, letters)
-        reach("batch.put_aside")
+        reach("batch.dead_lettered")
 
-    def _noted(self, written: _Written, seconds: float) -> Outcome:
+    def _noted(self, written: _Written, seconds: float) -> BatchOutcome:
         """Tell metrics and log what was committed."""
-        tally = Tally.of(written.batch, written.known, written.commands, written.linked)
-        tally.publish()
+        stats = BatchStats.of(written.batch, written.known, written.commands, written.linked)
+        stats.publish()
         for (code, level), number in written.decisions.levels.items():
             metrics.LEVELS.labels(code, str(level)).inc(number)
-        outcome = Outcome(
+        outcome = BatchOutcome(
             written.batch.records,
-            tally.counted,
-            tally.duplicates,
-            tally.dead_letters,
+            stats.counted,
+            stats.duplicates,
+            stats.dead_letters,
             written.decisions.levels.total(),
             [(letter.position.offset, letter.reason, letter.detail) for letter in written.letters],
             written.fenced,
@@ -412,21 +415,21 @@ class Pipeline:
             duplicates=outcome.duplicates,
             dead_letters=outcome.dead_letters,
             levels=outcome.levels,
-            applied=tally.applied,
+            applied=stats.applied,
             fenced=len(outcome.fenced),
             seconds=round(seconds, 4),
         )
         return outcome
 
-    def _loaded(self) -> Definitions:
-        if self._definitions is None:
+    def _loaded(self) -> CompiledCatalog:
+        if self._compiled is None:
             raise InvariantBroken("the catalog was not loaded")
-        return self._definitions
+        return self._compiled
 
 
-def _seen(change: WalletChange) -> wallets.WalletSeen:
+def _observation(change: WalletChange) -> wallets.WalletObservation:
     linked = change.type is message_schema.WalletType.LINKED
-    return wallets.WalletSeen(
+    return wallets.WalletObservation(
         change.user_id,
         change.address,
         change.time if linked else None,

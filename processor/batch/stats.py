@@ -16,7 +16,7 @@ from store.values import RawAddress
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class BatchStats:
     """Messages by outcome and type, and dead letters by reason."""
 
     outcomes: dict[str, Counter[str]]
@@ -82,5 +82,5 @@ class Tally:
 
     @property
     def dead_letters(self) -> int:
-        """Return how many messages were put aside."""
+        """Return how many messages became dead letters."""
         return self.reasons.total()

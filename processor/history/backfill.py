@@ -33,20 +33,22 @@ _PROGRESS_EVERY = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the caller asks for beyond counting. `put_aside`.
+class BackfillOptions:
+    """What the caller asks for beyond counting.
 
-    Broken lines become dead letters, and the others count.
+    `publish`: messages about new badges go to the outbox; `mint`: badges are minted by themselves
+    where their policy says so; `dead_letter`: broken lines become dead letters, and the others
+    count; `dry_run`: nothing is written.
     """
 
-    announce: bool = False
+    publish: bool = False
     mint: bool = False
-    put_aside: bool = False
+    dead_letter: bool = False
     dry_run: bool = False
 
 
 @dataclass(slots=True)
-class Report:
+class BackfillReport:
     """What became of the lines.
 
     `resumed_at` is the number of lines that an earlier run had counted.
@@ -66,30 +68,34 @@ class Report:
 
 
 async def backfill(
-    settings: Settings, path: Path, wishes: Wishes, stop: Stop, progress: Callable[[str], None]
-) -> Report:
+    settings: Settings,
+    path: Path,
+    options: BackfillOptions,
+    stop: Stop,
+    progress: Callable[[str], None],
+) -> BackfillReport:
     """Count the lines of `path`; return early, resumable, once `stop` is requested.
 
     Args:
         settings: the database, the tenant, bounds on batches and times.
         path: JSON lines; absolute, since the ledger knows the file by it.
-        wishes: what is done beside counting; by default nothing: history is silent.
+        options: what is done beside counting; by default nothing: history is silent.
         stop: ends the run after the batch in flight.
         progress: told a line of text now and then.
 
     Raises:
         UsageError: the file cannot be read, changed since an earlier run, or has broken lines that
-            were not to be put aside.
+            are not to become dead letters.
     """
     async with Database(settings.need("database_url"), settings.database) as db:
-        options = PipelineOptions.of(
-            settings, CLUSTER, has_contract_topics=False, announce=wishes.announce, mint=wishes.mint
+        judged_by = PipelineOptions.of(
+            settings, CLUSTER, has_contract_topics=False, publish=options.publish, mint=options.mint
         )
-        pipeline = Pipeline(db, options)
+        pipeline = Pipeline(db, judged_by)
         await pipeline.load()
         run = _Run(settings, db, pipeline, path, progress)
         try:
-            return await run.checked(wishes, stop)
+            return await run.checked(options, stop)
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror or error}", path=str(path)) from error
 
@@ -111,12 +117,12 @@ class _Run:
         self._progress = progress
         self._told_at = self._started_at = time.monotonic()
 
-    async def checked(self, wishes: Wishes, stop: Stop) -> Report:
+    async def checked(self, options: BackfillOptions, stop: Stop) -> BackfillReport:
         """Look at the whole file first, so that nothing is half applied; then count it."""
-        report = Report(self._path)
-        if wishes.dry_run or not wishes.put_aside:
+        report = BackfillReport(self._path)
+        if options.dry_run or not options.dead_letter:
             await self._look(report, stop)
-            if report.broken and not wishes.dry_run:
+            if report.broken and not options.dry_run:
                 listed = "\n".join(f"  {example}" for example in report.examples)
                 more = (
                     f"\n  and {report.broken - len(report.examples)} more"
@@ -125,15 +131,15 @@ class _Run:
                 )
                 raise UsageError(
                     f"{self._path} has {report.broken} broken lines; nothing was counted:\n{listed}{more}\n"
-                    "Mend them, or count the others and keep these as dead letters: --put-aside."
+                    "Mend them, or count the others and keep these as dead letters: --dead-letter."
                 )
-        if not wishes.dry_run and not stop.requested:
-            report = Report(self._path)
+        if not options.dry_run and not stop.requested:
+            report = BackfillReport(self._path)
             await self._count(report, stop)
         report.seconds = time.monotonic() - self._started_at
         return report
 
-    async def _look(self, report: Report, stop: Stop) -> None:
+    async def _look(self, report: BackfillReport, stop: Stop) -> None:
         """Read without counting."""
         seen: set[str] = set()
         with self._path.open("rb") as file:
@@ -157,7 +163,7 @@ class _Run:
                 await asyncio.sleep(0)
         report.finished = True
 
-    async def _count(self, report: Report, stop: Stop) -> None:
+    async def _count(self, report: BackfillReport, stop: Stop) -> None:
         entry = await self._opened()
         report.resumed_at = entry.next_offset
         with self._path.open("rb") as file:
@@ -167,7 +173,7 @@ class _Run:
                 if stop.requested:
                     return
                 read = [self._pipeline.read(chunk) for chunk in batch]
-                outcome = await self._pipeline.count(read)
+                outcome = await self._pipeline.commit(read)
                 if outcome.fenced:
                     raise UsageError(
                         f"{self._path} is being counted by another backfill at this moment. Let it finish."
@@ -177,7 +183,8 @@ class _Run:
                 report.duplicates += outcome.duplicates
                 report.levels += outcome.levels
                 self._note_broken(
-                    report, [(place, reason, detail) for place, reason, detail in outcome.put_aside]
+                    report,
+                    [(place, reason, detail) for place, reason, detail in outcome.dead_lettered],
                 )
                 self._tell(f"{report.resumed_at + report.lines} lines counted")
         report.finished = True
@@ -209,7 +216,7 @@ class _Run:
             records = [_record(offset, line.rstrip(b"\r\n")) for offset, line in part]
             yield Chunk(str(self._path), 0, part[0][0], records)
 
-    def _note_broken(self, report: Report, letters: list[tuple[int, str, str]]) -> None:
+    def _note_broken(self, report: BackfillReport, letters: list[tuple[int, str, str]]) -> None:
         for offset, reason, detail in letters:
             report.broken += 1
             report.reasons[reason] += 1

@@ -23,6 +23,7 @@ from processor.rules.conditions import (
 )
 from store.values import (
     Catalog,
+    CounterBinding,
     CounterKind,
     CounterName,
     CounterOperation,
@@ -168,19 +169,6 @@ class Listeners:
         return tuple(contribution for contribution in found if contribution is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class CounterUse:
-    """A counter in one type's progress.
-
-    `thresholds` are the numbers that the type's conditions compare it with: only a counter that
-    reaches or passes one of them can change a level.
-    """
-
-    counter: CounterSpec
-    type: TypeSpec
-    thresholds: tuple[Number, ...]
-
-
 def listeners_by_type(catalog: Catalog) -> dict[str, Listeners]:
     """Return, for each event type that some counter listens to, those counters.
 
@@ -198,13 +186,19 @@ def listeners_by_type(catalog: Catalog) -> dict[str, Listeners]:
     return {event_type: Listeners.of(tuple(listeners)) for event_type, listeners in found.items()}
 
 
-def counter_uses(catalog: Catalog) -> tuple[CounterUse, ...]:
+def counter_bindings(catalog: Catalog) -> tuple[CounterBinding, ...]:
     """Return each counter of each type, with the thresholds that matter to that type."""
     by_name: dict[CounterName, CounterSpec] = {
         counter.name: counter for counter in catalog.counters
     }
     return tuple(
-        CounterUse(by_name[name], badge_type, _thresholds(badge_type, name))
+        CounterBinding(
+            by_name[name].id,
+            badge_type.id,
+            name,
+            by_name[name].kind is CounterKind.MAX,
+            _thresholds(badge_type, name),
+        )
         for badge_type in catalog.types
         for name in badge_type.counters
     )

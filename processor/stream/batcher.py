@@ -14,14 +14,14 @@ from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.lifecycle import Part, Readiness, until_available
 from ops.logs import logger
-from processor.batch.pipeline import Outcome
+from processor.batch.pipeline import BatchOutcome
 from processor.batch.staging import ReadChunk
 from store.engine import DatabaseUnreachable
 from store.ledger import LedgerEntry, Partition
 
 log = logger("batcher")
 
-CountBatch = Callable[[Sequence[ReadChunk]], Awaitable[Outcome]]
+CountBatch = Callable[[Sequence[ReadChunk]], Awaitable[BatchOutcome]]
 Rewind = Callable[[Iterable[LedgerEntry]], Awaitable[None]]
 
 
@@ -160,7 +160,7 @@ class Batcher:
         metrics.LEDGER_EVENTS.labels("seek").inc(len(fenced))
         await rewind(fenced.values())
 
-    async def _counted(self, chunks: list[ReadChunk]) -> Outcome:
+    async def _counted(self, chunks: list[ReadChunk]) -> BatchOutcome:
         """Retry counting until PostgreSQL answers.
 
         A commit whose answer was lost is fenced when it is tried again: nothing counts twice.

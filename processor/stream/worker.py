@@ -154,7 +154,7 @@ class Worker:
         )
         await pipeline.load()
         batcher = Batcher(
-            pipeline.count, self._settings.worker.batch_records_max, self._readiness, self._clock
+            pipeline.commit, self._settings.worker.batch_records_max, self._readiness, self._clock
         )
         offsets = OffsetStore(self._db, cluster.id, self._readiness, self._clock)
         wanted = topics.incoming(self._settings.kafka, catalog)

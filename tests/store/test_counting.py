@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from store import counting, wallets
-from store.counting import Progress, Staging, Use
+from store.counting import Progress, Staging
 from store.engine import Connection, Database
-from store.values import CounterName, CounterOperation, RawAddress
-from store.wallets import WalletSeen
+from store.values import CounterBinding, CounterName, CounterOperation, RawAddress
+from store.wallets import WalletObservation
 
 ANN, BEN = UUID(int=1), UUID(int=2)
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -39,12 +39,12 @@ async def type_id(database: Database) -> UUID:
     return made
 
 
-def uses(type_id: UUID) -> list[Use]:
+def bindings(type_id: UUID) -> list[CounterBinding]:
     return [
-        Use(1, type_id, TOTAL, False, (Decimal(2), Decimal("2.5"))),
-        Use(2, type_id, CITIES, False, (2,)),
-        Use(3, type_id, REVIEWS, False, (1,)),
-        Use(4, type_id, LONGEST, True, (10,)),
+        CounterBinding(1, type_id, TOTAL, False, (Decimal(2), Decimal("2.5"))),
+        CounterBinding(2, type_id, CITIES, False, (2,)),
+        CounterBinding(3, type_id, REVIEWS, False, (1,)),
+        CounterBinding(4, type_id, LONGEST, True, (10,)),
     ]
 
 
@@ -52,19 +52,19 @@ async def count(conn: Connection, type_id: UUID, *lines: tuple[Any, ...]) -> lis
     """Count lines of (event number, user, counter, operation, amount or member)."""
     staging, seen = Staging(), set[int]()
     for number, user_id, counter, operation, what in lines:
-        key, leads = f"{number:032x}", number not in seen
+        key, is_first = f"{number:032x}", number not in seen
         seen.add(number)
         at = NOON + timedelta(minutes=number)
         if operation <= MAX:
-            staging.add_amount(key, leads, at, user_id, counter, operation, what)
+            staging.add_amount(key, is_first, at, user_id, counter, operation, what)
         else:
-            staging.add_member(key, leads, at, user_id, counter, operation, what)
+            staging.add_member(key, is_first, at, user_id, counter, operation, what)
     await counting.prepare(conn)
     await counting.stage(conn, [staging])
     await counting.dedupe(conn)
     if staging.has_pairs:
         await counting.pair(conn)
-    return await counting.merge(conn, uses(type_id))
+    return await counting.merge(conn, bindings(type_id))
 
 
 async def counters(conn: Connection) -> dict[str, str]:
@@ -179,12 +179,12 @@ async def test_the_last_event_is_the_latest_by_its_own_time(
 async def test_a_wallet_keeps_the_latest_of_each_kind(database: Database) -> None:
     address = RawAddress("0:" + "1" * 64)
 
-    def seen(linked: int | None = None, unlinked: int | None = None) -> WalletSeen:
+    def seen(linked: int | None = None, unlinked: int | None = None) -> WalletObservation:
         times = [
             None if minute is None else NOON + timedelta(minutes=minute)
             for minute in (linked, unlinked)
         ]
-        return WalletSeen(ANN, address, *times)
+        return WalletObservation(ANN, address, *times)
 
     async with database.transaction() as conn:
         assert await wallets.merge(conn, [seen(linked=5), seen(unlinked=3)]) == {(ANN, address)}

@@ -24,10 +24,10 @@ from store import (
     reevaluation,
     user_badges,
 )
-from store.counting import Progress, Staging, Use
+from store.counting import Progress, Staging
 from store.engine import Connection, Database
 from store.instances import NewInstance, Provenance
-from store.values import CounterName
+from store.values import CounterBinding, CounterName
 from tests.builders.catalogs import TENANT, USER, a_catalog, a_level, a_type
 
 NUMBERS: Mapping[str, int | Decimal] = {
@@ -61,7 +61,8 @@ async def count(conn: Connection) -> list[Progress]:
     await counting.stage(conn, [staging])
     await counting.dedupe(conn)
     uses = [
-        Use(ids[name], TYPE.id, name, False, (NUMBERS[name],)) for name in map(CounterName, NUMBERS)
+        CounterBinding(ids[name], TYPE.id, name, False, (NUMBERS[name],))
+        for name in map(CounterName, NUMBERS)
     ]
     return await counting.merge(conn, uses)
 

@@ -141,7 +141,7 @@ async def test_an_id_that_was_refused_may_name_another_command_in_the_same_batch
         (a_command("burn", ALICE, type_code="explorer"), Reason.NO_TOKEN),
     ],
 )
-async def test_a_command_that_cannot_be_carried_out_is_put_aside(
+async def test_a_command_that_cannot_be_carried_out_is_a_dead_letter(
     counting: Database, command: dict[str, Any], reason: Reason
 ) -> None:
     quests = [*(a_quest(ALICE) for _ in range(5)), *(a_visit(ALICE, f"city-{n}") for n in range(3))]
@@ -216,7 +216,7 @@ async def test_a_wallet_that_was_unlinked_later_receives_nothing(counting: Datab
 async def test_history_is_silent_when_asked(counting: Database) -> None:
     log = Log()
     log.append(WALLET, *partners(ALICE, 6))
-    await count(counting, log, await a_pipeline(counting, announce=False, mint=False))
+    await count(counting, log, await a_pipeline(counting, publish=False, mint=False))
     assert (await tasks(counting), await rows(counting, "SELECT 1 FROM outbox_message")) == ([], [])
     assert await badges(counting) == [("active", "not_minted")]
 

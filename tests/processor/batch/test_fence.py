@@ -7,7 +7,7 @@ import asyncio
 
 from sqlalchemy import text
 
-from processor.batch.pipeline import Outcome
+from processor.batch.pipeline import BatchOutcome
 from processor.events.chunks import Chunk, PlainRecord
 from store import ledger
 from store.engine import Database
@@ -47,7 +47,7 @@ def some_partners(count: int) -> Log:
     return log
 
 
-async def test_the_same_chunk_again_misses_and_counts_nothing(counting: Database) -> None:
+async def test_the_same_chunk_again_is_fenced_and_counts_nothing(counting: Database) -> None:
     chunks = some_partners(5).chunks()
     await open_ledger(counting, chunks)
     pipeline = await a_pipeline(counting)
@@ -60,7 +60,7 @@ async def test_the_same_chunk_again_misses_and_counts_nothing(counting: Database
     assert await invited(counting) == 5
 
 
-async def test_a_chunk_that_leaves_records_out_misses(counting: Database) -> None:
+async def test_a_chunk_that_leaves_records_out_is_fenced(counting: Database) -> None:
     whole = some_partners(6).chunks()[0]
     await open_ledger(counting, [whole])
     outcome = await (await a_pipeline(counting)).run([Chunk(*PARTNERS, 3, whole.records[3:])])
@@ -68,7 +68,7 @@ async def test_a_chunk_that_leaves_records_out_misses(counting: Database) -> Non
     assert await invited(counting) == 0
 
 
-async def test_a_miss_of_one_partition_leaves_the_others_alone(counting: Database) -> None:
+async def test_a_fenced_partition_leaves_the_others_alone(counting: Database) -> None:
     log = some_partners(3)
     chunks = log.chunks()
     log.append(a_quest(BOB), a_visit(BOB))
@@ -81,7 +81,9 @@ async def test_a_miss_of_one_partition_leaves_the_others_alone(counting: Databas
     assert (outcome.counted, set(outcome.fenced)) == (2, {PARTNERS})
 
 
-async def test_after_a_miss_nothing_more_of_that_partition_is_taken(counting: Database) -> None:
+async def test_after_a_fenced_chunk_nothing_more_of_that_partition_is_taken(
+    counting: Database,
+) -> None:
     whole = some_partners(6).chunks()[0]
     await open_ledger(counting, [whole])
     # The second chunk would fit by itself; taken after a fenced one it would hide that something lies
@@ -113,7 +115,7 @@ async def test_a_zombies_late_commit_is_fenced(counting: Database) -> None:
     zombie, successor = await a_pipeline(counting), await a_pipeline(counting)
     in_flight = [zombie.read(Chunk(*PARTNERS, 0, whole.records[:8]))]
     await successor.run([Chunk(*PARTNERS, 0, whole.records[:5])])
-    late = await zombie.count(in_flight)
+    late = await zombie.commit(in_flight)
     assert (late.counted, late.fenced[PARTNERS].next_offset) == (0, 5)
     await successor.run([Chunk(*PARTNERS, 5, whole.records[5:])])
     assert await invited(counting) == 10
@@ -123,7 +125,7 @@ async def test_of_two_workers_with_the_same_chunk_one_counts(counting: Database)
     chunks = some_partners(50).chunks()
     await open_ledger(counting, chunks)
     workers = [await a_pipeline(counting) for _ in range(4)]
-    outcomes: list[Outcome] = await asyncio.gather(*(worker.run(chunks) for worker in workers))
+    outcomes: list[BatchOutcome] = await asyncio.gather(*(worker.run(chunks) for worker in workers))
     assert sorted(outcome.counted for outcome in outcomes) == [0, 0, 0, 50]
     assert await invited(counting) == 50
 

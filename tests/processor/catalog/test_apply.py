@@ -135,7 +135,7 @@ async def test_what_mints_by_itself_is_minted_or_held_without_a_wallet(database:
     await counted(database, {person(1): 5, person(2): 5})
     async with database.transaction() as conn:
         await wallets.merge(
-            conn, [wallets.WalletSeen(person(1), RawAddress("0:" + "ab" * 32), NOW, None)]
+            conn, [wallets.WalletObservation(person(1), RawAddress("0:" + "ab" * 32), NOW, None)]
         )
     await applied(database, catalog(5))
     assert await rows(

@@ -1,6 +1,6 @@
 """Reading messages.
 
-What keeps to the contract is an event, what does not is put aside with a reason, and nothing else
+What keeps to the contract is an event, what does not is rejected with a reason, and nothing else
 happens.
 """
 
@@ -262,7 +262,9 @@ LONG = "x" * 129
         ),
     ],
 )
-def test_a_message_that_breaks_the_contract_is_put_aside(message: Any, expected: Reason) -> None:
+def test_a_message_that_breaks_the_contract_is_a_dead_letter(
+    message: Any, expected: Reason
+) -> None:
     assert reason(message) is expected
 
 
@@ -279,7 +281,7 @@ def test_the_edges_of_the_contract_are_inside() -> None:
         assert isinstance(read(event), Event), event
 
 
-def test_a_type_on_another_topic_is_put_aside() -> None:
+def test_a_type_on_another_topic_is_a_dead_letter() -> None:
     """Who may send commands is the broker's access list of the topic for commands."""
     assert (
         reason(a_command("revoke", type_code="explorer", reason="x"), topic="quests")
@@ -288,7 +290,7 @@ def test_a_type_on_another_topic_is_put_aside() -> None:
     assert reason(a_quest(), topic="cities") is Reason.WRONG_TOPIC
 
 
-def test_a_foreign_content_type_is_put_aside() -> None:
+def test_a_foreign_content_type_is_a_dead_letter() -> None:
     assert reason(a_quest(), headers=[("content-type", b"application/avro")]) is Reason.CONTENT_TYPE
     assert isinstance(
         read(a_quest(), headers=[("content-type", b"application/cloudevents+json"), ("x", None)]),
@@ -296,7 +298,7 @@ def test_a_foreign_content_type_is_put_aside() -> None:
     )
 
 
-def test_events_older_than_the_retention_are_put_aside_and_wallets_are_not() -> None:
+def test_events_older_than_the_retention_are_dead_letters_and_wallets_are_not() -> None:
     reader = a_reader(retention=timedelta(days=1))
     old = NOW - timedelta(days=1, seconds=1)
     assert reason(a_quest(time=old.isoformat()), reader=reader) is Reason.TOO_OLD
@@ -398,7 +400,7 @@ def a_catalog_of_amounts(**counter: Any) -> EventReader:
         ("1" * 5_000, None),
     ],
 )
-def test_an_amount_is_exact_or_put_aside(token: str, expected: Decimal | None) -> None:
+def test_an_amount_is_exact_or_a_dead_letter(token: str, expected: Decimal | None) -> None:
     body = json.dumps(an_event("trip.ended", ALICE, {"km": "@"})).replace('"@"', token).encode()
     parsed = read(body, topic="trips", reader=a_catalog_of_amounts())
     if expected is None:

@@ -15,7 +15,7 @@ from ops.errors import UsageError
 from ops.lifecycle import EXIT_USAGE, Stop
 from ops.settings import Settings, WorkerSettings
 from processor.history import backfill as filling
-from processor.history.backfill import Report, Wishes
+from processor.history.backfill import BackfillOptions, BackfillReport
 from store.engine import Database
 from tests.builders.messages import ALICE, Log, a_partner, a_pipeline, count, encoded, with_catalog
 
@@ -34,8 +34,10 @@ def a_file(path: Path, *messages: dict[str, Any] | bytes) -> Path:
     return path
 
 
-async def backfill(settings: Settings, path: Path, **wishes: bool) -> Report:
-    return await filling.backfill(settings, path, Wishes(**wishes), Stop(), lambda _word: None)
+async def backfill(settings: Settings, path: Path, **options: bool) -> BackfillReport:
+    return await filling.backfill(
+        settings, path, BackfillOptions(**options), Stop(), lambda _word: None
+    )
 
 
 async def invited(database: Database) -> int:
@@ -89,7 +91,7 @@ async def test_history_speaks_and_mints_when_asked(
     counting: Database, settings: Settings, tmp_path: Path
 ) -> None:
     path = a_file(tmp_path / "history.jsonl", *(a_partner(ALICE) for _ in range(6)))
-    await backfill(settings, path, announce=True, mint=True)
+    await backfill(settings, path, publish=True, mint=True)
     assert await number_of(counting, "outbox_message") > 0
     assert await number_of(counting, "nft_mint_queue") == 1
 
@@ -107,7 +109,7 @@ async def test_an_interrupted_run_goes_on_where_it_stopped(
         if "counted" in word:
             stop.request()
 
-    first = await filling.backfill(settings, path, Wishes(), stop, interrupt)
+    first = await filling.backfill(settings, path, BackfillOptions(), stop, interrupt)
     second = await backfill(settings, path)
     assert (first.finished, second.resumed_at, second.finished) == (False, first.lines, True)
     assert 0 < first.lines < 20
@@ -136,11 +138,11 @@ async def test_more_lines_at_the_end_are_counted(
     assert (report.resumed_at, report.counted) == (4, 1)
 
 
-async def test_broken_lines_may_be_put_aside(
+async def test_broken_lines_may_become_dead_letters(
     counting: Database, settings: Settings, tmp_path: Path
 ) -> None:
     path = a_file(tmp_path / "mixed.jsonl", a_partner(ALICE), b"{broken", a_partner(ALICE))
-    report = await backfill(settings, path, put_aside=True)
+    report = await backfill(settings, path, dead_letter=True)
     assert (report.counted, report.broken, dict(report.reasons)) == (2, 1, {"not_json": 1})
     assert report.examples[0].startswith(f"{path}:2: not_json: ")
     assert await number_of(counting, "dead_letter") == 1
@@ -195,8 +197,8 @@ def test_a_file_with_broken_lines_is_refused_as_a_whole(counting_url: str, tmp_p
     refused = laurel("backfill", str(path))
     assert refused.returncode == EXIT_USAGE
     assert f"{path}:2: not_json: " in refused.stderr
-    assert "--put-aside" in refused.stderr
-    again = laurel("backfill", "--put-aside", "--json", str(path))
+    assert "--dead-letter" in refused.stderr
+    again = laurel("backfill", "--dead-letter", "--json", str(path))
     assert json.loads(again.stdout)["resumed_at"] == 0, counting_url
 
 
