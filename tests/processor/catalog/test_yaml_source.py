@@ -115,12 +115,33 @@ NO_KEY = "a key must be a word or a whole number: put it in quotes if it is mean
         ("a: 1\na: 2\n1.5: b\n", [(2, TWICE), (3, NO_KEY)]),
         ("x: &x\n  y: *x\n", [(1, "an alias contains itself: write the part out.")]),
         ("x: !!set {a}\ny: !mine b\n", [(2, "the tag !mine is not allowed here: remove it.")]),
-        ("x: [\n", [(2, "this is no YAML: expected the node content, but found '<stream end>'. Mend or quote what stands here.")]),
-        ("x: 1\ny: \a\n", [(2, "a character that YAML does not allow: special characters are not allowed. Remove it.")]),
+        (
+            "x: [\n",
+            [
+                (
+                    2,
+                    "this is no YAML: expected the node content, but found '<stream end>'. "
+                    "Mend or quote what stands here.",
+                )
+            ],
+        ),
+        (
+            "x: 1\ny: \a\n",
+            [
+                (
+                    2,
+                    "a character that YAML does not allow: special characters are not allowed. "
+                    "Remove it.",
+                )
+            ],
+        ),
         ("", [(1, "the file is empty: remove it, or write events, counters or types into it.")]),
-        ("# nothing\n", [(1, "the file is empty: remove it, or write events, counters or types into it.")]),
+        (
+            "# nothing\n",
+            [(1, "the file is empty: remove it, or write events, counters or types into it.")],
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_told_with_its_line(
     file: Path, text: str, expected: list[tuple[int, str]]
 ) -> None:

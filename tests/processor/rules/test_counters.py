@@ -163,13 +163,17 @@ class TestWhatCannotBeCounted:
 
     def test_a_sum_takes_nothing_negative(self) -> None:
         counter = a_counter(kind=CounterKind.SUM, field="km")
-        with pytest.raises(ValueError, match=r"^`km` is negative: a sum would not commute with its conditions$"):  # fmt: skip
+        with pytest.raises(
+            ValueError, match=r"^`km` is negative: a sum would not commute with its conditions$"
+        ):
             contributions(counter, {"km": Decimal("-0.1")})
 
     @pytest.mark.parametrize("value", ["", "x" * (MEMBER_LENGTH_MAX + 1), True, 1.5, [], {}])
     def test_a_member_is_an_id(self, value: object) -> None:
         counter = a_counter(kind=CounterKind.DISTINCT, field="city")
-        with pytest.raises(ValueError, match=f"^`city` is no id of 1 to {MEMBER_LENGTH_MAX} characters$"):  # fmt: skip
+        with pytest.raises(
+            ValueError, match=f"^`city` is no id of 1 to {MEMBER_LENGTH_MAX} characters$"
+        ):
             contributions(counter, {"city": value})
 
     def test_an_id_may_be_as_long_as_the_contract_allows(self) -> None:
@@ -214,9 +218,11 @@ class TestUses:
     def test_each_type_has_the_thresholds_of_its_own_conditions(self) -> None:
         walker = a_type(
             a_level(1, {"points": {"gte": 5}, "cities": {"gte": 2}}),
-            a_level(2, {"any": [{"points": {"gte": Decimal("7.5")}}, {"not": {"points": {"lt": 5}}}]}),
+            a_level(
+                2, {"any": [{"points": {"gte": Decimal("7.5")}}, {"not": {"points": {"lt": 5}}}]}
+            ),
             counters=("points", "cities"),
-        )  # fmt: skip
+        )
         runner = a_type(a_level(1, {"points": {"gt": 1}}), code="runner")
         counters = (a_counter("points", id=1), a_counter("cities", id=2))
         points, cities = counters
