@@ -120,8 +120,10 @@ NO_KEY = "a key must be a word or a whole number: put it in quotes if it is mean
             [
                 (
                     2,
-                    "this is no YAML: expected the node content, but found '<stream end>'. "
-                    "Mend or quote what stands here.",
+                    (
+                        "this is no YAML: expected the node content, but found '<stream end>'. "
+                        "Mend or quote what stands here."
+                    ),
                 )
             ],
         ),
@@ -130,8 +132,10 @@ NO_KEY = "a key must be a word or a whole number: put it in quotes if it is mean
             [
                 (
                     2,
-                    "a character that YAML does not allow: special characters are not allowed. "
-                    "Remove it.",
+                    (
+                        "a character that YAML does not allow: special characters are not allowed. "
+                        "Remove it."
+                    ),
                 )
             ],
         ),
