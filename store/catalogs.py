@@ -23,7 +23,8 @@ NO_CATALOG = "The database has no catalog yet. Run `laurel catalog apply`."
 
 CURRENT = text("""
     SELECT version.id, version.document,
-           coalesce((SELECT jsonb_object_agg(name, id) FROM counter_definition), '{}') AS counter_ids
+           coalesce((SELECT jsonb_object_agg(name, id) FROM counter_definition), '{}')
+               AS counter_ids
       FROM catalog_version AS version
      WHERE version.is_current
 """)
@@ -37,26 +38,32 @@ CURRENT_HASH = text("SELECT id, content_hash FROM catalog_version WHERE is_curre
 LOCK_OUT_BATCHES = text("LOCK TABLE catalog_version IN EXCLUSIVE MODE")
 
 ADD_COUNTERS = text("""
-    INSERT INTO counter_definition (name, kind, event_type, field, filter, undo_event_type, undo_field)
+    INSERT INTO counter_definition
+           (name, kind, event_type, field, filter, undo_event_type, undo_field)
     SELECT name, kind, event_type, field, filter, undo_event_type, undo_field
       FROM jsonb_to_recordset(CAST(:counters AS jsonb))
-           AS counter (name text, kind text, event_type text, field text, filter jsonb, undo_event_type text, undo_field text)
+           AS counter (name text, kind text, event_type text, field text, filter jsonb,
+                       undo_event_type text, undo_field text)
      ORDER BY name
 """)
 
 UPSERT_TYPES = text("""
-    INSERT INTO nft_type AS old (id, code, title, description, category, base_image_url, is_onchain_capable,
-                                 default_onchain_policy, onchain_min_rarity, metadata_schema, i18n)
+    INSERT INTO nft_type AS old
+           (id, code, title, description, category, base_image_url, is_onchain_capable,
+            default_onchain_policy, onchain_min_rarity, metadata_schema, i18n)
     SELECT id, code, title, description, category, base_image_url, is_onchain_capable,
            default_onchain_policy, onchain_min_rarity, metadata_schema, i18n
       FROM jsonb_to_recordset(CAST(:types AS jsonb))
-           AS new (id uuid, code text, title text, description text, category text, base_image_url text, is_onchain_capable boolean,
-                   default_onchain_policy text, onchain_min_rarity text, metadata_schema jsonb, i18n jsonb)
+           AS new (id uuid, code text, title text, description text, category text,
+                   base_image_url text, is_onchain_capable boolean, default_onchain_policy text,
+                   onchain_min_rarity text, metadata_schema jsonb, i18n jsonb)
      ORDER BY code
         ON CONFLICT (code) DO UPDATE
        SET title = excluded.title, description = excluded.description, category = excluded.category,
-           base_image_url = excluded.base_image_url, is_onchain_capable = excluded.is_onchain_capable,
-           default_onchain_policy = excluded.default_onchain_policy, onchain_min_rarity = excluded.onchain_min_rarity,
+           base_image_url = excluded.base_image_url,
+           is_onchain_capable = excluded.is_onchain_capable,
+           default_onchain_policy = excluded.default_onchain_policy,
+           onchain_min_rarity = excluded.onchain_min_rarity,
            metadata_schema = excluded.metadata_schema, i18n = excluded.i18n, updated_at = now()
 """)
 
@@ -68,16 +75,21 @@ PARK_ORDERS = text("""
 """)
 
 UPSERT_LEVELS = text("""
-    INSERT INTO nft_level_rule AS old (type_id, level, "order", title, description, rarity, image_url, conditions,
-                                       auto_mint_onchain, onchain_policy, i18n)
-    SELECT type_id, level, "order", title, description, rarity, image_url, conditions, auto_mint_onchain, onchain_policy, i18n
+    INSERT INTO nft_level_rule AS old
+           (type_id, level, "order", title, description, rarity, image_url, conditions,
+            auto_mint_onchain, onchain_policy, i18n)
+    SELECT type_id, level, "order", title, description, rarity, image_url, conditions,
+           auto_mint_onchain, onchain_policy, i18n
       FROM jsonb_to_recordset(CAST(:levels AS jsonb))
-           AS new (type_id uuid, level integer, "order" integer, title text, description text, rarity text, image_url text,
-                   conditions jsonb, auto_mint_onchain boolean, onchain_policy text, i18n jsonb)
+           AS new (type_id uuid, level integer, "order" integer, title text, description text,
+                   rarity text, image_url text, conditions jsonb, auto_mint_onchain boolean,
+                   onchain_policy text, i18n jsonb)
      ORDER BY type_id, level
         ON CONFLICT (type_id, level) DO UPDATE
-       SET "order" = excluded."order", title = excluded.title, description = excluded.description, rarity = excluded.rarity,
-           image_url = excluded.image_url, conditions = excluded.conditions, auto_mint_onchain = excluded.auto_mint_onchain,
+       SET "order" = excluded."order", title = excluded.title,
+           description = excluded.description, rarity = excluded.rarity,
+           image_url = excluded.image_url, conditions = excluded.conditions,
+           auto_mint_onchain = excluded.auto_mint_onchain,
            onchain_policy = excluded.onchain_policy, i18n = excluded.i18n, updated_at = now()
 """)
 
@@ -92,14 +104,18 @@ REMOVE_COUNTERS = text("DELETE FROM counter_definition WHERE name = ANY(CAST(:na
 
 ADOPT = text("""
     INSERT INTO nft_progress AS old (type_id, user_id, counters, last_event_at)
-    SELECT wanted.type_id, source.user_id, jsonb_object_agg(wanted.counter, source.counters -> wanted.counter),
+    SELECT wanted.type_id, source.user_id,
+           jsonb_object_agg(wanted.counter, source.counters -> wanted.counter),
            max(source.last_event_at)
-      FROM jsonb_to_recordset(CAST(:adoptions AS jsonb)) AS wanted (type_id uuid, counter text, source_type_id uuid)
-           JOIN nft_progress AS source ON source.type_id = wanted.source_type_id AND source.counters ? wanted.counter
+      FROM jsonb_to_recordset(CAST(:adoptions AS jsonb))
+           AS wanted (type_id uuid, counter text, source_type_id uuid)
+           JOIN nft_progress AS source
+             ON source.type_id = wanted.source_type_id AND source.counters ? wanted.counter
      GROUP BY source.user_id, wanted.type_id
      ORDER BY source.user_id, wanted.type_id
         ON CONFLICT (user_id, type_id) DO UPDATE
-       SET counters = old.counters || excluded.counters, last_event_at = greatest(old.last_event_at, excluded.last_event_at),
+       SET counters = old.counters || excluded.counters,
+           last_event_at = greatest(old.last_event_at, excluded.last_event_at),
            updated_at = now()
 """)
 
@@ -110,8 +126,10 @@ DROP_COUNTERS = text("""
 
 HELD_LEVELS = text("""
     SELECT gone.code, gone.level, count(*) AS badges
-      FROM jsonb_to_recordset(CAST(:levels AS jsonb)) AS gone (type_id uuid, code text, level integer)
-           JOIN nft_instance AS instance ON instance.type_id = gone.type_id AND instance.current_level = gone.level
+      FROM jsonb_to_recordset(CAST(:levels AS jsonb))
+           AS gone (type_id uuid, code text, level integer)
+           JOIN nft_instance AS instance
+             ON instance.type_id = gone.type_id AND instance.current_level = gone.level
      GROUP BY gone.code, gone.level ORDER BY gone.code, gone.level
 """)
 
@@ -122,14 +140,16 @@ USED_TYPES = text("""
            (SELECT count(*) FROM chain_collection WHERE type_id = gone.id) AS collections
       FROM nft_type AS gone
      WHERE gone.id = ANY(CAST(:types AS uuid[]))
-       AND (EXISTS (SELECT FROM nft_instance WHERE type_id = gone.id) OR EXISTS (SELECT FROM nft_progress WHERE type_id = gone.id)
+       AND (EXISTS (SELECT FROM nft_instance WHERE type_id = gone.id)
+            OR EXISTS (SELECT FROM nft_progress WHERE type_id = gone.id)
             OR EXISTS (SELECT FROM chain_collection WHERE type_id = gone.id))
      ORDER BY gone.code
 """)
 
 USED_LEVELS = text("""
     SELECT gone.code, gone.level
-      FROM jsonb_to_recordset(CAST(:levels AS jsonb)) AS gone (type_id uuid, code text, level integer)
+      FROM jsonb_to_recordset(CAST(:levels AS jsonb))
+           AS gone (type_id uuid, code text, level integer)
            JOIN nft_level_rule AS rule ON rule.type_id = gone.type_id AND rule.level = gone.level
      WHERE EXISTS (SELECT FROM nft_level_achievement WHERE level_rule_id = rule.id)
      ORDER BY gone.code, gone.level
@@ -155,9 +175,9 @@ ADD_VERSION = text("""
 class Applied:
     """What `apply` did. `version` is the current one, old where nothing changed.
 
-    Users of the `rules_changed` types may stand at another level now, and badges of the `metadata_changed` types
-    have other metadata fields: the caller evaluates them again in the same transaction
-    (processor/catalog/apply.py).
+    Users of the types in `rules_changed` may stand at another level now, and badges of those in
+    `metadata_changed` have other metadata fields: the caller evaluates them again in the same
+    transaction (processor/catalog/apply.py).
     """
 
     version: int
@@ -235,7 +255,8 @@ async def apply(conn: Connection, catalog: Catalog, actor: str) -> Applied:
 
 async def _refuse(conn: Connection, changes: Changes) -> None:
     reasons = [
-        f"counter {old.name}: what it counts cannot change once it counts. Give the new meaning a new name."
+        f"counter {old.name}: what it counts cannot change once it counts. Give the new meaning a "
+        "new name."
         for old, _new in changes.altered_counters
     ]
     gone = {"levels": dumped(_removed_levels(changes.changed))}
@@ -248,13 +269,15 @@ async def _refuse(conn: Connection, changes: Changes) -> None:
         for row in await conn.execute(USED_LEVELS, gone)
     ]
     reasons += [
-        f"{row.code}: in use ({row.badges} badges, progress of {row.users} users, {row.collections} collections on chain). Keep the type."
+        f"{row.code}: in use ({row.badges} badges, progress of {row.users} users, "
+        f"{row.collections} collections on chain). Keep the type."
         for row in await conn.execute(
             USED_TYPES, {"types": [badge_type.id for badge_type in changes.removed]}
         )
     ]
     reasons += [
-        f"counter {row.name}: it has counted, and what it saw is not seen again. Keep it in a type's counters."
+        f"counter {row.name}: it has counted, and what it saw is not seen again. Keep it in a "
+        "type's counters."
         for row in await conn.execute(
             USED_COUNTERS, {"names": [counter.name for counter in changes.removed_counters]}
         )

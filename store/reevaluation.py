@@ -1,4 +1,4 @@
-"""What a new catalog has to look at again, a slice at a time.
+"""Read what a new catalog has to evaluate again, a slice at a time.
 
 Counters of the types whose rules changed, metadata of the types whose fields did.
 """
@@ -30,8 +30,10 @@ BADGES = text("""
     SELECT badge.id, badge.type_id, badge.current_level, badge.metadata,
            coalesce(progress.counters, '{}') AS counters
       FROM nft_instance AS badge
-           LEFT JOIN nft_progress AS progress ON progress.user_id = badge.user_id AND progress.type_id = badge.type_id
-     WHERE badge.type_id = ANY(CAST(:types AS uuid[])) AND badge.status = 'active' AND badge.id > :after
+           LEFT JOIN nft_progress AS progress
+                  ON progress.user_id = badge.user_id AND progress.type_id = badge.type_id
+     WHERE badge.type_id = ANY(CAST(:types AS uuid[])) AND badge.status = 'active'
+       AND badge.id > :after
      ORDER BY badge.id
      LIMIT :slice
        FOR UPDATE OF badge

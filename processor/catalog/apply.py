@@ -1,4 +1,4 @@
-"""Put a catalog in force, and look at everything again that it may have changed.
+"""Apply a catalog, and evaluate again every user and badge that it may have changed.
 
 One transaction, all or nothing.
 
@@ -54,7 +54,8 @@ class Outcome:
     def text(self) -> str:
         """Return this for a person, a line or a few."""
         if not self.applied.is_new:
-            return f"Nothing changed: version {self.applied.version} of the catalog is in force already."
+            version = self.applied.version
+            return f"Nothing changed: version {version} of the catalog is in force already."
         lines = [
             "This would be a new version:"
             if self.dry_run

@@ -74,12 +74,14 @@ class _Lint:
         if not _NAME.fullmatch(counter.name) or counter.name in RESERVED_WORDS:
             yield Diagnostic(
                 path,
-                "a counter's name is lower-case letters, digits and _, at most 64, and none of all, any, not: rename it.",
+                "a counter's name is lower-case letters, digits and _, at most 64, and none of "
+                "all, any, not: rename it.",
             )
         if not any(counter.name in badge_type.counters for badge_type in self.catalog.types):
             yield Diagnostic(
                 path,
-                "no type uses this counter, so nothing would keep its value: name it in a type's counters, or drop it.",
+                "no type uses this counter, so nothing would keep its value: name it in a type's "
+                "counters, or drop it.",
             )
         event = self.events.get(counter.event_type)
         if event is None:
@@ -110,7 +112,8 @@ class _Lint:
         if spec is None:
             yield Diagnostic(
                 path,
-                f"{event.type} declares no field {counter.field}{_known(each.name for each in event.fields)}",
+                f"{event.type} declares no field {counter.field}"
+                f"{_known(each.name for each in event.fields)}",
             )
         elif not takes:
             yield Diagnostic(
@@ -127,7 +130,8 @@ class _Lint:
         elif spec.kind in NUMERIC and not _never_negative(spec):
             yield Diagnostic(
                 path,
-                f"{counter.field} may be negative, and counters never fall: give the field `minimum: 0`.",
+                f"{counter.field} may be negative, and counters never fall: give the field "
+                "`minimum: 0`.",
             )
 
     def _undo(self, counter: CounterSpec) -> Iterator[Diagnostic]:
@@ -157,12 +161,14 @@ class _Lint:
             if spec is None and event is undo:
                 yield Diagnostic(
                     (*path, "field"),
-                    f"{event.type} declares no field {name}{_known(each.name for each in event.fields)}",
+                    f"{event.type} declares no field {name}"
+                    f"{_known(each.name for each in event.fields)}",
                 )
             elif spec is not None and not (spec.required and spec.kind is FieldKind.ID):
                 yield Diagnostic(
                     (*path, "field"),
-                    f"{event.type}.{name} pairs two events: it must be of kind id and `required: true`.",
+                    f"{event.type}.{name} pairs two events: it must be of kind id and "
+                    "`required: true`.",
                 )
 
     # -------------------------------------------------------------- types
@@ -205,12 +211,14 @@ class _Lint:
             if upper.order <= lower.order:
                 yield Diagnostic(
                     (*path, "order"),
-                    f"level {upper.level} has order {upper.order}, level {lower.level} has {lower.order}: they rise together.",
+                    f"level {upper.level} has order {upper.order}, level {lower.level} has "
+                    f"{lower.order}: they rise together.",
                 )
             if upper.rarity.rank < lower.rarity.rank:
                 yield Diagnostic(
                     (*path, "rarity"),
-                    f"level {upper.level} is {upper.rarity}, less rare than level {lower.level}: {lower.rarity}.",
+                    f"level {upper.level} is {upper.rarity}, less rare than level {lower.level}: "
+                    f"{lower.rarity}.",
                 )
         parsed: dict[int, Condition] = {}
         for level in badge_type.levels:
@@ -265,12 +273,14 @@ class _Lint:
             why = f"{falling[0]} can fall" if falling else f"`{condition}` can stop to hold"
             yield Diagnostic(
                 path,
-                f"{why}, so level {level.level} depends on what is counted first: say `order_dependent: true` if that is meant.",
+                f"{why}, so level {level.level} depends on what is counted first: say "
+                "`order_dependent: true` if that is meant.",
             )
         if holds(condition, {}):
             yield Diagnostic(
                 path,
-                f"level {level.level} holds for somebody who did nothing yet: demand at least one of something.",
+                f"level {level.level} holds for somebody who did nothing yet: demand at least one "
+                "of something.",
             )
 
     def _reach(self, badge_type: TypeSpec, parsed: Mapping[int, Condition]) -> Iterator[Diagnostic]:
@@ -284,7 +294,8 @@ class _Lint:
             if number in impossible:
                 yield Diagnostic(
                     path,
-                    f"level {number} can never be reached: nothing makes `{parsed[number]}` true. Drop or change a part of it.",
+                    f"level {number} can never be reached: nothing makes `{parsed[number]}` true. "
+                    "Drop or change a part of it.",
                 )
                 continue
             above = [other for other in numbers if other > number and other not in impossible]
@@ -294,7 +305,8 @@ class _Lint:
                 names = " or ".join(map(str, above))
                 yield Diagnostic(
                     path,
-                    f"nobody can ever stand at level {number}: whenever `{parsed[number]}`, level {names} holds too. Demand more there.",
+                    f"nobody can ever stand at level {number}: whenever `{parsed[number]}`, level "
+                    f"{names} holds too. Demand more there.",
                 )
 
     def _is_integer(self, name: str) -> bool:
@@ -315,7 +327,8 @@ def _event(event: EventSpec) -> Iterator[Diagnostic]:
     elif not _EVENT.fullmatch(event.type) or len(event.type) > 128:
         yield Diagnostic(
             path,
-            "an event type is lower-case words with dots between, like quest.completed, at most 128 long: rename it.",
+            "an event type is lower-case words with dots between, like quest.completed, at most "
+            "128 long: rename it.",
         )
     if event.topic in RESERVED_TOPICS:
         yield Diagnostic(

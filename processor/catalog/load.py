@@ -151,9 +151,7 @@ def load(directory: Path) -> Catalog:
 def _gathered(
     files: Iterable[Path],
 ) -> tuple[dict[str, dict[Any, object]], dict[KeyPath, SourceLocation], list[Diagnostic]]:
-    """Return the sections of all files as one, with the location of every path, and what is wrong so
-    far.
-    """
+    """Return the sections of all files as one, every path's location, and what is wrong so far."""
     sections: dict[str, dict[Any, object]] = {name: {} for name in _SECTIONS}
     locations: dict[KeyPath, SourceLocation] = {}
     diagnostics: list[Diagnostic] = []

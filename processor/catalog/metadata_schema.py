@@ -62,7 +62,8 @@ def schema_diagnostics(
 
 def _fields(badge_type: TypeSpec, is_integer: Callable[[str], bool]) -> Iterator[Diagnostic]:
     schema = badge_type.metadata_schema
-    properties: Mapping[str, object] = schema.get("properties", {})  # type: ignore[assignment]  # check_schema saw to it
+    # check_schema saw to the types.
+    properties: Mapping[str, object] = schema.get("properties", {})  # type: ignore[assignment]
     required: list[str] = schema.get("required", [])  # type: ignore[assignment]
     filled = {"level", *badge_type.metadata_fields}
     for name in required:

@@ -122,7 +122,8 @@ class _Walk:
             if not isinstance(key, (str, int)) or isinstance(key, bool):
                 self._report(
                     key_node,
-                    "a key must be a word or a whole number: put it in quotes if it is meant as a word.",
+                    "a key must be a word or a whole number: put it in quotes if it is meant as a "
+                    "word.",
                 )
             elif key in made:
                 first = self.source.locations[(*path, key)].line

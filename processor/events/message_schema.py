@@ -100,8 +100,8 @@ _ATTRIBUTES = {
     "time": Reason.BAD_TIME,
     "tenantid": Reason.BAD_TENANT,
 }
-# msgspec names the place in its message alone; tests/processor/events/test_message_schema.py holds these two
-# forms.
+# msgspec names the place in its message alone; tests/processor/events/test_message_schema.py holds
+# these two forms.
 _MISSING = re.compile(r"missing required field `([^`]*)`")
 _PLACE = re.compile(r"at `\$\.([^`.\[]*)")
 
@@ -130,8 +130,8 @@ def data_violation(error: msgspec.DecodeError) -> ContractViolation:
 def checker(spec: EventSpec) -> Callable[[bytes], None]:
     """Return the function that checks the data of one event type against its declared fields.
 
-    It raises msgspec.ValidationError (missing, null, of another type, out of range), or ContractViolation for
-    a number that is no decimal of at most 30 digits.
+    It raises msgspec.ValidationError (missing, null, of another type, out of range), or
+    ContractViolation for a number that is no decimal of at most 30 digits.
     """
     fields: list[tuple[str, Any, Any]] = []
     for position, field in enumerate(spec.fields):

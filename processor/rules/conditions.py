@@ -70,8 +70,9 @@ _WORDS = frozenset({"all", "any", "not"})
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """One counter or field against one number (or, in a filter, a string, a boolean, or several
-    with `in`).
+    """One counter or field against one number.
+
+    In a filter also against a string or a boolean, or several with `in`.
     """
 
     name: str
@@ -150,7 +151,7 @@ class Shortfall:
 
 
 def parse_condition(document: object) -> Condition:
-    """Return the condition over counters that `document` (mappings, lists, int, Decimal) writes down.
+    """Return the condition over counters in `document` (mappings, lists, int, Decimal).
 
     Raises:
         RuleError: with every diagnostic in it.
@@ -159,7 +160,7 @@ def parse_condition(document: object) -> Condition:
 
 
 def parse_filter(document: object) -> Condition:
-    """Return the filter over an event's data that `document` writes down.
+    """Return the filter over an event's data in `document`.
 
     Raises:
         RuleError: with every diagnostic in it.

@@ -1,7 +1,7 @@
-"""Why a badge stands where it stands: each counter beside each condition, and what is missing.
+"""Explain a badge's level: each counter beside each condition, and what is missing.
 
-Pure, and built on what the worker evaluates with (conditions.py, levels.py), so that the explanation and
-the badge cannot disagree.
+Pure, and built on what the worker evaluates with (conditions.py, levels.py), so that the
+explanation and the badge cannot disagree.
 """
 
 from collections.abc import Iterator, Mapping
@@ -138,13 +138,14 @@ def _lines(badge: BadgeExplained) -> Iterator[str]:
         yield f"{badge.type_code}: no badge yet"
     else:
         token = f", token {badge.token_id}" if badge.token_id else ""
-        yield f"{badge.type_code}: level {badge.level} of {badge.levels[-1].level}, {badge.status}, {badge.onchain_status}{token}"
-    for level in badge.levels:
-        mark = "x" if level.reached else " "
-        yield f"  [{mark}] level {level.level}  {level.title} ({level.rarity})"
-        for check in level.checks:
+        level = f"level {badge.level} of {badge.levels[-1].level}"
+        yield f"{badge.type_code}: {level}, {badge.status}, {badge.onchain_status}{token}"
+    for each in badge.levels:
+        mark = "x" if each.reached else " "
+        yield f"  [{mark}] level {each.level}  {each.title} ({each.rarity})"
+        for check in each.checks:
             line = f"        {'  ' * check.depth}{check.text}"
             here = "" if check.counter is None else f"   has {check.value}"
             yield f"{line:<52}{here:<12} {'ok' if check.holds else '--'}"
-        if level.missing and not level.reached:
-            yield f"        missing: {', '.join(level.missing)}"
+        if each.missing and not each.reached:
+            yield f"        missing: {', '.join(each.missing)}"

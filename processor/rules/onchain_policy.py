@@ -1,13 +1,13 @@
-"""May a badge go on chain, and does it by itself.
+"""Whether a badge may be minted, and whether it is minted without anybody's request.
 
 | policy (the level's, else the type's) | may be minted | by itself |
 |---|---|---|
 | never, or a type that is not capable | no | no |
-| rare_and_above | from the type's onchain_min_rarity up | when a passed level has auto_mint_onchain |
+| rare_and_above | from the type's onchain_min_rarity up | a passed level has auto_mint_onchain |
 | by_user_request | on badge.mint | no |
-| always | yes | when a passed level has auto_mint_onchain |
+| always | yes | a passed level has auto_mint_onchain |
 
-Pure. Each passed level is judged by its own policy and rarity, so that two levels in one batch and
+Pure. Each passed level is decided by its own policy and rarity, so that two levels in one batch and
 in two batches end alike.
 """
 

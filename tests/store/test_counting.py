@@ -74,6 +74,12 @@ async def counters(conn: Connection) -> dict[str, str]:
     return {row[0]: row[1] for row in rows}
 
 
+def test_every_operation_has_a_branch_of_the_merge() -> None:
+    statements = (counting.NEW_PAIRS, counting.KNOWN_PAIRS, counting.MERGE)
+    bound = {value for each in statements for value in each.compile().params.values()}
+    assert bound - {None} == set(CounterOperation)
+
+
 async def test_amounts_add_up_exactly(database: Database, type_id: UUID) -> None:
     async with database.transaction() as conn:
         for number in range(10):
