@@ -47,7 +47,7 @@ def some_partners(count: int) -> Log:
     return log
 
 
-async def test_the_same_chunk_again_misses_and_counts_nothing(counting: Database) -> None:
+async def test_the_same_chunk_again_is_fenced_and_counts_nothing(counting: Database) -> None:
     chunks = some_partners(5).chunks()
     await open_ledger(counting, chunks)
     pipeline = await a_pipeline(counting)
