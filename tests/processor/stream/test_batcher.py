@@ -238,6 +238,14 @@ async def test_stop_commits_the_batch_in_flight_and_takes_no_other() -> None:
     assert (bench.counted, bench.acked) == ([[0]], [0])
 
 
+async def test_stop_leaves_a_chunk_that_no_batch_took_yet() -> None:
+    bench = Bench()
+    async with bench.running():
+        await bench.add(a_chunk(0, 2))  # returns without a turn of the loop: there is room
+        bench.batcher.stop()
+    assert (bench.counted, bench.acked) == ([], [])
+
+
 async def test_stop_ends_a_batcher_that_has_nothing_to_do() -> None:
     bench = Bench()
     async with bench.running() as task:
