@@ -25,7 +25,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from ops import metrics
+from ops import metrics, stacks
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import Transient
 from ops.logs import logger
@@ -35,11 +35,17 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
+# For the log of a process that did not end in its time; then it ends without.
+_LAST_WORDS = timedelta(seconds=5)
+
 Result = TypeVar("Result")
 
 
 class Part(StrEnum):
-    """What a process may have to wait for: the names in /ready, and labels of laurel_retries_total."""
+    """What a process may have to wait for.
+
+    The names of the waits in /ready, and label values of laurel_retries_total.
+    """
 
     START = "start"
     POSTGRESQL = "postgresql"
@@ -143,14 +149,25 @@ async def _supervised(main: Callable[[Stop], Awaitable[int]], drain_timeout: tim
 def exit_hard_after(bound: timedelta, code: int = EXIT_FAILURE) -> threading.Timer:
     """End this process with `code` after `bound` unless it has ended by itself.
 
-    A thread, because the loop itself may hang.
+    Where it stands by then is in the log: the stacks of all threads, and of the running loop's
+    tasks. A thread sees to it, because the loop itself may hang.
     """
+    loop = asyncio.get_running_loop()
 
     def expire() -> None:
-        log.error("drain_timed_out", seconds=bound.total_seconds())
-        _exit_now(code)
+        # Whoever hangs may hold the lock of stderr: the end does not wait for the last words.
+        _after(_LAST_WORDS, lambda: os._exit(code))
+        try:
+            log.error("drain_timed_out", seconds=bound.total_seconds())
+            stacks.log_all("drain_timed_out", loop)
+        finally:
+            _exit_now(code)
 
-    timer = threading.Timer(bound.total_seconds(), expire)
+    return _after(bound, expire)
+
+
+def _after(duration: timedelta, work: Callable[[], None]) -> threading.Timer:
+    timer = threading.Timer(duration.total_seconds(), work)
     timer.daemon = True
     timer.start()
     return timer

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ops import metrics
+from ops import metrics, stacks
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError
 from ops.lifecycle import Part, Readiness
@@ -99,7 +99,8 @@ class Watchdog:
         """Look once.
 
         Raises:
-            Stalled: for `stall_after` there was lag, nothing in the way, and no commit.
+            Stalled: for `stall_after` there was lag, nothing in the way, and no commit; the stacks
+                of all threads and tasks are in the log.
         """
         lags = progress.lags()
         for (topic, partition), records in lags.items():
@@ -113,6 +114,7 @@ class Watchdog:
             return
         stalled = self._clock.monotonic() - max(self._idle_at, progress.committed_at)
         if stalled > self._stall_after.total_seconds():
+            stacks.log_all("stalled")
             raise Stalled(f"{lag} records wait, and none was counted for {stalled:.0f} s", lag=lag)
 
     def _check_brokers(self, progress: Progress) -> None:

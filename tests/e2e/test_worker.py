@@ -215,6 +215,11 @@ async def test_a_worker_that_makes_no_progress_ends(
             await until(ended, "the end of a stalled worker")
         assert worker.process.returncode == EXIT_FAILURE
         assert [line["code"] for line in worker.logged("worker_failed")] == ["stalled"]
+        (batcher,) = (
+            line["stack"] for line in worker.logged("task_stack") if line["task"] == "batcher"
+        )
+        assert "Pipeline._fence" in batcher
+        assert "lock" in batcher
 
 
 async def test_a_catalog_with_a_new_topic_ends_a_worker_that_does_not_read_it(

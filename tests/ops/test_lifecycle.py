@@ -1,14 +1,18 @@
 """How processes end, seen from outside."""
 
+import json
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from ops.errors import Permanent, Transient
 from ops.lifecycle import Part, Readiness, until_available
 from tests.builders.clock import FakeClock
+
+PATIENCE_S = 120  # nothing here takes that long; a child that is waited for longer hangs
 
 PROGRAM = """
 import asyncio, sys, time
@@ -24,11 +28,17 @@ async def main(stop: Stop) -> int:
     {after_stop}
     return 0
 
+def hangs(secret):
+    time.sleep(600)
+
+async def waits(secret):
+    await asyncio.Event().wait()
+
 sys.exit(run(main, timedelta(seconds={bound})))
 """
 
 
-def start(after_stop: str, bound: float = 20) -> subprocess.Popen[str]:
+def start(after_stop: str, bound: float = 100) -> subprocess.Popen[str]:
     code = PROGRAM.format(after_stop=after_stop, bound=bound)
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -38,29 +48,61 @@ def start(after_stop: str, bound: float = 20) -> subprocess.Popen[str]:
     return child
 
 
+def logged(log: str, event: str) -> list[dict[str, Any]]:
+    """The lines of one event."""
+    lines = [json.loads(line) for line in log.splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
+def functions(line: dict[str, Any]) -> list[str]:
+    """The functions of a stack, the outermost first."""
+    return [call.rpartition(" ")[2] for call in line["stack"].splitlines()]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_asks_for_an_orderly_end(number: signal.Signals) -> None:
     child = start("print('drained')")
     child.send_signal(number)
-    out, _ = child.communicate(timeout=20)
+    out, _ = child.communicate(timeout=PATIENCE_S)
     assert (child.returncode, out) == (0, "drained\n")
 
 
-def test_a_loop_that_hangs_ends_hard_after_the_bound() -> None:
-    child = start("time.sleep(60)", bound=0.3)
+def test_a_loop_that_hangs_ends_hard_after_the_bound_and_shows_where_it_hangs() -> None:
+    child = start("hangs('hunter2')", bound=0.3)
     child.send_signal(signal.SIGTERM)
-    _, err = child.communicate(timeout=20)
+    _, err = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 1
-    assert "drain_timed_out" in err
+    assert [line["seconds"] for line in logged(err, "drain_timed_out")] == [0.3]
+    (main,) = (line for line in logged(err, "thread_stack") if line["thread"] == "MainThread")
+    assert main["reason"] == "drain_timed_out"
+    assert functions(main)[-2:] == ["main", "hangs"]
+    assert "hunter2" not in err
+
+
+def test_a_drain_that_waits_for_ever_shows_which_task_waits_for_what() -> None:
+    child = start("await waits('hunter2')", bound=0.3)
+    child.send_signal(signal.SIGTERM)
+    _, err = child.communicate(timeout=PATIENCE_S)
+    assert child.returncode == 1
+    (task,) = (line for line in logged(err, "task_stack") if "waits" in line["stack"])
+    assert functions(task)[-3:] == ["main", "waits", "Event.wait"]
+    assert "hunter2" not in err
+
+
+def test_a_process_that_cannot_write_its_log_ends_hard_too() -> None:
+    child = start("sys.stderr.write('x' * 10_000_000)", bound=0.3)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(PATIENCE_S) == 1  # nobody reads its stderr: the pipe is full
+    child.communicate()
 
 
 def test_a_second_interrupt_ends_at_once() -> None:
-    child = start("print('stopping', flush=True); await asyncio.sleep(60)")
+    child = start("print('stopping', flush=True); await asyncio.sleep(600)")
     child.send_signal(signal.SIGINT)
     assert child.stdout is not None
     assert child.stdout.readline() == "stopping\n"
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=20)
+    child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 130
 
 

@@ -157,6 +157,8 @@ def test_only_the_first_fetch_after_a_seek_is_compared() -> None:
 def test_a_last_counted_record_that_is_gone_is_no_loss() -> None:
     where = positions(LedgerEntry(*QUESTS, 7, 4, 1_004))
     assert where.out_of_range(QUESTS, 4) == SeekTo(7)
+    # Once: the same answer again would be a loop of seeks.
+    assert where.out_of_range(QUESTS, 4) == RecordsMissing(QUESTS, 4)
     assert shape(chunks(where, 7, 8)) == [(7, [7, 8])]
 
 

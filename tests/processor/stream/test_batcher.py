@@ -1,0 +1,332 @@
+"""Chunks become batches in their order, within the bound, and are acknowledged once counted.
+
+Nothing here waits: what is queued moves by turns of the loop, time by a clock that stands still.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from ops import metrics
+from ops.errors import InvariantBroken
+from ops.lifecycle import Part, Readiness
+from processor.batch.pipeline import Outcome
+from processor.batch.staging import ReadChunk
+from processor.events.chunks import Chunk, PlainRecord
+from processor.stream.batcher import Batcher, InFlight
+from store import ledger
+from store.engine import Database, DatabaseUnreachable
+from store.ledger import LedgerEntry, Partition
+from tests.builders.clock import FakeClock
+from tests.builders.messages import CLUSTER, Log, a_partner, a_pipeline, open_ledger
+from tests.builders.metrics import Moved
+
+QUESTS = ("laurel.quests", 0)
+CITIES = ("laurel.cities", 0)
+
+
+async def settle() -> None:
+    """Let every task go as far as it gets without the test."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+def a_chunk(first: int, records: int, partition: Partition = QUESTS) -> Chunk:
+    return Chunk(
+        *partition,
+        first,
+        [
+            PlainRecord(offset, b"", timestamp=1_000 * offset)
+            for offset in range(first, first + records)
+        ],
+    )
+
+
+class Bench:
+    """A batcher, what it has had counted, acknowledged and rewound, and a gate before each commit."""
+
+    def __init__(self, records_max: int = 10) -> None:
+        self.clock = FakeClock()
+        self.readiness = Readiness()
+        self.readiness.arrived(Part.START)
+        self.batcher = Batcher(self._count, records_max, self.readiness, self.clock)
+        self.counted: list[list[int]] = []
+        self.acked: list[int] = []
+        self.rewound: list[LedgerEntry] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.fenced: Mapping[Partition, LedgerEntry] = {}
+        self.errors: list[Exception] = []
+
+    async def _count(self, chunks: Sequence[ReadChunk]) -> Outcome:
+        self.counted.append([each.chunk.position for each in chunks])
+        await self.gate.wait()
+        if self.errors:
+            raise self.errors.pop(0)
+        return Outcome(0, 0, 0, 0, 0, (), self.fenced)
+
+    async def rewind(self, entries: Iterable[LedgerEntry]) -> None:
+        self.rewound += entries
+
+    async def add(self, chunk: Chunk, *, is_current: bool = True) -> None:
+        await self.batcher.add(
+            InFlight(
+                ReadChunk(chunk, 1), lambda: is_current, lambda: self.acked.append(chunk.position)
+            )
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["asyncio.Task[None]"]:
+        """Run the batcher during the block; it ends in order after it."""
+        task = asyncio.create_task(self.batcher.run(self.rewind))
+        await settle()
+        yield task
+        self.batcher.stop()
+        await task
+
+
+async def test_chunks_are_counted_in_their_order_and_then_acknowledged() -> None:
+    bench = Bench(records_max=100)
+    for first in (0, 3, 6):
+        await bench.add(a_chunk(first, 3))
+    assert (bench.counted, bench.acked) == ([], [])
+    async with bench.running():
+        assert (bench.counted, bench.acked) == ([[0, 3, 6]], [0, 3, 6])
+
+
+async def test_what_comes_during_a_commit_becomes_the_next_batch() -> None:
+    bench = Bench(records_max=100)
+    async with bench.running():
+        bench.gate.clear()
+        await bench.add(a_chunk(0, 2))
+        await settle()
+        for first in (2, 4, 6):
+            await bench.add(a_chunk(first, 2))
+        await settle()
+        assert (bench.counted, bench.acked) == ([[0]], [])
+        bench.gate.set()
+        await settle()
+    assert bench.counted == [[0], [2, 4, 6]]
+
+
+async def test_a_batch_keeps_to_its_bound_and_a_larger_chunk_is_one_by_itself() -> None:
+    bench = Bench(records_max=10)
+    adding = asyncio.create_task(add_all(bench, [(0, 4), (4, 6), (10, 25), (35, 1)]))
+    await settle()
+    async with bench.running():
+        await adding
+        await settle()
+    assert bench.counted == [[0, 4], [10], [35]]
+
+
+async def add_all(bench: Bench, chunks: Iterable[tuple[int, int]]) -> None:
+    for first, records in chunks:
+        await bench.add(a_chunk(first, records))
+
+
+async def test_a_full_queue_makes_the_reader_wait_until_a_batch_was_taken() -> None:
+    bench = Bench(records_max=10)
+    await bench.add(a_chunk(0, 6))
+    second = asyncio.create_task(bench.add(a_chunk(6, 6)))
+    await settle()
+    assert not second.done()
+    bench.gate.clear()
+    async with bench.running():
+        assert bench.counted == [[0]]
+        # There is room while the first batch is still being counted: reading goes on meanwhile.
+        assert second.done()
+        third = asyncio.create_task(bench.add(a_chunk(12, 6)))
+        await settle()
+        assert not third.done()
+        bench.gate.set()
+        await third
+
+
+async def test_counted_to_is_the_next_offset_of_what_was_committed() -> None:
+    bench = Bench()
+    async with bench.running():
+        await bench.add(a_chunk(40, 3))
+        await bench.add(a_chunk(7, 1, CITIES))
+        await settle()
+        assert bench.batcher.counted_to == {QUESTS: 43, CITIES: 8}
+
+
+async def test_chunks_of_revoked_partitions_are_dropped() -> None:
+    bench = Bench()
+    async with bench.running():
+        await bench.add(a_chunk(0, 2))
+        await settle()
+        bench.gate.clear()
+        await bench.add(a_chunk(0, 1, CITIES))
+        await settle()
+        await bench.add(a_chunk(2, 2))
+        await bench.add(a_chunk(1, 1, CITIES))
+        bench.batcher.drop_partitions([QUESTS])
+        assert QUESTS not in bench.batcher.counted_to
+        bench.gate.set()
+        await settle()
+    assert bench.counted == [[0], [0], [1]]
+    assert bench.acked == [0, 0, 1]
+    assert bench.batcher.counted_to == {CITIES: 2}
+
+
+async def test_dropping_partitions_makes_room() -> None:
+    bench = Bench(records_max=10)
+    await bench.add(a_chunk(0, 6))
+    waiting = asyncio.create_task(bench.add(a_chunk(0, 6, CITIES)))
+    await settle()
+    assert not waiting.done()
+    bench.batcher.drop_partitions([QUESTS])
+    await settle()
+    assert waiting.done()
+    # Of ten records six are queued: three more fit, a fourth does not.
+    await bench.add(a_chunk(6, 3, CITIES))
+    full = asyncio.create_task(bench.add(a_chunk(9, 1, CITIES)))
+    await settle()
+    assert not full.done()
+    async with bench.running():
+        await full
+
+
+async def test_a_fenced_partition_is_rewound_to_the_ledger_and_not_acknowledged() -> None:
+    bench = Bench()
+    moved = Moved()
+    entry = LedgerEntry(*QUESTS, 17, 16, 5)
+    bench.fenced = {QUESTS: entry}
+    await bench.add(a_chunk(3, 2))
+    await bench.add(a_chunk(5, 2, CITIES))
+    async with bench.running():
+        pass
+    assert (bench.rewound, bench.acked) == ([entry], [5])
+    assert bench.batcher.counted_to == {CITIES: 7}
+    assert moved.by("laurel_ledger_events_total") == {("fenced",): 1, ("seek",): 1}
+
+
+async def test_a_stale_chunk_is_acknowledged_and_skipped() -> None:
+    bench = Bench()
+    moved = Moved()
+    await bench.add(a_chunk(0, 4), is_current=False)
+    await bench.add(a_chunk(4, 2))
+    async with bench.running():
+        pass
+    assert (bench.counted, bench.acked) == ([[4]], [0, 4])
+    assert moved.by("laurel_ledger_events_total") == {("skipped",): 4}
+
+
+async def test_a_batch_of_stale_chunks_alone_is_not_counted() -> None:
+    bench = Bench()
+    await bench.add(a_chunk(0, 4), is_current=False)
+    async with bench.running():
+        assert (bench.counted, bench.acked) == ([], [0])
+
+
+async def test_stop_commits_the_batch_in_flight_and_takes_no_other() -> None:
+    bench = Bench()
+    bench.gate.clear()
+    await bench.add(a_chunk(0, 2))
+    running = asyncio.create_task(bench.batcher.run(bench.rewind))
+    await settle()
+    await bench.add(a_chunk(2, 2))
+    bench.batcher.stop()
+    await settle()
+    assert not running.done()
+    bench.gate.set()
+    await running
+    assert (bench.counted, bench.acked) == ([[0]], [0])
+
+
+async def test_stop_leaves_a_chunk_that_no_batch_took_yet() -> None:
+    bench = Bench()
+    async with bench.running():
+        await bench.add(a_chunk(0, 2))  # returns without a turn of the loop: there is room
+        bench.batcher.stop()
+    assert (bench.counted, bench.acked) == ([], [])
+
+
+async def test_stop_ends_a_batcher_that_has_nothing_to_do() -> None:
+    bench = Bench()
+    async with bench.running() as task:
+        assert not task.done()
+
+
+async def test_a_batch_is_tried_again_until_postgresql_answers() -> None:
+    bench = Bench()
+    moved = Moved()
+    bench.errors = [DatabaseUnreachable("nobody listens"), DatabaseUnreachable("nobody listens")]
+    waits: list[dict[Part, str]] = []
+    sleep = bench.clock.sleep
+
+    async def watched(duration: timedelta) -> None:
+        waits.append(bench.readiness.waits)
+        await sleep(duration)
+
+    bench.clock.sleep = watched  # type: ignore[method-assign]
+    await bench.add(a_chunk(0, 2))
+    async with bench.running():
+        pass
+    assert bench.counted == [[0], [0], [0]]
+    assert bench.acked == [0]
+    assert waits == [{Part.POSTGRESQL: "nobody listens"}] * 2
+    assert bench.readiness.ready
+    assert moved.by("laurel_retries_total") == {("postgresql", "database_unreachable"): 2}
+
+
+async def test_any_other_error_ends_the_batcher_and_acknowledges_nothing() -> None:
+    bench = Bench()
+    bench.errors = [InvariantBroken("the ledger was never opened")]
+    await bench.add(a_chunk(0, 2))
+    with pytest.raises(InvariantBroken):
+        await bench.batcher.run(bench.rewind)
+    assert (bench.acked, bench.batcher.counted_to) == ([], {})
+
+
+async def test_a_commit_is_dated_by_the_clock_and_the_age_of_its_last_record_is_published() -> None:
+    bench = Bench()
+    began = bench.batcher.committed_at
+    epoch = bench.clock.now().timestamp()
+    record = PlainRecord(0, b"", timestamp=round((epoch - 30) * 1_000))
+    bench.clock.advance(timedelta(seconds=12))
+    async with bench.running():
+        await bench.add(Chunk(*CITIES, 0, [record]))
+        await settle()
+    assert bench.batcher.committed_at == began + 12
+    age = metrics.EVENT_LAG_SECONDS.labels(CITIES[0])._value.get()
+    assert age == pytest.approx(42.0)
+
+
+async def test_on_postgresql_a_former_owners_chunk_leads_back_to_the_ledger(
+    counting: Database,
+) -> None:
+    """Somebody else has counted what this batcher holds: it goes on behind that, and once."""
+    log = Log()
+    log.append(*(a_partner() for _ in range(8)))
+    (whole,) = log.chunks()
+    await open_ledger(counting, [whole])
+    pipeline = await a_pipeline(counting)
+    await pipeline.run([Chunk(*whole.key, 0, whole.records[:5])])
+    batcher = Batcher(pipeline.count, 100, Readiness(), FakeClock())
+    acked: list[int] = []
+
+    def in_flight(first: int, end: int) -> InFlight:
+        def ack() -> None:
+            acked.append(first)
+            batcher.stop()
+
+        chunk = pipeline.read(Chunk(*whole.key, first, whole.records[first:end]))
+        return InFlight(chunk, lambda: True, ack)
+
+    async def rewind(entries: Iterable[LedgerEntry]) -> None:
+        (entry,) = entries
+        assert (entry.next_offset, acked) == (5, [])
+        await batcher.add(in_flight(entry.next_offset, 8))
+
+    await batcher.add(in_flight(0, 8))
+    await batcher.run(rewind)
+    async with counting.transaction() as conn:
+        entries = await ledger.read(conn, CLUSTER, [whole.key])
+    assert acked == [5]
+    assert batcher.counted_to == {whole.key: 8}
+    assert entries[whole.key].next_offset == 8
