@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from minter.ton.tokens import Token, instance_of, item_suffix
+from minter.ton.metadata_uris import instance_of, item_suffix
+from minter.ton.values import Token
 from store.values import InstanceStatus, OnchainStatus, RawAddress, TaskStatus, TokenRecord
 
 

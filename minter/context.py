@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from minter.mint_decision import Absent, Limits
+from minter.mint_decision import Limits
 from minter.ton import tokens
-from minter.ton.gateway import Account, AnswerRejected, Block, ChainGateway
+from minter.ton.gateway import AnswerRejected, ChainGateway
 from minter.ton.highload_wallet import Signer, Wallet
-from minter.ton.tokens import CollectionState, Item, Token
+from minter.ton.values import Absent, Account, Block, CollectionState, Item, Token
 from ops import metrics
 from ops.settings import MinterSettings
 from store import chain

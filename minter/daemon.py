@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 from minter import reconcile, signing
 from minter.context import MinterContext
 from minter.signing import NothingSigned, SignedBatch
-from minter.ton import tokens
+from minter.ton import metadata_uris, tokens
 from minter.ton.gateway import BlockUnknown, ChainUnreachable
 from minter.watching import watch, watch_deploy
 from ops import metrics
@@ -186,7 +186,10 @@ class Daemon:
         if known is not None:
             return known
         ctx, base = self._ctx, self._ctx.metadata_base_url
-        prefix, about = tokens.item_prefix(base, code), tokens.collection_uri(base, code)
+        prefix, about = (
+            metadata_uris.item_prefix(base, code),
+            metadata_uris.collection_uri(base, code),
+        )
         contract = tokens.collection(ctx.wallet.address, about, prefix)
         async with ctx.db.transaction() as conn:
             return await chain.add_collection(

@@ -13,29 +13,10 @@ Pure: no clock, no I/O. docs/mint-lifecycle.md draws the states and says why eac
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import ClassVar
 
-from minter.ton.tokens import Token
+from minter.ton.values import Absent, Execution, Token
 from store.values import TaskOperation, TaskStatus
-
-
-class Execution(StrEnum):
-    """What the wallet's replay protection says of a message (minter/ton/highload_wallet.py reads
-    it).
-    """
-
-    EXECUTED = "executed"
-    NEVER = "never"  # proven: it would still be remembered
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """No account at the item's address, or one that was never initialised.
-
-    Nobody owns anything there.
-    """
 
 
 @dataclass(frozen=True, slots=True)

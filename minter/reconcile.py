@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from minter.comparison import CollectionItem, CollectionSnapshot, Finding, FindingKind, compare
-from minter.ton import tokens
-from minter.ton.gateway import AnswerRejected, Block, BlockUnknown, ChainGateway
-from minter.ton.tokens import Token
+from minter.ton import metadata_uris, tokens
+from minter.ton.gateway import AnswerRejected, BlockUnknown, ChainGateway
+from minter.ton.values import Block, Token
 from ops import metrics
 from store import chain, reconciliation
 from store.chain import Collection
@@ -200,7 +200,9 @@ async def _never_submitted(
 
     A restored database may not know that it minted them.
     """
-    named = {tokens.instance_of(place.token.content) for place in items if place.token is not None}
+    named = {
+        metadata_uris.instance_of(place.token.content) for place in items if place.token is not None
+    }
     missing = [
         instance_id for instance_id in named if instance_id is not None and instance_id not in known
     ]

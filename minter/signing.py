@@ -14,11 +14,11 @@ from uuid import UUID
 
 from minter import indexes as planning
 from minter.context import MinterContext
-from minter.mint_decision import Confirm, Execution, Fail, Observation, Sign, Task, decide
-from minter.ton import tokens
-from minter.ton.gateway import Account, Block
-from minter.ton.highload_wallet import ACTIONS_MAX, Action, sign_message, transfer_nano
-from minter.ton.tokens import InvalidAddress, Token
+from minter.mint_decision import Confirm, Fail, Observation, Sign, Task, decide
+from minter.ton import metadata_uris, tokens
+from minter.ton.highload_wallet import Action, sign_message
+from minter.ton.tokens import InvalidAddress
+from minter.ton.values import ACTIONS_MAX, SELF_TRANSFER_NANO, Account, Block, Execution, Token
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK
 from ops.faults import reach
@@ -163,7 +163,9 @@ async def sign_burns(
     ):
         item = ctx.read_item(work.token_id, account_of_item)
         seen = Observation(block.seqno, ctx.token_of(item), Execution.UNKNOWN)
-        expected = Token(None, ctx.wallet.address, tokens.item_suffix(work.task.nft_instance_id))
+        expected = Token(
+            None, ctx.wallet.address, metadata_uris.item_suffix(work.task.nft_instance_id)
+        )
         decision = decide(
             Task(TaskOperation.BURN, TaskStatus.PENDING, work.task.attempt, expected, None),
             seen,
@@ -246,7 +248,7 @@ async def _sign_plan(
     actions = []
     for assignment in given:
         badge = by_id[assignment.task_id].task.nft_instance_id
-        minted = Token(assignment.recipient, ctx.wallet.address, tokens.item_suffix(badge))
+        minted = Token(assignment.recipient, ctx.wallet.address, metadata_uris.item_suffix(badge))
         body = tokens.mint_body(
             assignment.token_index, minted, ctx.settings.item_forward_nano, query_id=0
         )
@@ -360,7 +362,7 @@ def _measure_queued(signed_now: Sequence[LeasedTask]) -> None:
 
 
 def _cost(values_nano: int, actions: int) -> int:
-    return transfer_nano([]) + MESSAGE_FEE_NANO + values_nano + actions * ACTION_FEE_NANO
+    return SELF_TRANSFER_NANO + MESSAGE_FEE_NANO + values_nano + actions * ACTION_FEE_NANO
 
 
 def _cost_of_action(value_nano: int) -> int:

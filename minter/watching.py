@@ -14,10 +14,8 @@ from typing import assert_never
 from minter import mint_decision
 from minter.context import MinterContext
 from minter.mint_decision import (
-    Absent,
     Confirm,
     Decision,
-    Execution,
     Fail,
     Observation,
     Park,
@@ -28,9 +26,9 @@ from minter.mint_decision import (
     Wait,
 )
 from minter.signing import SignedBatch
-from minter.ton import highload_wallet, tokens
-from minter.ton.gateway import Account, AnswerRejected, Block
-from minter.ton.tokens import Token
+from minter.ton import highload_wallet, metadata_uris, tokens
+from minter.ton.gateway import AnswerRejected
+from minter.ton.values import Absent, Account, Block, Execution, Token
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import InvariantBroken
@@ -152,7 +150,7 @@ def _watched(ctx: MinterContext, batch: SignedBatch, work: LeasedTask) -> _Watch
     if task.token_index is None:
         raise InvariantBroken("a sent task holds no index", task=str(task.id))
     address = tokens.item_address(batch.collection.address, task.token_index)
-    content = tokens.item_suffix(task.nft_instance_id)
+    content = metadata_uris.item_suffix(task.nft_instance_id)
     return _Watched(work, address, Token(task.recipient, ctx.wallet.address, content))
 
 

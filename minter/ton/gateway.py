@@ -6,11 +6,9 @@ block cannot contradict each other.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
 
+from minter.ton.values import Account, Block, SendResult
 from ops.errors import Permanent, Transient
 from store.values import RawAddress
 
@@ -31,49 +29,6 @@ class AnswerRejected(Permanent):
     """An account does not read as the contract it should be."""
 
     code = "answer_rejected"
-
-
-class SendOutcome(StrEnum):
-    """What became of a send, as far as anybody knows. None of them is a result.
-
-    Only the chain's state is.
-    """
-
-    ACCEPTED = "accepted"
-    REJECTED = "rejected"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class SendResult:
-    """The lite servers' word about a send; `detail` names a refusal's reason for the log."""
-
-    outcome: SendOutcome
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A masterchain block; `time` is its own (UTC).
-
-    The hashes are base64, as lite servers speak them.
-    """
-
-    seqno: int
-    time: datetime
-    root_hash: str
-    file_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """An account at a block.
-
-    `data` is its data cell as a bag of cells, None unless the account is active.
-    """
-
-    balance_nano: int
-    data: bytes | None
 
 
 class ChainGateway(Protocol):

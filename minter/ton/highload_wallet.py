@@ -1,7 +1,7 @@
 """The minting wallet: highload-wallet-v3, whose replay protection is a query id and not a counter.
 
 One external message carries one `internal_transfer` of the wallet to itself with up to 254 actions
-(docs/mint-lifecycle.md, The message). Everything here builds or reads cells; keys are in signer.py.
+(docs/mint-lifecycle.md, The message). Everything here builds or reads cells; keys are in mnemonic.py.
 The contract: github.com/ton-blockchain/highload-wallet-contract-v3.
 """
 
@@ -18,13 +18,12 @@ from ton_core.boc.slice import Slice, SliceError
 from ton_core.boc.tvm_bitarray import TvmBitarrayException
 from ton_core.contrib.contracts.versions import ContractVersion
 
-from minter.mint_decision import Execution
 from minter.ton import tokens
+from minter.ton.values import ACTIONS_MAX, SELF_TRANSFER_NANO, Execution
 from ops.errors import Permanent
 from store.values import RawAddress
 
 SUBWALLET_ID = 0x10AD  # the contract's documented default; part of the address
-ACTIONS_MAX = 254  # an action list holds 255; the contract keeps one for itself
 # Limits of an external message, enforced by validators (config parameter 43), not by the virtual
 # machine.
 EXTERNAL_BYTES_MAX = 65_535
@@ -37,9 +36,6 @@ _ACTION_SEND = 0x0EC3C86D
 # Fees apart from the value; without ignore-errors, so that a list is sent as a whole or not at all:
 # a hole would block the indexes behind.
 _MODE = 1
-# Explicit, for the default sends the whole balance. It comes back to the wallet, less the gas of up
-# to 254 actions.
-_TRANSFER_VALUE_NANO = 200_000_000
 _BACKDATED = timedelta(seconds=30)
 
 
@@ -127,11 +123,6 @@ def query_id(query_seq: int) -> int:
     """
     shift, bit = divmod(query_seq, _BITS)
     return (shift % _SHIFTS) << 10 | bit
-
-
-def transfer_nano(actions: Sequence[Action]) -> int:
-    """Return what must lie in the wallet for `actions` to be sent, fees apart."""
-    return sum(action.value_nano for action in actions) + _TRANSFER_VALUE_NANO
 
 
 def sign_message(
@@ -255,7 +246,7 @@ def _internal_transfer(wallet: Wallet, actions: Sequence[Action], query: int) ->
         .store_ref(listed)
         .end_cell()
     )
-    return _internal(Action(wallet.address, _TRANSFER_VALUE_NANO, body))
+    return _internal(Action(wallet.address, SELF_TRANSFER_NANO, body))
 
 
 def _internal(action: Action) -> Cell:

@@ -34,14 +34,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from minter.ton.gateway import (
-    Account,
-    Block,
-    BlockUnknown,
-    ChainUnreachable,
-    SendOutcome,
-    SendResult,
-)
+from minter.ton.gateway import BlockUnknown, ChainUnreachable
+from minter.ton.values import Account, Block, SendOutcome, SendResult
 from ops import metrics
 from ops.errors import LaurelError, UsageError
 from ops.logs import logger

@@ -9,7 +9,6 @@ computed here, not asked for: a getter with arguments is a cross-check in the te
 
 from dataclasses import dataclass
 from functools import cache
-from uuid import UUID
 
 from ton_core.boc.address import Address, AddressError
 from ton_core.boc.builder import Builder
@@ -20,7 +19,8 @@ from ton_core.boc.tvm_bitarray import TvmBitarrayException
 from ton_core.contrib.contracts.codes import CONTRACT_CODES
 from ton_core.contrib.contracts.versions import ContractVersion
 
-from store.values import RawAddress, TokenEnd, TypeCode
+from minter.ton.values import CollectionState, Item, Token
+from store.values import RawAddress
 
 OP_MINT = 1  # reference collection: deploy one item
 OP_REVOKE = 0x6F89F5E3  # TEP-85
@@ -45,53 +45,6 @@ class InvalidAddress(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """An initialised item. `owner` and `authority` are None once its owner destroyed it.
-
-    `revoked_at` is a Unix time, 0 while it stands.
-
-    `content` is the item's own part of the metadata URI: `{instance id}.json`.
-    """
-
-    owner: RawAddress | None
-    authority: RawAddress | None
-    content: str
-    revoked_at: int = 0
-
-    @property
-    def destroyed(self) -> bool:
-        """Return whether its owner destroyed it (TEP-85 nulls both addresses)."""
-        return self.owner is None and self.authority is None
-
-    @property
-    def end(self) -> TokenEnd | None:
-        """Return how it ended; None while somebody holds it."""
-        if self.destroyed:
-            return TokenEnd.DESTROYED
-        return TokenEnd.REVOKED if self.revoked_at else None
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """An item's account: where it says it belongs, and its token; `token` None.
-
-    The account is active, but was never initialised.
-    """
-
-    index: int
-    collection: RawAddress
-    token: Token | None
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionState:
-    """A collection's account, as far as minting asks."""
-
-    owner: RawAddress | None
-    next_item_index: int
-
-
-@dataclass(frozen=True, slots=True)
 class Contract:
     """A contract before it is deployed: the address follows from the initial state."""
 
@@ -112,43 +65,6 @@ def raw(address: str | Address) -> RawAddress:
     if len(parsed.hash_part) != 32:  # ton_core takes any hex after the colon
         raise InvalidAddress(f"{address!r} is no address of TON: its hash has not 32 bytes")
     return RawAddress(parsed.to_str(is_user_friendly=False))
-
-
-def item_prefix(base_url: str, type_code: TypeCode) -> str:
-    """Return the common part of a type's metadata URIs, with its slash."""
-    return f"{base_url}/{type_code}/"
-
-
-def item_suffix(instance_id: UUID) -> str:
-    """Return the item's own part of its metadata URI."""
-    return f"{instance_id}.json"
-
-
-def metadata_uri(base_url: str, type_code: TypeCode, instance_id: UUID) -> str:
-    """Return where a badge's metadata lives.
-
-    It never changes, the document behind it follows the level.
-    """
-    return item_prefix(base_url, type_code) + item_suffix(instance_id)
-
-
-def collection_uri(base_url: str, type_code: TypeCode) -> str:
-    """Return where the collection's own metadata lives."""
-    return item_prefix(base_url, type_code) + "collection.json"
-
-
-def instance_of(content: str) -> UUID | None:
-    """Return the badge that an item's content names; None where it names none."""
-    name, dot, extension = content.rpartition(".")
-    if not dot or extension != "json":
-        return None
-    try:
-        instance_id = UUID(name)
-    except ValueError:
-        return None
-    return (
-        instance_id if str(instance_id) == name else None
-    )  # UUID() reads braces and urns too: those are not ours
 
 
 @cache
@@ -250,9 +166,8 @@ def parse_item(data: bytes) -> Item:
         if home is None:
             raise ValueError("an item without a collection")
         if part.remaining_bits == 0:
-            return Item(
-                index, home, None
-            )  # the constructor's data: the collection's message never reached it
+            # The constructor's data: the collection's message never reached it.
+            return Item(index, home, None)
         owner = _address(part)
         content = part.load_ref().begin_parse().load_snake_bytes().decode("utf-8", "replace")
         token = Token(owner, _address(part), content, part.load_uint(64))
@@ -262,9 +177,7 @@ def parse_item(data: bytes) -> Item:
 
 
 def parse_collection(data: bytes) -> CollectionState:
-    """Read the data cell of a collection's account (the reference layout.
-
-    Owner, next_item_index, ...).
+    """Read the data cell of a collection's account (the reference layout: owner, next_item_index, ...).
 
     Raises:
         ValueError: it is not a collection's data.

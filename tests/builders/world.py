@@ -17,7 +17,8 @@ from sqlalchemy import Row, text
 from minter.context import MinterContext
 from minter.daemon import Daemon
 from minter.startup import minter_context
-from minter.ton import tokens
+from minter.ton import metadata_uris, tokens
+from minter.ton.values import Token
 from ops.lifecycle import Readiness, Stop
 from ops.settings import DEFAULT_TENANT, Settings
 from sandbox.ton.accounts import user_wallet
@@ -213,12 +214,12 @@ async def all_in(world: World, badges: Sequence[Badge], status: str) -> None:
     await eventually(world, check, f"{len(badges)} badges {status}")
 
 
-async def items_of(ctx: MinterContext, code: str = "explorer") -> list[tokens.Token]:
+async def items_of(ctx: MinterContext, code: str = "explorer") -> list[Token]:
     """Return every token of a type's collection, by index, as the chain has them now."""
     collection = tokens.collection(
         ctx.wallet.address,
-        tokens.collection_uri(ctx.metadata_base_url, TypeCode(code)),
-        tokens.item_prefix(ctx.metadata_base_url, TypeCode(code)),
+        metadata_uris.collection_uri(ctx.metadata_base_url, TypeCode(code)),
+        metadata_uris.item_prefix(ctx.metadata_base_url, TypeCode(code)),
     )
     block = await ctx.gateway.newest_block()
     account = await ctx.gateway.account(collection.address, block)

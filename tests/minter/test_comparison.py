@@ -6,7 +6,8 @@ from uuid import UUID
 import pytest
 
 from minter.comparison import CollectionItem, CollectionSnapshot, Finding, FindingKind, compare
-from minter.ton.tokens import Token, item_suffix
+from minter.ton.metadata_uris import item_suffix
+from minter.ton.values import Token
 from store.values import InstanceStatus, OnchainStatus, RawAddress, TaskStatus, TokenRecord
 
 BADGE, TYPE = UUID(int=1), UUID(int=2)

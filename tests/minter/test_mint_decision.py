@@ -9,10 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minter.mint_decision import (
-    Absent,
     Confirm,
     Decision,
-    Execution,
     Fail,
     Limits,
     Message,
@@ -26,7 +24,7 @@ from minter.mint_decision import (
     Wait,
     decide,
 )
-from minter.ton.tokens import Token
+from minter.ton.values import Absent, Execution, Token
 from store.values import RawAddress, TaskOperation, TaskStatus
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)

@@ -12,6 +12,7 @@ from minter.context import MinterContext
 from minter.reconcile import ReconcileReport, reconcile
 from minter.ton import tokens
 from minter.ton.highload_wallet import Action, sign_message
+from minter.ton.values import Token
 from ops.settings import Settings
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.network import TonNetwork
@@ -156,9 +157,7 @@ async def test_a_token_revoked_by_another_hand_is_named_and_left_to_a_person(
 
 async def test_a_token_of_nobody_is_named_without_a_badge(minted: Minted, ton: TonNetwork) -> None:
     collection = RawAddress(await minted.world.value("SELECT address FROM chain_collection"))
-    stranger = tokens.Token(
-        minted.badges[0].owner, minted.ctx.wallet.address, "something-else.json"
-    )
+    stranger = Token(minted.badges[0].owner, minted.ctx.wallet.address, "something-else.json")
     await minted.send(
         ton, Action(collection, 50_000_000, tokens.mint_body(3, stranger, 20_000_000, 0))
     )

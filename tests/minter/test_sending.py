@@ -12,8 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from minter.startup import minter_context, minting_wallet
-from minter.ton.gateway import Account, SendOutcome
 from minter.ton.liteserver import LiteServers
+from minter.ton.values import Account, SendOutcome
 from ops.errors import UsageError
 from ops.lifecycle import Part, Readiness
 from ops.settings import HttpSettings, MinterSettings, Settings

@@ -14,12 +14,11 @@ from ton_core.boc.address import Address
 from ton_core.boc.builder import Builder
 from ton_core.boc.cell import Cell
 
-from minter.mint_decision import Execution
 from minter.ton import highload_wallet, mnemonic, tokens
-from minter.ton.gateway import SendOutcome
 from minter.ton.highload_wallet import Action, SignedMessage, Wallet
 from minter.ton.liteserver import LiteServers
 from minter.ton.mnemonic import MnemonicSigner
+from minter.ton.values import Execution, SendOutcome, Token
 from ops.errors import UsageError
 from sandbox.ton.network import TonNetwork
 from store.values import RawAddress
@@ -104,7 +103,7 @@ def test_a_message_of_more_bytes_than_validators_take_is_refused(
         for number in range(254)
     ]
     deep = Action(
-        SOMEBODY, 1, tokens.mint_body(0, tokens.Token(SOMEBODY, SOMEBODY, "x" * 127 * 520), 1, 0)
+        SOMEBODY, 1, tokens.mint_body(0, Token(SOMEBODY, SOMEBODY, "x" * 127 * 520), 1, 0)
     )
     highload_wallet.sign_message(mine, key, large, query_seq=0, chain_time=NOW, deploy=False)
     with pytest.raises(highload_wallet.MessageTooLarge, match="depth"):

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from minter.ton.gateway import BlockUnknown, ChainUnreachable, SendOutcome
+from minter.ton.gateway import BlockUnknown, ChainUnreachable
 from minter.ton.liteserver import LiteServers
+from minter.ton.values import SendOutcome
 from ops import metrics
 from sandbox import ports
 from sandbox.ton.adnl import Handler

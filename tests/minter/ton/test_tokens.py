@@ -9,8 +9,8 @@ from ton_core.boc.builder import Builder
 from ton_core.boc.cell import Cell
 from ton_core.contrib.contracts.nft.tlb import NFTItemSoulboundData, OffchainItemContent
 
-from minter.ton import tokens
-from minter.ton.tokens import Token
+from minter.ton import metadata_uris, tokens
+from minter.ton.values import CollectionState, Item, Token
 from store.values import RawAddress, TypeCode
 
 OWNER = RawAddress("0:" + "1f" * 32)
@@ -21,19 +21,19 @@ EXPLORER = TypeCode("explorer")
 
 def test_the_metadata_uri_names_type_and_instance() -> None:
     instance_id = UUID("0a0b0c0d-0000-4000-8000-000000000001")
-    uri = tokens.metadata_uri(BASE, EXPLORER, instance_id)
+    uri = metadata_uris.item_prefix(BASE, EXPLORER) + metadata_uris.item_suffix(instance_id)
     assert uri == f"{BASE}/explorer/0a0b0c0d-0000-4000-8000-000000000001.json"
 
 
 @given(st.uuids())
 def test_an_items_content_names_its_badge(instance_id: UUID) -> None:
-    assert tokens.instance_of(tokens.item_suffix(instance_id)) == instance_id
+    assert metadata_uris.instance_of(metadata_uris.item_suffix(instance_id)) == instance_id
 
 
 @given(st.text())
 def test_no_other_content_is_taken_for_a_badge(content: str) -> None:
-    found = tokens.instance_of(content)
-    assert found is None or content == tokens.item_suffix(found)
+    found = metadata_uris.instance_of(content)
+    assert found is None or content == metadata_uris.item_suffix(found)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_no_other_content_is_taken_for_a_badge(content: str) -> None:
     ],
 )
 def test_almost_a_badges_content_is_none(content: str) -> None:
-    assert tokens.instance_of(content) is None
+    assert metadata_uris.instance_of(content) is None
 
 
 @given(
@@ -69,12 +69,12 @@ def test_an_items_data_reads_as_the_libraries_write_it(
         index, MINTER, owner, OffchainItemContent(content), authority, revoked_at
     )
     token = Token(owner, authority, content, revoked_at)
-    assert tokens.parse_item(data.serialize().to_boc()) == tokens.Item(index, MINTER, token)
+    assert tokens.parse_item(data.serialize().to_boc()) == Item(index, MINTER, token)
 
 
 def test_an_item_that_nobody_initialised_has_no_token() -> None:
     data = Builder().store_uint(5, 64).store_address(MINTER).end_cell()
-    assert tokens.parse_item(data.to_boc()) == tokens.Item(5, MINTER, None)
+    assert tokens.parse_item(data.to_boc()) == Item(5, MINTER, None)
 
 
 @given(st.binary(max_size=200))
@@ -87,17 +87,19 @@ def test_what_is_no_item_is_refused_and_nothing_else_happens(data: bytes) -> Non
 
 def test_a_new_collection_is_empty_and_the_wallets() -> None:
     contract = tokens.collection(
-        MINTER, tokens.collection_uri(BASE, EXPLORER), tokens.item_prefix(BASE, EXPLORER)
+        MINTER,
+        metadata_uris.collection_uri(BASE, EXPLORER),
+        metadata_uris.item_prefix(BASE, EXPLORER),
     )
     data = contract.state_init.refs[1]
-    assert tokens.parse_collection(data.to_boc()) == tokens.CollectionState(MINTER, 0)
+    assert tokens.parse_collection(data.to_boc()) == CollectionState(MINTER, 0)
 
 
 def test_collections_of_two_types_or_wallets_have_different_addresses() -> None:
     def address(owner: RawAddress, code: str) -> RawAddress:
         kind = TypeCode(code)
         return tokens.collection(
-            owner, tokens.collection_uri(BASE, kind), tokens.item_prefix(BASE, kind)
+            owner, metadata_uris.collection_uri(BASE, kind), metadata_uris.item_prefix(BASE, kind)
         ).address
 
     assert (
