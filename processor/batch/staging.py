@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from processor.events import message_schema
 from processor.events.chunks import Chunk
 from processor.events.reader import (
     BadgeCommand,
@@ -26,7 +25,7 @@ from processor.events.reader import (
 from processor.rules.counters import Operation
 from store.counting import Staging
 from store.dead_letters import NewDeadLetter
-from store.values import Position
+from store.values import Position, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +160,9 @@ def stage(staging: Staging, event: Event) -> None:
         staging.add(key, time, user_id)
 
 
-def dead_letter(
-    position: Position, record: Record, reason: message_schema.Reason, detail: str
-) -> NewDeadLetter:
+def dead_letter(position: Position, record: Record, reason: Reason, detail: str) -> NewDeadLetter:
     """Return `record` as a dead letter: as it came, where from, and why."""
-    return NewDeadLetter(position, record.key, record.value, record.headers, reason.value, detail)
+    return NewDeadLetter(position, record.key, record.value, record.headers, reason, detail)
 
 
 def events_of(events: Iterable[Event], users: Collection[UUID]) -> dict[UUID, list[Event]]:

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from processor.rules.conditions import within_bounds
-from store.values import Catalog, EventSpec, FieldSpec
+from store.values import Catalog, EventSpec, FieldSpec, Reason
 
 ID_LENGTH_MAX = 128  # characters of an opaque id (docs/data-model.md, Events)
 INTEGER_MAX = 2**53 - 1  # RFC 8259, section 6: what every JSON reader agrees on
@@ -33,47 +33,6 @@ Identifier = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
 Text = Annotated[str, Meta(min_length=1)]
 WALLETS_TOPIC = "wallets"
 COMMANDS_TOPIC = "commands"
-
-
-class Reason(StrEnum):
-    """Why a message became a dead letter. Closed.
-
-    A metric label, and what an operator filters by.
-    """
-
-    NO_VALUE = "no_value"
-    NOT_JSON = "not_json"
-    CONTENT_TYPE = "content_type"
-    BAD_ENVELOPE = "bad_envelope"
-    BAD_SPECVERSION = "bad_specversion"
-    BAD_SUBJECT = "bad_subject"
-    BAD_TENANT = "bad_tenant"
-    BAD_TIME = "bad_time"
-    TOO_NEW = "too_new"
-    TOO_OLD = "too_old"
-    BAD_TEXT = "bad_text"
-    UNKNOWN_TYPE = "unknown_type"
-    WRONG_TOPIC = "wrong_topic"
-    BAD_DATA = "bad_data"
-    MISSING_FIELD = "missing_field"
-    NULL_FIELD = "null_field"
-    BAD_FIELD = "bad_field"
-    BAD_ADDRESS = "bad_address"
-    UNSUPPORTED_COMMAND = "unsupported_command"
-    EXTERNAL_ID_CONFLICT = "external_id_conflict"
-    UNKNOWN_BADGE_TYPE = "unknown_badge_type"
-    NO_SUCH_BADGE = "no_such_badge"
-    NOT_ACTIVE = "not_active"
-    POLICY_REFUSED = "policy_refused"
-    NO_TOKEN = "no_token"  # noqa: S105 - a token on chain, no secret
-
-
-class CommandType(StrEnum):
-    """The commands that are carried out."""
-
-    MINT = "badge.mint"
-    BURN = "badge.burn"
-    REVOKE = "badge.revoke"
 
 
 class WalletType(StrEnum):

@@ -21,15 +21,13 @@ from processor.events import message_schema
 from processor.events.addresses import normalised
 from processor.events.message_schema import (
     CommandData,
-    CommandType,
     Envelope,
-    Reason,
     Refused,
     WalletData,
     WalletType,
 )
 from processor.rules.counters import Contribution, Listeners, listeners_by_type
-from store.values import Catalog, RawAddress
+from store.values import Catalog, CommandType, RawAddress, Reason
 
 Headers = Sequence[tuple[str, bytes | None]]
 UNKNOWN = (

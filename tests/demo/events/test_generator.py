@@ -26,8 +26,8 @@ from demo.records import Record, to_line
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
 from processor.catalog.load import load
-from processor.events.message_schema import Reason
 from processor.events.reader import EventReader, Headers, Rejected
+from store.values import Reason
 from tests.demo.conftest import CATALOG, SMALL
 
 

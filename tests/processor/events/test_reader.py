@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ops.settings import DEFAULT_TENANT
 from processor.catalog import load
 from processor.events.chunks import PlainRecord
-from processor.events.message_schema import CommandType, Reason, WalletType
+from processor.events.message_schema import WalletType
 from processor.events.reader import (
     BadgeCommand,
     Event,
@@ -33,7 +33,16 @@ from processor.events.reader import (
     service_of,
 )
 from processor.rules.counters import Contribution, Operation
-from store.values import Catalog, CounterKind, CounterName, CounterSpec, EventSpec, FieldSpec
+from store.values import (
+    Catalog,
+    CommandType,
+    CounterKind,
+    CounterName,
+    CounterSpec,
+    EventSpec,
+    FieldSpec,
+    Reason,
+)
 from tests.builders.messages import (
     ALICE,
     NOW,
