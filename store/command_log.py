@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from store.engine import Connection
+from store.values import CommandType
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class NewCommand:
 
     external_id: str
     content_hash: bytes
-    type: str
+    type: CommandType
 
 
 CLAIM = text("""
@@ -59,7 +60,7 @@ async def claim(conn: Connection, commands: Sequence[NewCommand]) -> frozenset[s
         {
             "ids": [command.external_id for command in commands],
             "hashes": [command.content_hash for command in commands],
-            "types": [command.type for command in commands],
+            "types": [command.type.value for command in commands],
         },
     )
     return frozenset(row.external_id for row in rows)
@@ -85,7 +86,7 @@ async def applied(conn: Connection, commands: Sequence[tuple[NewCommand, UUID]])
         {
             "ids": [command.external_id for command, _ in commands],
             "hashes": [command.content_hash for command, _ in commands],
-            "types": [command.type for command, _ in commands],
+            "types": [command.type.value for command, _ in commands],
             "instances": [instance_id for _, instance_id in commands],
         },
     )

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from store import exact_json
 from store.engine import Connection
-from store.values import RecordPosition
+from store.values import Reason, RecordPosition
 
 _DETAIL_LENGTH_MAX = 500  # characters; the bytes themselves say the rest
 
@@ -20,14 +20,14 @@ _DETAIL_LENGTH_MAX = 500  # characters; the bytes themselves say the rest
 class NewDeadLetter:
     """A message that was rejected.
 
-    `reason` is a closed code, `detail` tells a person more.
+    `detail` explains `reason` to a person.
     """
 
     position: RecordPosition
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
-    reason: str
+    reason: Reason
     detail: str
 
 
@@ -54,7 +54,7 @@ async def append(conn: Connection, cluster_id: str, letters: Sequence[NewDeadLet
             "keys": [letter.key for letter in letters],
             "values": [letter.value for letter in letters],
             "headers": [_headers(letter.headers) for letter in letters],
-            "reasons": [letter.reason for letter in letters],
+            "reasons": [letter.reason.value for letter in letters],
             "details": [_storable(letter.detail)[:_DETAIL_LENGTH_MAX] for letter in letters],
         },
     )

@@ -39,6 +39,7 @@ from store.values import (
     AchievementStatus,
     AuditAction,
     Category,
+    CommandType,
     CounterKind,
     HoldReason,
     InstanceStatus,
@@ -46,7 +47,9 @@ from store.values import (
     MessageStatus,
     OnchainPolicy,
     OnchainStatus,
+    OutboxType,
     Rarity,
+    Reason,
     TaskOperation,
     TaskStatus,
     Visibility,
@@ -358,6 +361,7 @@ class OutboxMessage(_Identified, Base):
 
     __tablename__ = "outbox_message"
     __table_args__ = (
+        one_of("event_type", OutboxType),
         UniqueConstraint("user_id", "seq"),
         Index(None, "tenant_id"),
         Index(
@@ -440,6 +444,7 @@ class DeadLetter(Base):
 
     __tablename__ = "dead_letter"
     __table_args__ = (
+        one_of("reason", Reason),
         UniqueConstraint("cluster_id", "topic", "partition", "offset"),
         Index(None, "reason"),
     )
@@ -467,6 +472,7 @@ class CommandLog(Base):
     """
 
     __tablename__ = "command_log"
+    __table_args__ = (one_of("type", CommandType),)
 
     external_id: Mapped[str] = mapped_column(primary_key=True)
     content_hash: Mapped[bytes]  # SHA-256 over type, subject and data
@@ -614,7 +620,11 @@ class MintTaskEvent(Base):
     """+ A task's own history, one row a decision that changed it."""
 
     __tablename__ = "mint_task_event"
-    __table_args__ = (Index(None, "task_id"),)
+    __table_args__ = (
+        one_of("from_status", TaskStatus, nullable=True),
+        one_of("to_status", TaskStatus),
+        Index(None, "task_id"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     task_id: Mapped[UUID] = mapped_column(ForeignKey("nft_mint_queue.id"))

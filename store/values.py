@@ -215,6 +215,47 @@ class OutboxType(StrEnum):
     ACHIEVEMENT_REVOKED = "achievement.revoked"
 
 
+class Reason(StrEnum):
+    """Why a message became a dead letter. Closed.
+
+    A metric label, and what an operator filters by.
+    """
+
+    NO_VALUE = "no_value"
+    NOT_JSON = "not_json"
+    CONTENT_TYPE = "content_type"
+    BAD_ENVELOPE = "bad_envelope"
+    BAD_SPECVERSION = "bad_specversion"
+    BAD_SUBJECT = "bad_subject"
+    BAD_TENANT = "bad_tenant"
+    BAD_TIME = "bad_time"
+    TOO_NEW = "too_new"
+    TOO_OLD = "too_old"
+    BAD_TEXT = "bad_text"
+    UNKNOWN_TYPE = "unknown_type"
+    WRONG_TOPIC = "wrong_topic"
+    BAD_DATA = "bad_data"
+    MISSING_FIELD = "missing_field"
+    NULL_FIELD = "null_field"
+    BAD_FIELD = "bad_field"
+    BAD_ADDRESS = "bad_address"
+    UNSUPPORTED_COMMAND = "unsupported_command"
+    EXTERNAL_ID_CONFLICT = "external_id_conflict"
+    UNKNOWN_BADGE_TYPE = "unknown_badge_type"
+    NO_SUCH_BADGE = "no_such_badge"
+    NOT_ACTIVE = "not_active"
+    POLICY_REFUSED = "policy_refused"
+    NO_TOKEN = "no_token"  # noqa: S105 - a token on chain, no secret
+
+
+class CommandType(StrEnum):
+    """CloudEvents types of the commands that are carried out."""
+
+    MINT = "badge.mint"
+    BURN = "badge.burn"
+    REVOKE = "badge.revoke"
+
+
 @dataclass(frozen=True, slots=True)
 class RecordPosition:
     """One record's place in Kafka."""

@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 from ops.errors import Permanent, UsageError
 from ops.settings import Settings
 from processor.batch.pipeline import Pipeline, PipelineOptions
-from processor.events.message_schema import ID_LENGTH_MAX, CommandType
+from processor.events.message_schema import ID_LENGTH_MAX
 from processor.events.reader import BadgeCommand, content_hash
 from store.engine import Database
-from store.values import Actor
+from store.values import Actor, CommandType
 
 
 class CommandRefused(Permanent):

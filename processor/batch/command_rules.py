@@ -8,13 +8,11 @@ nothing.
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from processor.events.message_schema import CommandType
 from processor.events.reader import BadgeCommand
-from processor.events.rejection import Reason
 from processor.rules.levels import TypeRules
 from processor.rules.onchain_policy import may_mint
 from store.mint_queue import TokenStanding
-from store.values import Instance, InstanceStatus, OnchainStatus, RawAddress
+from store.values import CommandType, Instance, InstanceStatus, OnchainStatus, RawAddress, Reason
 
 
 @dataclass(frozen=True, slots=True)

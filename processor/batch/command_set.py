@@ -16,14 +16,13 @@ from processor.batch.command_rules import Accepted, Badge, Refuse, decide_comman
 from processor.batch.decisions import Decisions
 from processor.batch.staging import Batch, PlacedCommand
 from processor.events.reader import BadgeCommand
-from processor.events.rejection import Reason
 from processor.rules.levels import Rulebook, TypeRules
 from store import command_log
 from store.command_log import NewCommand
 from store.engine import Connection
 from store.instances import Holder
 from store.mint_queue import TokenStanding
-from store.values import Instance, TypeCode
+from store.values import Instance, Reason, TypeCode
 
 if TYPE_CHECKING:
     from typing import Self
@@ -136,7 +135,7 @@ class CommandSet:
 
 
 def _row(command: BadgeCommand) -> NewCommand:
-    return NewCommand(command.external_id, command.content_hash, command.type.value)
+    return NewCommand(command.external_id, command.content_hash, command.type)
 
 
 def _target(

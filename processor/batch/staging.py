@@ -21,10 +21,10 @@ from processor.events.reader import (
     Record,
     WalletChange,
 )
-from processor.events.rejection import Reason, Rejected
+from processor.events.rejection import Rejected
 from store.counting import Staging
 from store.dead_letters import NewDeadLetter
-from store.values import RecordPosition
+from store.values import Reason, RecordPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def dead_letter(
     position: RecordPosition, record: Record, reason: Reason, detail: str
 ) -> NewDeadLetter:
     """Return `record` as a dead letter: as it came, where from, and why."""
-    return NewDeadLetter(position, record.key, record.value, record.headers, reason.value, detail)
+    return NewDeadLetter(position, record.key, record.value, record.headers, reason, detail)
 
 
 def events_of(events: Iterable[Event], users: Collection[UUID]) -> dict[UUID, list[Event]]:

@@ -17,9 +17,9 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from processor.events.rejection import ContractViolation, Reason
+from processor.events.rejection import ContractViolation
 from processor.rules.conditions import within_bounds
-from store.values import Catalog, EventSpec, FieldKind, FieldSpec
+from store.values import Catalog, EventSpec, FieldKind, FieldSpec, Reason
 
 # Characters of an opaque id (docs/data-model.md, Events).
 ID_LENGTH_MAX = 128
@@ -33,14 +33,6 @@ Identifier = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
 Text = Annotated[str, Meta(min_length=1)]
 WALLETS_TOPIC = "wallets"
 COMMANDS_TOPIC = "commands"
-
-
-class CommandType(StrEnum):
-    """The commands that are carried out."""
-
-    MINT = "badge.mint"
-    BURN = "badge.burn"
-    REVOKE = "badge.revoke"
 
 
 class WalletType(StrEnum):

@@ -21,14 +21,13 @@ from processor.events import message_schema
 from processor.events.addresses import normalised
 from processor.events.message_schema import (
     CommandData,
-    CommandType,
     Envelope,
     WalletData,
     WalletType,
 )
-from processor.events.rejection import UNKNOWN, ContractViolation, Reason, Rejected
+from processor.events.rejection import UNKNOWN, ContractViolation, Rejected
 from processor.rules.counters import Contribution, Listeners, listeners_by_type
-from store.values import Catalog, RawAddress
+from store.values import Catalog, CommandType, RawAddress, Reason
 
 Headers = Sequence[tuple[str, bytes | None]]
 

@@ -196,7 +196,7 @@ def counter_bindings(catalog: Catalog) -> tuple[CounterBinding, ...]:
             by_name[name].id,
             badge_type.id,
             name,
-            by_name[name].kind is CounterKind.MAX,
+            KINDS[by_name[name].kind].operation is CounterOperation.MAX,
             _thresholds(badge_type, name),
         )
         for badge_type in catalog.types

@@ -20,10 +20,9 @@ from processor.catalog import load
 from processor.events.message_schema import (
     COMMANDS_TOPIC,
     WALLETS_TOPIC,
-    CommandType,
     WalletType,
 )
-from store.values import Catalog, EventSpec
+from store.values import Catalog, CommandType, EventSpec
 
 _SOURCE = "/laurel-cli"
 _HEADERS = [("content-type", b"application/cloudevents+json")]

@@ -20,6 +20,11 @@ COLUMNS = {
     "nft_mint_queue.operation": values.TaskOperation,
     "nft_mint_queue.hold_reason": values.HoldReason,
     "nft_audit_log.action": values.AuditAction,
+    "mint_task_event.from_status": values.TaskStatus,
+    "mint_task_event.to_status": values.TaskStatus,
+    "outbox_message.event_type": values.OutboxType,
+    "dead_letter.reason": values.Reason,
+    "command_log.type": values.CommandType,
     "achievement.status": values.AchievementStatus,
     "achievement_grant.visibility": values.Visibility,
     "counter_definition.kind": values.CounterKind,
@@ -53,7 +58,9 @@ async def allowed_by_checks(database: Database) -> dict[str, set[str]]:
     async with database.transaction() as conn:
         for row in await conn.execute(statement):
             if match := re.search(r"\(?(\w+)\)?::text = ANY", row.definition):
-                found[f"{row.table_name}.{match[1]}"] = set(re.findall(r"'(\w+)'", row.definition))
+                found[f"{row.table_name}.{match[1]}"] = set(
+                    re.findall(r"'([\w.]+)'", row.definition)
+                )
     return found
 
 

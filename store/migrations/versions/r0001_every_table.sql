@@ -45,7 +45,8 @@ CREATE TABLE command_log (
     content_hash bytea NOT NULL,
     type varchar(128) NOT NULL,
     nft_instance_id uuid,
-    created_at timestamptz DEFAULT now() NOT NULL
+    created_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT command_log_type_check CHECK (type IN ('badge.mint', 'badge.burn', 'badge.revoke'))
 );
 
 CREATE TABLE counter_definition (
@@ -74,6 +75,12 @@ CREATE TABLE dead_letter (
     detail text NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     published_at timestamptz,
+    CONSTRAINT dead_letter_reason_check CHECK (reason IN (
+        'no_value', 'not_json', 'content_type', 'bad_envelope', 'bad_specversion', 'bad_subject',
+        'bad_tenant', 'bad_time', 'too_new', 'too_old', 'bad_text', 'unknown_type', 'wrong_topic',
+        'bad_data', 'missing_field', 'null_field', 'bad_field', 'bad_address',
+        'unsupported_command', 'external_id_conflict', 'unknown_badge_type', 'no_such_badge',
+        'not_active', 'policy_refused', 'no_token')),
     CONSTRAINT dead_letter_cluster_id_topic_partition_offset_key UNIQUE (cluster_id, topic, partition, "offset")
 );
 CREATE INDEX dead_letter_reason_idx ON dead_letter (reason);
@@ -134,6 +141,9 @@ CREATE TABLE outbox_message (
     published_at timestamptz,
     user_id uuid NOT NULL,
     seq bigint NOT NULL,
+    CONSTRAINT outbox_message_event_type_check CHECK (event_type IN (
+        'badge.created', 'badge.leveled_up', 'badge.minted', 'badge.burned', 'badge.revoked',
+        'achievement.granted', 'achievement.revoked')),
     CONSTRAINT outbox_message_user_id_seq_key UNIQUE (user_id, seq)
 );
 CREATE INDEX outbox_message_tenant_id_idx ON outbox_message (tenant_id);
@@ -373,6 +383,10 @@ CREATE TABLE mint_task_event (
     to_status varchar(16) NOT NULL,
     details jsonb DEFAULT '{}' NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT mint_task_event_from_status_check
+        CHECK (from_status IS NULL OR from_status IN ('pending', 'sent', 'confirmed', 'failed')),
+    CONSTRAINT mint_task_event_to_status_check
+        CHECK (to_status IN ('pending', 'sent', 'confirmed', 'failed')),
     CONSTRAINT mint_task_event_task_id_fkey FOREIGN KEY (task_id) REFERENCES nft_mint_queue (id)
 );
 CREATE INDEX mint_task_event_task_id_idx ON mint_task_event (task_id);

@@ -28,7 +28,8 @@ from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
 from processor.catalog.load import load
 from processor.events.reader import EventReader, Headers
-from processor.events.rejection import Reason, Rejected
+from processor.events.rejection import Rejected
+from store.values import Reason
 from tests.demo.conftest import CATALOG, SMALL
 
 

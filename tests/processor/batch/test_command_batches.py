@@ -10,10 +10,9 @@ import pytest
 from sqlalchemy import text
 
 from processor.batch.command_rules import Refuse
-from processor.events.message_schema import CommandType
 from processor.events.reader import BadgeCommand
-from processor.events.rejection import Reason
 from store.engine import Database
+from store.values import CommandType, Reason
 from tests.builders.messages import (
     ALICE,
     BOB,

@@ -21,8 +21,8 @@ from processor.events.message_schema import (
     topic_of,
     topics_of,
 )
-from processor.events.rejection import ContractViolation, Reason
-from store.values import EventSpec, FieldKind, FieldSpec
+from processor.events.rejection import ContractViolation
+from store.values import EventSpec, FieldKind, FieldSpec, Reason
 from tests.builders.catalogs import a_catalog, an_event
 
 # What a producer would send, less what the envelope may leave out.

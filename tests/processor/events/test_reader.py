@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ops.settings import DEFAULT_TENANT
 from processor.catalog import load
 from processor.events.chunks import PlainRecord
-from processor.events.message_schema import CommandType, WalletType
+from processor.events.message_schema import WalletType
 from processor.events.reader import (
     BadgeCommand,
     Event,
@@ -31,10 +31,11 @@ from processor.events.reader import (
     event_key,
     service_of,
 )
-from processor.events.rejection import Reason, Rejected
+from processor.events.rejection import Rejected
 from processor.rules.counters import Contribution
 from store.values import (
     Catalog,
+    CommandType,
     CounterKind,
     CounterName,
     CounterOperation,
@@ -42,6 +43,7 @@ from store.values import (
     EventSpec,
     FieldKind,
     FieldSpec,
+    Reason,
 )
 from tests.builders.messages import (
     ALICE,

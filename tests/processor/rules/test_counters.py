@@ -13,16 +13,22 @@ from processor.rules.counters import (
     KINDS,
     MEMBER_LENGTH_MAX,
     Contribution,
-    CounterUse,
     Kind,
     Listeners,
     can_fall,
-    counter_uses,
+    counter_bindings,
     field_kinds_of,
     listeners_by_type,
     operation_of,
 )
-from store.values import CounterKind, CounterName, CounterOperation, CounterSpec, FieldKind
+from store.values import (
+    CounterBinding,
+    CounterKind,
+    CounterName,
+    CounterOperation,
+    CounterSpec,
+    FieldKind,
+)
 from tests.builders.catalogs import a_catalog, a_counter, a_level, a_type
 
 ADD, MAX, DISTINCT, POST, UNDO = CounterOperation
@@ -226,13 +232,13 @@ class TestUses:
         runner = a_type(a_level(1, {"points": {"gt": 1}}), code="runner")
         counters = (a_counter("points", id=1), a_counter("cities", id=2))
         points, cities = counters
-        assert counter_uses(a_catalog(walker, runner, counters=counters)) == (
-            CounterUse(points, runner, (1,)),
-            CounterUse(points, walker, (5, Decimal("7.5"))),
-            CounterUse(cities, walker, (2,)),
+        assert counter_bindings(a_catalog(walker, runner, counters=counters)) == (
+            CounterBinding(points.id, runner.id, points.name, False, (1,)),
+            CounterBinding(points.id, walker.id, points.name, False, (5, Decimal("7.5"))),
+            CounterBinding(cities.id, walker.id, cities.name, False, (2,)),
         )
 
     def test_a_counter_that_no_condition_names_has_none(self) -> None:
         shown = a_type(counters=("points", "cities"))
-        found = {use.counter.name: use.thresholds for use in counter_uses(a_catalog(shown))}
+        found = {binding.name: binding.thresholds for binding in counter_bindings(a_catalog(shown))}
         assert found == {CounterName("points"): (5, 10, 15), CounterName("cities"): ()}

@@ -13,7 +13,7 @@ import pytest
 from ops import metrics
 from ops.errors import InvariantBroken
 from ops.lifecycle import Part, Readiness
-from processor.batch.pipeline import Outcome
+from processor.batch.pipeline import BatchOutcome
 from processor.batch.staging import ReadChunk
 from processor.events.chunks import Chunk, PlainRecord
 from processor.stream.batcher import Batcher, InFlight
@@ -61,12 +61,12 @@ class Bench:
         self.fenced: Mapping[Partition, LedgerEntry] = {}
         self.errors: list[Exception] = []
 
-    async def _count(self, chunks: Sequence[ReadChunk]) -> Outcome:
+    async def _count(self, chunks: Sequence[ReadChunk]) -> BatchOutcome:
         self.counted.append([each.chunk.position for each in chunks])
         await self.gate.wait()
         if self.errors:
             raise self.errors.pop(0)
-        return Outcome(0, 0, 0, 0, 0, (), self.fenced)
+        return BatchOutcome(0, 0, 0, 0, 0, (), self.fenced)
 
     async def rewind(self, entries: Iterable[LedgerEntry]) -> None:
         self.rewound += entries
@@ -307,7 +307,7 @@ async def test_on_postgresql_a_former_owners_chunk_leads_back_to_the_ledger(
     await open_ledger(counting, [whole])
     pipeline = await a_pipeline(counting)
     await pipeline.run([Chunk(*whole.key, 0, whole.records[:5])])
-    batcher = Batcher(pipeline.count, 100, Readiness(), FakeClock())
+    batcher = Batcher(pipeline.commit, 100, Readiness(), FakeClock())
     acked: list[int] = []
 
     def in_flight(first: int, end: int) -> InFlight:

@@ -13,7 +13,7 @@ from processor.stream.topics import incoming
 from processor.stream.worker import TopicsChanged, Worker
 from store import catalogs
 from store.engine import Database
-from store.values import EventSpec, FieldSpec
+from store.values import EventSpec, FieldKind, FieldSpec
 from tests.builders.clock import FakeClock
 
 
@@ -29,7 +29,7 @@ async def test_a_catalog_that_names_another_topic_ends_the_worker(
     read = incoming(settings.kafka, shipped)
     clock = FakeClock()
     worker = Worker(settings, counting, Readiness(), clock)
-    hikes = EventSpec("hike.done", "hikes", (FieldSpec("hike_id", "id", required=True),))
+    hikes = EventSpec("hike.done", "hikes", (FieldSpec("hike_id", FieldKind.ID, required=True),))
 
     async def sleep(duration: timedelta) -> None:
         clock.slept.append(duration)
