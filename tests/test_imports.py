@@ -40,6 +40,7 @@ def test_the_import_rules_hold() -> None:
         ("minter/planted.py", "import sandbox.ports"),
         ("sandbox/planted.py", "import store.values"),
         ("demo/planted.py", "import cli"),
+        ("demo/oracle/expected.py", "import demo.events.generator"),
         ("ops/planted.py", "import store.values"),
     ],
 )
