@@ -1,6 +1,6 @@
-"""Read tokens back from the chain as anybody could: pytonlib, and the getters of TEP-62 and TEP-85.
+"""Read tokens back from the chain by pytonlib and the getters of TEP-62 and TEP-85.
 
-Nothing of the minter's code: what it believes to have minted is what is being checked.
+As anybody could. Nothing of the minter's code: what it believes to have minted is what is being checked.
 """
 
 import asyncio

@@ -1,7 +1,4 @@
-"""Events as their producers would write them.
-
-CloudEvents 1.0 on Kafka, in structured or binary mode.
-"""
+"""Encode CloudEvents 1.0 as Kafka messages, in structured or binary mode, as a producer would."""
 
 import json
 from collections.abc import Mapping

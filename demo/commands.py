@@ -70,6 +70,7 @@ def demo(
 
     async def main(stop: "Stop") -> int:
         from demo import running
+        from ops.lifecycle import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK
 
         def report(result: "Result") -> None:
             console.result(result.document(), result.text(), as_json=as_json)
@@ -77,8 +78,8 @@ def demo(
         options = running.Options(directory, real_kafka=broker == "kafka", stay=keep)
         result = await running.demo(console.settings, plan, stop, options, report)
         if result is None:
-            return 130
-        return 0 if result.holds else 1
+            return EXIT_INTERRUPTED
+        return EXIT_OK if result.holds else EXIT_FAILURE
 
     console.run(main)
 
@@ -95,10 +96,11 @@ def dev(console: Console, directory: Path | None, broker: str) -> None:
 
     async def main(stop: "Stop") -> int:
         from demo import running
+        from ops.lifecycle import EXIT_OK
 
         await running.dev(
             console.settings, stop, running.Options(directory, real_kafka=broker == "kafka")
         )
-        return 0
+        return EXIT_OK
 
     console.run(main)

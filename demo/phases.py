@@ -1,4 +1,4 @@
-"""The file of a run, and what it must come to after each of its phases."""
+"""Write a run's file of messages, and split it into phases with the outcome to expect of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +43,7 @@ def write_phases(plan: Plan, badges: Badges, path: Path) -> list[Phase]:
         phases.append(Phase(number, messages, oracle.outcome()))
     if len({user for user, _ in phases[-1].expected.active_tokens}) < _OWNERS_MIN:
         raise UsageError(
-            f"{plan.events} events of {plan.travellers} travellers earn too few tokens. Make --events larger."
+            f"{plan.events} events of {plan.travellers} travellers earn too few tokens. "
+            "Make --events larger."
         )
     return phases

@@ -1,4 +1,4 @@
-"""Run `laurel reconcile` and read what it says."""
+"""Run `laurel reconcile` and parse its report."""
 
 import json
 from collections.abc import Sequence
@@ -63,5 +63,6 @@ async def reconcile(stack: Commands, *options: str) -> ReconcileReport:
         return ReconcileReport(said.exit_code, findings, int(report["left"]))
     except (ValueError, KeyError, TypeError) as error:
         raise CommandFailed(
-            f"laurel reconcile ended with {said.exit_code} and no report ({error!r}):\n{stack.talk()}"
+            f"laurel reconcile ended with {said.exit_code} and no report ({error!r}):\n"
+            f"{stack.talk()}"
         ) from error

@@ -1,6 +1,6 @@
-"""The demo's file.
+"""Read and write the demo's file of Kafka messages, one a line.
 
-One Kafka message a line, so that a broken one travels as faithfully as a good one.
+A broken message travels as faithfully as a good one.
 
     {"phase": 1, "topic": "quests", "key": "…", "headers": [["ce_id", "…"]], "value": "…"}
 

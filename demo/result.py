@@ -1,4 +1,4 @@
-"""What a run of the demo found, as a table for people and a document for scripts."""
+"""The result of a run, as a table for people and a document for scripts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

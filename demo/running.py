@@ -1,4 +1,4 @@
-"""Put a run together: directory, stack, view, and an end in order, also on Ctrl-C."""
+"""Assemble a run: directory, stack, view, and an end in order, also on Ctrl-C."""
 
 import asyncio
 import shlex
@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from demo import catalog_files, wallets
+from demo import wallets
 from demo.chain import reading
 from demo.events.options import Plan
 from demo.oracle.catalog import read_badges
 from demo.phases import write_phases
 from demo.progress import View
 from demo.result import Result
-from demo.scenario import Scenario
+from demo.scenario import Scenario, System
 from demo.stack import memory
 from demo.stack.memory import Peak
 from demo.stack.processes import Stack, stack
 from demo.stack.publisher import publishing
-from demo.stack.setup import prepare
+from demo.stack.setup import prepare, start_services
 from demo.stack.threads import to_its_end
 from ops.errors import UsageError
 from ops.lifecycle import Stop
@@ -29,6 +29,7 @@ from ops.settings import PREFIX, Settings
 from sandbox.directories import data_directory
 from store.engine import Database
 
+_SHIPPED_CATALOG = Path(__file__).parents[1] / "catalog"
 EVENTS_NAME = "events.jsonl"
 ENVIRONMENT_NAME = "environment"
 _ANYBODY = "0b9e2c1e-7a54-4f36-9a55-0d0c9b7a4a10"
@@ -48,6 +49,16 @@ class Options:
     stay: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """Where a run has its files, who watches it, and how it is to run; `catalog` None: shipped."""
+
+    place: Path
+    view: View
+    options: Options
+    catalog: Path | None
+
+
 async def demo(
     settings: Settings, plan: Plan, stop: Stop, options: Options, report: Callable[[Result], None]
 ) -> Result | None:
@@ -65,9 +76,8 @@ async def demo(
     """
     with _place("demo", options.directory) as place, View() as view:
         async with AsyncExitStack() as opened:
-            outcome = await _unless_stopped(
-                stop, view, _demo(settings, plan, place, view, options, opened)
-            )
+            context = _Context(place, view, options, settings.catalog_dir)
+            outcome = await _unless_stopped(stop, view, _demo(plan, context, opened))
             if outcome is None:
                 return None
             result, running = outcome
@@ -75,7 +85,8 @@ async def demo(
             report(result)
             if not result.holds and options.directory is None:
                 view.say(
-                    f"Again with `--seed {plan.seed} --directory DIR` and the same other options keeps the logs."
+                    f"Again with `--seed {plan.seed} --directory DIR` and the same other options "
+                    "keeps the logs."
                 )
             if options.stay:
                 view.say(_addresses(running, place))
@@ -90,26 +101,22 @@ async def dev(settings: Settings, stop: Stop, options: Options) -> None:
         LaurelError: a part, a service or a command failed.
     """
     with _place("dev", options.directory) as place, View() as view:
-        await _unless_stopped(stop, view, _dev(settings, place, view, options))
+        context = _Context(place, view, options, settings.catalog_dir)
+        await _unless_stopped(stop, view, _dev(context))
 
 
-async def _demo(
-    settings: Settings,
-    plan: Plan,
-    place: Path,
-    view: View,
-    options: Options,
-    opened: AsyncExitStack,
-) -> tuple[Result, Stack]:
-    badges = read_badges(catalog_files.directory(settings))
+async def _demo(plan: Plan, context: _Context, opened: AsyncExitStack) -> tuple[Result, Stack]:
+    place, view = context.place, context.view
+    badges = read_badges(context.catalog or _SHIPPED_CATALOG)
     peak = await opened.enter_async_context(memory.watched())
     view.say(f"writing {plan.events} events of {plan.travellers} travellers, seed {plan.seed}")
     writing = asyncio.create_task(to_its_end(write_phases, plan, badges, place / EVENTS_NAME))
     opened.push_async_callback(_ended, writing)
     view.say("starting PostgreSQL, a broker, a TON network")
-    running = await opened.enter_async_context(_stack(place, settings, options))
+    running = await opened.enter_async_context(_stack(context))
     view.say("making tables, topics, catalog and a wallet; starting two workers and a minter")
-    authority = await _up(running, workers=2)
+    authority = await prepare(running)
+    await start_services(running, workers=2)
     phases = await writing
     view.say("everything is ready")
     database = await opened.enter_async_context(Database(running.database_url))
@@ -119,40 +126,31 @@ async def _demo(
     chain = await opened.enter_async_context(
         reading(running.ton.config, running.ton.config_path.parent)
     )
-    scenario = Scenario(running, database, publisher, chain, view, badges)
+    scenario = Scenario(System(running, database, publisher, chain), badges, view)
     await scenario.run(phases, plan.travellers, authority)
     return _result(scenario, view, peak), running
 
 
-async def _dev(settings: Settings, place: Path, view: View, options: Options) -> None:
+async def _dev(context: _Context) -> None:
+    view = context.view
     view.say("starting PostgreSQL, a broker, a TON network")
-    async with _stack(place, settings, options) as running:
+    async with _stack(context) as running:
         view.say("making tables, topics, catalog and a wallet; starting a worker and a minter")
-        await _up(running, workers=1)
-        view.say(_addresses(running, place))
+        await prepare(running)
+        await start_services(running, workers=1)
+        view.say(_addresses(running, context.place))
         while True:
             running.check()
             await asyncio.sleep(1)
 
 
-def _stack(place: Path, settings: Settings, options: Options) -> AbstractAsyncContextManager[Stack]:
+def _stack(context: _Context) -> AbstractAsyncContextManager[Stack]:
     return stack(
-        place,
-        real_kafka=options.real_kafka,
-        keep_data=options.directory is not None,
-        catalog=settings.catalog_dir,
+        context.place,
+        real_kafka=context.options.real_kafka,
+        keep_data=context.options.directory is not None,
+        catalog=context.catalog,
     )
-
-
-async def _up(running: Stack, *, workers: int) -> str:
-    """Prepare the stack and start its services; return the minting wallet's raw address."""
-    authority = await prepare(running)
-    services = [running.add(f"worker-{number}", "worker") for number in range(1, workers + 1)]
-    services.append(running.add("minter", "minter"))
-    for service in services:
-        service.start()
-    await asyncio.gather(*(service.wait_until_ready() for service in services))
-    return authority
 
 
 async def _unless_stopped(
@@ -183,7 +181,8 @@ def _place(what: str, directory: Path | None) -> Iterator[Path]:
     with data_directory(what, directory, keep=directory is not None) as place:
         if any(place.iterdir()):
             raise UsageError(
-                f"{place} is not empty, and `laurel {what}` starts from nothing. Name another directory."
+                f"{place} is not empty, and `laurel {what}` starts from nothing. "
+                "Name another directory."
             )
         yield place
 

@@ -1,4 +1,4 @@
-"""The run of `laurel demo`: send, kill, wait, compare, read back, tamper, reconcile.
+"""The run of `laurel demo`: send, kill, wait, compare, read back, inject faults, reconcile.
 
 Everything is done from outside, as an operator would do it: commands, signals, Kafka, the chain's
 own getters. The database is asked for figures on the way, and for everything once at the end.
@@ -6,6 +6,7 @@ own getters. The database is asked for figures on the way, and for everything on
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from demo import fault_injection
 from demo.chain import ChainReader
@@ -27,28 +28,30 @@ from store.inspection import Figures, Snapshot
 _HALF = 2
 
 
+@dataclass(frozen=True, slots=True)
+class System:
+    """A running stack, and the connections by which the scenario acts on it and reads it."""
+
+    stack: Stack
+    database: Database
+    publisher: Publisher
+    chain: ChainReader
+
+
 class Scenario:
     """One run. `checks`, `differences` and `notes` fill as it goes on."""
 
-    def __init__(
-        self,
-        stack: Stack,
-        database: Database,
-        publisher: Publisher,
-        chain: ChainReader,
-        view: View,
-        badges: Badges,
-    ) -> None:
+    def __init__(self, system: System, badges: Badges, view: View) -> None:
         self.checks: list[Check] = []
         self.differences: list[Difference] = []
         self.notes: list[str] = []
-        self._stack = stack
-        self._database = database
-        self._publisher = publisher
-        self._chain = chain
+        self._stack = system.stack
+        self._database = system.database
+        self._publisher = system.publisher
+        self._chain = system.chain
         self._view = view
         self._badges = badges
-        self._watch = Watch(stack, database, view)
+        self._watch = Watch(system.stack, system.database, view)
 
     async def run(self, phases: Sequence[Phase], travellers: int, authority: str) -> None:
         """Send the phases one after the other, then compare everything with what is expected.
@@ -160,8 +163,10 @@ class Scenario:
             ),
         ]
         self.notes.append(
-            f"{counted(expected.messages)} messages were sent: {counted(expected.duplicates)} duplicates, "
-            f"{counted(expected.letters.total())} that are dead letters, {expected.repeated_commands} repeated requests."
+            f"{counted(expected.messages)} messages were sent: "
+            f"{counted(expected.duplicates)} duplicates, "
+            f"{counted(expected.letters.total())} that are dead letters, "
+            f"{expected.repeated_commands} repeated requests."
         )
 
     def _all_alike(self, name: str, check: str, number: int) -> Check:

@@ -1,6 +1,6 @@
-"""The travellers' wallets.
+"""The travellers' wallet addresses, in the forms in which people write them.
 
-The local network's users, whose keys everybody knows, so that the demo can act as any owner.
+They are the local network's users, whose keys everybody knows: the demo can act as any owner.
 
 An address is that of a wallet contract that nobody has deployed yet, as most addresses are when
 people link them.
@@ -19,8 +19,9 @@ def user_index(traveller: int, *, former: bool = False) -> int:
 
 
 def address(traveller: int, *, former: bool = False) -> str:
-    """Return the raw address (`0:` and 64 hex digits) of a traveller's wallet, or of the one they
-    had before.
+    """Return the raw address of a traveller's wallet, or of the former one.
+
+    Raw: `0:` and 64 hex digits.
     """
     from sandbox.ton.accounts import user_wallet
 

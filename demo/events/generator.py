@@ -1,4 +1,4 @@
-"""A year of a travelling crowd, as the messages that Kafka would carry.
+"""Generate a year of a travelling crowd, as the messages that Kafka would carry.
 
 Seeded, so that one seed makes one file, byte for byte.
 

@@ -1,6 +1,6 @@
-"""Messages that no consumer can count.
+"""Generate malformed messages, which become dead letters.
 
-Each kind one mistake that a producer makes, with the reason its dead letter should have.
+Each kind is one mistake that a producer makes, with the reason its dead letter should have.
 """
 
 import json

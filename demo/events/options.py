@@ -1,4 +1,4 @@
-"""How much the demo's crowd does.
+"""Options of the event generator: a seed, and how many events of how many travellers.
 
 Apart from the generator, so that `laurel demo --help` loads nothing heavy.
 """

@@ -1,4 +1,4 @@
-"""What needs a badge or a token to exist.
+"""Generate the commands, and whatever else needs a badge or a token to exist.
 
 Users' requests, an operator's revocation, and requests that must be refused.
 
@@ -23,9 +23,8 @@ from ops.clock import SYSTEM_CLOCK
 ASKED = 0.4  # of the badges whose token is for the asking are asked for
 BURNED = 12
 REFUSED = 3  # of each kind
-REPEATED = (
-    5  # requests sent again as they were, and as many with their external_id and other content
-)
+# Requests sent again as they were, and as many with their external_id and other content.
+REPEATED = 5
 AFTERWARDS = 25  # quests of each user whose badge is gone: enough for the highest level
 _SOURCE = "/bot-service/requests"
 _MOMENT = BEGIN + YEAR + timedelta(days=1)

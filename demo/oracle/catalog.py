@@ -1,6 +1,6 @@
-"""The catalog as the oracle reads it.
+"""Read the catalog's YAML files and evaluate their conditions.
 
-Its YAML files, read as they are, with a few lines that ask them. Nothing of the product's code.
+The files as they are, with a few lines that ask them. Nothing of the product's code.
 """
 
 from collections.abc import Callable, Mapping

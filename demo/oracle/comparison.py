@@ -1,4 +1,4 @@
-"""Hold what came out against what must come out, and name every difference."""
+"""Compare database and chain with the expected outcome, and name every difference."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence

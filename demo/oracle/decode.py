@@ -1,4 +1,4 @@
-"""Read a message as the contract with producers says (docs/data-model.md, Events), in plain words.
+"""Decode and validate a message by the contract with producers (docs/data-model.md, Events).
 
 Nothing of the product's code.
 """
@@ -19,9 +19,8 @@ from demo.records import Record
 _ID_MAX = 128  # characters
 _TOO_NEW = timedelta(minutes=10)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
-_HALF = re.compile(
-    "[\ud800-\udfff]"
-)  # half a character, which JSON's escapes can write and UTF-8 cannot carry
+# Half a character, which JSON's escapes can write and UTF-8 cannot carry.
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def _ids(*names: str, required: tuple[str, ...]) -> tuple[Field, ...]:

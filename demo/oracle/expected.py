@@ -1,4 +1,4 @@
-"""The outcome to expect of a file of messages, by other code than Laurel's own.
+"""Compute the outcome to expect of a file of messages, by other code than Laurel's own.
 
 It reads the messages phase by phase, counts them in dictionaries, and asks the catalog's YAML for
 levels. It can be exact since the file holds nothing whose outcome depends on batches or on the
@@ -234,8 +234,9 @@ class Oracle:
     def _refuse_race(command: Event, badge: ExpectedBadge) -> None:
         if badge.owner is None:
             raise UsageError(
-                f"{command.type} {command.data['external_id']}: its token is not minted before this phase, so what becomes of it "
-                "depends on the minter's pace. Send it a phase later."
+                f"{command.type} {command.data['external_id']}: its token is not minted before "
+                "this phase, so what becomes of it depends on the minter's pace. "
+                "Send it a phase later."
             )
 
     def _mint(self) -> None:

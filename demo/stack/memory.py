@@ -1,4 +1,4 @@
-"""How much memory the demo takes, all its processes together."""
+"""Measure the peak memory of the demo, all its processes together."""
 
 import asyncio
 import os

@@ -1,6 +1,4 @@
-"""The whole of Laurel on this machine.
-
-The embedded parts, and the processes that a real set-up would run.
+"""Run the embedded parts, and beside them Laurel's own processes and commands.
 
 The processes are those that an operator starts, by the same commands and the same environment
 names; nothing here reaches into them. Everything ends with the process that started it, also by

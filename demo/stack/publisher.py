@@ -1,6 +1,4 @@
-"""Send records to Kafka as fast as the client goes, and remember how far each partition then
-reaches.
-"""
+"""Publish records to Kafka as fast as the client goes, and keep each partition's end offset."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -13,9 +11,8 @@ from aiokafka.errors import KafkaError
 from demo.records import Record
 from ops.errors import Transient
 
-_IN_FLIGHT = (
-    5_000  # messages handed to the client and not yet acknowledged: bounds memory, not speed
-)
+# Messages handed to the client and not yet acknowledged: bounds memory, not speed.
+_IN_FLIGHT = 5_000
 
 Ends = dict[tuple[str, int], int]
 

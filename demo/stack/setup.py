@@ -1,4 +1,4 @@
-"""Bring an empty stack to where workers and minter can start, by the commands of a real set-up."""
+"""Set an empty stack up by an operator's commands, and start its services."""
 
 import asyncio
 import json
@@ -16,6 +16,19 @@ async def prepare(stack: Stack) -> str:
     """
     address, _ = await asyncio.gather(_wallet(stack), _tables_and_topics(stack))
     return address
+
+
+async def start_services(stack: Stack, *, workers: int) -> None:
+    """Start so many workers and a minter; return once each is ready.
+
+    Raises:
+        PartFailed: one ended, or is not ready in time.
+    """
+    services = [stack.add(f"worker-{number}", "worker") for number in range(1, workers + 1)]
+    services.append(stack.add("minter", "minter"))
+    for service in services:
+        service.start()
+    await asyncio.gather(*(service.wait_until_ready() for service in services))
 
 
 async def _tables_and_topics(stack: Stack) -> None:

@@ -1,4 +1,4 @@
-"""Blocking work in a thread, that a cancellation waits for instead of leaving it behind.
+"""Run blocking work in threads, so that a cancellation waits for it to end.
 
 What is left behind goes on making files and processes while the directory is taken away and the
 owner believes to be gone.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sandbox.ton.cells import CELL_REFS_MAX, EMPTY_CELL, Cell, CellError, CellKind
 
 _MAGIC = b"\xb5\xee\x9c\x72"
-_HAS_INDEX, _HAS_CHECKSUM = 128, 64
+_HAS_INDEX, _HAS_CHECKSUM, _HAS_CACHE_BITS, _RESERVED = 128, 64, 32, 24
 _EXOTIC, _STORED_HASHES = 8, 16  # in a cell's first descriptor
 _CRC32C_POLYNOMIAL = 0x82F63B78  # reflected
 
@@ -162,6 +162,9 @@ def roots_from_boc(
         raise CellError("no bag of cells: the magic bytes are wrong")
     flags, offset_size = reader.take(2)
     size = flags & 7
+    if flags & _RESERVED or flags & (_HAS_CACHE_BITS | _HAS_INDEX) == _HAS_CACHE_BITS:
+        # In TL-B: `flags:(## 2) { flags = 0 }`; cache bits stand in the index.
+        raise CellError("a bag of cells with impossible flags")
     if not 1 <= size <= 4 or not 1 <= offset_size <= 8:
         raise CellError("a bag of cells with impossible field sizes")
     count, root_count, absent = reader.number(size), reader.number(size), reader.number(size)
@@ -193,7 +196,7 @@ def _read_cells(body: bytes, count: int, size: int, pool: CellPool | None) -> li
 
     Plain indexing on purpose.
     """
-    raw: list[tuple[bytes, int, Sequence[int], bool]] = []
+    raw: list[tuple[bytes, int, Sequence[int], int]] = []
     position = 0
     for number in range(count):
         d1, d2 = body[position], body[position + 1]
@@ -217,15 +220,18 @@ def _read_cells(body: bytes, count: int, size: int, pool: CellPool | None) -> li
         position += ref_count * size
         if refs and not (number < min(refs) and max(refs) < count):
             raise CellError("a reference that does not lead downwards")
-        raw.append((data, bits, refs, bool(d1 & _EXOTIC)))
+        raw.append((data, bits, refs, d1))
     if position != len(body):
         raise CellError("the cells do not fill the bag")
     make = Cell if pool is None else pool.cell
     cells: list[Cell] = [EMPTY_CELL] * count
     for number in range(count - 1, -1, -1):
-        data, bits, refs, exotic = raw[number]
+        data, bits, refs, d1 = raw[number]
         below = tuple([cells[ref] for ref in refs])
-        cells[number] = Cell(data, bits, below, _kind(data)) if exotic else make(data, bits, below)
+        cell = Cell(data, bits, below, _kind(data)) if d1 & _EXOTIC else make(data, bits, below)
+        if cell.level_mask != d1 >> 5:  # refused by the reference, too (crypto/vm/boc.cpp)
+            raise CellError("a cell whose level mask is not that of its content")
+        cells[number] = cell
     return cells
 
 

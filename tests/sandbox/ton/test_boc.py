@@ -45,6 +45,22 @@ def test_a_bag_of_more_than_256_cells_has_wider_references() -> None:
     assert from_boc(to_boc(cell)).hash == cell.hash
 
 
+@pytest.mark.parametrize(
+    ("position", "change", "message"),
+    [
+        pytest.param(4, 8, "impossible flags", id="a reserved flag"),
+        pytest.param(4, 16, "impossible flags", id="the other reserved flag"),
+        pytest.param(4, 32, "impossible flags", id="cache bits without an index"),
+        pytest.param(11, 32, "level mask", id="a level that the content has not"),
+    ],
+)
+def test_a_bit_that_says_nothing_true_is_refused(position: int, change: int, message: str) -> None:
+    boc = bytearray(to_boc(EMPTY_CELL))
+    boc[position] ^= change
+    with pytest.raises(CellError, match=message):
+        roots_from_boc(bytes(boc))
+
+
 @given(trees(), st.data())
 def test_a_damaged_bag_is_refused_or_is_another_tree(tree: Cell, data: st.DataObject) -> None:
     boc = bytearray(to_boc(tree))
