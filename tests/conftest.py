@@ -1,9 +1,9 @@
 """Fixtures shared by all tests: real parts, started once a session."""
 
-import importlib.util
 import os
 
 import pytest
+from hypothesis import settings
 
 # Settings of the person who runs the tests must not leak into them.
 _OF_THE_TESTS = {"LAUREL_REQUIRE_ALL_PARTS", "LAUREL_KAFKA_JARS"}
@@ -13,10 +13,14 @@ for name in [
     del os.environ[name]
 
 pytest_plugins = [
-    f"tests.fixtures.{part}"
-    for part in ("postgres", "broker", "ton")
-    if importlib.util.find_spec(f"tests.fixtures.{part}") is not None
+    "tests.unit",
+    "tests.fixtures.postgres",
+    "tests.fixtures.broker",
+    "tests.fixtures.ton",
 ]
+
+# `make unit` tries a few examples of each property, `make test` all of them.
+settings.register_profile("unit", max_examples=15)
 
 
 @pytest.fixture(autouse=True)

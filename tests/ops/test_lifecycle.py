@@ -38,6 +38,7 @@ def start(after_stop: str, bound: float = 20) -> subprocess.Popen[str]:
     return child
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_asks_for_an_orderly_end(number: signal.Signals) -> None:
     child = start("print('drained')")
@@ -46,6 +47,7 @@ def test_a_signal_asks_for_an_orderly_end(number: signal.Signals) -> None:
     assert (child.returncode, out) == (0, "drained\n")
 
 
+@pytest.mark.integration
 def test_a_loop_that_hangs_ends_hard_after_the_bound() -> None:
     child = start("time.sleep(60)", bound=0.3)
     child.send_signal(signal.SIGTERM)
@@ -54,6 +56,7 @@ def test_a_loop_that_hangs_ends_hard_after_the_bound() -> None:
     assert "drain_timed_out" in err
 
 
+@pytest.mark.integration
 def test_a_second_interrupt_ends_at_once() -> None:
     child = start("print('stopping', flush=True); await asyncio.sleep(60)")
     child.send_signal(signal.SIGINT)

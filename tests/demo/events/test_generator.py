@@ -30,6 +30,8 @@ from processor.events.message_schema import Reason
 from processor.events.reader import EventReader, Headers, Rejected
 from tests.demo.conftest import CATALOG, SMALL
 
+pytestmark = pytest.mark.integration
+
 
 @dataclass(frozen=True)
 class ConsumedMessage:
