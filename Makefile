@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # pip reads the range of every dependency from pyproject.toml and the exact version from constraints.txt.
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo dev test lint types imports check kafka all-parts bench docs constraints clean
+.PHONY: help demo dev test unit fmt lint types imports unused check cov kafka bench docs constraints clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,8 +18,24 @@ demo: $(VENV)/.run ## Run all of Laurel on this machine, and compare the outcome
 dev: $(VENV)/.run ## Keep the whole stack up until Ctrl-C.
 	$(BIN)/laurel dev $(ARGS)
 
-test: $(VENV)/.dev ## Run all tests (a real Kafka and PostgreSQL 15 too, where they are found).
-	$(BIN)/pytest $(ARGS)
+test: $(VENV)/.dev ## Run all tests (a real Kafka and PostgreSQL 15 too, where found); N=4 shares them among processes.
+	$(BIN)/pytest $(if $(N),-n $(N) --dist loadscope) $(ARGS)
+
+unit: $(VENV)/.dev ## Run the tests that need no server: a few seconds.
+	$(BIN)/pytest --unit --hypothesis-profile=unit -q $(ARGS)
+
+cov: $(VENV)/.dev ## Run tests and say which lines of each package they reach (ARGS="tests/store").
+	rm -f .cache/coverage/.coverage*
+	mkdir -p .cache/coverage
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine -q
+	@for package in processor minter store ops sandbox demo; do \
+	  printf '%-10s %s %%\n' $$package "$$($(BIN)/coverage report --include="$$package/*" --format=total)"; done
+	$(BIN)/coverage html -q -d .cache/coverage/html
+
+fmt: $(VENV)/.dev ## ruff: mend what can be mended, and format.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 lint: $(VENV)/.dev ## ruff: rules and format.
 	$(BIN)/ruff check .
@@ -31,7 +47,10 @@ types: $(VENV)/.dev ## mypy --strict.
 imports: $(VENV)/.dev ## The import rules of docs/architecture.md.
 	$(BIN)/lint-imports --no-cache
 
-check: lint types imports ## All that needs no server.
+unused: $(VENV)/.dev ## vulture: code that nothing but tests calls.
+	$(BIN)/vulture
+
+check: lint types imports unused ## All that needs no server.
 
 kafka: .cache/kafka/.fetched ## Fetch Apache Kafka's jars for the tests (Java 17 and Maven).
 

@@ -1,6 +1,5 @@
 """Fixtures shared by all tests: real parts, started once a session."""
 
-import importlib.util
 import os
 
 import pytest
@@ -19,10 +18,14 @@ for name in [
     del os.environ[name]
 
 pytest_plugins = [
-    f"tests.fixtures.{part}"
-    for part in ("postgres", "broker", "ton")
-    if importlib.util.find_spec(f"tests.fixtures.{part}") is not None
+    "tests.unit",
+    "tests.fixtures.postgres",
+    "tests.fixtures.broker",
+    "tests.fixtures.ton",
 ]
+
+# `make unit` tries a few examples of each property, `make test` all of them.
+settings.register_profile("unit", parent=settings.get_profile("laurel"), max_examples=15)
 
 
 @pytest.fixture(autouse=True)

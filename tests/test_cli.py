@@ -30,6 +30,7 @@ def walk(
     return found
 
 
+@pytest.mark.integration
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; before = set(sys.modules)\n"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("processor", "minter", "store", "ops", "sandbox", "demo")
 

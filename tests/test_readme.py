@@ -4,6 +4,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
@@ -37,6 +39,7 @@ def test_links_lead_somewhere() -> None:
     assert broken == []
 
 
+@pytest.mark.integration
 def test_pages_of_docs_that_code_names_exist() -> None:
     patterns = ["*.py", "*.toml", "*.yml", "Makefile", "Dockerfile"]
     files = subprocess.run(

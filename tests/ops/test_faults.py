@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.integration
+
 CODE = "from ops.faults import reach\nfor n in range(3):\n    reach('batch.merged'); print(n, flush=True)"
 
 

@@ -1,11 +1,14 @@
 """/live, /ready and /metrics."""
 
 import aiohttp
+import pytest
 
 from ops import metrics
 from ops.http import serving
 from ops.lifecycle import Part, Readiness
 from ops.settings import HttpSettings
+
+pytestmark = pytest.mark.integration
 
 
 async def test_a_process_says_whether_it_is_ready_and_what_it_waits_for() -> None:

@@ -59,6 +59,7 @@ def functions(line: dict[str, Any]) -> list[str]:
     return [call.rpartition(" ")[2] for call in line["stack"].splitlines()]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_asks_for_an_orderly_end(number: signal.Signals) -> None:
     child = start("print('drained')")
@@ -67,6 +68,7 @@ def test_a_signal_asks_for_an_orderly_end(number: signal.Signals) -> None:
     assert (child.returncode, out) == (0, "drained\n")
 
 
+@pytest.mark.integration
 def test_a_loop_that_hangs_ends_hard_after_the_bound_and_shows_where_it_hangs() -> None:
     child = start("hangs('hunter2')", bound=0.3)
     child.send_signal(signal.SIGTERM)
@@ -79,6 +81,7 @@ def test_a_loop_that_hangs_ends_hard_after_the_bound_and_shows_where_it_hangs() 
     assert "hunter2" not in err
 
 
+@pytest.mark.integration
 def test_a_drain_that_waits_for_ever_shows_which_task_waits_for_what() -> None:
     child = start("await waits('hunter2')", bound=0.3)
     child.send_signal(signal.SIGTERM)
@@ -89,6 +92,7 @@ def test_a_drain_that_waits_for_ever_shows_which_task_waits_for_what() -> None:
     assert "hunter2" not in err
 
 
+@pytest.mark.integration
 def test_a_process_that_cannot_write_its_log_ends_hard_too() -> None:
     child = start("sys.stderr.write('x' * 10_000_000)", bound=0.3)
     child.send_signal(signal.SIGTERM)
@@ -96,6 +100,7 @@ def test_a_process_that_cannot_write_its_log_ends_hard_too() -> None:
     child.communicate()
 
 
+@pytest.mark.integration
 def test_a_second_interrupt_ends_at_once() -> None:
     child = start("print('stopping', flush=True); await asyncio.sleep(600)")
     child.send_signal(signal.SIGINT)

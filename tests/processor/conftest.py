@@ -1,13 +1,17 @@
 """A database with the shipped catalog in force."""
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from store.engine import Database
-from tests.builders.messages import with_catalog
+if TYPE_CHECKING:
+    from store.engine import Database
 
 
 @pytest.fixture
-async def counting(database: Database) -> Database:
+async def counting(database: "Database") -> "Database":
     """A fresh database that may be counted into."""
+    from tests.builders.messages import with_catalog
+
     await with_catalog(database)
     return database

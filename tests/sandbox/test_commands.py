@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from cli import main
 from sandbox.ports import reserved
 
+pytestmark = pytest.mark.integration
+
 ADDRESS = "0:" + "5a" * 32
 
 

@@ -8,6 +8,8 @@ import pytest
 from ops.errors import UsageError
 from sandbox import ports
 
+pytestmark = pytest.mark.integration
+
 
 def test_a_reserved_port_is_below_the_ephemeral_range() -> None:
     with ports.reserved() as port:

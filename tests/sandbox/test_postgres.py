@@ -16,6 +16,8 @@ from sandbox.process import PartFailed, PartMissing
 
 from .owner import an_owner, is_running, wait_until_gone
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:

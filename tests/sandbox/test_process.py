@@ -13,6 +13,8 @@ from sandbox.process import PartFailed, running, start, unprivileged_account
 
 from .owner import an_owner, is_running, wait_until_gone
 
+pytestmark = pytest.mark.integration
+
 BOUND = timedelta(seconds=20)
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 MECHANISMS = [pytest.param(True, id="watchdog")]

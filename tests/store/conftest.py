@@ -3,11 +3,14 @@
 PostgreSQL 15 and 18.
 """
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from sandbox.postgres import PostgresServer
+if TYPE_CHECKING:
+    from sandbox.postgres import PostgresServer
 
 
 @pytest.fixture(scope="session")
-def database_server(any_postgres: PostgresServer) -> PostgresServer:
+def database_server(any_postgres: "PostgresServer") -> "PostgresServer":
     return any_postgres

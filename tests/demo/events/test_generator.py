@@ -32,6 +32,8 @@ from processor.events.rejection import Rejected
 from store.values import Reason
 from tests.demo.conftest import CATALOG, SMALL
 
+pytestmark = pytest.mark.integration
+
 
 @dataclass(frozen=True)
 class ConsumedMessage:

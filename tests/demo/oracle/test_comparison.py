@@ -15,6 +15,8 @@ from demo.records import Record
 from ops.clock import SYSTEM_CLOCK
 from store.inspection import BadgeRow, CollectionRow, DeadLetterRow, ProgressRow, Snapshot
 
+pytestmark = pytest.mark.integration
+
 AUTHORITY = "0:" + "ee" * 32
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from demo.stack import memory
 
+pytestmark = pytest.mark.integration
+
 TAKES_64_MIB = "import sys; held = bytearray(64 * 2**20); print('up', flush=True); sys.stdin.read()"
 
 

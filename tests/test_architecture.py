@@ -1,0 +1,144 @@
+"""The tree is as docs/architecture.md says: modules, names, purity, and a test for each module."""
+
+import ast
+import re
+import tomllib
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("processor", "minter", "store", "ops", "sandbox", "demo")
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+
+# Class names that stand for two things, each with the reason.
+DEFINED_TWICE = {
+    "Account": "TON's word in minter/ton, the operating system's in sandbox",
+    "Batch": "of chunks, and of mints under one message",
+    "Block": "what the minter sees of a block, and the block that the sandbox makes",
+    "ChainMessage": "the record, and the table behind it",
+    "ChainWallet": "the record, and the table behind it",
+    "Delivery": "of a chunk to the batcher, and of a message to the chain",
+    "MessageKind": "of ours, and of TON's messages",
+    "Outcome": "of a batch, and of a catalog put in force",
+    "Rejected": "a message, and an external message that the sandbox's chain refuses",
+    "Report": "of backfill, and of reconcile",
+    "Standing": "of a partition, and of a user",
+    "UserWallet": "a table, and a wallet that the sandbox brings along",
+}
+
+# Modules without a test file of their own, and where they are tested.
+TESTED_ELSEWHERE = {
+    "minter/context.py": "tests/minter/test_daemon.py",
+    "minter/signing.py": "tests/minter/test_sending.py",
+    "minter/startup.py": "tests/minter/test_waiting.py",
+    "minter/ton/gateway.py": "tests/minter/ton/test_liteserver.py",
+    "minter/ton/mnemonic.py": "tests/minter/test_commands.py",
+    "minter/watching.py": "tests/minter/test_daemon.py",
+    "processor/batch/admin.py": "tests/processor/test_commands.py",
+    "processor/batch/command_rules.py": "tests/processor/batch/test_command_batches.py",
+    "processor/batch/command_set.py": "tests/processor/batch/test_command_batches.py",
+    "processor/batch/compiled_catalog.py": "tests/processor/batch/test_pipeline.py",
+    "processor/batch/decisions.py": "tests/processor/batch/test_pipeline.py",
+    "processor/batch/staging.py": "tests/processor/batch/test_pipeline.py",
+    "processor/batch/stats.py": "tests/processor/batch/test_pipeline.py",
+    "processor/catalog/lint.py": "tests/processor/catalog/test_load.py",
+    "processor/catalog/metadata_schema.py": "tests/processor/catalog/test_load.py",
+    "processor/catalog/yaml_source.py": "tests/processor/catalog/test_load.py",
+    "processor/events/addresses.py": "tests/processor/events/test_reader.py",
+    "processor/events/chunks.py": "tests/processor/batch/test_fence.py",
+    "processor/events/message_schema.py": "tests/processor/events/test_reader.py",
+    "processor/rules/counters.py": "tests/processor/events/test_reader.py",
+    "processor/stream/app.py": "tests/e2e/test_worker.py",
+    "processor/stream/batcher.py": "tests/e2e/test_worker.py",
+    "processor/stream/topics.py": "tests/processor/test_commands.py",
+    "processor/stream/worker.py": "tests/e2e/test_worker.py",
+    "store/catalog_changes.py": "tests/store/test_catalogs.py",
+    "store/catalog_document.py": "tests/store/test_catalogs.py",
+    "store/claiming.py": "tests/store/test_mint_queue.py",
+    "store/command_log.py": "tests/processor/batch/test_command_batches.py",
+    "store/dead_letters.py": "tests/processor/batch/test_pipeline.py",
+    "store/exact_json.py": "tests/store/test_catalogs.py",
+    "store/inspection.py": "tests/demo/test_report.py",
+    "store/instances.py": "tests/processor/batch/test_pipeline.py",
+    "store/ledger.py": "tests/processor/batch/test_fence.py",
+    "store/migrations/env.py": "tests/store/test_migrations.py",
+    "store/reconciliation.py": "tests/minter/test_reconcile.py",
+    "store/reevaluation.py": "tests/processor/catalog/test_apply.py",
+    "store/settling.py": "tests/minter/test_daemon.py",
+    "store/user_badges.py": "tests/processor/catalog/test_commands.py",
+    "store/values.py": "tests/store/test_enums.py",
+    "store/wallets.py": "tests/processor/batch/test_command_batches.py",
+}
+
+
+def modules(*packages: str) -> list[Path]:
+    """Return the modules of packages, without revisions and package docstrings."""
+    return [
+        path
+        for package in packages
+        for path in sorted((ROOT / package).rglob("*.py"))
+        if "versions" not in path.parts
+        and (path.name != "__init__.py" or len(ast.parse(path.read_text()).body) > 1)
+    ]
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_the_page_names_every_module_once() -> None:
+    named = re.findall(r"^\| `([^`]+\.py)` \| \S.* \|$", PAGE, re.MULTILINE)
+    there = ["cli.py", *map(relative, modules(*PACKAGES))]
+    assert sorted(set(there) - set(named)) == [], "not in docs/architecture.md"
+    assert sorted(set(named) - set(there)) == [], "in docs/architecture.md, and not in the tree"
+    assert sorted(named) == sorted(set(named))
+
+
+def test_what_says_pure_is_held_to_it() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (pure,) = [each for each in contracts["contracts"] if each["name"].startswith("Pure modules")]
+    held = tuple(pure["source_modules"])
+    free = [
+        name
+        for path in modules(*PACKAGES)
+        if re.search(r"\bPure\b", ast.get_docstring(ast.parse(path.read_text())) or "")
+        and not (name := relative(path).removesuffix(".py").replace("/", ".")).startswith(held)
+    ]
+    assert free == [], "a module whose docstring says Pure is not in pyproject's contract"
+
+
+def test_a_class_name_is_defined_once() -> None:
+    """Outside demo/, whose oracle shares no code with the product; private ones stay in a file."""
+    places = defaultdict(list)
+    for path in modules("processor", "minter", "store", "ops", "sandbox"):
+        for each in ast.walk(ast.parse(path.read_text())):
+            if isinstance(each, ast.ClassDef) and not each.name.startswith("_"):
+                places[each.name].append(f"{relative(path)}:{each.lineno}")
+    twice = {name: found for name, found in places.items() if len(found) > 1}
+    new = [
+        f"{name}: {', '.join(found)}" for name, found in twice.items() if name not in DEFINED_TWICE
+    ]
+    assert not new, "\n".join(["defined twice:", *new])
+    assert set(DEFINED_TWICE) <= set(twice), "remove what is defined once now from DEFINED_TWICE"
+
+
+@pytest.mark.parametrize("package", ["processor", "minter", "store"])
+def test_tests_mirror_the_tree(package: str) -> None:
+    without = [
+        relative(path)
+        for path in modules(package)
+        if not (ROOT / "tests" / path.relative_to(ROOT).parent / f"test_{path.stem}.py").exists()
+        and relative(path) not in TESTED_ELSEWHERE
+        and path.name != "__init__.py"
+    ]
+    assert not without, "\n".join(["no test of its own: write one, or say where:", *without])
+
+
+def test_what_is_tested_elsewhere_is() -> None:
+    for module, test in TESTED_ELSEWHERE.items():
+        assert (ROOT / module).exists(), module
+        assert (ROOT / test).exists(), test
+        mirror = ROOT / "tests" / Path(module).parent / f"test_{Path(module).stem}.py"
+        assert not mirror.exists(), f"{module} has a test file: take it out of TESTED_ELSEWHERE"
