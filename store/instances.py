@@ -9,9 +9,8 @@ import msgspec
 from sqlalchemy import text
 
 from store.engine import Connection
-from store.values import Instance, InstanceStatus, OnchainStatus, RawAddress
+from store.values import Holder, Instance, InstanceStatus, OnchainStatus, RawAddress
 
-Holder = tuple[UUID, UUID]  # user_id, type_id
 _EXACT = msgspec.json.Encoder(
     decimal_format="number"
 )  # a Decimal counter stays a number, digit for digit

@@ -18,6 +18,8 @@ TypeCode = NewType("TypeCode", str)
 CounterName = NewType("CounterName", str)
 # A TON account in raw form, `workchain:64 hex digits`, lower case.
 RawAddress = NewType("RawAddress", str)
+# user_id, type_id: whose badge, and of which type.
+Holder = tuple[UUID, UUID]
 
 
 class Category(StrEnum):
@@ -200,6 +202,19 @@ class Instance:
     status: InstanceStatus
     onchain_status: OnchainStatus
     onchain_token_id: RawAddress | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenState:
+    """How far the mint queue has come with one badge's token.
+
+    `mint_open` and `burn_open`: a task is pending or sent; `burned`: a burn was confirmed. The
+    token's address is the instance's own, and stays there after a burn.
+    """
+
+    mint_open: bool = False
+    burn_open: bool = False
+    burned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
