@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Protocol
 from uuid import UUID
 
 from sqlalchemy import text
@@ -166,10 +167,23 @@ class Progress:
     counters: Mapping[CounterName, Number]
 
 
-class Staging:
-    """The lines of a COPY, one for each contribution of each event.
+class Addition(Protocol):
+    """What an event adds to one counter: an amount, or a member."""
 
-    An event without any has one line too, so that it is processed once.
+    @property
+    def counter_id(self) -> int: ...  # noqa: D102
+    @property
+    def operation(self) -> int: ...  # noqa: D102
+    @property
+    def amount(self) -> Number | None: ...  # noqa: D102
+    @property
+    def member(self) -> str | None: ...  # noqa: D102
+
+
+class Staging:
+    """The lines of a COPY into the staging table.
+
+    `has_pairs`: some event posts an id or undoes one.
     """
 
     def __init__(self) -> None:
@@ -179,44 +193,26 @@ class Staging:
     def __bool__(self) -> bool:
         return bool(self._lines)
 
-    def add(self, event_key: str, occurred_at: datetime, user_id: UUID) -> None:
-        """Stage an event that adds to no counter."""
-        self._lines.append(
-            f"{event_key}\tt\t{occurred_at.isoformat()}\t{user_id.hex}\t\\N\t\\N\t\\N\t\\N\n"
-        )
-
-    def add_amount(
-        self,
-        event_key: str,
-        is_first: bool,
-        occurred_at: datetime,
-        user_id: UUID,
-        counter_id: int,
-        operation: int,
-        amount: Number,
+    def add(
+        self, event_key: str, occurred_at: datetime, user_id: UUID, additions: Iterable[Addition]
     ) -> None:
-        """Stage an amount. `is_first`: this is the event's first line."""
-        self._lines.append(
-            f"{event_key}\t{'t' if is_first else 'f'}\t{occurred_at.isoformat()}\t{user_id.hex}\t{counter_id}\t{operation}\t{amount}\t\\N\n"
-        )
+        """Stage an event: a line for each counter that it adds to, the first of them marked.
 
-    def add_member(
-        self,
-        event_key: str,
-        is_first: bool,
-        occurred_at: datetime,
-        user_id: UUID,
-        counter_id: int,
-        operation: int,
-        member: str,
-    ) -> None:
-        """Stage a member. `is_first`: this is the event's first line."""
-        self._lines.append(
-            f"{event_key}\t{'t' if is_first else 'f'}\t{occurred_at.isoformat()}\t{user_id.hex}\t{counter_id}\t{operation}\t\\N\t"
-            f"{member.translate(_COPY_ESCAPES)}\n"
-        )
-        if operation in _PAIRED:
-            self.has_pairs = True
+        One that adds to no counter has a line too, so that it is processed once.
+        """
+        is_first, of_event = "t", f"\t{occurred_at.isoformat()}\t{user_id.hex}\t"
+        for each in additions:
+            amount = "\\N" if each.amount is None else each.amount
+            member = "\\N" if each.member is None else each.member.translate(_COPY_ESCAPES)
+            self._lines.append(
+                f"{event_key}\t{is_first}{of_event}"
+                f"{each.counter_id}\t{each.operation}\t{amount}\t{member}\n"
+            )
+            is_first = "f"
+            if each.operation in _PAIRED:
+                self.has_pairs = True
+        if is_first == "t":
+            self._lines.append(f"{event_key}\tt{of_event}\\N\t\\N\t\\N\t\\N\n")
 
     def encoded(self) -> bytes:
         """Return the data of the COPY."""

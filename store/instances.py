@@ -9,9 +9,7 @@ from sqlalchemy import text
 
 from store import exact_json
 from store.engine import Connection
-from store.values import Instance, InstanceStatus, OnchainStatus, RawAddress
-
-Holder = tuple[UUID, UUID]  # user_id, type_id
+from store.values import Holder, Instance, InstanceStatus, OnchainStatus, RawAddress
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from store.engine import Connection
-from store.values import HoldReason, RawAddress, TaskOperation
+from store.values import HoldReason, RawAddress, TaskOperation, TokenState
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,28 +24,6 @@ class NewTask:
     nft_instance_id: UUID
     operation: TaskOperation
     hold_reason: HoldReason | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TokenStanding:
-    """What the database knows of one badge's token.
-
-    `token_id` stays after a burn. `mint_open` and `burn_open`: a task is pending or sent;
-    `mint_signed`: that open mint was signed at least once, so its token may come to exist;
-    `burned`: a burn was confirmed.
-    """
-
-    nft_instance_id: UUID
-    token_id: RawAddress | None
-    mint_open: bool
-    mint_signed: bool
-    burn_open: bool
-    burned: bool
-
-    @property
-    def burnable(self) -> bool:
-        """Return whether a burn makes sense: there is a token or an open mint, and no burn yet."""
-        return (self.token_id is not None or self.mint_open) and not self.burned
 
 
 ENQUEUE = text("""
@@ -145,11 +123,9 @@ CANCEL = text("""
     SELECT nft_instance_id FROM cancelled
 """)
 
-STANDINGS = text("""
-    SELECT instance.id, instance.onchain_token_id,
+TOKEN_STATES = text("""
+    SELECT instance.id,
            coalesce(bool_or(task.operation = 'mint' AND task.status IN ('pending', 'sent')), false) AS mint_open,
-           coalesce(bool_or(task.operation = 'mint' AND task.status IN ('pending', 'sent')
-                            AND task.chain_message_id IS NOT NULL), false) AS mint_signed,
            coalesce(bool_or(task.operation = 'burn' AND task.status IN ('pending', 'sent')), false) AS burn_open,
            coalesce(bool_or(task.operation = 'burn' AND task.status = 'confirmed'), false) AS burned
       FROM nft_instance AS instance LEFT JOIN nft_mint_queue AS task ON task.nft_instance_id = instance.id
@@ -239,19 +215,9 @@ async def cancel_unsigned_mints(
     return frozenset(row.nft_instance_id for row in rows)
 
 
-async def standings(conn: Connection, instance_ids: Sequence[UUID]) -> dict[UUID, TokenStanding]:
-    """Return what is known of the tokens of `instance_ids`; ids without an instance are absent."""
+async def token_states(conn: Connection, instance_ids: Sequence[UUID]) -> dict[UUID, TokenState]:
+    """Return how far the queue is with the tokens of `instance_ids`; unknown ids are absent."""
     if not instance_ids:
         return {}
-    rows = await conn.execute(STANDINGS, {"instances": list(instance_ids)})
-    return {
-        row.id: TokenStanding(
-            row.id,
-            RawAddress(row.onchain_token_id) if row.onchain_token_id else None,
-            row.mint_open,
-            row.mint_signed,
-            row.burn_open,
-            row.burned,
-        )
-        for row in rows
-    }
+    rows = await conn.execute(TOKEN_STATES, {"instances": list(instance_ids)})
+    return {row.id: TokenState(row.mint_open, row.burn_open, row.burned) for row in rows}

@@ -1,4 +1,4 @@
-"""Where one user stands: counters and badge of each type. Read only; `laurel explain` shows it."""
+"""One user's counters and badge of each type. Read only; `laurel explain` shows it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ OF_USER = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class UserProgress:
     """One type's counters and badge of a user.
 
     Nothing was counted where `last_event_at` is None.
@@ -37,13 +37,13 @@ class Standing:
     instance: Instance | None
 
 
-async def of_user(conn: Connection, user_id: UUID) -> list[Standing]:
-    """Return the user's standing in every type, by the types' codes.
+async def of_user(conn: Connection, user_id: UUID) -> list[UserProgress]:
+    """Return the user's progress in every type, by the types' codes.
 
     Also of a user whom nobody has heard of.
     """
     return [
-        Standing(
+        UserProgress(
             type_id=row.type_id,
             counters=row.counters,
             last_event_at=row.last_event_at,

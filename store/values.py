@@ -20,6 +20,8 @@ CounterName = NewType("CounterName", str)
 RawAddress = NewType("RawAddress", str)
 # Marks the rows of one claim (nft_mint_queue.lease_token): who names it holds the lease.
 LeaseToken = NewType("LeaseToken", UUID)
+# user_id, type_id: whose badge, and of which type.
+Holder = tuple[UUID, UUID]
 
 
 class Category(StrEnum):
@@ -277,6 +279,19 @@ class Instance:
     status: InstanceStatus
     onchain_status: OnchainStatus
     onchain_token_id: RawAddress | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenState:
+    """How far the mint queue has come with one badge's token.
+
+    `mint_open` and `burn_open`: a task is pending or sent; `burned`: a burn was confirmed. The
+    token's address is the instance's own, and stays there after a burn.
+    """
+
+    mint_open: bool = False
+    burn_open: bool = False
+    burned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Checked and carried out by the code that serves Kafka's.
 """
 
+from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from ops.errors import Permanent, UsageError
@@ -14,48 +15,67 @@ from store.engine import Database
 from store.values import Actor, CommandType
 
 
-class CommandRefused(Permanent):
+class CommandRejected(Permanent):
     """The badge, or its state, does not allow it."""
 
-    code = "command_refused"
+    code = "command_rejected"
 
 
-async def apply(
-    settings: Settings,
-    kind: str,
-    user_id: UUID,
-    type_code: str,
-    external_id: str | None,
-    reason: str | None,
-) -> dict[str, object]:
-    """Carry out badge.mint, badge.burn or badge.revoke as `admin`; return what was done.
+@dataclass(frozen=True, slots=True)
+class BadgeRequest:
+    """What a person asks for: badge.mint, badge.burn or badge.revoke, of a user's badge of a type.
+
+    `external_id` is the id that it is applied under once; None: a new one.
+    """
+
+    kind: str
+    user_id: UUID
+    type_code: str
+    external_id: str | None = None
+    reason: str | None = None
+
+    def command(self) -> BadgeCommand:
+        """Return the request as the command that Kafka would bring, by `admin`.
+
+        Raises:
+            UsageError: `external_id` is no id.
+        """
+        external_id = self.external_id or f"admin-{uuid4()}"
+        if len(external_id) > ID_LENGTH_MAX or "\x00" in external_id:
+            raise UsageError(f"--external-id: an id has at most {ID_LENGTH_MAX} characters.")
+        data = {"external_id": external_id, "type_code": self.type_code}
+        if self.reason is not None:
+            data["reason"] = self.reason
+        return BadgeCommand(
+            type=CommandType(self.kind),
+            external_id=external_id,
+            user_id=self.user_id,
+            type_code=self.type_code,
+            instance_id=None,
+            reason=self.reason,
+            content_hash=content_hash(self.kind, self.user_id, data),
+            actor=Actor.ADMIN.value,
+        )
+
+
+async def apply(settings: Settings, request: BadgeRequest) -> dict[str, object]:
+    """Carry out `request`; return what was done.
 
     Raises:
-        CommandRefused: it cannot be carried out; the message says why.
-        UsageError: `external_id` is no id.
+        CommandRejected: it cannot be carried out; the message says why.
+        UsageError: its `external_id` is no id.
     """
-    chosen = external_id or f"admin-{uuid4()}"
-    if len(chosen) > ID_LENGTH_MAX or "\x00" in chosen:
-        raise UsageError(f"--external-id: an id has at most {ID_LENGTH_MAX} characters.")
-    data = {"external_id": chosen, "type_code": type_code} | (
-        {} if reason is None else {"reason": reason}
-    )
-    command = BadgeCommand(
-        CommandType(kind),
-        chosen,
-        user_id,
-        type_code,
-        None,
-        reason,
-        content_hash(kind, user_id, data),
-        Actor.ADMIN.value,
-    )
+    command = request.command()
     async with Database(settings.need("database_url"), settings.database) as db:
         pipeline = Pipeline(db, PipelineOptions.of(settings, cluster_id="admin"))
         await pipeline.load()
-        refused = await pipeline.apply(command)
-    if refused is not None:
-        raise CommandRefused(
-            f"{kind}: {refused.detail} ({refused.reason.value})", reason=refused.reason.value
-        )
-    return {"external_id": chosen, "type": kind, "user_id": str(user_id), "type_code": type_code}
+        rejected = await pipeline.apply(command)
+    if rejected is not None:
+        reason = rejected.reason.value
+        raise CommandRejected(f"{request.kind}: {rejected.detail} ({reason})", reason=reason)
+    return {
+        "external_id": command.external_id,
+        "type": request.kind,
+        "user_id": str(request.user_id),
+        "type_code": request.type_code,
+    }

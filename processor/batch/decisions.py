@@ -1,8 +1,8 @@
 """What a batch decided, gathered as the sets that are written.
 
-The rules decide (processor/rules/levels.py, badge_commands.py, policy.py); this module turns their
-answers into rows: badges, audit, tasks for the chain, messages to publish. Nothing here talks
-to the database.
+The rules decide (processor/rules/levels.py, onchain_policy.py and command_rules.py beside this
+module); here their answers become rows: badges, audit, tasks for the chain, messages to publish.
+Nothing here talks to the database.
 """
 
 from collections import Counter
@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import assert_never
 from uuid import UUID, uuid4
 
-from processor.batch.command_rules import Accepted
-from processor.events.reader import BadgeCommand, Event, service_of
+from processor.batch.command_rules import Accepted, Command
+from processor.events.reader import Event, service_of
 from processor.rules.levels import Award, LevelUp, TypeRules, Unchanged, evaluate
 from processor.rules.onchain_policy import mints_by_itself
 from store.counting import Progress
@@ -46,11 +46,11 @@ class Decisions:
     mint: bool = True
     created: list[NewInstance] = field(default_factory=list)
     raised: list[RaisedInstance] = field(default_factory=list)
-    revoked: dict[UUID, bool] = field(
-        default_factory=dict
-    )  # badge -> whether it had an open mint before the batch
+    # badge -> whether it had an open mint before the batch
+    revoked: dict[UUID, bool] = field(default_factory=dict)
     audit: list[AuditEntry] = field(default_factory=list)
-    mints: dict[UUID, UUID] = field(default_factory=dict)  # badge -> user
+    # badge -> user
+    mints: dict[UUID, UUID] = field(default_factory=dict)
     burns: set[UUID] = field(default_factory=set)
     outbox: list[OutboxEntry] = field(default_factory=list)
     levels: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -114,7 +114,7 @@ class Decisions:
             case unreachable:
                 assert_never(unreachable)
 
-    def take_command(self, command: BadgeCommand, rules: TypeRules, decision: Accepted) -> None:
+    def take_command(self, command: Command, rules: TypeRules, decision: Accepted) -> None:
         """Gather what a command that is carried out asks for."""
         instance = decision.badge.instance
         if decision.mint:
@@ -124,9 +124,8 @@ class Decisions:
         if decision.revoke:
             self.revoked[instance.id] = decision.badge.mint_stored
             self.mints.pop(instance.id, None)
-            if (
-                not decision.badge.burn_open
-            ):  # asked for earlier in the batch, of a token that will not be
+            if not decision.badge.token.burn_open:
+                # Asked for earlier in the batch, of a token that will not be.
                 self.burns.discard(instance.id)
             details = {"reason": command.reason, "external_id": command.external_id}
             self.audit.append(AuditEntry(instance.id, AuditAction.REVOKED, command.actor, details))
@@ -160,8 +159,8 @@ class Decisions:
             self.audit.append(AuditEntry(instance.id, action, Actor.SYSTEM.value, details))
         self.levels[rules.spec.code, instance.current_level] += 1
         self._publish(instance, rules, instance.current_level, message, {})
-        wished = self.mint and mints_by_itself(rules.spec, passed)
-        if wished and instance.onchain_status is OnchainStatus.NOT_MINTED:
+        wanted = self.mint and mints_by_itself(rules.spec, passed)
+        if wanted and instance.onchain_status is OnchainStatus.NOT_MINTED:
             self.mints[instance.id] = instance.user_id
 
     def _publish(

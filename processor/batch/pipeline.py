@@ -9,7 +9,7 @@ kills the process there and counts again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Self
 from uuid import UUID
@@ -20,15 +20,15 @@ from ops.errors import InvariantBroken, UsageError
 from ops.faults import reach
 from ops.logs import logger
 from ops.settings import Settings
-from processor.batch.command_rules import Refuse
-from processor.batch.command_set import CommandSet
+from processor.batch.command_rules import BadgeState, Command, CommandState
+from processor.batch.command_set import Claims, CommandDecisions, CommandSet, settle
 from processor.batch.compiled_catalog import CompiledCatalog
 from processor.batch.decisions import Decisions, provenance_of
 from processor.batch.staging import (
     Batch,
     PlacedCommand,
     ReadChunk,
-    dead_letter,
+    RejectedRecord,
     events_of,
     latest,
     read_chunk,
@@ -36,7 +36,8 @@ from processor.batch.staging import (
 from processor.batch.stats import BatchStats
 from processor.events import message_schema
 from processor.events.chunks import Chunk
-from processor.events.reader import BadgeCommand, WalletChange
+from processor.events.reader import WalletChange
+from processor.events.rejection import Rejected
 from store import (
     audit,
     catalogs,
@@ -48,10 +49,9 @@ from store import (
     outbox,
     wallets,
 )
-from store.dead_letters import NewDeadLetter
 from store.engine import Connection, Database
 from store.ledger import LedgerEntry, Partition
-from store.values import Catalog, RawAddress, TaskOperation
+from store.values import Catalog, RawAddress, TaskOperation, TokenState
 
 FAULT_POINTS = (
     "batch.begun",
@@ -131,34 +131,51 @@ class PipelineOptions:
 class BatchOutcome:
     """What became of a batch.
 
-    `dead_lettered` has offset, reason and detail of each dead letter; `fenced` maps partitions whose
-    chunks did not continue the ledger to where it stands.
+    `fenced` maps partitions whose chunks did not continue the ledger to where it stands.
     """
 
     records: int
     counted: int
     duplicates: int
-    dead_letters: int
     levels: int
-    dead_lettered: Sequence[tuple[int, str, str]]
+    rejected: Sequence[RejectedRecord]
     fenced: Mapping[Partition, LedgerEntry]
 
 
-@dataclass(slots=True)
-class _Written:
-    """The facts of one attempt, for metrics and the log line; they count only if it commits."""
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    """What the database said of a batch while it was merged.
+
+    `known` are its events that had been counted before, `linked` the wallets that it changed,
+    `progress` the counters that may have changed a level.
+    """
+
+    known: frozenset[str] = frozenset()
+    linked: frozenset[tuple[UUID, RawAddress]] = frozenset()
+    claims: Claims = field(default_factory=Claims)
+    progress: Sequence[counting.Progress] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One attempt at a batch; its facts hold only if it commits."""
 
     batch: Batch
     fenced: Mapping[Partition, LedgerEntry]
-    decisions: Decisions
-    commands: CommandSet
-    known: frozenset[str] = frozenset()
-    linked: frozenset[tuple[UUID, RawAddress]] = frozenset()
-    letters: Sequence[NewDeadLetter] = ()
+    rows: Decisions
+    merged: _Merged = field(default_factory=_Merged)
+    commands: CommandDecisions = field(default_factory=CommandDecisions)
 
     @property
-    def wallets(self) -> list[WalletChange]:
-        return [change for chunk in self.batch.chunks for change in chunk.wallets]
+    def rejected(self) -> list[RejectedRecord]:
+        """Return the records that become dead letters."""
+        of_commands = (
+            placed.record_rejected(rejected) for placed, rejected in self.commands.rejected
+        )
+        return [
+            *(each for chunk in self.batch.chunks for each in chunk.rejected),
+            *(each for each in of_commands if each is not None),
+        ]
 
 
 class Pipeline:
@@ -219,23 +236,22 @@ class Pipeline:
             chunks = [self.read(chunk.chunk) for chunk in chunks]
             committed = await self._attempt(chunks)
         reach("batch.committed")
-        return self._noted(committed, self._clock.monotonic() - started)
+        return _reported(committed, self._clock.monotonic() - started)
 
-    async def apply(self, command: BadgeCommand) -> Refuse | None:
+    async def apply(self, command: Command) -> Rejected | None:
         """Carry out a command that a person gives, by the same code as one from Kafka.
 
-        Return why not, where it is refused.
+        Return why not, where it is rejected.
         """
         committed = await self._attempt((), command)
         while committed is None:
             await self.load()
             committed = await self._attempt((), command)
-        refused = committed.commands.refused
-        return refused[0][1] if refused else None
+        return next((rejected for _, rejected in committed.commands.rejected), None)
 
     async def _attempt(
-        self, chunks: Sequence[ReadChunk], command: BadgeCommand | None = None
-    ) -> _Written | None:
+        self, chunks: Sequence[ReadChunk], command: Command | None = None
+    ) -> _Attempt | None:
         """Return what was committed; None if the catalog has changed since the chunks were read."""
         try:
             return await self._db.retried(
@@ -248,8 +264,8 @@ class Pipeline:
             return None
 
     async def _transact(
-        self, conn: Connection, chunks: Sequence[ReadChunk], command: BadgeCommand | None
-    ) -> _Written:
+        self, conn: Connection, chunks: Sequence[ReadChunk], command: Command | None
+    ) -> _Attempt:
         compiled = self._loaded()
         reach("batch.begun")
         version = await catalogs.current_for_share(conn)
@@ -258,18 +274,20 @@ class Pipeline:
         taken, reached, fenced = await self._fence(conn, chunks)
         reach("batch.fenced")
         batch = Batch.of(taken)
-        decisions = Decisions(self._clock.now(), self._options.publish, self._options.mint)
-        commands = CommandSet.of(batch) if command is None else CommandSet([PlacedCommand(command)])
-        written = _Written(batch, fenced, decisions, commands)
-        if taken or command:
-            found = await self._count(conn, compiled, written)
-            await self._decide(conn, compiled, written, found)
-            await self._write(conn, written)
-            await ledger.advance(conn, self._options.cluster_id, reached)
-            reach("batch.advanced")
-            await outbox.append(conn, written.decisions.outbox)
-            reach("batch.published")
-        return written
+        if not taken and command is None:
+            return _Attempt(batch, fenced, Decisions(self._clock.now()))
+        commands = (
+            CommandSet.of(batch) if command is None else CommandSet((PlacedCommand(command),))
+        )
+        merged = await self._merge(conn, compiled, batch, commands)
+        rows, decided = await self._decide(conn, compiled, batch, merged, commands)
+        attempt = _Attempt(batch, fenced, rows, merged, decided)
+        await self._write(conn, attempt)
+        await ledger.advance(conn, self._options.cluster_id, reached)
+        reach("batch.advanced")
+        await outbox.append(conn, rows.outbox)
+        reach("batch.published")
+        return attempt
 
     async def _fence(
         self, conn: Connection, chunks: Sequence[ReadChunk]
@@ -297,134 +315,151 @@ class Pipeline:
                 fenced[key] = entry
         return taken, list(reached.values()), fenced
 
-    async def _count(
-        self, conn: Connection, compiled: CompiledCatalog, written: _Written
-    ) -> list[counting.Progress]:
-        staged = [chunk.staging for chunk in written.batch.chunks if chunk.staging]
+    async def _merge(
+        self, conn: Connection, compiled: CompiledCatalog, batch: Batch, commands: CommandSet
+    ) -> _Merged:
+        """Merge what the batch brings into counters, wallets and the log of commands."""
+        staged = [chunk.staging for chunk in batch.chunks if chunk.staging]
         if staged:
             await counting.prepare(conn)
             await counting.stage(conn, staged)
         reach("batch.staged")
-        if staged:
-            written.known = await counting.dedupe(conn)
+        known = await counting.dedupe(conn) if staged else frozenset()
         reach("batch.deduplicated")
-        await written.commands.claim(conn)
+        claims = await commands.claim(conn)
         reach("batch.claimed")
-        written.linked = await wallets.merge(
-            conn, [_observation(change) for change in written.wallets]
-        )
+        linked = await wallets.merge(conn, [_observation(change) for change in batch.wallets])
         reach("batch.linked")
         if any(staging.has_pairs for staging in staged):
             await counting.pair(conn)
         reach("batch.paired")
-        found = await counting.merge(conn, compiled.bindings) if staged else []
+        progress = await counting.merge(conn, compiled.bindings) if staged else []
         reach("batch.merged")
-        return found
+        return _Merged(known, linked, claims, progress)
 
     async def _decide(
         self,
         conn: Connection,
         compiled: CompiledCatalog,
-        written: _Written,
-        found: Sequence[counting.Progress],
-    ) -> None:
-        rulebook, decisions, commands = compiled.rulebook, written.decisions, written.commands
-        holders = {(each.user_id, each.type_id) for each in found}
+        batch: Batch,
+        merged: _Merged,
+        commands: CommandSet,
+    ) -> tuple[Decisions, CommandDecisions]:
+        """Lock the badges concerned, and decide by the pure rules: levels first, then commands."""
+        rulebook = compiled.rulebook
+        holders = {(each.user_id, each.type_id) for each in merged.progress}
         locked = await instances.lock(
             conn, holders | commands.holders(rulebook), commands.instance_ids
         )
-        standings = (
-            await mint_queue.standings(conn, [instance.id for instance in locked])
+        tokens = (
+            await mint_queue.token_states(conn, [instance.id for instance in locked])
             if commands
             else {}
         )
         reach("batch.locked")
+        rows = Decisions(self._clock.now(), self._options.publish, self._options.mint)
         badges = instances.by_holder(locked)
-        fresh = (event for event in written.batch.events if event.key not in written.known)
+        fresh = (event for event in batch.events if event.key not in merged.known)
         events = events_of(fresh, {user_id for user_id, _ in holders})
-        for each in found:
+        for each in merged.progress:
             holder = (each.user_id, each.type_id)
             event = latest(events.get(each.user_id, ()), compiled.counters_of[each.type_id])
             if event is None:
                 raise InvariantBroken("counters changed without an event")
-            after = decisions.take_level(
+            after = rows.take_level(
                 rulebook.by_id[each.type_id], each, badges.get(holder), provenance_of(event)
             )
             if after is not None:
                 badges[holder] = after
-        commands.judge(rulebook, badges, locked, standings, decisions)
+        if not commands:
+            return rows, CommandDecisions()
+        # As the levels of this batch leave them; a badge that the batch makes has no token yet.
+        known = {badge.id: badge for badge in (*locked, *badges.values())}
+        decided = commands.decide(
+            CommandState(
+                rulebook,
+                merged.claims.applied,
+                {
+                    badge.id: BadgeState.of(
+                        badge, tokens.get(badge.id, TokenState()), minting=badge.id in rows.mints
+                    )
+                    for badge in known.values()
+                },
+                {holder: badge.id for holder, badge in badges.items()},
+            )
+        )
+        for command, accepted in decided.accepted:
+            rows.take_command(command, rulebook.by_id[accepted.badge.instance.type_id], accepted)
+        return rows, decided
 
-    async def _write(self, conn: Connection, written: _Written) -> None:
-        decisions, commands, batch = written.decisions, written.commands, written.batch
-        await instances.create(conn, decisions.created)
+    async def _write(self, conn: Connection, attempt: _Attempt) -> None:
+        """Write what was decided, set by set, in the order of the locks."""
+        rows = attempt.rows
+        await instances.create(conn, rows.created)
         reach("batch.created")
-        await instances.raise_levels(conn, decisions.raised)
+        await instances.raise_levels(conn, rows.raised)
         reach("batch.raised")
-        await instances.revoke(conn, list(decisions.revoked))
+        await instances.revoke(conn, list(rows.revoked))
         reach("batch.revoked")
-        await audit.append(conn, decisions.audit)
+        await audit.append(conn, rows.audit)
         reach("batch.audited")
-        await mint_queue.release_held(conn, sorted({change.user_id for change in written.wallets}))
+        users = {change.user_id for change in attempt.batch.wallets}
+        await mint_queue.release_held(conn, sorted(users))
         reach("batch.released")
-        await mint_queue.enqueue_mints(conn, decisions.mints)
+        await mint_queue.enqueue_mints(conn, rows.mints)
         reach("batch.minting")
         cancelled = await mint_queue.cancel_unsigned_mints(
-            conn, list(decisions.revoked), "the badge was revoked"
+            conn, list(rows.revoked), "the badge was revoked"
         )
         reach("batch.cancelled")
-        signed = {badge for badge, had_mint in decisions.revoked.items() if had_mint} - cancelled
-        burns = sorted(decisions.burns | signed)
+        signed = {badge for badge, had_mint in rows.revoked.items() if had_mint} - cancelled
+        burns = sorted(rows.burns | signed)
         await mint_queue.enqueue(
             conn, [mint_queue.NewTask(badge, TaskOperation.BURN) for badge in burns]
         )
         reach("batch.burning")
-        await commands.settle(conn)
+        await settle(conn, attempt.merged.claims, attempt.commands)
         reach("batch.logged")
-        letters = [letter for chunk in batch.chunks for letter in chunk.dead_letters]
-        letters += [
-            dead_letter(placed.position, placed.record, refusal.reason, refusal.detail)
-            for placed, refusal in commands.refused
-            if placed.position is not None and placed.record is not None
-        ]
-        written.letters = letters
+        letters = [each.dead_letter for each in attempt.rejected]
         await dead_letters.append(conn, self._options.cluster_id, letters)
         reach("batch.dead_lettered")
-
-    def _noted(self, written: _Written, seconds: float) -> BatchOutcome:
-        """Tell metrics and log what was committed."""
-        stats = BatchStats.of(written.batch, written.known, written.commands, written.linked)
-        stats.publish()
-        for (code, level), number in written.decisions.levels.items():
-            metrics.LEVELS.labels(code, str(level)).inc(number)
-        outcome = BatchOutcome(
-            written.batch.records,
-            stats.counted,
-            stats.duplicates,
-            stats.dead_letters,
-            written.decisions.levels.total(),
-            [(letter.position.offset, letter.reason, letter.detail) for letter in written.letters],
-            written.fenced,
-        )
-        metrics.BATCH_SECONDS.observe(seconds)
-        metrics.BATCH_RECORDS.observe(outcome.records)
-        log.info(
-            "batch_committed",
-            records=outcome.records,
-            partitions=len({chunk.chunk.key for chunk in written.batch.chunks}),
-            counted=outcome.counted,
-            duplicates=outcome.duplicates,
-            dead_letters=outcome.dead_letters,
-            levels=outcome.levels,
-            applied=stats.applied,
-            fenced=len(outcome.fenced),
-            seconds=round(seconds, 4),
-        )
-        return outcome
 
     def _loaded(self) -> CompiledCatalog:
         if self._compiled is None:
             raise InvariantBroken("the catalog was not loaded")
         return self._compiled
+
+
+def _reported(attempt: _Attempt, seconds: float) -> BatchOutcome:
+    """Count what was committed in the metrics, log it, and return it."""
+    batch, merged = attempt.batch, attempt.merged
+    stats = BatchStats.of(batch, merged.known, merged.linked, attempt.commands)
+    stats.observe()
+    for (code, level), number in attempt.rows.levels.items():
+        metrics.LEVELS.labels(code, str(level)).inc(number)
+    metrics.BATCH_SECONDS.observe(seconds)
+    metrics.BATCH_RECORDS.observe(batch.records)
+    outcome = BatchOutcome(
+        batch.records,
+        stats.counted,
+        stats.duplicates,
+        attempt.rows.levels.total(),
+        attempt.rejected,
+        attempt.fenced,
+    )
+    log.info(
+        "batch_committed",
+        records=outcome.records,
+        partitions=len({chunk.chunk.key for chunk in batch.chunks}),
+        counted=outcome.counted,
+        duplicates=outcome.duplicates,
+        dead_letters=stats.dead_letters,
+        levels=outcome.levels,
+        applied=stats.applied,
+        fenced=len(outcome.fenced),
+        seconds=round(seconds, 4),
+    )
+    return outcome
 
 
 def _observation(change: WalletChange) -> wallets.WalletObservation:

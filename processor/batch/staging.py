@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from processor.batch.command_rules import Command
 from processor.events.chunks import Chunk
 from processor.events.reader import (
     BadgeCommand,
@@ -24,19 +25,44 @@ from processor.events.reader import (
 from processor.events.rejection import Rejected
 from store.counting import Staging
 from store.dead_letters import NewDeadLetter
-from store.values import Reason, RecordPosition
+from store.values import RecordPosition
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRecord:
+    """A record that becomes a dead letter: where it lies, as it came, and why."""
+
+    position: RecordPosition
+    record: Record
+    rejected: Rejected
+
+    @property
+    def dead_letter(self) -> NewDeadLetter:
+        """Return the row."""
+        record, rejected = self.record, self.rejected
+        return NewDeadLetter(
+            self.position,
+            record.key,
+            record.value,
+            record.headers,
+            rejected.reason,
+            rejected.detail,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedCommand:
-    """A command, and the record that brought it, should it be refused.
+    """A command and the record that brought it; no record where a person gave it."""
 
-    None where a person gave it.
-    """
-
-    command: BadgeCommand
+    command: Command
     position: RecordPosition | None = None
     record: Record | None = None
+
+    def record_rejected(self, rejected: Rejected) -> RejectedRecord | None:
+        """Return the command's record as rejected; None where a person gave it."""
+        if self.position is None or self.record is None:
+            return None
+        return RejectedRecord(self.position, self.record, rejected)
 
 
 @dataclass(slots=True)
@@ -53,8 +79,7 @@ class ReadChunk:
     keys: set[str] = field(default_factory=set)
     wallets: list[WalletChange] = field(default_factory=list)
     commands: list[PlacedCommand] = field(default_factory=list)
-    dead_letters: list[NewDeadLetter] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
+    rejected: list[RejectedRecord] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
     repeated: Counter[str] = field(default_factory=Counter)
 
@@ -65,23 +90,22 @@ class ReadChunk:
             if event.key in keys:
                 other.repeated[event.type] += 1
             else:
-                other.count(event)
+                other.add(event)
         other.wallets, other.commands = self.wallets, self.commands
-        other.dead_letters, other.rejected = self.dead_letters, self.rejected
-        other.ignored = self.ignored
+        other.rejected, other.ignored = self.rejected, self.ignored
         other.repeated += self.repeated
         return other
 
-    def count(self, event: Event) -> None:
-        """Take in an event that this chunk has not seen."""
+    def add(self, event: Event) -> None:
+        """Take in an event that this chunk does not have yet."""
         self.keys.add(event.key)
         self.events.append(event)
-        stage(self.staging, event)
+        self.staging.add(event.key, event.time, event.user_id, event.contributions)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Chunks that are counted in one transaction, in order.
+    """Chunks that are committed in one transaction, in order.
 
     The chunks of one partition follow each other.
     """
@@ -109,6 +133,11 @@ class Batch:
         """Return the events that are counted unless the database has them."""
         return (event for chunk in self.chunks for event in chunk.events)
 
+    @property
+    def wallets(self) -> list[WalletChange]:
+        """Return what the batch says of wallets."""
+        return [change for chunk in self.chunks for change in chunk.wallets]
+
 
 def read_chunk(chunk: Chunk, reader: EventReader, now: datetime, topic: str | None) -> ReadChunk:
     """Read every record of `chunk`.
@@ -117,14 +146,14 @@ def read_chunk(chunk: Chunk, reader: EventReader, now: datetime, topic: str | No
     """
     result = ReadChunk(chunk, reader.catalog.version)
     read = reader.at(now, topic)
-    keys, count = result.keys, result.count
+    keys, add = result.keys, result.add
     for record in chunk.records:
         parsed = read(record)
         if type(parsed) is Event:  # by far the most frequent first
             if parsed.key in keys:
                 result.repeated[parsed.type] += 1
             else:
-                count(parsed)
+                add(parsed)
             continue
         match parsed:
             case Ignored(kind):
@@ -135,35 +164,9 @@ def read_chunk(chunk: Chunk, reader: EventReader, now: datetime, topic: str | No
                 place = RecordPosition(chunk.topic, chunk.partition, record.offset)
                 result.commands.append(PlacedCommand(parsed, place, record))
             case Rejected():
-                result.rejected.append(parsed)
                 place = RecordPosition(chunk.topic, chunk.partition, record.offset)
-                result.dead_letters.append(dead_letter(place, record, parsed.reason, parsed.detail))
+                result.rejected.append(RejectedRecord(place, record, parsed))
     return result
-
-
-def stage(staging: Staging, event: Event) -> None:
-    """Write the lines of one event."""
-    leads = True
-    key, time, user_id = event.key, event.time, event.user_id
-    for part in event.contributions:
-        if part.member is None:
-            staging.add_amount(
-                key, leads, time, user_id, part.counter_id, part.operation, part.amount or 0
-            )
-        else:
-            staging.add_member(
-                key, leads, time, user_id, part.counter_id, part.operation, part.member
-            )
-        leads = False
-    if leads:
-        staging.add(key, time, user_id)
-
-
-def dead_letter(
-    position: RecordPosition, record: Record, reason: Reason, detail: str
-) -> NewDeadLetter:
-    """Return `record` as a dead letter: as it came, where from, and why."""
-    return NewDeadLetter(position, record.key, record.value, record.headers, reason, detail)
 
 
 def events_of(events: Iterable[Event], users: Collection[UUID]) -> dict[UUID, list[Event]]:

@@ -10,7 +10,7 @@ from typing import Self
 from uuid import UUID
 
 from ops import metrics
-from processor.batch.command_set import CommandSet
+from processor.batch.command_set import CommandDecisions
 from processor.batch.staging import Batch
 from store.values import RawAddress
 
@@ -27,37 +27,36 @@ class BatchStats:
         cls,
         batch: Batch,
         known: Collection[str],
-        commands: CommandSet,
         linked: Collection[tuple[UUID, RawAddress]],
+        commands: CommandDecisions,
     ) -> Self:
         """Count the messages of a batch that was committed.
 
         Args:
             batch: its chunks.
             known: keys of its events that had been counted before.
-            commands: its commands, judged.
             linked: the users and addresses whose wallets it changed.
+            commands: its commands, decided.
         """
+        rejected = [each.rejected for chunk in batch.chunks for each in chunk.rejected]
+        rejected += [each for _, each in commands.rejected]
         outcomes: dict[str, Counter[str]] = {
             "counted": Counter(event.type for event in batch.events if event.key not in known),
             "duplicate": Counter(event.type for event in batch.events if event.key in known),
             "ignored": Counter(),
-            "applied": Counter(commands.applied_by_type),
-            "repeated": Counter(commands.repeated_by_type),
-            "dead_letter": Counter(placed.command.type.value for placed, _ in commands.refused),
+            "applied": Counter(command.type.value for command, _ in commands.accepted),
+            "repeated": Counter(command.type.value for command in commands.repeated),
+            "dead_letter": Counter(each.type for each in rejected),
         }
-        reasons: Counter[str] = Counter(refusal.reason.value for _, refusal in commands.refused)
         for chunk in batch.chunks:
             outcomes["duplicate"].update(chunk.repeated)
             outcomes["ignored"].update(chunk.ignored)
-            outcomes["dead_letter"].update(letter.type for letter in chunk.rejected)
-            reasons.update(letter.reason.value for letter in chunk.rejected)
             for change in chunk.wallets:
                 outcome = "applied" if (change.user_id, change.address) in linked else "repeated"
                 outcomes[outcome][change.type.value] += 1
-        return cls(outcomes, reasons)
+        return cls(outcomes, Counter(each.reason.value for each in rejected))
 
-    def publish(self) -> None:
+    def observe(self) -> None:
         """Add to the metrics."""
         for outcome, types in self.outcomes.items():
             for event_type, number in types.items():

@@ -120,7 +120,7 @@ def explain(console: Console, user: UUID, badge: str | None, *, as_json: bool) -
         ):
             await migrations.check(conn)
             found = await catalogs.current(conn)
-            standings = await user_badges.of_user(conn, user)
+            progress = await user_badges.of_user(conn, user)
         if found is None:
             raise UsageError(catalogs.NO_CATALOG)
         rules = Rulebook.compile(found)
@@ -129,7 +129,7 @@ def explain(console: Console, user: UUID, badge: str | None, *, as_json: bool) -
             raise UsageError(f"There is no badge type {badge}: take one of {', '.join(codes)}.")
         badges = [
             explanation.explain(rules.by_id[each.type_id], each.counters, each.instance)
-            for each in standings
+            for each in progress
             if badge is None or rules.by_id[each.type_id].spec.code == badge
         ]
         document = {"user_id": str(user), "badges": [asdict(each) for each in badges]}

@@ -7,10 +7,8 @@ One line is one CloudEvent in JSON. The ledger keeps how many lines of a file ar
 goes on where it stopped, and a file that changed meanwhile is refused.
 """
 
-import asyncio
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
@@ -18,17 +16,20 @@ from pathlib import Path
 from typing import BinaryIO
 from zlib import crc32
 
+from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import UsageError
 from ops.lifecycle import Stop
 from ops.settings import Settings
 from processor.batch.pipeline import Pipeline, PipelineOptions
+from processor.batch.staging import RejectedRecord
 from processor.events.chunks import Chunk, PlainRecord
 from store import ledger
 from store.engine import Database
 from store.ledger import LedgerEntry
 
 CLUSTER = "file"
-_EXAMPLES_MAX = 10  # of broken lines in the report
+# Of broken lines in the report.
+_EXAMPLES_MAX = 10
 _PROGRESS_EVERY = timedelta(seconds=2)
 
 
@@ -67,12 +68,35 @@ class BackfillReport:
     seconds: float = 0.0
 
 
+class ProgressLines:
+    """Says now and then how far a run is.
+
+    Args:
+        say: is given a line of text every two seconds at most.
+        clock: the host's; tests bring their own.
+    """
+
+    def __init__(self, say: Callable[[str], None], clock: Clock = SYSTEM_CLOCK) -> None:
+        self._say = say
+        self._clock = clock
+        self._said_at = self._started_at = clock.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Return how long the run takes by now."""
+        return self._clock.monotonic() - self._started_at
+
+    async def reached(self, lines: int, done: str) -> None:
+        """Say that so many lines are read or counted, if it is time; let the event loop run."""
+        now = self._clock.monotonic()
+        if now - self._said_at >= _PROGRESS_EVERY.total_seconds():
+            self._said_at = now
+            self._say(f"{lines} lines {done}, {self.seconds:.0f} s")
+        await self._clock.sleep(timedelta(0))
+
+
 async def backfill(
-    settings: Settings,
-    path: Path,
-    options: BackfillOptions,
-    stop: Stop,
-    progress: Callable[[str], None],
+    settings: Settings, path: Path, options: BackfillOptions, stop: Stop, progress: ProgressLines
 ) -> BackfillReport:
     """Count the lines of `path`; return early, resumable, once `stop` is requested.
 
@@ -81,7 +105,7 @@ async def backfill(
         path: JSON lines; absolute, since the ledger knows the file by it.
         options: what is done beside counting; by default nothing: history is silent.
         stop: ends the run after the batch in flight.
-        progress: told a line of text now and then.
+        progress: says how far the run is.
 
     Raises:
         UsageError: the file cannot be read, changed since an earlier run, or has broken lines that
@@ -107,7 +131,7 @@ class _Run:
         db: Database,
         pipeline: Pipeline,
         path: Path,
-        progress: Callable[[str], None],
+        progress: ProgressLines,
     ) -> None:
         self._batch_max = settings.worker.batch_records_max
         self._chunk_max = min(settings.worker.chunk_records_max, self._batch_max)
@@ -115,10 +139,9 @@ class _Run:
         self._pipeline = pipeline
         self._path = path
         self._progress = progress
-        self._told_at = self._started_at = time.monotonic()
 
     async def checked(self, options: BackfillOptions, stop: Stop) -> BackfillReport:
-        """Look at the whole file first, so that nothing is half applied; then count it."""
+        """Read the whole file first, so that nothing is half applied; then count it."""
         report = BackfillReport(self._path)
         if options.dry_run or not options.dead_letter:
             await self._look(report, stop)
@@ -130,13 +153,14 @@ class _Run:
                     else ""
                 )
                 raise UsageError(
-                    f"{self._path} has {report.broken} broken lines; nothing was counted:\n{listed}{more}\n"
+                    f"{self._path} has {report.broken} broken lines; nothing was counted:\n"
+                    f"{listed}{more}\n"
                     "Mend them, or count the others and keep these as dead letters: --dead-letter."
                 )
         if not options.dry_run and not stop.requested:
             report = BackfillReport(self._path)
             await self._count(report, stop)
-        report.seconds = time.monotonic() - self._started_at
+        report.seconds = self._progress.seconds
         return report
 
     async def _look(self, report: BackfillReport, stop: Stop) -> None:
@@ -152,15 +176,8 @@ class _Run:
                 report.lines += len(chunk.records)
                 report.counted += len(fresh)
                 report.duplicates += len(read.keys) - len(fresh) + read.repeated.total()
-                self._note_broken(
-                    report,
-                    [
-                        (letter.position.offset, letter.reason, letter.detail)
-                        for letter in read.dead_letters
-                    ],
-                )
-                self._tell(f"{report.lines} lines read")
-                await asyncio.sleep(0)
+                self._note_broken(report, read.rejected)
+                await self._progress.reached(report.lines, "read")
         report.finished = True
 
     async def _count(self, report: BackfillReport, stop: Stop) -> None:
@@ -172,21 +189,18 @@ class _Run:
             while batch := list(islice(chunks, max(1, self._batch_max // self._chunk_max))):
                 if stop.requested:
                     return
-                read = [self._pipeline.read(chunk) for chunk in batch]
-                outcome = await self._pipeline.commit(read)
+                outcome = await self._pipeline.run(batch)
                 if outcome.fenced:
                     raise UsageError(
-                        f"{self._path} is being counted by another backfill at this moment. Let it finish."
+                        f"{self._path} is being counted by another backfill at this moment. "
+                        "Let it finish."
                     )
                 report.lines += outcome.records
                 report.counted += outcome.counted
                 report.duplicates += outcome.duplicates
                 report.levels += outcome.levels
-                self._note_broken(
-                    report,
-                    [(place, reason, detail) for place, reason, detail in outcome.dead_lettered],
-                )
-                self._tell(f"{report.resumed_at + report.lines} lines counted")
+                self._note_broken(report, outcome.rejected)
+                await self._progress.reached(report.resumed_at + report.lines, "counted")
         report.finished = True
 
     async def _opened(self) -> LedgerEntry:
@@ -196,9 +210,7 @@ class _Run:
             return (await ledger.read(conn, CLUSTER, [key]))[key]
 
     def _skip(self, file: BinaryIO, entry: LedgerEntry) -> None:
-        """Go past the lines that are counted, and see that the last of them is the one that was
-        counted.
-        """
+        """Skip the lines that are counted; the last of them must be the one that was counted."""
         last, skipped = b"", 0
         for line in islice(file, entry.next_offset):
             last, skipped = line, skipped + 1
@@ -206,8 +218,9 @@ class _Run:
             skipped and crc32(last.rstrip(b"\r\n")) != entry.last_timestamp_ms
         ):
             raise UsageError(
-                f"{self._path}:{entry.next_offset}: an earlier run counted {entry.next_offset} lines, and the file has changed since. "
-                "Give new lines in a file of their own; an event that was counted before is not counted again."
+                f"{self._path}:{entry.next_offset}: an earlier run counted {entry.next_offset} "
+                "lines, and the file has changed since. Give new lines in a file of their own; an "
+                "event that was counted before is not counted again."
             )
 
     def _chunks(self, file: BinaryIO, first: int) -> Iterator[Chunk]:
@@ -216,18 +229,14 @@ class _Run:
             records = [_record(offset, line.rstrip(b"\r\n")) for offset, line in part]
             yield Chunk(str(self._path), 0, part[0][0], records)
 
-    def _note_broken(self, report: BackfillReport, letters: list[tuple[int, str, str]]) -> None:
-        for offset, reason, detail in letters:
+    def _note_broken(self, report: BackfillReport, rejected: Iterable[RejectedRecord]) -> None:
+        for each in rejected:
+            why = each.rejected
             report.broken += 1
-            report.reasons[reason] += 1
+            report.reasons[why.reason.value] += 1
             if len(report.examples) < _EXAMPLES_MAX:
-                report.examples.append(f"{self._path}:{offset + 1}: {reason}: {detail}")
-
-    def _tell(self, word: str) -> None:
-        now = time.monotonic()
-        if now - self._told_at > _PROGRESS_EVERY.total_seconds():
-            self._told_at = now
-            self._progress(f"{word}, {now - self._started_at:.0f} s")
+                line = each.position.offset + 1
+                report.examples.append(f"{self._path}:{line}: {why.reason.value}: {why.detail}")
 
 
 def _record(offset: int, line: bytes) -> PlainRecord:

@@ -3,7 +3,9 @@ versions."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import pytest
@@ -48,17 +50,28 @@ def bindings(type_id: UUID) -> list[CounterBinding]:
     ]
 
 
+class Added(NamedTuple):
+    """What an event adds to one counter, as the rules say it."""
+
+    counter_id: int
+    operation: int
+    amount: int | Decimal | None
+    member: str | None
+
+
+def added(counter: int, operation: int, what: Any) -> Added:
+    member = isinstance(what, str)
+    return Added(counter, operation, None if member else what, what if member else None)
+
+
 async def count(conn: Connection, type_id: UUID, *lines: tuple[Any, ...]) -> list[Progress]:
     """Count lines of (event number, user, counter, operation, amount or member)."""
-    staging, seen = Staging(), set[int]()
-    for number, user_id, counter, operation, what in lines:
-        key, is_first = f"{number:032x}", number not in seen
-        seen.add(number)
+    staging = Staging()
+    for number, of_event in groupby(lines, key=itemgetter(0)):
         at = NOON + timedelta(minutes=number)
-        if operation <= MAX:
-            staging.add_amount(key, is_first, at, user_id, counter, operation, what)
-        else:
-            staging.add_member(key, is_first, at, user_id, counter, operation, what)
+        additions = [line[1:] for line in of_event]
+        (user_id,) = {who for who, *_ in additions}
+        staging.add(f"{number:032x}", at, user_id, [added(*addition) for _, *addition in additions])
     await counting.prepare(conn)
     await counting.stage(conn, [staging])
     await counting.dedupe(conn)

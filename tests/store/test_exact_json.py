@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
 import store
+from processor.rules.counters import Contribution
 from store import (
     catalogs,
     counting,
@@ -27,7 +28,7 @@ from store import (
 from store.counting import Progress, Staging
 from store.engine import Connection, Database
 from store.instances import NewInstance, Provenance
-from store.values import CounterBinding, CounterName
+from store.values import CounterBinding, CounterName, CounterOperation
 from tests.builders.catalogs import TENANT, USER, a_catalog, a_level, a_type
 
 NUMBERS: Mapping[str, int | Decimal] = {
@@ -46,7 +47,6 @@ TYPE = a_type(
     counters=tuple(NUMBERS),
     metadata_fields={name: CounterName(name) for name in NUMBERS},
 )
-ADD = 1
 
 
 async def count(conn: Connection) -> list[Progress]:
@@ -56,15 +56,16 @@ async def count(conn: Connection) -> list[Progress]:
     ids = {counter.name: counter.id for counter in catalog.counters}
     staging, now = Staging(), datetime.now(UTC)
     for name, number in NUMBERS.items():
-        staging.add_amount(uuid4().hex, True, now, USER, ids[CounterName(name)], ADD, number)
+        added = Contribution(ids[CounterName(name)], CounterOperation.ADD, amount=number)
+        staging.add(uuid4().hex, now, USER, [added])
     await counting.prepare(conn)
     await counting.stage(conn, [staging])
     await counting.dedupe(conn)
-    uses = [
+    bindings = [
         CounterBinding(ids[name], TYPE.id, name, False, (NUMBERS[name],))
         for name in map(CounterName, NUMBERS)
     ]
-    return await counting.merge(conn, uses)
+    return await counting.merge(conn, bindings)
 
 
 async def in_the_driver(conn: Connection, *, binary: bool) -> object:

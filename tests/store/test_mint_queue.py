@@ -8,8 +8,8 @@ import pytest
 from ops.errors import LeaseLost
 from store import claiming, mint_queue
 from store.engine import Database
-from store.mint_queue import NewTask, TokenStanding
-from store.values import HoldReason, LeaseToken, RawAddress, TaskOperation
+from store.mint_queue import NewTask
+from store.values import HoldReason, LeaseToken, RawAddress, TaskOperation, TokenState
 from tests.builders.world import Badge, World
 
 MINT, BURN = TaskOperation.MINT, TaskOperation.BURN
@@ -30,9 +30,9 @@ async def cancel(world: World, badge: Badge) -> frozenset[UUID]:
         return await mint_queue.cancel_unsigned_mints(conn, [badge.id], "revoked")
 
 
-async def standing(world: World, badge: Badge) -> TokenStanding:
+async def token_state(world: World, badge: Badge) -> TokenState:
     async with world.db.transaction() as conn:
-        return (await mint_queue.standings(conn, [badge.id]))[badge.id]
+        return (await mint_queue.token_states(conn, [badge.id]))[badge.id]
 
 
 async def pretend_signed(world: World, badge: Badge) -> None:
@@ -199,26 +199,25 @@ async def test_cancelling_takes_the_task_out_of_a_minters_hands(world: World) ->
             await claiming.renew(conn, lease, timedelta(minutes=1), [leased.task.id])
 
 
-async def test_what_is_known_of_a_token(world: World) -> None:
+async def test_what_the_queue_says_of_a_token(world: World) -> None:
     (badge,) = await world.badges()
-    nothing = TokenStanding(
-        badge.id, None, mint_open=False, mint_signed=False, burn_open=False, burned=False
-    )
-    assert await standing(world, badge) == nothing
-    assert not nothing.burnable
+    assert await token_state(world, badge) == TokenState()
     await enqueue(world, NewTask(badge.id, MINT))
-    waiting = await standing(world, badge)
-    assert (waiting.mint_open, waiting.mint_signed, waiting.burnable) == (True, False, True)
+    assert await token_state(world, badge) == TokenState(mint_open=True)
     await pretend_signed(world, badge)
-    assert (await standing(world, badge)).mint_signed
+    assert await token_state(world, badge) == TokenState(mint_open=True)
     await world.sql("UPDATE nft_mint_queue SET status = 'confirmed'")
-    await world.sql(
-        "UPDATE nft_instance SET onchain_status = 'minted', onchain_token_id = :token",
-        token=f"0:{'a' * 64}",
-    )
-    assert (await standing(world, badge)).burnable
+    assert await token_state(world, badge) == TokenState()
     await enqueue(world, NewTask(badge.id, BURN))
-    assert (await standing(world, badge)).burn_open
-    await world.sql("UPDATE nft_mint_queue SET status = 'confirmed'")
-    burned = await standing(world, badge)
-    assert (burned.burn_open, burned.burned, burned.burnable) == (False, True, False)
+    assert await token_state(world, badge) == TokenState(burn_open=True)
+    await world.sql("UPDATE nft_mint_queue SET status = 'failed' WHERE operation = 'burn'")
+    assert await token_state(world, badge) == TokenState()
+    await enqueue(world, NewTask(badge.id, BURN))
+    await world.sql("UPDATE nft_mint_queue SET status = 'confirmed' WHERE status = 'pending'")
+    assert await token_state(world, badge) == TokenState(burned=True)
+
+
+async def test_of_a_badge_that_does_not_exist_nothing_is_said(world: World) -> None:
+    async with world.db.transaction() as conn:
+        assert await mint_queue.token_states(conn, [uuid4()]) == {}
+        assert await mint_queue.token_states(conn, []) == {}

@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from processor.batch.command_rules import Refuse
 from processor.events.reader import BadgeCommand
+from processor.events.rejection import Rejected
 from store.engine import Database
 from store.values import CommandType, Reason
 from tests.builders.messages import (
@@ -228,10 +228,10 @@ async def test_a_person_may_give_the_same_commands(counting: Database) -> None:
     )
     assert await pipeline.apply(revoke) is None
     assert await pipeline.apply(revoke) is None
-    refused = await pipeline.apply(
+    rejected = await pipeline.apply(
         BadgeCommand(CommandType.MINT, "a2", ALICE, "ambassador", None, None, b"h", "admin")
     )
-    assert isinstance(refused, Refuse)
-    assert refused.reason is Reason.NOT_ACTIVE
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason is Reason.NOT_ACTIVE
     audit = await rows(counting, "SELECT actor_service FROM nft_audit_log WHERE action = 'revoked'")
     assert (audit, await refusals(counting)) == ([("admin",)], [])

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,11 @@ from ops.errors import UsageError
 from ops.lifecycle import EXIT_USAGE, Stop
 from ops.settings import Settings, WorkerSettings
 from processor.history import backfill as filling
-from processor.history.backfill import BackfillOptions, BackfillReport
+from processor.history.backfill import BackfillOptions, BackfillReport, ProgressLines
 from store.engine import Database
+from tests.builders.cli import laurel
+from tests.builders.clock import FakeClock
 from tests.builders.messages import ALICE, Log, a_partner, a_pipeline, count, encoded, with_catalog
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -36,7 +34,7 @@ def a_file(path: Path, *messages: dict[str, Any] | bytes) -> Path:
 
 async def backfill(settings: Settings, path: Path, **options: bool) -> BackfillReport:
     return await filling.backfill(
-        settings, path, BackfillOptions(**options), Stop(), lambda _word: None
+        settings, path, BackfillOptions(**options), Stop(), ProgressLines(lambda _line: None)
     )
 
 
@@ -96,20 +94,26 @@ async def test_history_speaks_and_mints_when_asked(
     assert await number_of(counting, "nft_mint_queue") == 1
 
 
+class BusyClock(FakeClock):
+    """Two seconds pass before anybody looks: every batch is said, and Ctrl-C comes at the first."""
+
+    def monotonic(self) -> float:
+        self.advance(timedelta(seconds=2))
+        return super().monotonic()
+
+
 async def test_an_interrupted_run_goes_on_where_it_stopped(
-    counting: Database, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    counting: Database, settings: Settings, tmp_path: Path
 ) -> None:
     path = a_file(tmp_path / "history.jsonl", *(a_partner(ALICE) for _ in range(20)))
-    monkeypatch.setattr(
-        filling, "_PROGRESS_EVERY", timedelta(0)
-    )  # every batch is told, so the first one is where Ctrl-C comes
     stop = Stop()
 
-    def interrupt(word: str) -> None:
-        if "counted" in word:
+    def interrupt(line: str) -> None:
+        if "counted" in line:
             stop.request()
 
-    first = await filling.backfill(settings, path, BackfillOptions(), stop, interrupt)
+    progress = ProgressLines(interrupt, BusyClock())
+    first = await filling.backfill(settings, path, BackfillOptions(), stop, progress)
     second = await backfill(settings, path)
     assert (first.finished, second.resumed_at, second.finished) == (False, first.lines, True)
     assert 0 < first.lines < 20
@@ -160,6 +164,19 @@ async def test_a_dry_run_writes_nothing(
     assert [await number_of(counting, table) for table in tables] == [0, 0, 0, 0]
 
 
+async def test_progress_is_said_every_two_seconds_and_never_without_work() -> None:
+    said: list[str] = []
+    clock = FakeClock()
+    progress = ProgressLines(said.append, clock)
+    for lines, seconds in ((10, 0.5), (20, 1.25), (30, 0.25), (40, 1.75), (50, 5)):
+        clock.advance(timedelta(seconds=seconds))
+        await progress.reached(lines, "read")
+    assert said == ["30 lines read, 2 s", "50 lines read, 9 s"]
+    assert progress.seconds == 8.75
+    # Each time the event loop ran, so that a signal is seen; nobody waited.
+    assert clock.slept == [timedelta(0)] * 5
+
+
 @pytest.fixture
 def counting_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A database that may be counted into, for commands.
@@ -174,13 +191,6 @@ def counting_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     asyncio.run(prepare())
     monkeypatch.setenv("LAUREL_DATABASE_URL", database_url)
     return database_url
-
-
-def laurel(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "cli", *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def test_the_command_reports_in_json(counting_url: str, tmp_path: Path) -> None:

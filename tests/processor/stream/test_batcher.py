@@ -66,7 +66,7 @@ class Bench:
         await self.gate.wait()
         if self.errors:
             raise self.errors.pop(0)
-        return BatchOutcome(0, 0, 0, 0, 0, (), self.fenced)
+        return BatchOutcome(0, 0, 0, 0, (), self.fenced)
 
     async def rewind(self, entries: Iterable[LedgerEntry]) -> None:
         self.rewound += entries

@@ -1,68 +1,19 @@
-"""`laurel topics` and `laurel badge`, as processes.
+"""`laurel badge` as a process: what it says, what it writes, how it ends and what it loads."""
 
-What they say, what they write, and how they end.
-"""
-
-import asyncio
-import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from ops.lifecycle import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
-from sandbox.broker import Broker
 from store.engine import Database
+from tests.builders.cli import ROOT
+from tests.builders.cli import laurel_beside as laurel
 from tests.builders.messages import ALICE, Log, a_partner, count
 
-ROOT = Path(__file__).parents[2]
-
-
-async def laurel(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "cli", *arguments]
-    return await asyncio.to_thread(
-        subprocess.run,
-        command,
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-async def test_topics_are_made_once(any_broker: Broker, topic_prefix: str) -> None:
-    where = {"LAUREL_KAFKA_BROKERS": any_broker.address, "LAUREL_KAFKA__TOPIC_PREFIX": topic_prefix}
-    names = {
-        "badges",
-        "cities",
-        "commands",
-        "dead-letters",
-        "partners",
-        "quests",
-        "reviews",
-        "wallets",
-    }
-    expected = sorted(f"{topic_prefix}.{name}" for name in names)
-    looked = json.loads((await laurel("topics", "create", "--dry-run", "--json", **where)).stdout)
-    made = json.loads((await laurel("topics", "create", "--json", **where)).stdout)
-    again = json.loads((await laurel("topics", "create", "--json", **where)).stdout)
-    assert (sorted(looked["missing"]), looked["made"]) == (expected, [])
-    assert (sorted(made["made"]), made["there"]) == (expected, [])
-    assert (again["made"], sorted(again["there"])) == ([], expected)
-
-
-async def test_topics_cannot_be_made_without_a_broker() -> None:
-    done = await laurel("topics", "create", LAUREL_KAFKA_BROKERS="127.0.0.1:9")
-    assert done.returncode == EXIT_FAILURE
-    assert "Kafka does not answer at 127.0.0.1:9" in done.stderr
-    unset = await laurel("topics", "create")
-    assert unset.returncode == EXIT_USAGE
-    assert "LAUREL_KAFKA_BROKERS" in unset.stderr
+# Faust and what it stands on: half a second, and nothing that a badge needs.
+HEAVY = ("faust", "mode", "aiokafka")
 
 
 @pytest.fixture
@@ -108,3 +59,37 @@ async def test_what_cannot_be_done_is_said(ambassador: dict[str, str]) -> None:
     done = await laurel("badge", "burn", str(ALICE), "ambassador", **ambassador)
     assert done.returncode == EXIT_FAILURE
     assert "has no token" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        (["badge", "mint", "--help"], EXIT_OK),
+        (["badge", "mint", str(ALICE), "ambassador"], EXIT_FAILURE),
+    ],
+)
+def test_a_badge_needs_no_faust(arguments: list[str], exit_code: int) -> None:
+    """The second one goes all the way to a database that is not there."""
+    code = (
+        "import sys\n"
+        "from cli import main\n"
+        f"sys.argv = ['laurel', *{arguments!r}]\n"
+        "try:\n"
+        "    main(prog_name='laurel')\n"
+        "finally:\n"
+        f"    print('heavy:', *[name for name in {HEAVY!r} if name in sys.modules])\n"
+        "    print('pipeline:', 'processor.batch.pipeline' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={"LAUREL_DATABASE_URL": "postgresql://laurel@127.0.0.1:9/laurel"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == exit_code, done.stderr
+    assert "heavy:\n" in done.stdout
+    assert f"pipeline: {exit_code == EXIT_FAILURE}\n" in done.stdout
+    assert ("database_unreachable" in done.stderr) == (exit_code == EXIT_FAILURE)

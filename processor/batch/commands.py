@@ -1,0 +1,80 @@
+"""`laurel badge`."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ops.console import Console, json_option
+
+if TYPE_CHECKING:
+    from ops.lifecycle import Stop
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@click.group()
+def badge() -> None:
+    """Mint, burn or revoke one badge."""
+
+
+def _badge_options(command: Command) -> Command:
+    """Add what names a badge, and the id under which the command is applied once.
+
+    Arguments and options are named as the fields of processor.batch.admin.BadgeRequest.
+    """
+    command = click.option(
+        "--external-id",
+        help="Apply under this id: the same again changes nothing. By default a new one.",
+    )(command)
+    command = click.argument("type_code", metavar="TYPE")(command)
+    return click.argument("user_id", metavar="USER", type=click.UUID)(command)
+
+
+@badge.command("mint")
+@_badge_options
+@json_option
+@click.pass_obj
+def badge_mint(console: Console, /, *, as_json: bool, **request: Any) -> None:
+    """Ask for the token of USER's badge of TYPE.
+
+    Example: laurel badge mint 2b4e... rf_reviewer
+    """
+    _apply(console, "badge.mint", request, as_json=as_json)
+
+
+@badge.command("burn")
+@_badge_options
+@json_option
+@click.pass_obj
+def badge_burn(console: Console, /, *, as_json: bool, **request: Any) -> None:
+    """Burn the token of USER's badge of TYPE; the badge leaves the system once the chain confirms.
+
+    Example: laurel badge burn 2b4e... explorer
+    """
+    _apply(console, "badge.burn", request, as_json=as_json)
+
+
+@badge.command("revoke")
+@_badge_options
+@click.option("--reason", required=True, help="Why; it stands in the audit log, so name no person.")
+@json_option
+@click.pass_obj
+def badge_revoke(console: Console, /, *, as_json: bool, **request: Any) -> None:
+    """Revoke USER's badge of TYPE at once; its token, if there is one, is burned.
+
+    Example: laurel badge revoke 2b4e... explorer --reason "bought accounts"
+    """
+    _apply(console, "badge.revoke", request, as_json=as_json)
+
+
+def _apply(console: Console, kind: str, request: dict[str, Any], *, as_json: bool) -> None:
+    async def main(_stop: "Stop") -> int:
+        from ops.lifecycle import EXIT_OK
+        from processor.batch.admin import BadgeRequest, apply
+
+        document = await apply(console.settings, BadgeRequest(kind, **request))
+        console.result(document, f"{kind}: done, as {document['external_id']}", as_json=as_json)
+        return EXIT_OK
+
+    console.run(main)

@@ -1,0 +1,136 @@
+"""Every state of a badge times every command has one decision, and asking twice asks once."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from processor.batch.command_rules import Accepted, BadgeState, decide_badge_command
+from processor.events.rejection import Rejected
+from processor.rules.levels import TypeRules
+from store.values import (
+    CommandType,
+    InstanceStatus,
+    OnchainPolicy,
+    OnchainStatus,
+    RawAddress,
+    Reason,
+    TokenState,
+)
+from tests.builders.catalogs import a_level, a_type, an_instance
+from tests.builders.commands import a_badge_command, a_badge_state
+
+TOKEN = RawAddress("0:" + "a" * 64)
+# Level 1 may go on chain, level 2 may not.
+RULES = TypeRules.compile(
+    a_type(
+        a_level(1),
+        a_level(2, onchain_policy=OnchainPolicy.NEVER),
+        default_onchain_policy=OnchainPolicy.BY_USER_REQUEST,
+    )
+)
+ANY = (False, True)
+STATES = [
+    a_badge_state(
+        level=level,
+        status=status,
+        onchain_status=onchain,
+        onchain_token_id=token,
+        mint_open=mint_open,
+        burn_open=burn_open,
+        burned=burned,
+    )
+    for level, status, onchain, token, mint_open, burn_open, burned in product(
+        (1, 2), InstanceStatus, OnchainStatus, (None, TOKEN), ANY, ANY, ANY
+    )
+]
+ACTIVE = [state for state in STATES if state.instance.status is InstanceStatus.ACTIVE]
+
+
+def decided(kind: CommandType, state: BadgeState) -> Accepted | Rejected:
+    return decide_badge_command(a_badge_command(kind), RULES, state)
+
+
+def reason(decision: Accepted | Rejected) -> Reason | None:
+    return decision.reason if isinstance(decision, Rejected) else None
+
+
+def asked(decision: Accepted | Rejected) -> set[str]:
+    """What is to be written."""
+    names = ("mint", "burn", "revoke")
+    return {name for name in names if getattr(decision, name, False)}
+
+
+@pytest.mark.parametrize("kind", CommandType)
+def test_a_rejection_names_the_command_and_says_why(kind: CommandType) -> None:
+    found = [decided(kind, state) for state in STATES]
+    rejected = [each for each in found if isinstance(each, Rejected)]
+    assert rejected
+    assert len(rejected) < len(found)
+    assert all(each.type == kind and each.detail for each in rejected)
+
+
+@pytest.mark.parametrize("kind", CommandType)
+def test_a_badge_that_is_not_active_obeys_no_command(kind: CommandType) -> None:
+    for state in STATES:
+        status = state.instance.status
+        if status is InstanceStatus.ACTIVE:
+            continue
+        if kind is CommandType.REVOKE and status is InstanceStatus.REVOKED:
+            # It is revoked already: what was asked is so.
+            assert decided(kind, state) == Accepted(state)
+        else:
+            assert reason(decided(kind, state)) is Reason.NOT_ACTIVE, state
+
+
+def test_a_mint_is_asked_for_once_and_where_the_policy_allows_it() -> None:
+    for state in ACTIVE:
+        decision = decided(CommandType.MINT, state)
+        if state.instance.current_level == 2:
+            assert reason(decision) is Reason.POLICY_REFUSED, state
+        elif state.token.mint_open or state.instance.onchain_status is OnchainStatus.MINTED:
+            assert decision == Accepted(state), state
+        else:
+            after = replace(state, token=replace(state.token, mint_open=True))
+            assert decision == Accepted(after, mint=True), state
+
+
+def test_a_burn_needs_a_token_or_one_that_is_being_minted() -> None:
+    for state in ACTIVE:
+        decision = decided(CommandType.BURN, state)
+        has_token = state.instance.onchain_token_id is not None
+        if state.token.burned or not (has_token or state.token.mint_open):
+            assert reason(decision) is Reason.NO_TOKEN, state
+        elif state.token.burn_open:
+            assert decision == Accepted(state), state
+        else:
+            after = replace(state, token=replace(state.token, burn_open=True))
+            assert decision == Accepted(after, burn=True), state
+
+
+def test_a_revocation_burns_a_token_that_is_left_and_takes_the_mint_back() -> None:
+    for state in ACTIVE:
+        decision = decided(CommandType.REVOKE, state)
+        left = state.instance.onchain_token_id is not None and not state.token.burned
+        assert isinstance(decision, Accepted)
+        assert decision.badge == replace(
+            state,
+            instance=replace(state.instance, status=InstanceStatus.REVOKED),
+            token=replace(state.token, mint_open=False, burn_open=left),
+        )
+        expected = {"revoke", "burn"} if left and not state.token.burn_open else {"revoke"}
+        assert asked(decision) == expected, state
+
+
+@pytest.mark.parametrize("kind", CommandType)
+def test_what_was_accepted_asks_for_nothing_a_second_time(kind: CommandType) -> None:
+    for state in STATES:
+        first = decided(kind, state)
+        if isinstance(first, Accepted):
+            assert decided(kind, first.badge) == Accepted(first.badge), state
+
+
+@pytest.mark.parametrize(("stored", "minting"), [*product(ANY, ANY)])
+def test_a_mint_of_this_batch_is_open_but_not_stored(stored: bool, minting: bool) -> None:
+    state = BadgeState.of(an_instance(), TokenState(mint_open=stored), minting=minting)
+    assert (state.token.mint_open, state.mint_stored) == (stored or minting, stored)

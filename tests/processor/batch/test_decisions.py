@@ -1,0 +1,195 @@
+"""What was decided as the rows that are written: badges, audit, mints, burns and messages."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from processor.batch.command_rules import Accepted
+from processor.batch.decisions import Decisions, provenance_of
+from processor.events.reader import Event
+from processor.rules.levels import TypeRules
+from store.counting import Progress
+from store.instances import NewInstance, Provenance, RaisedInstance
+from store.values import (
+    Actor,
+    AuditAction,
+    AuditEntry,
+    CommandType,
+    CounterName,
+    Instance,
+    InstanceStatus,
+    OnchainPolicy,
+    OnchainStatus,
+    OutboxEntry,
+    OutboxType,
+)
+from tests.builders.catalogs import BADGE, TENANT, USER, a_level, a_type, an_instance
+from tests.builders.commands import a_badge_command, a_badge_state
+from tests.builders.messages import NOW
+
+OTHER_TENANT = UUID(int=9)
+SOURCE = Provenance("quest_service", "event-7", TENANT)
+# Level 3 mints by itself.
+RULES = TypeRules.compile(
+    a_type(
+        a_level(1),
+        a_level(2),
+        a_level(3, auto_mint_onchain=True),
+        metadata_fields={"points": CounterName("points")},
+    )
+)
+
+
+def level_taken(
+    points: int, instance: Instance | None, source: Provenance = SOURCE, **options: Any
+) -> tuple[Decisions, Instance | None]:
+    """Take the level that so many points make; 5, 10 and 15 reach the levels."""
+    decisions = Decisions(NOW, **options)
+    progress = Progress(USER, RULES.spec.id, {CounterName("points"): points})
+    return decisions, decisions.take_level(RULES, progress, instance, source)
+
+
+def a_payload(badge: UUID, level: int, **more: object) -> Mapping[str, object]:
+    named = {"instance_id": str(badge), "type_code": "walker", "level": level}
+    return named | {"user_id": str(USER)} | more
+
+
+def an_entry(badge: UUID, level: int, action: AuditAction) -> AuditEntry:
+    details = {"level": level, "source_service": "quest_service", "source_event_id": "event-7"}
+    return AuditEntry(badge, action, Actor.SYSTEM.value, details)
+
+
+def test_a_first_badge_is_created_with_every_level_on_the_way_in_the_audit_log() -> None:
+    decisions, after = level_taken(12, None)
+    assert after is not None
+    assert after == an_instance(2, id=after.id)
+    shown = {"level": 2, "points": 12}
+    assert decisions.created == [
+        NewInstance(after.id, RULES.spec.id, USER, 2, shown, SOURCE),
+    ]
+    assert decisions.audit == [
+        an_entry(after.id, 1, AuditAction.CREATED),
+        an_entry(after.id, 2, AuditAction.LEVEL_UP),
+    ]
+    assert decisions.outbox == [
+        OutboxEntry(USER, TENANT, OutboxType.BADGE_CREATED, a_payload(after.id, 2), NOW)
+    ]
+    assert decisions.levels == Counter({("walker", 2): 1})
+    assert (decisions.raised, decisions.mints, decisions.burns) == ([], {}, set())
+
+
+def test_a_badge_that_rises_takes_the_tenant_of_the_event() -> None:
+    source = Provenance("quest_service", "event-7", OTHER_TENANT)
+    decisions, after = level_taken(12, an_instance(1), source)
+    assert after == an_instance(2, tenant_id=OTHER_TENANT)
+    shown = {"level": 2, "points": 12}
+    assert decisions.raised == [RaisedInstance(BADGE, 2, shown, source)]
+    assert decisions.audit == [an_entry(BADGE, 2, AuditAction.LEVEL_UP)]
+    assert decisions.outbox == [
+        OutboxEntry(USER, OTHER_TENANT, OutboxType.BADGE_LEVELED_UP, a_payload(BADGE, 2), NOW)
+    ]
+    assert (decisions.created, decisions.levels) == ([], Counter({("walker", 2): 1}))
+
+
+@pytest.mark.parametrize(
+    ("points", "instance"),
+    [(4, None), (12, an_instance(2)), (99, an_instance(1, status=InstanceStatus.REVOKED))],
+)
+def test_without_a_new_level_nothing_is_written(points: int, instance: Instance | None) -> None:
+    decisions, after = level_taken(points, instance)
+    assert after == instance
+    assert decisions == Decisions(NOW)
+
+
+def test_a_level_that_mints_by_itself_asks_for_the_token() -> None:
+    decisions, after = level_taken(15, None)
+    assert after is not None
+    assert decisions.mints == {after.id: USER}
+
+
+@pytest.mark.parametrize("status", set(OnchainStatus) - {OnchainStatus.NOT_MINTED})
+def test_a_badge_whose_mint_was_begun_is_not_minted_by_a_level(status: OnchainStatus) -> None:
+    decisions, after = level_taken(15, an_instance(2, onchain_status=status))
+    assert after is not None
+    assert (after.current_level, decisions.mints) == (3, {})
+
+
+def test_history_neither_publishes_nor_mints() -> None:
+    decisions, after = level_taken(15, None, publish=False, mint=False)
+    assert after is not None
+    assert (decisions.outbox, decisions.mints) == ([], {})
+    assert (len(decisions.created), len(decisions.audit)) == (1, 3)
+
+
+def command_taken(kind: CommandType, accepted: Accepted, **given: Any) -> Decisions:
+    decisions = Decisions(NOW, **given)
+    command = a_badge_command(kind, reason="why" if kind is CommandType.REVOKE else None)
+    decisions.take_command(command, RULES, accepted)
+    return decisions
+
+
+def test_a_mint_and_a_burn_are_asked_for_where_the_rules_say_so() -> None:
+    minted = command_taken(CommandType.MINT, Accepted(a_badge_state(), mint=True))
+    burned = command_taken(CommandType.BURN, Accepted(a_badge_state(), burn=True))
+    assert minted == Decisions(NOW, mints={BADGE: USER})
+    assert burned == Decisions(NOW, burns={BADGE})
+    for kind in (CommandType.MINT, CommandType.BURN):
+        assert command_taken(kind, Accepted(a_badge_state())) == Decisions(NOW)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_revocation_is_written_with_its_reason_and_takes_the_batchs_mint_back(
+    stored: bool,
+) -> None:
+    state = a_badge_state(level=2, mint_open=stored)
+    found = command_taken(
+        CommandType.REVOKE, Accepted(state, revoke=True), mints={BADGE: USER}, burns={BADGE}
+    )
+    details = {"reason": "why", "external_id": "c1"}
+    assert found == Decisions(
+        NOW,
+        revoked={BADGE: stored},
+        audit=[AuditEntry(BADGE, AuditAction.REVOKED, "connect_service", details)],
+        outbox=[
+            OutboxEntry(
+                USER, TENANT, OutboxType.BADGE_REVOKED, a_payload(BADGE, 2, reason="why"), NOW
+            )
+        ],
+    )
+
+
+def test_a_revocation_keeps_the_burn_of_a_token_that_is_there() -> None:
+    state = a_badge_state(burn_open=True)
+    asked_before = command_taken(
+        CommandType.REVOKE, Accepted(state, revoke=True), burns={BADGE}, publish=False
+    )
+    assert (asked_before.burns, asked_before.outbox) == ({BADGE}, [])
+    together = command_taken(CommandType.REVOKE, Accepted(state, burn=True, revoke=True))
+    assert together.burns == {BADGE}
+
+
+def test_a_badge_names_the_service_and_the_id_of_its_event() -> None:
+    event = Event(
+        type="t",
+        key="k",
+        user_id=USER,
+        time=NOW,
+        source="/quest-service/eu",
+        id="event-7",
+        tenant_id=TENANT,
+        contributions=(),
+    )
+    assert provenance_of(event) == SOURCE
+
+
+def test_a_type_that_never_goes_on_chain_mints_nothing_by_itself() -> None:
+    rules = TypeRules.compile(
+        a_type(a_level(1, auto_mint_onchain=True), default_onchain_policy=OnchainPolicy.NEVER)
+    )
+    decisions = Decisions(NOW)
+    progress = Progress(USER, rules.spec.id, {CounterName("points"): 5})
+    assert decisions.take_level(rules, progress, None, SOURCE) is not None
+    assert decisions.mints == {}

@@ -1,0 +1,170 @@
+"""A chunk read, what leaves it as a repetition, and which event a badge names as its source."""
+
+from collections import Counter
+from datetime import timedelta
+from itertools import permutations
+from typing import Any
+
+import pytest
+
+from processor.batch.staging import Batch, PlacedCommand, events_of, latest
+from processor.events.reader import Event, event_key
+from processor.events.rejection import Rejected
+from processor.rules.counters import Contribution
+from store.dead_letters import NewDeadLetter
+from store.values import CounterOperation, Reason, RecordPosition
+from tests.builders.catalogs import TENANT
+from tests.builders.messages import (
+    ALICE,
+    BOB,
+    NOW,
+    a_command,
+    a_partner,
+    a_review,
+    a_visit,
+    a_wallet,
+    an_address,
+    an_event,
+)
+from tests.builders.reading import FIRST, PARTITION, TOPIC, UNHEARD, a_read_chunk
+
+ACCOUNTED = frozenset({1})
+
+
+def an_event_read(id_: str = "e", /, source: str = "/s", minutes: int = 0, **changes: Any) -> Event:
+    """An event that added to counter 1."""
+    given: dict[str, Any] = {
+        "type": "partner.joined",
+        "key": event_key(source, id_),
+        "user_id": ALICE,
+        "time": NOW + timedelta(minutes=minutes),
+        "source": source,
+        "id": id_,
+        "tenant_id": TENANT,
+        "contributions": (Contribution(1, CounterOperation.ADD, amount=1),),
+    }
+    return Event(**(given | changes))
+
+
+@pytest.mark.parametrize(
+    ("lesser", "greater"),
+    [
+        # The time decides first, whatever source and id say ...
+        (an_event_read("z", source="/z", minutes=0), an_event_read("a", source="/a", minutes=1)),
+        # ... then the source, whatever the id says ...
+        (an_event_read("z", source="/a"), an_event_read("a", source="/b")),
+        # ... and the id at last.
+        (an_event_read("a"), an_event_read("b")),
+    ],
+)
+def test_a_source_is_the_latest_by_time_then_source_then_id(lesser: Event, greater: Event) -> None:
+    for events in permutations([lesser, greater]):
+        assert latest(events, ACCOUNTED) == greater
+
+
+def test_only_an_event_that_added_to_the_types_counters_is_a_source() -> None:
+    other = an_event_read(
+        "later", minutes=9, contributions=(Contribution(2, CounterOperation.ADD, amount=1),)
+    )
+    none = an_event_read("latest", minutes=10, contributions=())
+    assert latest([an_event_read(), other, none], ACCOUNTED) == an_event_read()
+    assert latest([other, none], ACCOUNTED) is None
+    assert latest([], ACCOUNTED) is None
+
+
+def test_events_are_gathered_for_the_users_asked_for() -> None:
+    mine, his = an_event_read("a"), an_event_read("b", user_id=BOB)
+    assert events_of([mine, his, mine], {ALICE}) == {ALICE: [mine, mine]}
+
+
+def test_a_chunk_tells_its_messages_apart() -> None:
+    partner, wallet = a_partner(), a_wallet(ALICE, an_address(1))
+    command = a_command("mint", ALICE, "m1", type_code="ambassador")
+    chunk = a_read_chunk(partner, an_event(UNHEARD), wallet, command, b"{broken", partner)
+    assert [event.id for event in chunk.events] == [partner["id"]]
+    assert chunk.keys == {event_key(partner["source"], partner["id"])}
+    assert (chunk.ignored, chunk.repeated) == (
+        Counter([UNHEARD]),
+        Counter(["partner.joined"]),
+    )
+    assert [change.user_id for change in chunk.wallets] == [ALICE]
+    (placed,) = chunk.commands
+    assert (placed.command.external_id, placed.position) == (
+        "m1",
+        RecordPosition(TOPIC, PARTITION, FIRST + 3),
+    )
+    (rejected,) = chunk.rejected
+    assert (rejected.rejected.reason, rejected.position.offset) == (Reason.NOT_JSON, FIRST + 4)
+
+
+def test_a_rejected_record_becomes_a_dead_letter_as_it_came() -> None:
+    (each,) = a_read_chunk(b"{broken").rejected
+    assert each.dead_letter == NewDeadLetter(
+        RecordPosition(TOPIC, PARTITION, FIRST),
+        b"key",
+        b"{broken",
+        (("h", b"1"),),
+        Reason.NOT_JSON,
+        each.rejected.detail,
+    )
+
+
+def test_a_rejected_command_becomes_a_dead_letter_unless_a_person_gave_it() -> None:
+    (placed,) = a_read_chunk(a_command("mint", type_code="ambassador")).commands
+    why = Rejected(type="badge.mint", reason=Reason.NO_SUCH_BADGE, detail="d")
+    found = placed.record_rejected(why)
+    assert found is not None
+    assert (found.position, found.record, found.rejected) == (placed.position, placed.record, why)
+    assert PlacedCommand(placed.command).record_rejected(why) is None
+
+
+def staged(lines: bytes) -> list[list[str]]:
+    """Event key, whether first, counter, operation, amount and member of each staged line."""
+    cells = [line.split("\t") for line in lines.decode().splitlines()]
+    return [[each[0][:4], each[1], *each[4:]] for each in cells]
+
+
+def test_an_event_is_staged_once_for_each_counter_and_marked_once() -> None:
+    visit = a_visit(ALICE, "ber\tlin")
+    chunk = a_read_chunk(visit)
+    lines = staged(chunk.staging.encoded())
+    assert [line[1] for line in lines] == ["t"] + ["f"] * (len(lines) - 1)
+    assert [line[4:] for line in lines if line[3] == f"{CounterOperation.DISTINCT:d}"] == [
+        ["\\N", "ber\\tlin"]
+    ]
+    assert not chunk.staging.has_pairs
+    assert a_read_chunk(a_review(ALICE, "r1")).staging.has_pairs
+
+
+def test_an_event_that_adds_nothing_is_staged_all_the_same() -> None:
+    chunk = a_read_chunk()
+    chunk.add(an_event_read(contributions=()))
+    (line,) = staged(chunk.staging.encoded())
+    assert line[1:] == ["t", "\\N", "\\N", "\\N", "\\N"]
+
+
+def test_without_some_events_a_chunk_is_as_if_they_were_repetitions() -> None:
+    one, two = a_partner(), a_visit()
+    everything = (two, a_wallet(ALICE, an_address(1)), a_command("mint", type_code="x"), b"{", two)
+    chunk = a_read_chunk(one, *everything)
+    found = chunk.without({event_key(one["source"], one["id"]), "of another chunk"})
+    rest = a_read_chunk(an_event("partner.joined", "no user"), *everything)
+    assert [event.id for event in found.events] == [two["id"]]
+    assert (found.keys, found.staging.encoded()) == (rest.keys, rest.staging.encoded())
+    assert found.repeated == Counter(["partner.joined", "city.visited"])
+    assert (found.wallets, found.commands) == (chunk.wallets, chunk.commands)
+    assert (found.rejected, found.ignored) == (chunk.rejected, chunk.ignored)
+    assert (found.chunk, found.version) == (chunk.chunk, chunk.version)
+    # The chunk itself may be given to another attempt: it stays as it was read.
+    assert len(chunk.events) == 2
+    assert chunk.repeated == Counter(["city.visited"])
+
+
+def test_of_a_batch_the_first_of_several_messages_with_one_key_counts() -> None:
+    one, two, three = a_partner(), a_partner(), a_partner()
+    chunks = [a_read_chunk(one, two), a_read_chunk(two, three), a_read_chunk(one, three)]
+    batch = Batch.of(chunks)
+    assert [event.id for event in batch.events] == [one["id"], two["id"], three["id"]]
+    assert [chunk.repeated.total() for chunk in batch.chunks] == [0, 1, 2]
+    assert batch.records == 6
+    assert batch.chunks[0] is chunks[0]

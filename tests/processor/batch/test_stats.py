@@ -1,0 +1,126 @@
+"""Every message of a batch has one outcome, and the metrics say it by type."""
+
+from collections import Counter
+
+from prometheus_client import REGISTRY
+
+from processor.batch.command_rules import Accepted, Repeated
+from processor.batch.command_set import CommandDecisions, CommandSet
+from processor.batch.staging import Batch
+from processor.batch.stats import BatchStats
+from processor.events.rejection import Rejected
+from store.values import RawAddress, Reason
+from tests.builders.commands import a_badge_state
+from tests.builders.messages import (
+    ALICE,
+    BOB,
+    a_command,
+    a_partner,
+    a_visit,
+    a_wallet,
+    an_address,
+    an_event,
+)
+from tests.builders.reading import UNHEARD, a_read_chunk
+
+NEW, OLD = RawAddress(an_address(1)), RawAddress(an_address(2))
+KNOWN, TWICE = a_partner(), a_partner()
+BATCH = Batch.of(
+    [
+        a_read_chunk(
+            a_partner(),
+            a_visit(),
+            KNOWN,
+            TWICE,
+            TWICE,
+            an_event(UNHEARD),
+            a_wallet(ALICE, NEW),
+            a_wallet(ALICE, OLD),
+            a_wallet(BOB, NEW),
+            a_wallet(ALICE, NEW, linked=False),
+            b"{broken",
+            an_event("partner.joined", ALICE, {"partner_id": 7}),
+        ),
+        a_read_chunk(
+            TWICE,
+            a_command("mint", type_code="x"),
+            a_command("burn", type_code="x"),
+            a_command("revoke", type_code="x", reason="r"),
+            a_command("revoke", type_code="x", reason="r"),
+        ),
+    ]
+)
+PLACED = CommandSet.of(BATCH).placed
+WHY = Rejected(type="badge.burn", reason=Reason.NO_TOKEN, detail="d")
+COMMANDS = CommandDecisions(
+    tuple(
+        zip(
+            PLACED,
+            (Accepted(a_badge_state()), WHY, Repeated(), Accepted(a_badge_state())),
+            strict=True,
+        )
+    )
+)
+
+
+def stats() -> BatchStats:
+    known = {event.key for event in BATCH.events if event.id == KNOWN["id"]}
+    return BatchStats.of(BATCH, known, {(ALICE, NEW)}, COMMANDS)
+
+
+def test_each_message_has_one_outcome() -> None:
+    found = stats()
+    assert found.outcomes == {
+        "counted": Counter({"partner.joined": 2, "city.visited": 1}),
+        "duplicate": Counter({"partner.joined": 3}),
+        "ignored": Counter({UNHEARD: 1}),
+        # A wallet change is applied where the row changed, and repeated where it did not: two of
+        # Alice's were news, her other address and Bob's were known.
+        "applied": Counter(
+            {"wallet.linked": 1, "wallet.unlinked": 1, "badge.mint": 1, "badge.revoke": 1}
+        ),
+        "repeated": Counter({"wallet.linked": 2, "badge.revoke": 1}),
+        "dead_letter": Counter({"unknown": 1, "partner.joined": 1, "badge.burn": 1}),
+    }
+    assert sum(types.total() for types in found.outcomes.values()) == BATCH.records
+
+
+def test_dead_letters_are_counted_by_reason() -> None:
+    found = stats()
+    assert found.reasons.total() == found.dead_letters == found.outcomes["dead_letter"].total()
+    assert (found.reasons["not_json"], found.reasons["no_token"]) == (1, 1)
+
+
+def test_the_sums_are_those_of_the_outcomes() -> None:
+    found = stats()
+    assert (found.counted, found.duplicates, found.applied, found.dead_letters) == (3, 3, 4, 3)
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def test_the_metrics_move_by_what_happened_and_by_nothing_else() -> None:
+    found = stats()
+    events = {
+        (kind, outcome): number
+        for outcome, kinds in found.outcomes.items()
+        for kind, number in kinds.items()
+    }
+    before = {
+        key: sample("laurel_events_total", type=key[0], outcome=key[1])
+        for key in [*events, ("wallet.linked", "dead_letter")]
+    }
+    reasons = {reason: sample("laurel_dead_letters_total", reason=reason) for reason in Reason}
+    found.observe()
+    for key, old in before.items():
+        moved = sample("laurel_events_total", type=key[0], outcome=key[1]) - old
+        assert moved == events.get(key, 0), key
+    for reason, old in reasons.items():
+        moved = sample("laurel_dead_letters_total", reason=reason) - old
+        assert moved == found.reasons[reason], reason
+
+
+def test_an_empty_batch_has_nothing_to_say() -> None:
+    found = BatchStats.of(Batch(()), frozenset(), frozenset(), CommandDecisions())
+    assert (found.counted, found.duplicates, found.applied, found.dead_letters) == (0, 0, 0, 0)
