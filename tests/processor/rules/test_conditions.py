@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from processor.rules import conditions
 from processor.rules.conditions import (
+    DEPTH_MAX,
     All,
     AnyOf,
     Compare,
@@ -219,7 +220,131 @@ def test_a_document_without_end_is_refused() -> None:
         parse_condition(endless)
 
 
+def test_the_error_names_every_place_and_message() -> None:
+    with pytest.raises(RuleError) as refused:
+        parse_condition({"a": {"gte": "x"}, "any": []})
+    assert str(refused.value) == (
+        "a.gte: 'x' cannot be compared by gte: expected a number; "
+        "any: expected a list of conditions under `any`"
+    )
+
+
+def test_lists_of_conditions_nest_sixteen_deep_and_no_deeper() -> None:
+    document: dict[str, Any] = {"a": {"gte": 1}}
+    for _ in range(DEPTH_MAX):
+        document = {"all": [document]}
+    assert holds(parse_condition(document), {CounterName("a"): 1})
+    with pytest.raises(RuleError, match=f"nested deeper than {DEPTH_MAX}: write it flatter$"):
+        parse_condition({"all": [document]})
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        (
+            {"a": {"gte": 1, "gt": 2, "lte": 3, "lt": 4, "eq": 5, "ne": Decimal("0.10")}},
+            "a >= 1 and a > 2 and a <= 3 and a < 4 and a = 5 and a != 0.10",
+        ),
+        ({"a": {"in": [1, "b", True]}}, "a in [1, b, True]"),
+        (
+            {"any": [{"a": {"gt": 1}, "b": {"gt": 2}}, {"c": {"gt": 3}}]},
+            "(a > 1 and b > 2) or c > 3",
+        ),
+        (
+            {"all": [{"any": [{"a": {"gt": 1}}, {"b": {"gt": 2}}]}, {"c": {"gt": 3}}]},
+            "(a > 1 or b > 2) and c > 3",
+        ),
+        ({"not": {"a": {"gt": 1}, "b": {"gt": 2}}}, "not (a > 1 and b > 2)"),
+    ],
+)
+def test_a_condition_is_shown_as_a_person_would_write_it(document: object, text: str) -> None:
+    assert str(parse_filter(document)) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "within"),
+    [
+        (0, True),
+        (-(10**30) + 1, True),
+        (10**30, False),
+        (Decimal("1e30"), True),
+        (Decimal("1e31"), False),
+        (Decimal("1e-30"), True),
+        (Decimal("1e-31"), False),
+        (Decimal("Infinity"), False),
+    ],
+)
+def test_numbers_have_bounds(value: Number, within: bool) -> None:
+    assert conditions.within_bounds(value) is within
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (0, True),
+        (Decimal("-0.5"), True),
+        (True, False),
+        (0.5, False),
+        ("5", False),
+        (None, False),
+        (Decimal("NaN"), False),
+        (Decimal("Infinity"), False),
+    ],
+)
+def test_a_number_is_an_int_or_a_finite_decimal(value: object, number: bool) -> None:
+    assert conditions.is_number(value) is number
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "missing"),
+    [
+        ({"gte": Decimal("2.5")}, 1, Decimal("1.5")),
+        ({"gt": Decimal("2.5")}, 1, 2),
+        ({"gt": 2}, Decimal("0.5"), Decimal("2.5")),
+        ({"eq": 5}, 1, None),
+    ],
+)
+def test_what_is_missing_is_exact(bound: object, value: Number, missing: Number | None) -> None:
+    [short] = shortfalls(parse_condition({"a": bound}), {CounterName("a"): value})
+    assert (short.value, short.missing) == (value, missing)
+
+
 class TestFilters:
+    @pytest.mark.parametrize(
+        ("data", "passes"),
+        [({"a": 1}, True), ({"b": "x"}, True), ({"a": 2, "b": "y"}, False), ({}, False)],
+    )
+    def test_one_of_several_is_enough_under_any(
+        self, data: dict[str, object], passes: bool
+    ) -> None:
+        assert (
+            matches(parse_filter({"any": [{"a": {"eq": 1}}, {"b": {"eq": "x"}}]}), data) is passes
+        )
+
+    @pytest.mark.parametrize(
+        ("document", "hint"),
+        [
+            (
+                {"a": {"eq": None}},
+                "None cannot be compared by eq: expected a number, a string or true/false",
+            ),
+            (
+                {"a": {"in": ["b", None]}},
+                "None cannot be compared by in: expected a number, a string or true/false",
+            ),
+            ({"a": {"lt": True}}, "True cannot be compared by lt: expected a number"),
+            (
+                {"a": {"like": "b"}},
+                "'like' is no comparison: take one of eq, gt, gte, in, lt, lte, ne",
+            ),
+            ({}, "expected a mapping that names at least a field, like `name: {gte: 5}`"),
+        ],
+    )
+    def test_the_way_out_is_that_of_filters(self, document: object, hint: str) -> None:
+        with pytest.raises(RuleError) as refused:
+            parse_filter(document)
+        assert [each.message for each in refused.value.diagnostics] == [hint]
+
     @pytest.mark.parametrize(
         ("document", "data", "passes"),
         [

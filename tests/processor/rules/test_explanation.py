@@ -2,7 +2,7 @@ from decimal import Decimal
 
 from processor.rules.explanation import Check, as_text, explain
 from processor.rules.levels import TypeRules
-from store.values import CounterName, InstanceStatus, OnchainStatus, RawAddress
+from store.values import CounterName, InstanceStatus, OnchainStatus, Rarity, RawAddress
 from tests.builders.catalogs import a_level, a_type, an_instance
 
 POINTS, CITIES = CounterName("points"), CounterName("cities")
@@ -88,3 +88,42 @@ def test_the_text_for_a_person() -> None:
         "        missing: 3 more points, 6 more cities",
     ]
     assert as_text(explain(RULES, {}, None)).splitlines()[0] == "walker: no badge yet"
+
+
+def test_without_a_token_and_with_a_level_reached_the_text_is_shorter() -> None:
+    text = as_text(explain(RULES, {POINTS: 3}, an_instance(2))).splitlines()
+    assert text[0] == "walker: level 2 of 3, active, not_minted"
+    # A level that was reached misses nothing, though its counters have fallen.
+    assert [line for line in text if "missing" in line] == [
+        "        missing: 12 more points, 8 more cities"
+    ]
+
+
+def test_the_title_and_the_status_of_the_badge_are_told() -> None:
+    badge = an_instance(
+        1,
+        status=InstanceStatus.REVOKED,
+        onchain_status=OnchainStatus.MINTED,
+        onchain_token_id=RawAddress("0:ab"),
+    )
+    found = explain(RULES, {POINTS: 6}, badge)
+    assert (found.title, found.level, found.counters) == ("Walker", 1, {POINTS: 6, CITIES: 0})
+    assert (found.status, found.onchain_status, found.token_id) == (
+        InstanceStatus.REVOKED,
+        OnchainStatus.MINTED,
+        "0:ab",
+    )
+    assert [(level.title, level.rarity) for level in found.levels] == [
+        (f"Level {number}", Rarity.COMMON) for number in (1, 2, 3)
+    ]
+
+
+def test_a_counter_that_is_not_there_is_shown_as_zero() -> None:
+    assert explain(RULES, {}, None).levels[0].checks == (Check(0, "points >= 5", False, POINTS, 0),)
+
+
+def test_what_more_of_a_counter_does_not_help_is_told_as_it_stands() -> None:
+    conditions = {"points": {"lt": 5}, "not": {"cities": {"gte": 3}}}
+    rules = TypeRules.compile(a_type(a_level(1, conditions), counters=("points", "cities")))
+    [level] = explain(rules, {POINTS: 9, CITIES: 4}, None).levels
+    assert level.missing == ("points < 5", "not (cities >= 3)")
