@@ -47,6 +47,7 @@ from store.values import (
     OnchainPolicy,
     OnchainStatus,
     Rarity,
+    TaskEvent,
     TaskOperation,
     TaskStatus,
     Visibility,
@@ -614,7 +615,10 @@ class MintTaskEvent(Base):
     """+ A task's own history, one row a decision that changed it."""
 
     __tablename__ = "mint_task_event"
-    __table_args__ = (Index(None, "task_id"),)
+    __table_args__ = (
+        one_of("event", TaskEvent),
+        Index(None, "task_id"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     task_id: Mapped[UUID] = mapped_column(ForeignKey("nft_mint_queue.id"))

@@ -19,6 +19,7 @@ COLUMNS = {
     "nft_mint_queue.status": values.TaskStatus,
     "nft_mint_queue.operation": values.TaskOperation,
     "nft_mint_queue.hold_reason": values.HoldReason,
+    "mint_task_event.event": values.TaskEvent,
     "nft_audit_log.action": values.AuditAction,
     "achievement.status": values.AchievementStatus,
     "achievement_grant.visibility": values.Visibility,

@@ -373,6 +373,8 @@ CREATE TABLE mint_task_event (
     to_status varchar(16) NOT NULL,
     details jsonb DEFAULT '{}' NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT mint_task_event_event_check
+        CHECK (event IN ('signed', 'confirmed', 'failed', 'held', 'parked', 'void', 'index_taken', 'cancelled', 'adopted')),
     CONSTRAINT mint_task_event_task_id_fkey FOREIGN KEY (task_id) REFERENCES nft_mint_queue (id)
 );
 CREATE INDEX mint_task_event_task_id_idx ON mint_task_event (task_id);
