@@ -7,23 +7,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
-from minter.startup import minting_wallet
-from minter.ton import mnemonic
-from ops.settings import HttpSettings, MinterSettings, Settings
+from ops.settings import MinterSettings, Settings
 from sandbox.ton.network import TonNetwork
 from store.engine import Database
+from tests.builders.minters import funded, minter_on, new_wallet
 from tests.builders.world import World
-
-FUNDS_NANO = 100 * 10**9
 
 
 @pytest.fixture(scope="session")
 def mnemonic_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("wallet") / "wallet.words"
-    mnemonic.write_new(path)
-    return path
+    return new_wallet(tmp_path_factory)
 
 
 @pytest.fixture
@@ -42,13 +36,4 @@ async def settings(
     ton: TonNetwork, database_url: str, mnemonic_file: Path, minter_settings: MinterSettings
 ) -> Settings:
     """Settings of a minter whose wallet has money on the network `ton`."""
-    chosen = Settings(
-        database_url=SecretStr(database_url),
-        ton_config=ton.config_path,
-        wallet_mnemonic_file=mnemonic_file,
-        minter=minter_settings,
-        http=HttpSettings(enabled=False),
-    )
-    _, wallet = minting_wallet(chosen)
-    await ton.fund(wallet.address, FUNDS_NANO)
-    return chosen
+    return await funded(minter_on(ton, database_url, mnemonic_file, minter_settings), ton)
