@@ -11,19 +11,27 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from minter.budget import Prices
 from minter.mint_decision import Limits
 from minter.ton import tokens
 from minter.ton.gateway import AnswerRejected, ChainGateway
 from minter.ton.highload_wallet import Signer, Wallet
 from minter.ton.values import Absent, Account, Block, CollectionState, Item, Token
+from minter.waiting import first_of
 from ops import metrics
+from ops.clock import SYSTEM_CLOCK, Clock
+from ops.errors import LaurelError
+from ops.logs import logger
 from ops.settings import MinterSettings
 from store import chain
+from store.chain import WalletRecord
 from store.engine import Database
 from store.values import RawAddress
 
+log = logger("minter")
+
 # How often the newest block is written down: a restarted minter must not believe an older one.
-_WRITE_EVERY_S = 1.0
+_WRITE_EVERY = timedelta(seconds=1)
 
 FAULT_POINTS = (
     "minter.claimed",
@@ -45,13 +53,16 @@ FAULT_POINTS = (
 class ChainView:
     """The newest masterchain block seen, and the wallet's account at it."""
 
-    def __init__(self, gateway: ChainGateway, wallet: RawAddress, seqno_seen: int) -> None:
+    def __init__(
+        self, gateway: ChainGateway, wallet: WalletRecord, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._gateway = gateway
         self._wallet = wallet
+        self._clock = clock
         self._changed = asyncio.Condition()
-        self._written_at = 0.0
+        self._written_at = float("-inf")
         self._current: tuple[Block, Account] | None = None
-        self.seqno_seen = seqno_seen
+        self.seqno_seen = wallet.seqno_seen
 
     @property
     def current(self) -> tuple[Block, Account]:
@@ -73,12 +84,13 @@ class ChainView:
         block = await self._gateway.newest_block()
         if self._current is not None and block.seqno <= self._current[0].seqno:
             return
-        account = await self._gateway.account(self._wallet, block)
-        now = asyncio.get_running_loop().time()
-        if self._current is None or now - self._written_at >= _WRITE_EVERY_S:
+        account = await self._gateway.account(self._wallet.identity.address, block)
+        now = self._clock.monotonic()
+        if now - self._written_at >= _WRITE_EVERY.total_seconds():
+            deployed = account.data is not None
             async with db.transaction() as conn:
                 self.seqno_seen = await chain.saw_block(
-                    conn, block.seqno, wallet_deployed=account.data is not None
+                    conn, self._wallet.id, block.seqno, deployed=deployed
                 )
             self._written_at = now
         metrics.CHAIN_SEQNO.set(block.seqno)
@@ -89,14 +101,14 @@ class ChainView:
 
     async def after(self, seqno: int, patience: timedelta) -> tuple[Block, Account]:
         """Return the newest block once it is past `seqno`, or after `patience` whatever there is."""
-        try:
-            async with asyncio.timeout(patience.total_seconds()), self._changed:
-                await self._changed.wait_for(
-                    lambda: self._current is not None and self._current[0].seqno > seqno
-                )
-        except TimeoutError:
-            pass
+        await first_of(self._past(seqno), self._clock.sleep(patience))
         return self.current
+
+    async def _past(self, seqno: int) -> None:
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: self._current is not None and self._current[0].seqno > seqno
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +123,10 @@ class MinterContext:
     signer: Signer
     settings: MinterSettings
     metadata_base_url: str
+    clock: Clock = SYSTEM_CLOCK
 
     def limits(self) -> Limits:
-        """Return the operator's limits for `lifecycle.decide`."""
+        """Return the operator's limits for `mint_decision.decide`."""
         return Limits(
             expiry_margin=self.settings.expiry_margin,
             resend_after=self.settings.resend_after,
@@ -121,22 +134,15 @@ class MinterContext:
             seqno_seen=self.view.seqno_seen,
         )
 
-    def spendable_nano(self, account: Account, committed: tuple[int, int, int]) -> int:
-        """Return what the wallet may still spend.
-
-        Args:
-            account: the wallet's.
-            committed: mints, burns and deploys of unresolved messages; each counts in full until
-                its outcome is known.
-        """
-        mints, burns, deploys = committed
-        chosen = self.settings
-        promised = (
-            mints * chosen.item_value_nano
-            + burns * chosen.revoke_value_nano
-            + deploys * chosen.deploy_value_nano
+    @property
+    def prices(self) -> Prices:
+        """Return the operator's amounts for `budget`."""
+        return Prices(
+            self.settings.item_value_nano,
+            self.settings.revoke_value_nano,
+            self.settings.deploy_value_nano,
+            self.settings.balance_reserve_nano,
         )
-        return account.balance_nano - chosen.balance_reserve_nano - promised
 
     def read_item(self, address: RawAddress | None, account: Account) -> Item | None:
         """Return the item at an address; None where there is no active account.
@@ -169,5 +175,11 @@ class MinterContext:
 
     @staticmethod
     def token_of(item: Item | None) -> Token | Absent:
-        """Return what stands at an item's address, as `lifecycle.decide` asks."""
+        """Return what stands at an item's address, as `mint_decision.decide` asks."""
         return Absent() if item is None or item.token is None else item.token
+
+
+def count_error(error: LaurelError) -> None:
+    """Count and log an error that ended one step; the next turn tries again."""
+    metrics.ERRORS.labels(error.code).inc()
+    log.warning("step_given_up", code=error.code, reason=error.message, **error.details)

@@ -9,28 +9,27 @@ takes over when the lease runs out.
 import asyncio
 from collections.abc import Coroutine, Sequence
 from itertools import groupby
+from typing import Any
 from uuid import UUID, uuid4
 
-from minter import reconcile, signing
-from minter.context import MinterContext
+from minter import signing
+from minter.context import MinterContext, count_error
+from minter.maintenance import Maintenance
 from minter.signing import NothingSigned, SignedBatch
 from minter.ton import metadata_uris, tokens
 from minter.ton.gateway import BlockUnknown, ChainUnreachable
+from minter.waiting import first_of
 from minter.watching import watch, watch_deploy
-from ops import metrics
-from ops.errors import LaurelError, LeaseLost, Permanent, Transient
+from ops.errors import InvariantBroken, LeaseLost, Permanent, Transient
 from ops.faults import reach
 from ops.lifecycle import Part, Readiness, Stop
 from ops.logs import logger
-from store import chain, claiming, mint_queue
-from store.chain import Collection, MessageRecord
-from store.claiming import LeasedTask
+from store import chain, claiming
+from store.chain import Collection, MessageRecord, NewCollection
 from store.engine import DatabaseUnreachable
-from store.values import LeaseToken, TaskOperation, TypeCode
+from store.values import LeasedTask, LeaseToken, TypeCode
 
 log = logger("minter")
-
-_MAINTENANCE_EVERY_S = 5.0
 
 
 class Daemon:
@@ -40,13 +39,12 @@ class Daemon:
         self._ctx = ctx
         self._readiness = readiness
         self._stop = stop
+        self._maintenance = Maintenance(ctx)
         self._busy: dict[UUID, asyncio.Task[None]] = {}
         self._collections: dict[UUID, Collection] = {}
-        self._swept_at = float("-inf")
         self._wake = asyncio.Event()
-        self._reported: dict[UUID, str] = {}
-        self._comparing: asyncio.Task[None] | None = None
-        self._compared_at = asyncio.get_running_loop().time()
+        # Type -> why nothing was signed, so that a reason is logged once and not every turn.
+        self._reasons: dict[UUID, str] = {}
 
     async def run(self) -> None:
         """Mint and burn until the stop; then release every lease.
@@ -61,33 +59,28 @@ class Daemon:
                     await self._turn()
                 except (ChainUnreachable, BlockUnknown) as error:
                     self._readiness.wait_for(Part.TON, error.message)
-                    _count(error)
+                    count_error(error)
                 except DatabaseUnreachable as error:
                     self._readiness.wait_for(Part.POSTGRESQL, error.message)
-                    _count(error)
+                    count_error(error)
                 except (Transient, LeaseLost) as error:
-                    _count(error)
+                    count_error(error)
                 await self._pause()
         finally:
             await self._drain()
 
     async def _pause(self) -> None:
         """Wait for a poll interval, a collection that is free again, or the stop."""
-        waits = {asyncio.ensure_future(self._stop.wait()), asyncio.ensure_future(self._wake.wait())}
-        interval = self._ctx.settings.poll_interval.total_seconds()
-        _, unfinished = await asyncio.wait(
-            waits, timeout=interval, return_when=asyncio.FIRST_COMPLETED
-        )
-        for each in unfinished:
-            each.cancel()
+        interval = self._ctx.clock.sleep(self._ctx.settings.poll_interval)
+        await first_of(self._stop.wait(), self._wake.wait(), interval)
         self._wake.clear()
 
     async def _turn(self) -> None:
         await self._ctx.view.refresh(self._ctx.db)
         self._readiness.arrived(Part.TON)
-        await self._maintain()
+        await self._maintenance.sweep()
         self._readiness.arrived(Part.POSTGRESQL)
-        self._compare()
+        self._maintenance.compare()
         self._reap()
         while await self._dispatch():
             self._reap()
@@ -100,17 +93,13 @@ class Daemon:
                 self._collections[collection.type_id] = collection
             deploys = await chain.unresolved_deploys(conn)
             sent = await claiming.claim_sent(conn, lease, ctx.settings.lease, list(self._busy))
-        started = False
         by_id = {collection.id: collection for collection in self._collections.values()}
         for message in deploys:
             collection = by_id[message.chain_collection_id]
             if collection.type_id not in self._busy:
-                self._start(
-                    collection.type_id,
-                    watch_deploy(ctx, message, collection, self._stop),
-                    lease,
-                    [],
-                )
+                work = watch_deploy(ctx, message, collection, self._stop)
+                self._start(collection.type_id, work, lease, [])
+        started = False
         for message_id, group in groupby(sent, key=_message_id):
             tasks = list(group)
             self._start(tasks[0].type_id, self._resume(message_id, tasks, lease), lease, tasks)
@@ -128,14 +117,14 @@ class Daemon:
         if not due:
             return False
         reach("minter.claimed")
-        for type_id in dict.fromkeys(work.type_id for work in due):
-            tasks = [work for work in due if work.type_id == type_id]
+        for type_id in dict.fromkeys(task.type_id for task in due):
+            tasks = [task for task in due if task.type_id == type_id]
             self._start(type_id, self._sign_and_watch(tasks, lease), lease, tasks)
         return True
 
     async def _sign_and_watch(self, tasks: Sequence[LeasedTask], lease: LeaseToken) -> None:
         """Sign one message out of leased tasks of one type, and see it through."""
-        ctx, operation = self._ctx, tasks[0].task.operation
+        ctx, operation = self._ctx, tasks[0].operation
         collection = await self._collection(tasks[0].type_id, tasks[0].type_code)
         if collection.deployed_at is None:
             message = await signing.sign_deploy(ctx, collection)
@@ -144,20 +133,19 @@ class Daemon:
             else:
                 self._not_signed(collection, message)
             return
-        chosen = [work for work in tasks if work.task.operation is operation]
-        sign = signing.sign_mints if operation is TaskOperation.MINT else signing.sign_burns
-        signed = await sign(ctx, lease, chosen, collection)
+        chosen = [task for task in tasks if task.operation is operation]
+        signed = await signing.sign(ctx, lease, chosen, collection)
         if isinstance(signed, NothingSigned):
             self._not_signed(collection, signed)
             return
         self._readiness.arrived(Part.WALLET)
-        self._reported.pop(collection.type_id, None)
+        self._reasons.pop(collection.type_id, None)
         reach("minter.signed")
         log.info(
             "message_signed",
             kind=operation.value,
             type=collection.type_code,
-            tasks=len(signed.leased),
+            tasks=len(signed.tasks),
             message_hash=signed.message.message_hash.hex(),
         )
         await watch(ctx, signed, self._stop)
@@ -175,58 +163,49 @@ class Daemon:
             tasks=len(tasks),
             message_hash=message.message_hash.hex(),
         )
-        await watch(
-            self._ctx,
-            SignedBatch(message, by_id[message.chain_collection_id], tuple(tasks), lease),
-            self._stop,
-        )
+        collection = by_id[message.chain_collection_id]
+        batch = SignedBatch(message, collection, tuple(tasks), lease)
+        await watch(self._ctx, batch, self._stop)
 
     async def _collection(self, type_id: UUID, code: TypeCode) -> Collection:
         known = self._collections.get(type_id)
         if known is not None:
             return known
         ctx, base = self._ctx, self._ctx.metadata_base_url
-        prefix, about = (
-            metadata_uris.item_prefix(base, code),
+        uri, prefix = (
             metadata_uris.collection_uri(base, code),
+            metadata_uris.item_prefix(base, code),
         )
-        contract = tokens.collection(ctx.wallet.address, about, prefix)
+        contract = tokens.collection(ctx.wallet.address, uri, prefix)
+        new = NewCollection(type_id, ctx.wallet_id, contract.address, uri, prefix)
         async with ctx.db.transaction() as conn:
-            return await chain.add_collection(
-                conn,
-                type_id,
-                ctx.wallet_id,
-                address=contract.address,
-                content_uri=about,
-                item_prefix=prefix,
-            )
+            return await chain.add_collection(conn, new)
 
-    def _not_signed(self, collection: Collection, unsigned: NothingSigned) -> None:
-        if unsigned.insufficient_funds:
-            self._readiness.wait_for(Part.WALLET, unsigned.reason)
-        if self._reported.get(collection.type_id) != unsigned.reason:
-            log.warning("not_signed", type=collection.type_code, reason=unsigned.reason)
-        self._reported[collection.type_id] = unsigned.reason
+    def _not_signed(self, collection: Collection, nothing: NothingSigned) -> None:
+        if nothing.insufficient_funds:
+            self._readiness.wait_for(Part.WALLET, nothing.reason)
+        if self._reasons.get(collection.type_id) != nothing.reason:
+            log.warning("not_signed", type=collection.type_code, reason=nothing.reason)
+        self._reasons[collection.type_id] = nothing.reason
 
     def _start(
         self,
         type_id: UUID,
-        work: Coroutine[object, object, None],
+        work: Coroutine[Any, Any, None],
         lease: LeaseToken,
         tasks: Sequence[LeasedTask],
     ) -> None:
-        self._busy[type_id] = asyncio.create_task(
-            self._guarded(work, lease, [task.task.id for task in tasks])
-        )
+        guarded = self._guarded(work, lease, [task.id for task in tasks])
+        self._busy[type_id] = asyncio.create_task(guarded)
 
     async def _guarded(
-        self, work: Coroutine[object, object, None], lease: LeaseToken, task_ids: Sequence[UUID]
+        self, work: Coroutine[Any, Any, None], lease: LeaseToken, task_ids: Sequence[UUID]
     ) -> None:
         """Run one collection's work; whatever ends it, its leases are released."""
         try:
             await work
         except (Transient, Permanent, LeaseLost) as error:
-            _count(error)
+            count_error(error)
         finally:
             await self._release(lease, task_ids)
             self._wake.set()
@@ -236,7 +215,8 @@ class Daemon:
             async with self._ctx.db.transaction() as conn:
                 await claiming.release(conn, lease, task_ids, self._ctx.settings.poll_interval)
         except Transient as error:
-            _count(error)  # the leases run out by themselves
+            # The leases run out by themselves.
+            count_error(error)
 
     def _reap(self) -> None:
         for type_id, task in list(self._busy.items()):
@@ -244,68 +224,19 @@ class Daemon:
                 del self._busy[type_id]
                 task.result()  # raises what must end the process
 
-    def _compare(self) -> None:
-        """Start a reconcile that only reports, every `reconcile_every`; never two at once."""
-        now = asyncio.get_running_loop().time()
-        if self._comparing is not None and self._comparing.done():
-            self._comparing.result()
-            self._comparing = None
-        if (
-            self._comparing is None
-            and now - self._compared_at >= self._ctx.settings.reconcile_every.total_seconds()
-        ):
-            self._compared_at = now
-            self._comparing = asyncio.create_task(self._report())
-
-    async def _report(self) -> None:
-        try:
-            report = await reconcile.reconcile(self._ctx.db, self._ctx.gateway, repair=False)
-        except (Transient, Permanent) as error:
-            _count(error)
-            return
-        say = log.warning if report.findings else log.info
-        say(
-            "reconciled",
-            seqno=report.seqno,
-            tokens=report.tokens,
-            findings=len(report.findings),
-            seconds=report.seconds,
-        )
-
     async def _drain(self) -> None:
         """Wait for the collections' tasks.
 
         Each returns at its next look once the stop was asked for.
         """
-        if self._comparing is not None:
-            self._comparing.cancel()
+        await self._maintenance.close()
         results = await asyncio.gather(*self._busy.values(), return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 log.error("work_failed", error=repr(result))
 
-    async def _maintain(self) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._swept_at < _MAINTENANCE_EVERY_S:
-            return
-        self._swept_at = now
-        async with self._ctx.db.transaction() as conn:
-            freed = await mint_queue.sweep_held(conn)
-            counted = await claiming.counts(conn)
-        if freed:
-            log.info("held_tasks_freed", tasks=freed)
-        metrics.TASKS.clear()
-        for count in counted:
-            hold = count.hold_reason.value if count.hold_reason else "none"
-            metrics.TASKS.labels(count.operation.value, count.status.value, hold).set(count.tasks)
 
-
-def _message_id(work: LeasedTask) -> UUID:
-    if work.task.chain_message_id is None:
-        raise LookupError(f"task {work.task.id} is sent without a message")
-    return work.task.chain_message_id
-
-
-def _count(error: LaurelError) -> None:
-    metrics.ERRORS.labels(error.code).inc()
-    log.warning("step_given_up", code=error.code, reason=error.message, **error.details)
+def _message_id(task: LeasedTask) -> UUID:
+    if task.chain_message_id is None:
+        raise InvariantBroken("a sent task has no message", task=str(task.id))
+    return task.chain_message_id

@@ -1,15 +1,14 @@
-"""Compare every token with the database at one masterchain block, and write the chain's word back where asked.
+"""Compare every token with the database at one masterchain block; repair the database where asked.
 
 The database's snapshot comes first and the block after it: what the database knew is then on that
 chain, or differs. A finding's badge is read again before it is named: what moved meanwhile is work
 under way, and the next run's.
 """
 
-import asyncio
-import time
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from minter.comparison import CollectionItem, CollectionSnapshot, Finding, FindingKind, compare
@@ -17,12 +16,15 @@ from minter.ton import metadata_uris, tokens
 from minter.ton.gateway import AnswerRejected, BlockUnknown, ChainGateway
 from minter.ton.values import Block, Token
 from ops import metrics
+from ops.clock import SYSTEM_CLOCK, Clock
 from store import chain, reconciliation
 from store.chain import Collection
-from store.engine import Connection, Database
+from store.engine import Database
+from store.reconciliation import FoundToken
 from store.values import TokenRecord
 
-_CATCH_UP_S = 10.0
+_CATCH_UP = timedelta(seconds=10)
+_CATCH_UP_PAUSE = timedelta(milliseconds=200)
 # What --repair writes back, and the word for it.
 REPAIRS = {
     FindingKind.UNKNOWN_TOKEN: "adopted",
@@ -105,25 +107,40 @@ class ReconcileReport:
         return "\n".join(lines)
 
 
-async def reconcile(db: Database, gateway: ChainGateway, *, repair: bool) -> ReconcileReport:
-    """Compare, name and, with `repair`, repair.
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """A collection from both sides, as it was compared: the badges of its type, by id."""
+
+    collection: Collection
+    snapshot: CollectionSnapshot
+    records: Mapping[UUID, TokenRecord]
+
+
+async def reconcile(
+    db: Database, gateway: ChainGateway, *, repair: bool, clock: Clock = SYSTEM_CLOCK
+) -> ReconcileReport:
+    """Compare chain and database, name the differences and, with `repair`, repair them.
 
     Raises:
         ChainUnreachable, BlockUnknown, DatabaseUnreachable: nothing was concluded.
         AnswerRejected: an account is not the contract that it should be.
     """
-    started = time.monotonic()
+    started = clock.monotonic()
     async with db.transaction() as conn:
         collections = await chain.collections(conn)
         wallet = await chain.wallet(conn)
-        records = await reconciliation.recorded(conn)
+        records = await reconciliation.token_records(conn)
         held = {each.id: await reconciliation.open_indexes(conn, each.id) for each in collections}
-    block = await _block_from(gateway, 0 if wallet is None else wallet.seqno_seen)
+    block = await _block_from(gateway, 0 if wallet is None else wallet.seqno_seen, clock)
     findings: list[ReportedFinding] = []
     count = 0
     for collection in collections:
         items, next_item_index = await _items(gateway, collection, block)
-        count += sum(place.token is not None for place in items)
+        count += sum(item.token is not None for item in items)
+        of_type = {
+            key: record for key, record in records.items() if record.type_id == collection.type_id
+        }
+        of_type |= await _never_submitted(db, collection, items, of_type)
         snapshot = CollectionSnapshot(
             collection.type_code,
             collection.next_index,
@@ -131,40 +148,33 @@ async def reconcile(db: Database, gateway: ChainGateway, *, repair: bool) -> Rec
             held[collection.id],
             tuple(items),
         )
-        of_type = {
-            key: record for key, record in records.items() if record.type_id == collection.type_id
-        }
-        of_type |= await _never_submitted(db, collection, items, of_type)
-        certain = await _unmoved(
-            db, collection, compare(snapshot, of_type), of_type, held[collection.id]
-        )
-        mender = _Mender(db, collection, block, snapshot, of_type)
+        compared = _Compared(collection, snapshot, of_type)
+        certain = await _unmoved(db, compared, compare(snapshot, of_type))
         # The collection's count last: its mints go on once the tokens in their way have a badge.
         certain.sort(key=_is_gap)
-        findings += [
-            ReportedFinding(finding, await mender.repair(finding) if repair else None)
-            for finding in certain
-        ]
-    report = ReconcileReport(
-        block.seqno, count, len(collections), tuple(findings), time.monotonic() - started
-    )
+        for finding in certain:
+            done = await _repair(db, compared, block, finding) if repair else None
+            findings.append(ReportedFinding(finding, done))
+    seconds = clock.monotonic() - started
+    report = ReconcileReport(block.seqno, count, len(collections), tuple(findings), seconds)
     _measure(report)
     return report
 
 
-async def _block_from(gateway: ChainGateway, seqno: int) -> Block:
+async def _block_from(gateway: ChainGateway, seqno: int, clock: Clock) -> Block:
     """Return the newest block.
 
     It must be no older than what the database was shown, which a lite server may lag behind for a
     moment.
     """
-    deadline = time.monotonic() + _CATCH_UP_S
+    deadline = clock.monotonic() + _CATCH_UP.total_seconds()
     while (block := await gateway.newest_block()).seqno < seqno:
-        if time.monotonic() > deadline:
+        if clock.monotonic() > deadline:
             raise BlockUnknown(
-                f"the lite servers are at block {block.seqno}, this database was shown block {seqno}"
+                f"the lite servers are at block {block.seqno}, "
+                f"this database was shown block {seqno}"
             )
-        await asyncio.sleep(0.2)
+        await clock.sleep(_CATCH_UP_PAUSE)
     return block
 
 
@@ -209,24 +219,19 @@ async def _never_submitted(
     if not missing:
         return {}
     async with db.transaction() as conn:
-        found = await reconciliation.recorded(conn, missing)
+        found = await reconciliation.token_records(conn, missing)
     return {key: record for key, record in found.items() if record.type_id == collection.type_id}
 
 
-async def _unmoved(
-    db: Database,
-    collection: Collection,
-    findings: Sequence[Finding],
-    before: dict[UUID, TokenRecord],
-    held_before: frozenset[int],
-) -> list[Finding]:
+async def _unmoved(db: Database, compared: _Compared, findings: Sequence[Finding]) -> list[Finding]:
     """Return the findings whose badge, or whose collection's count, is still as it was compared."""
+    collection, before = compared.collection, compared.records
     ids = {finding.instance_id for finding in findings if finding.instance_id is not None}
     async with db.transaction() as conn:
-        now = await reconciliation.recorded(conn, list(ids))
+        now = await reconciliation.token_records(conn, list(ids))
         held = await reconciliation.open_indexes(conn, collection.id)
         fresh = next(each for each in await chain.collections(conn) if each.id == collection.id)
-    still = held == held_before and fresh.next_index == collection.next_index
+    still = (held, fresh.next_index) == (compared.snapshot.open_indexes, collection.next_index)
     return [
         finding
         for finding in findings
@@ -238,59 +243,38 @@ async def _unmoved(
     ]
 
 
-class _Mender:
-    """Writes the chain's word about one collection into the database."""
+async def _repair(db: Database, compared: _Compared, block: Block, finding: Finding) -> str | None:
+    """Write the chain's word about one finding into the database.
 
-    def __init__(
-        self,
-        db: Database,
-        collection: Collection,
-        block: Block,
-        snapshot: CollectionSnapshot,
-        records: dict[UUID, TokenRecord],
-    ) -> None:
-        self._db = db
-        self._collection = collection
-        self._block = block
-        self._snapshot = snapshot
-        self._records = records
+    Return what was done; None where it is a person's to decide, or moved meanwhile.
+    """
+    record = None if finding.instance_id is None else compared.records[finding.instance_id]
+    done = False
+    async with db.transaction() as conn:
+        match finding.kind:
+            case FindingKind.LOST_ID if record is not None and finding.token_id is not None:
+                done = await reconciliation.restore_id(conn, record, finding.token_id)
+            case FindingKind.DESTROYED if record is not None:
+                done = await reconciliation.mark_destroyed(conn, record, block.time)
+            case FindingKind.UNKNOWN_TOKEN if record is not None and record.token_id is None:
+                found = _found(compared, finding)
+                if found is not None:
+                    done = await reconciliation.adopt(conn, record, found, block.time)
+            case FindingKind.INDEX_GAP if finding.index is None:
+                done = await reconciliation.agree_on_index(
+                    conn, compared.collection.id, compared.snapshot.next_item_index
+                )
+            case _:
+                pass
+    return REPAIRS[finding.kind] if done else None
 
-    async def repair(self, finding: Finding) -> str | None:
-        """Repair one finding.
 
-        Return what was done, None where it is a person's to decide or moved meanwhile.
-        """
-        async with self._db.transaction() as conn:
-            record = None if finding.instance_id is None else self._records[finding.instance_id]
-            done = False
-            match finding.kind:
-                case FindingKind.LOST_ID if record is not None and finding.token_id is not None:
-                    done = await reconciliation.restore_id(conn, record, finding.token_id)
-                case FindingKind.DESTROYED if record is not None:
-                    done = await reconciliation.mark_destroyed(conn, record, self._block.time)
-                case FindingKind.UNKNOWN_TOKEN if record is not None and record.token_id is None:
-                    done = await self._adopt(conn, finding, record)
-                case FindingKind.INDEX_GAP if finding.index is None:
-                    done = await reconciliation.agree_on_index(
-                        conn, self._collection.id, self._snapshot.next_item_index
-                    )
-                case _:
-                    pass
-        return REPAIRS[finding.kind] if done else None
-
-    async def _adopt(self, conn: Connection, finding: Finding, record: TokenRecord) -> bool:
-        if finding.index is None or finding.token_id is None:
-            return False
-        token = self._snapshot.items[finding.index].token
-        return await reconciliation.adopt(
-            conn,
-            record,
-            self._collection.id,
-            index=finding.index,
-            token_id=finding.token_id,
-            owner=None if token is None else token.owner,
-            occurred_at=self._block.time,
-        )
+def _found(compared: _Compared, finding: Finding) -> FoundToken | None:
+    if finding.index is None or finding.token_id is None:
+        return None
+    token = compared.snapshot.items[finding.index].token
+    owner = None if token is None else token.owner
+    return FoundToken(compared.collection.id, finding.index, finding.token_id, owner)
 
 
 def _is_gap(finding: Finding) -> bool:

@@ -7,39 +7,39 @@ Persist before broadcast: the signed bytes and the indexes are committed first
 whoever holds its row's lock and sees none knows all that was ever signed for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from minter import indexes as planning
+from minter import budget, indexes
 from minter.context import MinterContext
+from minter.indexes import HeadOfLineBlocked, IndexMismatch, IndexPlan, ReservedIndex
 from minter.mint_decision import Confirm, Fail, Observation, Sign, Task, decide
-from minter.ton import metadata_uris, tokens
-from minter.ton.highload_wallet import Action, sign_message
+from minter.ton import tokens
+from minter.ton.highload_wallet import Action, Envelope, sign_message
+from minter.ton.metadata_uris import item_suffix
 from minter.ton.tokens import InvalidAddress
-from minter.ton.values import ACTIONS_MAX, SELF_TRANSFER_NANO, Account, Block, Execution, Token
+from minter.ton.values import ACTIONS_MAX, Account, Block, Execution, Token
 from ops import metrics
-from ops.clock import SYSTEM_CLOCK
+from ops.errors import InvariantBroken
 from ops.faults import reach
 from store import chain, claiming, mint_queue, settling
 from store.chain import Collection, MessageRecord, NewMessage
-from store.claiming import LeasedTask
 from store.engine import Connection
-from store.settling import Assignment, Settlement
+from store.settlement_effects import Settlement
+from store.settling import Assignment
 from store.values import (
     HoldReason,
+    LeasedTask,
     LeaseToken,
     MessageKind,
     RawAddress,
+    TaskEvent,
     TaskOperation,
     TaskStatus,
 )
 
-# Forward fees that the wallet pays beside the values (mode 1), rounded up: of the message to
-# itself, and of each action.
-MESSAGE_FEE_NANO = 30_000_000
-ACTION_FEE_NANO = 2_000_000
 _AT_ONCE = timedelta()
 _LATER = timedelta(seconds=2)
 
@@ -50,7 +50,7 @@ class SignedBatch:
 
     message: MessageRecord
     collection: Collection
-    leased: tuple[LeasedTask, ...]
+    tasks: tuple[LeasedTask, ...]
     lease: LeaseToken
 
 
@@ -65,229 +65,179 @@ class NothingSigned:
     insufficient_funds: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """One message in the making: of which kind, for which collection, from which block."""
+
+    ctx: MinterContext
+    kind: MessageKind
+    collection: Collection
+    block: Block
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A task with what it gets by being signed, and the action that the wallet sends for it."""
+
+    assignment: Assignment
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What a message is to carry, and what becomes of the tasks that it does not.
+
+    `unsigned` are released; `held` are settled after the transaction. `reason` says why nothing is
+    carried, where it is not money.
+    """
+
+    entries: tuple[_Entry, ...]
+    unsigned: tuple[LeasedTask, ...]
+    next_index: int
+    held: tuple[Settlement, ...] = ()
+    reason: str | None = None
+
+
+# Chooses under the collection's lock, given its row and how many actions there is room for.
+_Choose = Callable[[Connection, Collection, int], Awaitable[_Choice]]
+
+
 async def sign_deploy(ctx: MinterContext, collection: Collection) -> MessageRecord | NothingSigned:
     """Sign the message that deploys a collection, and with it the wallet where that is missing."""
-    block, account = ctx.view.current
+    signing = Signing(ctx, MessageKind.DEPLOY, collection, *ctx.view.current)
     contract = tokens.collection(ctx.wallet.address, collection.content_uri, collection.item_prefix)
     if contract.address != collection.address:
         return NothingSigned(f"collection {collection.type_code} is not of this wallet")
-    action = Action(collection.address, ctx.settings.deploy_value_nano, None, contract.state_init)
+    value_nano = ctx.prices.value_nano(signing.kind)
+    action = Action(collection.address, value_nano, None, contract.state_init)
     async with ctx.db.transaction() as conn:
         await chain.lock_collection(conn, collection.id)
-        if (refusal := await _taken_over(conn, collection, block)) is not None:
-            return refusal
-        if await _spendable(ctx, conn, account) < _cost(ctx.settings.deploy_value_nano, 1):
-            return _insufficient_funds(ctx, account)
-        message = await _commit(ctx, conn, collection, MessageKind.DEPLOY, [action], block, account)
+        if (obstacle := await _obstacle(conn, signing)) is not None:
+            return obstacle
+        if await _room(conn, signing) < 1:
+            return _insufficient_funds(signing)
+        message = await _commit(conn, signing, [action])
     reach("deploy.signed")
     return message
 
 
-async def sign_mints(
-    ctx: MinterContext, lease: LeaseToken, leased: Sequence[LeasedTask], collection: Collection
+async def sign(
+    ctx: MinterContext, lease: LeaseToken, tasks: Sequence[LeasedTask], collection: Collection
 ) -> SignedBatch | NothingSigned:
-    """Sign as many of the leased mints as fit, those that hold an index already first.
+    """Sign one message for leased tasks: as many as fit, mints that hold an index already first.
 
     Args:
         ctx: the minter's tools.
-        lease: the lease.
-        leased: pending mints of one type.
+        lease: that of the tasks.
+        tasks: pending, of one type and one operation.
         collection: that type's; deployed.
 
     Raises:
-        LeaseLost: a task was cancelled or taken over meanwhile; nothing was written.
+        LeaseLost: a task was cancelled or taken over meanwhile; nothing was signed.
     """
-    block, account = ctx.view.current
-    on_chain = await ctx.collection_state(collection.address, block)
-    receivers = await _receivers(ctx, lease, leased, block)
-    fresh = [work for work in leased if work.task.id in receivers and work.task.token_index is None]
-    async with ctx.db.transaction() as conn:
-        locked = await chain.lock_collection(conn, collection.id)
-        if (refusal := await _taken_over(conn, collection, block)) is not None:
-            await claiming.release(conn, lease, [work.task.id for work in leased], _AT_ONCE)
-            return refusal
-        reserved = await claiming.take_reserved(conn, lease, ctx.settings.lease, collection.id)
-        affordable = (await _spendable(ctx, conn, account) - _cost(0, 0)) // _cost_of_action(
-            ctx.settings.item_value_nano
-        )
-        plan = planning.assign(
-            [
-                planning.ReservedIndex(
-                    work.task.id, _index(work), work.task.hold_reason is not None
-                )
-                for work in reserved
-            ],
-            [work.task.id for work in fresh],
+    match tasks[0].operation:
+        case TaskOperation.MINT:
+            signing = Signing(ctx, MessageKind.MINT, collection, *ctx.view.current)
+            return await _sign_mints(signing, lease, tasks)
+        case TaskOperation.BURN:
+            signing = Signing(ctx, MessageKind.BURN, collection, *ctx.view.current)
+            return await _sign_burns(signing, lease, tasks)
+
+
+async def _sign_mints(
+    signing: Signing, lease: LeaseToken, tasks: Sequence[LeasedTask]
+) -> SignedBatch | NothingSigned:
+    ctx = signing.ctx
+    on_chain = await ctx.collection_state(signing.collection.address, signing.block)
+    recipients = await _recipients(signing, lease, tasks)
+    fresh = [task for task in tasks if task.id in recipients and task.token_index is None]
+
+    async def choose(conn: Connection, locked: Collection, room: int) -> _Choice:
+        ttl = ctx.settings.lease
+        reserved = await claiming.take_reserved(conn, lease, ttl, locked.id)
+        plan = indexes.assign(
+            [_reserved_index(task) for task in reserved],
+            [task.id for task in fresh],
             next_item_index=on_chain.next_item_index,
             next_index=locked.next_index,
-            room=max(0, min(ctx.settings.claim_limit, ACTIONS_MAX, affordable)),
+            room=room,
         )
-        if isinstance(plan, planning.IndexPlan) and plan.indexes:
-            for work in reserved:
-                receivers[work.task.id] = _recipient(work)
-            return await _sign_plan(
-                ctx, conn, lease, locked, plan, [*reserved, *fresh], receivers, block, account
-            )
-    if isinstance(plan, planning.IndexMismatch):
-        # Only what has no index is held: what has one waits for reconcile in its place.
-        await _settle_now(
-            ctx, lease, [_held(work, HoldReason.BREAKER, plan.reason) for work in fresh], block
-        )
-    async with ctx.db.transaction() as conn:
-        await claiming.release(conn, lease, [work.task.id for work in [*reserved, *fresh]], _LATER)
-    return (
-        _insufficient_funds(ctx, account)
-        if isinstance(plan, planning.IndexPlan)
-        else NothingSigned(plan.reason)
-    )
+        candidates = (*reserved, *fresh)
+        match plan:
+            case IndexPlan():
+                entries = _mint_entries(signing, plan, candidates, recipients)
+                return _Choice(entries, _others(candidates, entries), plan.next_index)
+            case IndexMismatch(reason):
+                # Only what has no index is held: what has one waits for reconcile in its place.
+                held = tuple(_held(task, HoldReason.BREAKER, reason) for task in fresh)
+                return _Choice((), tuple(reserved), locked.next_index, held, reason)
+            case HeadOfLineBlocked(reason):
+                return _Choice((), candidates, locked.next_index, reason=reason)
+
+    return await _sign(signing, lease, tasks, choose)
 
 
-async def sign_burns(
-    ctx: MinterContext, lease: LeaseToken, leased: Sequence[LeasedTask], collection: Collection
+async def _sign_burns(
+    signing: Signing, lease: LeaseToken, tasks: Sequence[LeasedTask]
 ) -> SignedBatch | NothingSigned:
-    """Sign the revocation of the leased burns' tokens.
+    """Sign the revocation of tokens; settle those that ended already or cannot be revoked."""
+    token_indexes, settlements = await _inspect(signing, tasks)
+    await _settle(signing, lease, settlements)
+    settled = {settlement.task.id for settlement in settlements}
+    remaining = [task for task in tasks if task.id not in settled]
 
-    Settle at once those whose token ended already or cannot be revoked.
+    async def choose(_conn: Connection, locked: Collection, room: int) -> _Choice:
+        revocable = [task for task in remaining if task.id in token_indexes][:room]
+        entries = tuple(_revocation(signing, task, token_indexes[task.id]) for task in revocable)
+        reason = None if token_indexes else "nothing to burn"
+        return _Choice(entries, _others(remaining, entries), locked.next_index, reason=reason)
 
-    Raises:
-        LeaseLost: a task was taken over meanwhile.
-    """
-    block, _ = ctx.view.current
-    with_token = [work for work in leased if work.token_id is not None]
-    settled = [_failed(work, "the badge has no token") for work in leased if work.token_id is None]
-    addresses = [work.token_id for work in with_token if work.token_id is not None]
-    indexes: dict[UUID, int] = {}
-    later: list[UUID] = []
-    for work, account_of_item in zip(
-        with_token, await ctx.gateway.accounts(addresses, block), strict=True
-    ):
-        item = ctx.read_item(work.token_id, account_of_item)
-        seen = Observation(block.seqno, ctx.token_of(item), Execution.UNKNOWN)
-        expected = Token(
-            None, ctx.wallet.address, metadata_uris.item_suffix(work.task.nft_instance_id)
-        )
-        decision = decide(
-            Task(TaskOperation.BURN, TaskStatus.PENDING, work.task.attempt, expected, None),
-            seen,
-            block.time,
-            ctx.limits(),
-        )
-        metrics.MINTS.labels(TaskOperation.BURN.value, decision.label).inc()
-        match decision:
-            case Sign() if item is not None:
-                indexes[work.task.id] = item.index
-            case Confirm(found):
-                settled.append(
-                    Settlement(work, TaskStatus.CONFIRMED, "confirmed", token_end=found.end)
-                )
-            case Fail(reason):
-                settled.append(_failed(work, reason))
-            case _:
-                later.append(work.task.id)
-    await _settle_now(ctx, lease, settled, block)
-    return await _sign_revocations(ctx, lease, with_token, indexes, later, collection)
+    return await _sign(signing, lease, remaining, choose)
 
 
-async def _sign_revocations(
-    ctx: MinterContext,
-    lease: LeaseToken,
-    leased: Sequence[LeasedTask],
-    indexes: dict[UUID, int],
-    later: Sequence[UUID],
-    collection: Collection,
+async def _sign(
+    signing: Signing, lease: LeaseToken, tasks: Sequence[LeasedTask], choose: _Choose
 ) -> SignedBatch | NothingSigned:
-    block, account = ctx.view.current
-    async with ctx.db.transaction() as conn:
-        await claiming.release(conn, lease, later, _LATER)
-        locked = await chain.lock_collection(conn, collection.id)
-        if (refusal := await _taken_over(conn, collection, block)) is not None:
-            await claiming.release(conn, lease, list(indexes), _AT_ONCE)
-            return refusal
-        affordable = (await _spendable(ctx, conn, account) - _cost(0, 0)) // _cost_of_action(
-            ctx.settings.revoke_value_nano
-        )
-        room = max(0, min(ctx.settings.claim_limit, ACTIONS_MAX, affordable))
-        chosen = [work for work in leased if work.task.id in indexes][:room]
-        await claiming.release(
-            conn,
-            lease,
-            [task_id for task_id in indexes if task_id not in {w.task.id for w in chosen}],
-            _LATER,
-        )
-        if not chosen:
-            return (
-                _insufficient_funds(ctx, account) if indexes else NothingSigned("nothing to burn")
-            )
-        actions = [
-            Action(work.token_id, ctx.settings.revoke_value_nano, tokens.revoke_body(0))
-            for work in chosen
-            if work.token_id is not None
-        ]
-        message = await _commit(ctx, conn, locked, MessageKind.BURN, actions, block, account)
-        given = [Assignment(work.task.id, indexes[work.task.id], None) for work in chosen]
-        await settling.sign(conn, lease, message=message, leased=chosen, assignments=given)
-        _measure_queued(chosen)
-        reach("minter.signing")
-    return SignedBatch(message, locked, _sent(chosen, given, message), lease)
+    """Choose, sign and commit under the collection's lock; release what is not signed."""
+    async with signing.ctx.db.transaction() as conn:
+        locked = await chain.lock_collection(conn, signing.collection.id)
+        if (obstacle := await _obstacle(conn, signing)) is not None:
+            await claiming.release(conn, lease, [task.id for task in tasks], _AT_ONCE)
+            return obstacle
+        choice = await choose(conn, locked, await _room(conn, signing))
+        delay = _AT_ONCE if choice.entries else _LATER
+        await claiming.release(conn, lease, [task.id for task in choice.unsigned], delay)
+        if choice.entries:
+            message = await _commit(conn, signing, [entry.action for entry in choice.entries])
+            assignments = [entry.assignment for entry in choice.entries]
+            await settling.sign(conn, lease, message, assignments)
+            if choice.next_index != locked.next_index:
+                await chain.set_next_index(conn, locked.id, choice.next_index)
+            _measure_queued(signing, assignments)
+            reach("minter.signing")
+            return SignedBatch(message, locked, _as_signed(assignments, message), lease)
+    await _settle(signing, lease, choice.held)
+    if choice.reason is not None:
+        return NothingSigned(choice.reason)
+    return _insufficient_funds(signing)
 
 
-async def _sign_plan(
-    ctx: MinterContext,
-    conn: Connection,
-    lease: LeaseToken,
-    collection: Collection,
-    plan: planning.IndexPlan,
-    leased: Sequence[LeasedTask],
-    receivers: dict[UUID, RawAddress],
-    block: Block,
-    account: Account,
-) -> SignedBatch:
-    by_id = {work.task.id: work for work in leased}
-    chosen = [by_id[task_id] for task_id, _ in plan.indexes]
-    given = [Assignment(task_id, index, receivers[task_id]) for task_id, index in plan.indexes]
-    actions = []
-    for assignment in given:
-        badge = by_id[assignment.task_id].task.nft_instance_id
-        minted = Token(assignment.recipient, ctx.wallet.address, metadata_uris.item_suffix(badge))
-        body = tokens.mint_body(
-            assignment.token_index, minted, ctx.settings.item_forward_nano, query_id=0
-        )
-        actions.append(Action(collection.address, ctx.settings.item_value_nano, body))
-    signed_now = {work.task.id for work in chosen}
-    left = [work.task.id for work in leased if work.task.id not in signed_now]
-    await claiming.release(conn, lease, left, _AT_ONCE)
-    message = await _commit(ctx, conn, collection, MessageKind.MINT, actions, block, account)
-    await settling.sign(conn, lease, message=message, leased=chosen, assignments=given)
-    await chain.set_next_index(conn, collection.id, plan.next_index)
-    _measure_queued(chosen)
-    reach("minter.signing")
-    return SignedBatch(message, collection, _sent(chosen, given, message), lease)
-
-
-async def _commit(
-    ctx: MinterContext,
-    conn: Connection,
-    collection: Collection,
-    kind: MessageKind,
-    actions: Sequence[Action],
-    block: Block,
-    account: Account,
-) -> MessageRecord:
-    query_seq = await chain.take_query_seq(conn)
+async def _commit(conn: Connection, signing: Signing, actions: Sequence[Action]) -> MessageRecord:
+    ctx = signing.ctx
+    query_seq = await chain.take_query_seq(conn, ctx.wallet_id)
     made = sign_message(
         ctx.wallet,
         ctx.signer,
         actions,
-        query_seq=query_seq,
-        chain_time=block.time,
-        deploy=account.data is None,
+        Envelope(query_seq, signing.block.time, deploy=signing.account.data is None),
     )
     return await chain.add_message(
         conn,
         NewMessage(
             ctx.wallet_id,
-            collection.id,
-            kind,
+            signing.collection.id,
+            signing.kind,
             query_seq,
             made.created_at,
             made.valid_until,
@@ -297,109 +247,167 @@ async def _commit(
     )
 
 
-async def _receivers(
-    ctx: MinterContext, lease: LeaseToken, leased: Sequence[LeasedTask], block: Block
+async def _recipients(
+    signing: Signing, lease: LeaseToken, tasks: Sequence[LeasedTask]
 ) -> dict[UUID, RawAddress]:
     """Return task -> recipient; mints without a usable one are held.
 
     What was signed once keeps its recipient.
     """
-    async with ctx.db.transaction() as conn:
+    async with signing.ctx.db.transaction() as conn:
         wallets = await mint_queue.recipients(
-            conn, [work.user_id for work in leased if work.task.recipient is None]
+            conn, [task.user_id for task in tasks if task.recipient is None]
         )
     found: dict[UUID, RawAddress] = {}
     held = []
-    for work in leased:
-        address = work.task.recipient or wallets.get(work.user_id)
+    for task in tasks:
+        address = task.recipient or wallets.get(task.user_id)
         if address is None:
-            held.append(_held(work, HoldReason.NO_WALLET, "the user has no linked wallet"))
+            held.append(_held(task, HoldReason.NO_WALLET, "the user has no linked wallet"))
             continue
         try:
-            found[work.task.id] = tokens.raw(address)
+            found[task.id] = tokens.raw(address)
         except InvalidAddress:
-            held.append(_held(work, HoldReason.RECIPIENT, "the linked wallet is no address"))
-    await _settle_now(ctx, lease, held, block)
+            held.append(_held(task, HoldReason.RECIPIENT, "the linked wallet is no address"))
+    await _settle(signing, lease, held)
     return found
 
 
-async def _taken_over(
-    conn: Connection, collection: Collection, block: Block
-) -> NothingSigned | None:
-    """Return why nothing may be signed for a locked collection.
+async def _inspect(
+    signing: Signing, tasks: Sequence[LeasedTask]
+) -> tuple[dict[UUID, int], list[Settlement]]:
+    """Return the index of each token that can be revoked now, and what is settled already.
 
-    None where nothing stands against it.
+    A burn in neither waits: its block does not show the token yet.
     """
-    if await chain.unresolved_message(conn, collection.id) is not None:
+    ctx, block = signing.ctx, signing.block
+    settled = [_failed(task, "the badge has no token") for task in tasks if task.token_id is None]
+    with_token = [(task, task.token_id) for task in tasks if task.token_id is not None]
+    accounts = await ctx.gateway.accounts([address for _, address in with_token], block)
+    revocable: dict[UUID, int] = {}
+    for (task, address), account in zip(with_token, accounts, strict=True):
+        item = ctx.read_item(address, account)
+        decision = decide(
+            Task(
+                TaskOperation.BURN,
+                TaskStatus.PENDING,
+                task.attempt,
+                Token(None, ctx.wallet.address, item_suffix(task.nft_instance_id)),
+                None,
+            ),
+            Observation(block.seqno, ctx.token_of(item), Execution.UNKNOWN),
+            block.time,
+            ctx.limits(),
+        )
+        metrics.MINTS.labels(TaskOperation.BURN.value, decision.label).inc()
+        match decision:
+            case Sign() if item is not None:
+                revocable[task.id] = item.index
+            case Confirm(token):
+                confirmed, event = TaskStatus.CONFIRMED, TaskEvent.CONFIRMED
+                settled.append(Settlement(task, confirmed, event, token_end=token.end))
+            case Fail(reason):
+                settled.append(_failed(task, reason))
+            case _:
+                pass
+    return revocable, settled
+
+
+async def _obstacle(conn: Connection, signing: Signing) -> NothingSigned | None:
+    """Return why nothing may be signed for a locked collection; None where nothing hinders it."""
+    if await chain.unresolved_message(conn, signing.collection.id) is not None:
         return NothingSigned("another message is under way")
-    wallet = await chain.wallet(conn)
-    if wallet is not None and block.seqno < wallet.seqno_seen:
+    seen, ours = await chain.seqno_seen(conn, signing.ctx.wallet_id), signing.block.seqno
+    if ours < seen:
         # Another minter may have settled a message at that block: the index read at ours would be
         # an old one.
-        return NothingSigned(
-            f"another minter has seen block {wallet.seqno_seen}, this one {block.seqno}"
-        )
+        return NothingSigned(f"another minter has seen block {seen}, this one {ours}")
     return None
 
 
-async def _settle_now(
-    ctx: MinterContext, lease: LeaseToken, settlements: Sequence[Settlement], block: Block
-) -> None:
+async def _room(conn: Connection, signing: Signing) -> int:
+    """Return how many actions the message may carry: what fits, is allowed and can be paid for."""
+    ctx = signing.ctx
+    commitments = await chain.commitments(conn, ctx.wallet_id)
+    spendable = budget.spendable_nano(signing.account.balance_nano, commitments, ctx.prices)
+    affordable = budget.room(signing.kind, spendable, ctx.prices)
+    return min(ctx.settings.claim_limit, ACTIONS_MAX, affordable)
+
+
+async def _settle(signing: Signing, lease: LeaseToken, settlements: Sequence[Settlement]) -> None:
     if settlements:
-        async with ctx.db.transaction() as conn:
-            await settling.settle(conn, lease, settlements, block.time)
+        async with signing.ctx.db.transaction() as conn:
+            await settling.settle(conn, lease, settlements, signing.block.time)
 
 
-async def _spendable(ctx: MinterContext, conn: Connection, account: Account) -> int:
-    return ctx.spendable_nano(account, await chain.committed_spending(conn))
+def _mint_entries(
+    signing: Signing,
+    plan: IndexPlan,
+    candidates: Sequence[LeasedTask],
+    recipients: Mapping[UUID, RawAddress],
+) -> tuple[_Entry, ...]:
+    ctx, by_id = signing.ctx, {task.id: task for task in candidates}
+    value_nano = ctx.prices.value_nano(signing.kind)
+    entries = []
+    for task_id, index in plan.indexes:
+        task = by_id[task_id]
+        recipient = recipients.get(task_id) or task.recipient
+        if recipient is None:
+            raise InvariantBroken("a mint holds an index and has no recipient", task=str(task_id))
+        token = Token(recipient, ctx.wallet.address, item_suffix(task.nft_instance_id))
+        body = tokens.mint_body(index, token, ctx.settings.item_forward_nano, query_id=0)
+        action = Action(signing.collection.address, value_nano, body)
+        entries.append(_Entry(Assignment(task, index, recipient), action))
+    return tuple(entries)
 
 
-def _measure_queued(signed_now: Sequence[LeasedTask]) -> None:
-    for work in signed_now:
-        if work.task.attempt == 0:
-            queued = (SYSTEM_CLOCK.now() - work.task.created_at).total_seconds()
-            metrics.MINT_STAGE_SECONDS.labels(work.task.operation.value, "queued").observe(queued)
+def _revocation(signing: Signing, task: LeasedTask, index: int) -> _Entry:
+    if task.token_id is None:
+        raise InvariantBroken("a revocation needs a token", task=str(task.id))
+    value_nano = signing.ctx.prices.value_nano(signing.kind)
+    action = Action(task.token_id, value_nano, tokens.revoke_body(0))
+    return _Entry(Assignment(task, index, None), action)
 
 
-def _cost(values_nano: int, actions: int) -> int:
-    return SELF_TRANSFER_NANO + MESSAGE_FEE_NANO + values_nano + actions * ACTION_FEE_NANO
+def _others(tasks: Sequence[LeasedTask], entries: Sequence[_Entry]) -> tuple[LeasedTask, ...]:
+    chosen = {entry.assignment.task.id for entry in entries}
+    return tuple(task for task in tasks if task.id not in chosen)
 
 
-def _cost_of_action(value_nano: int) -> int:
-    return value_nano + ACTION_FEE_NANO
-
-
-def _insufficient_funds(ctx: MinterContext, account: Account) -> NothingSigned:
-    have, keep = account.balance_nano / 1e9, ctx.settings.balance_reserve_nano / 1e9
-    word = f"the wallet {ctx.wallet.address} has {have:.3f} GRAM, of which {keep:.3f} are kept back: send it more"
-    return NothingSigned(word, insufficient_funds=True)
-
-
-def _held(work: LeasedTask, reason: HoldReason, word: str) -> Settlement:
-    return Settlement(work, TaskStatus.PENDING, "held", reason=word, hold_reason=reason)
-
-
-def _failed(work: LeasedTask, word: str) -> Settlement:
-    return Settlement(work, TaskStatus.FAILED, "failed", reason=word)
-
-
-def _index(work: LeasedTask) -> int:
-    if work.task.token_index is None:
-        raise LookupError(f"task {work.task.id} holds no index")
-    return work.task.token_index
-
-
-def _recipient(work: LeasedTask) -> RawAddress:
-    if work.task.recipient is None:
-        raise LookupError(f"task {work.task.id} holds an index and has no recipient")
-    return work.task.recipient
-
-
-def _sent(
-    leased: Sequence[LeasedTask], given: Sequence[Assignment], message: MessageRecord
-) -> tuple[LeasedTask, ...]:
-    by_id = {assignment.task_id: assignment for assignment in given}
+def _as_signed(assignments: Sequence[Assignment], message: MessageRecord) -> tuple[LeasedTask, ...]:
     return tuple(
-        work.signed(message, by_id[work.task.id].token_index, by_id[work.task.id].recipient)
-        for work in leased
+        each.task.after_signing(message.id, each.token_index, each.recipient)
+        for each in assignments
     )
+
+
+def _measure_queued(signing: Signing, assignments: Sequence[Assignment]) -> None:
+    now = signing.ctx.clock.now()
+    for task in (each.task for each in assignments if each.task.attempt == 0):
+        queued = (now - task.created_at).total_seconds()
+        metrics.MINT_STAGE_SECONDS.labels(task.operation.value, "queued").observe(queued)
+
+
+def _insufficient_funds(signing: Signing) -> NothingSigned:
+    ctx = signing.ctx
+    have, reserve = signing.account.balance_nano / 1e9, ctx.prices.reserve_nano / 1e9
+    reason = (
+        f"the wallet {ctx.wallet.address} has {have:.3f} GRAM, of which {reserve:.3f} are kept "
+        "back: send it more"
+    )
+    return NothingSigned(reason, insufficient_funds=True)
+
+
+def _held(task: LeasedTask, hold: HoldReason, reason: str) -> Settlement:
+    pending, event = TaskStatus.PENDING, TaskEvent.HELD
+    return Settlement(task, pending, event, reason=reason, hold_reason=hold)
+
+
+def _failed(task: LeasedTask, reason: str) -> Settlement:
+    return Settlement(task, TaskStatus.FAILED, TaskEvent.FAILED, reason=reason)
+
+
+def _reserved_index(task: LeasedTask) -> ReservedIndex:
+    if task.token_index is None:
+        raise InvariantBroken("a reserved mint holds no index", task=str(task.id))
+    return ReservedIndex(task.id, task.token_index, task.hold_reason is not None)

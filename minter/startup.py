@@ -4,12 +4,11 @@ A database belongs to one wallet on one network for ever: tokens of another netw
 lost ones, and another wallet could neither mint into the collections nor revoke.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from minter.context import ChainView, MinterContext
 from minter.ton import highload_wallet, mnemonic
@@ -17,6 +16,7 @@ from minter.ton.gateway import ChainGateway
 from minter.ton.highload_wallet import Wallet
 from minter.ton.liteserver import LiteServers, read_config
 from minter.ton.mnemonic import MnemonicSigner
+from minter.waiting import first_of
 from ops.errors import UsageError
 from ops.lifecycle import Part, Readiness, Stop, until_available
 from ops.settings import Settings
@@ -27,17 +27,15 @@ from store.engine import Database
 Result = TypeVar("Result")
 
 
-async def unless_stopped(stop: Stop, work: Coroutine[object, object, Result]) -> Result | None:
+async def unless_stopped(stop: Stop, work: Coroutine[Any, Any, Result]) -> Result | None:
     """Return what `work` returns; None, with `work` cancelled, where the stop comes first."""
-    waits = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    working, _ = waits
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        for each in waits:
-            each.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+    results: list[Result] = []
+
+    async def working() -> None:
+        results.append(await work)
+
+    await first_of(working(), stop.wait())
+    return results[0] if results else None
 
 
 @asynccontextmanager
@@ -60,7 +58,7 @@ async def minter_context(settings: Settings, readiness: Readiness) -> AsyncItera
         row = await until_available(
             Part.POSTGRESQL, lambda: register_wallet(db, wallet, gateway), readiness=readiness
         )
-        view = ChainView(gateway, wallet.address, row.seqno_seen)
+        view = ChainView(gateway, row)
         await until_available(Part.TON, lambda: view.refresh(db), readiness=readiness)
         yield MinterContext(
             db, gateway, view, wallet, row.id, signer, minter, settings.metadata_base_url

@@ -2,10 +2,9 @@
 
 Each new masterchain block is one look: the wallet's replay protection (read once for all
 collections), then, where the message may have had an effect, the items themselves;
-`lifecycle.decide` says what follows for each task.
+`mint_decision.decide` says what follows for each task.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,24 +25,26 @@ from minter.mint_decision import (
     Wait,
 )
 from minter.signing import SignedBatch
-from minter.ton import highload_wallet, metadata_uris, tokens
+from minter.ton import highload_wallet, tokens
 from minter.ton.gateway import AnswerRejected
+from minter.ton.metadata_uris import item_suffix
 from minter.ton.values import Absent, Account, Block, Execution, Token
 from ops import metrics
-from ops.clock import SYSTEM_CLOCK
 from ops.errors import InvariantBroken
 from ops.faults import reach
 from ops.lifecycle import Stop
 from ops.logs import logger
 from store import chain, claiming, settling
 from store.chain import Collection, MessageRecord
-from store.claiming import LeasedTask
-from store.settling import Settlement
+from store.settlement_effects import Settlement
 from store.values import (
     HoldReason,
+    LeasedTask,
+    LeaseToken,
     MessageKind,
     MessageStatus,
     RawAddress,
+    TaskEvent,
     TaskOperation,
     TaskStatus,
 )
@@ -55,52 +56,61 @@ _PATIENCE = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
-class _Watched:
+class _WatchedTask:
     """A task of the message, where its item lies, and what should stand there."""
 
-    leased: LeasedTask
+    task: LeasedTask
     address: RawAddress
     expected: Token
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One block's look at a message: as it stands in the database, and what the wallet says."""
+
+    ctx: MinterContext
+    collection: Collection
+    message: MessageRecord
+    block: Block
+    execution: Execution
+
+    @property
+    def expired(self) -> bool:
+        """Return whether the wallet would refuse the message by now."""
+        return self.block.time > self.message.valid_until
+
+
 async def watch(ctx: MinterContext, batch: SignedBatch, stop: Stop) -> None:
-    """Return once every task of `batch` is settled, or after `stop` (the leases are the caller's to release).
+    """Return once every task of `batch` is settled, or after `stop`.
+
+    The leases are the caller's to release.
 
     Raises:
         LeaseLost: another minter took over.
         ChainUnreachable, BlockUnknown, DatabaseUnreachable: nothing was concluded; try again later.
     """
-    open_tasks = [_watched(ctx, batch, work) for work in batch.leased]
-    message, seqno, sent_now = batch.message, 0, asyncio.get_running_loop().time()
-    renewed_at = sent_now
-    while open_tasks and not stop.requested:
+    waiting = tuple(_watched(ctx, batch.collection, task) for task in batch.tasks)
+    message, seqno, started = batch.message, 0, ctx.clock.monotonic()
+    renewed_at = started
+    while waiting and not stop.requested:
         block, account = await ctx.view.after(seqno, _PATIENCE)
-        now = asyncio.get_running_loop().time()
+        now = ctx.clock.monotonic()
         if now - renewed_at > ctx.settings.lease.total_seconds() / 3:
-            async with ctx.db.transaction() as conn:
-                ids = [each.leased.task.id for each in open_tasks]
-                await claiming.renew(conn, batch.lease, ctx.settings.lease, ids)
+            await _renew(ctx, batch.lease, waiting)
             renewed_at = now
         if block.seqno == seqno:
             continue
         seqno = block.seqno
-        decisions = await _look(ctx, batch.collection, message, open_tasks, block, account)
+        look = _Look(ctx, batch.collection, message, block, _execution(message, account))
+        decisions = await _decisions(look, waiting)
         if any(isinstance(decision, Resend) for _, decision in decisions):
             message = await _send(ctx, message, block)
-        settled = [
-            (each, settlement)
-            for each, decision in decisions
-            if (settlement := _settlement(each, decision)) is not None
-        ]
+        settled = [found for each in decisions if (found := _settlement(*each)) is not None]
         if settled:
-            await _settle(
-                ctx, batch, [settlement for _, settlement in settled], block, len(open_tasks)
-            )
-            done = {each.leased.task.id for each, _ in settled}
-            open_tasks = [each for each in open_tasks if each.leased.task.id not in done]
-            _measure(
-                [each.leased for each, _ in settled], asyncio.get_running_loop().time() - sent_now
-            )
+            done = {settlement.task.id for settlement in settled}
+            waiting = tuple(each for each in waiting if each.task.id not in done)
+            await _settle(look, batch.lease, settled, left=len(waiting))
+            _measure(ctx, settled, sent_for_s=ctx.clock.monotonic() - started)
 
 
 async def watch_deploy(
@@ -117,18 +127,9 @@ async def watch_deploy(
         if block.seqno == seqno:
             continue
         seqno = block.seqno
+        look = _Look(ctx, collection, message, block, _execution(message, account))
         if (await ctx.gateway.account(collection.address, block)).data is not None:
-            reach("deploy.seen")
-            async with ctx.db.transaction() as conn:
-                await chain.collection_seen(conn, collection.id)
-                await chain.resolve_message(conn, message.id, MessageStatus.SETTLED)
-            reach("deploy.settled")
-            log.info(
-                "collection_deployed",
-                type=collection.type_code,
-                address=collection.address,
-                seqno=seqno,
-            )
+            await _deployed(look)
             return
         if block.seqno < ctx.view.seqno_seen:
             continue
@@ -139,49 +140,58 @@ async def watch_deploy(
                 await chain.resolve_message(conn, message.id, MessageStatus.VOID)
             log.warning("deploy_expired", type=collection.type_code, seqno=seqno)
             return
-        if _execution(message, account) is not Execution.EXECUTED and _send_due(
-            ctx, message, block
-        ):
+        if look.execution is not Execution.EXECUTED and _send_due(look):
             message = await _send(ctx, message, block)
 
 
-def _watched(ctx: MinterContext, batch: SignedBatch, work: LeasedTask) -> _Watched:
-    task = work.task
+async def _deployed(look: _Look) -> None:
+    reach("deploy.seen")
+    async with look.ctx.db.transaction() as conn:
+        await chain.collection_seen(conn, look.collection.id)
+        await chain.resolve_message(conn, look.message.id, MessageStatus.SETTLED)
+    reach("deploy.settled")
+    log.info(
+        "collection_deployed",
+        type=look.collection.type_code,
+        address=look.collection.address,
+        seqno=look.block.seqno,
+    )
+
+
+def _watched(ctx: MinterContext, collection: Collection, task: LeasedTask) -> _WatchedTask:
     if task.token_index is None:
         raise InvariantBroken("a sent task holds no index", task=str(task.id))
-    address = tokens.item_address(batch.collection.address, task.token_index)
-    content = metadata_uris.item_suffix(task.nft_instance_id)
-    return _Watched(work, address, Token(task.recipient, ctx.wallet.address, content))
+    address = tokens.item_address(collection.address, task.token_index)
+    content = item_suffix(task.nft_instance_id)
+    return _WatchedTask(task, address, Token(task.recipient, ctx.wallet.address, content))
 
 
-async def _look(
-    ctx: MinterContext,
-    collection: Collection,
-    message: MessageRecord,
-    open_tasks: Sequence[_Watched],
-    block: Block,
-    account: Account,
-) -> list[tuple[_Watched, Decision]]:
-    execution = _execution(message, account)
-    expired = block.time > message.valid_until
-    readable = await _worth_reading(
-        ctx, collection, message, open_tasks, block, execution, expired=expired
-    )
-    accounts = await ctx.gateway.accounts([each.address for each in readable], block)
+async def _renew(ctx: MinterContext, lease: LeaseToken, waiting: Sequence[_WatchedTask]) -> None:
+    async with ctx.db.transaction() as conn:
+        ids = [each.task.id for each in waiting]
+        await claiming.renew(conn, lease, ctx.settings.lease, ids)
+
+
+async def _decisions(
+    look: _Look, waiting: Sequence[_WatchedTask]
+) -> list[tuple[_WatchedTask, Decision]]:
+    ctx, message = look.ctx, look.message
+    readable = await _worth_reading(look, waiting)
+    accounts = await ctx.gateway.accounts([each.address for each in readable], look.block)
     items = {
-        each.address: ctx.token_of(ctx.read_item(each.address, found))
-        for each, found in zip(readable, accounts, strict=True)
+        each.address: ctx.token_of(ctx.read_item(each.address, account))
+        for each, account in zip(readable, accounts, strict=True)
     }
-    facts = mint_decision.Message(message.valid_until, message.last_sent_at)
+    sent = mint_decision.Message(message.valid_until, message.last_sent_at)
     limits = ctx.limits()
-    decisions: list[tuple[_Watched, Decision]] = []
-    for each in open_tasks:
-        task = each.leased.task
-        observation = Observation(block.seqno, items.get(each.address, Absent()), execution)
+    decisions: list[tuple[_WatchedTask, Decision]] = []
+    for each in waiting:
+        task = each.task
+        item = items.get(each.address, Absent())
         decision = mint_decision.decide(
-            mint_decision.Task(task.operation, task.status, task.attempt, each.expected, facts),
-            observation,
-            block.time,
+            mint_decision.Task(task.operation, task.status, task.attempt, each.expected, sent),
+            Observation(look.block.seqno, item, look.execution),
+            look.block.time,
             limits,
         )
         if not isinstance(decision, Wait):
@@ -190,28 +200,19 @@ async def _look(
     return decisions
 
 
-async def _worth_reading(
-    ctx: MinterContext,
-    collection: Collection,
-    message: MessageRecord,
-    open_tasks: Sequence[_Watched],
-    block: Block,
-    execution: Execution,
-    *,
-    expired: bool,
-) -> Sequence[_Watched]:
+async def _worth_reading(look: _Look, waiting: Sequence[_WatchedTask]) -> Sequence[_WatchedTask]:
     """Return the tasks whose items may have changed.
 
     Before the expiry, reading what cannot be there yet only costs time.
     """
-    if expired:
-        return open_tasks
-    if execution is Execution.NEVER:
+    if look.expired:
+        return waiting
+    if look.execution is Execution.NEVER:
         return ()
-    if message.kind is MessageKind.BURN:
-        return open_tasks
-    next_item_index = (await ctx.collection_state(collection.address, block)).next_item_index
-    return [each for each in open_tasks if (each.leased.task.token_index or 0) < next_item_index]
+    if look.message.kind is MessageKind.BURN:
+        return waiting
+    state = await look.ctx.collection_state(look.collection.address, look.block)
+    return [each for each in waiting if (each.task.token_index or 0) < state.next_item_index]
 
 
 def _execution(message: MessageRecord, account: Account) -> Execution:
@@ -221,13 +222,11 @@ def _execution(message: MessageRecord, account: Account) -> Execution:
         raise AnswerRejected(str(error)) from None
 
 
-def _send_due(ctx: MinterContext, message: MessageRecord, block: Block) -> bool:
-    if block.time >= message.valid_until:
+def _send_due(look: _Look) -> bool:
+    if look.block.time >= look.message.valid_until:
         return False
-    return (
-        message.last_sent_at is None
-        or block.time - message.last_sent_at >= ctx.settings.resend_after
-    )
+    sent_at = look.message.last_sent_at
+    return sent_at is None or look.block.time - sent_at >= look.ctx.settings.resend_after
 
 
 async def _send(ctx: MinterContext, message: MessageRecord, block: Block) -> MessageRecord:
@@ -240,7 +239,7 @@ async def _send(ctx: MinterContext, message: MessageRecord, block: Block) -> Mes
         kind=message.kind.value,
         message_hash=message.message_hash.hex(),
         sends=message.send_count + 1,
-        answer=result.outcome.value,
+        outcome=result.outcome.value,
         detail=result.detail,
     )
     async with ctx.db.transaction() as conn:
@@ -249,76 +248,70 @@ async def _send(ctx: MinterContext, message: MessageRecord, block: Block) -> Mes
     return sent
 
 
-def _settlement(each: _Watched, decision: Decision) -> Settlement | None:
-    work = each.leased
+def _settlement(watched: _WatchedTask, decision: Decision) -> Settlement | None:
+    task = watched.task
     match decision:
         case Wait() | Resend():
             return None
         case Confirm(token):
-            minted = each.address if work.task.operation is TaskOperation.MINT else None
-            # A mint whose token was revoked since stays minted: reconcile names it (revoked
-            # elsewhere).
-            end = token.end if minted is None or token.destroyed else None
-            return Settlement(
-                work, TaskStatus.CONFIRMED, "confirmed", token_id=minted, token_end=end
-            )
+            return _confirmed(watched, token)
         case SignAgain(reason):
-            return Settlement(work, TaskStatus.PENDING, "void", reason=reason)
+            return Settlement(task, TaskStatus.PENDING, TaskEvent.VOID, reason)
         case Reassign(reason):
-            return Settlement(
-                work, TaskStatus.PENDING, "index_taken", reason=reason, drop_index=True
-            )
+            pending, event = TaskStatus.PENDING, TaskEvent.INDEX_TAKEN
+            return Settlement(task, pending, event, reason, drop_index=True)
         case Park(reason):
-            return Settlement(
-                work, TaskStatus.PENDING, "parked", reason=reason, hold_reason=HoldReason.OPERATOR
-            )
+            pending, event = TaskStatus.PENDING, TaskEvent.PARKED
+            return Settlement(task, pending, event, reason, HoldReason.OPERATOR)
         case Fail(reason):
-            return Settlement(work, TaskStatus.FAILED, "failed", reason=reason)
+            return Settlement(task, TaskStatus.FAILED, TaskEvent.FAILED, reason)
         case Sign():
-            raise InvariantBroken("a sent task cannot be signed", task=str(work.task.id))
+            raise InvariantBroken("a sent task cannot be signed", task=str(task.id))
         case unreachable:
             assert_never(unreachable)
 
 
-def _measure(done: Sequence[LeasedTask], sent_for_s: float) -> None:
-    for work in done:
-        operation = work.task.operation.value
+def _confirmed(watched: _WatchedTask, token: Token) -> Settlement:
+    task, confirmed, event = watched.task, TaskStatus.CONFIRMED, TaskEvent.CONFIRMED
+    if task.operation is TaskOperation.BURN:
+        return Settlement(task, confirmed, event, token_end=token.end)
+    # A mint whose token was revoked since stays minted: reconcile names it (revoked elsewhere).
+    end = token.end if token.destroyed else None
+    return Settlement(task, confirmed, event, token_id=watched.address, token_end=end)
+
+
+def _measure(ctx: MinterContext, settled: Sequence[Settlement], *, sent_for_s: float) -> None:
+    now = ctx.clock.now()
+    for task in (settlement.task for settlement in settled):
+        operation = task.operation.value
         metrics.MINT_STAGE_SECONDS.labels(operation, "sent").observe(sent_for_s)
-        total = (SYSTEM_CLOCK.now() - work.task.created_at).total_seconds()
+        total = (now - task.created_at).total_seconds()
         metrics.MINT_STAGE_SECONDS.labels(operation, "total").observe(total)
 
 
 async def _settle(
-    ctx: MinterContext,
-    batch: SignedBatch,
-    settlements: Sequence[Settlement],
-    block: Block,
-    open_before: int,
+    look: _Look, lease: LeaseToken, settlements: Sequence[Settlement], *, left: int
 ) -> None:
     reach("minter.seen")
     confirmed = sum(settlement.to_status is TaskStatus.CONFIRMED for settlement in settlements)
-    async with ctx.db.transaction() as conn:
+    async with look.ctx.db.transaction() as conn:
         # First: two minters that settle halves of one message must see each other's, or nobody
         # would close it.
-        await chain.lock_message(conn, batch.message.id)
-        await settling.settle(conn, batch.lease, settlements, block.time)
-        closing = (
-            MessageStatus.SETTLED
-            if confirmed or len(settlements) < open_before
-            else MessageStatus.VOID
-        )
-        await chain.resolve_message(conn, batch.message.id, closing)
+        await chain.lock_message(conn, look.message.id)
+        await settling.settle(conn, lease, settlements, look.block.time)
+        closing = MessageStatus.SETTLED if confirmed or left else MessageStatus.VOID
+        await chain.resolve_message(conn, look.message.id, closing)
         # Whoever signs next for this collection must have read a block that shows what was settled
         # here.
-        await chain.saw_block(conn, block.seqno, wallet_deployed=True)
+        await chain.saw_block(conn, look.ctx.wallet_id, look.block.seqno, deployed=True)
         reach("minter.settling")
     reach("minter.settled")
     log.info(
         "tasks_settled",
-        operation=batch.message.kind.value,
-        type=batch.collection.type_code,
+        operation=look.message.kind.value,
+        type=look.collection.type_code,
         confirmed=confirmed,
         others=len(settlements) - confirmed,
-        waiting=open_before - len(settlements),
-        seqno=block.seqno,
+        waiting=left,
+        seqno=look.block.seqno,
     )

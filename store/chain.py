@@ -1,12 +1,12 @@
 """The chain's side of the database: the one wallet, a collection a type, and the signed messages.
 
-A database belongs to one wallet on one network for ever. Who holds which row: a collection's row is
-locked while a message for it is signed; the wallet's row is locked last, for its next query number
-(lock order: instance, task, collection, message, wallet, outbox).
+A database belongs to one wallet on one network for ever; what moves a wallet's row names the wallet
+all the same. A collection's row is locked while a message for it is signed, a message's while its
+tasks are settled (lock order: docs/architecture.md).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from sqlalchemy import Row, func, insert, select, text, update
 
 from store import models
 from store.engine import Connection
-from store.values import MessageKind, MessageStatus, RawAddress, TypeCode
+from store.values import Commitments, MessageKind, MessageStatus, RawAddress, TypeCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class WalletRecord:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A type's collection. `next_index` is the next index to assign; `deployed_at` None.
+    """A type's collection. `next_index` is the next index to assign.
 
-    Not seen on chain yet.
+    `deployed_at` None: not seen on chain yet.
     """
 
     id: UUID
@@ -57,6 +57,17 @@ class Collection:
     item_prefix: str
     next_index: int
     deployed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewCollection:
+    """A type's collection, as the wallet is going to deploy it."""
+
+    type_id: UUID
+    wallet_id: UUID
+    address: RawAddress
+    content_uri: str
+    item_prefix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,36 +130,75 @@ _MESSAGE_COLUMNS = (
 _MESSAGE = select(*_MESSAGE_COLUMNS)
 _UNRESOLVED = models.ChainMessage.status == MessageStatus.UNRESOLVED.value
 
+REGISTER_WALLET = text("""
+    INSERT INTO chain_wallet (address, public_key, subwallet_id, timeout_s, zero_state_hash)
+    VALUES (:address, :public_key, :subwallet_id, :timeout_s, :zero_state_hash)
+        ON CONFLICT DO NOTHING
+""")
+
+SAW_BLOCK = text("""
+    UPDATE chain_wallet
+       SET seqno_seen = greatest(seqno_seen, :seqno), updated_at = clock_timestamp(),
+           deployed_at = CASE WHEN :deployed THEN coalesce(deployed_at, clock_timestamp())
+                              ELSE deployed_at END
+     WHERE id = :wallet_id
+    RETURNING seqno_seen
+""")
+
+SEQNO_SEEN = text("SELECT seqno_seen FROM chain_wallet WHERE id = :wallet_id")
+
+TAKE_QUERY_SEQ = text("""
+    UPDATE chain_wallet SET next_query_seq = next_query_seq + 1, updated_at = clock_timestamp()
+     WHERE id = :wallet_id
+    RETURNING next_query_seq - 1
+""")
+
 # What unresolved messages may still take out of the wallet: each counts until the database knows
 # its outcome.
-COMMITTED = text("""
+COMMITMENTS = text("""
     SELECT count(*) FILTER (WHERE task.operation = 'mint') AS mints,
            count(*) FILTER (WHERE task.operation = 'burn') AS burns,
-           (SELECT count(*) FROM chain_message WHERE kind = 'deploy' AND status = 'unresolved') AS deploys
-      FROM chain_message AS message JOIN nft_mint_queue AS task ON task.chain_message_id = message.id AND task.status = 'sent'
-     WHERE message.status = 'unresolved'
+           (SELECT count(*) FROM chain_message
+             WHERE kind = 'deploy' AND status = 'unresolved'
+               AND chain_wallet_id = :wallet_id) AS deploys
+      FROM chain_message AS message
+           JOIN nft_mint_queue AS task
+             ON task.chain_message_id = message.id AND task.status = 'sent'
+     WHERE message.status = 'unresolved' AND message.chain_wallet_id = :wallet_id
+""")
+
+ADD_COLLECTION = text("""
+    INSERT INTO chain_collection (type_id, chain_wallet_id, address, content_uri, item_prefix)
+    VALUES (:type_id, :wallet_id, :address, :content_uri, :item_prefix)
+        ON CONFLICT (type_id) DO NOTHING
+""")
+
+COLLECTION_SEEN = text("""
+    UPDATE chain_collection SET deployed_at = clock_timestamp(), updated_at = clock_timestamp()
+     WHERE id = :id AND deployed_at IS NULL
+""")
+
+SET_NEXT_INDEX = text("""
+    UPDATE chain_collection SET next_index = :next_index, updated_at = clock_timestamp()
+     WHERE id = :id
+""")
+
+LOCK_MESSAGE = text("SELECT 1 FROM chain_message WHERE id = :id FOR UPDATE")
+
+RESOLVE_MESSAGE = text("""
+    UPDATE chain_message AS message SET status = :status, updated_at = clock_timestamp()
+     WHERE id = :id AND status = 'unresolved'
+       AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS task
+                        WHERE task.chain_message_id = message.id AND task.status = 'sent')
 """)
 
 
 async def register_wallet(conn: Connection, identity: WalletIdentity) -> WalletRecord:
-    """Write the wallet on the first call, and return the one that the database belongs to.
+    """Write the wallet on the first call; return the one that the database belongs to.
 
     The caller compares.
     """
-    await conn.execute(
-        text("""
-            INSERT INTO chain_wallet (address, public_key, subwallet_id, timeout_s, zero_state_hash)
-            VALUES (:address, :public_key, :subwallet_id, :timeout_s, :zero_state_hash)
-                ON CONFLICT DO NOTHING
-        """),
-        {
-            "address": identity.address,
-            "public_key": identity.public_key,
-            "subwallet_id": identity.subwallet_id,
-            "timeout_s": identity.timeout_s,
-            "zero_state_hash": identity.zero_state_hash,
-        },
-    )
+    await conn.execute(REGISTER_WALLET, asdict(identity))
     found = await wallet(conn)
     if found is None:
         raise LookupError("chain_wallet has no row right after one was written")
@@ -157,7 +207,7 @@ async def register_wallet(conn: Connection, identity: WalletIdentity) -> WalletR
 
 async def wallet(conn: Connection) -> WalletRecord | None:
     """Return the wallet that this database belongs to; None before the first minter."""
-    row = (await conn.execute(text("SELECT * FROM chain_wallet"))).one_or_none()
+    row = (await conn.execute(select(models.ChainWallet.__table__))).one_or_none()
     if row is None:
         return None
     identity = WalletIdentity(
@@ -170,66 +220,39 @@ async def wallet(conn: Connection) -> WalletRecord | None:
     return WalletRecord(row.id, identity, row.seqno_seen, row.deployed_at)
 
 
-async def saw_block(conn: Connection, seqno: int, *, wallet_deployed: bool) -> int:
+async def saw_block(conn: Connection, wallet_id: UUID, seqno: int, *, deployed: bool) -> int:
     """Remember the newest masterchain block, and that the wallet was seen deployed.
 
     Return the newest ever seen.
     """
-    statement = text("""
-        UPDATE chain_wallet
-           SET seqno_seen = greatest(seqno_seen, :seqno), updated_at = clock_timestamp(),
-               deployed_at = CASE WHEN :deployed THEN coalesce(deployed_at, clock_timestamp()) ELSE deployed_at END
-        RETURNING seqno_seen
-    """)
-    return int(
-        (await conn.execute(statement, {"seqno": seqno, "deployed": wallet_deployed})).scalar_one()
-    )
+    parameters = {"wallet_id": wallet_id, "seqno": seqno, "deployed": deployed}
+    return int((await conn.execute(SAW_BLOCK, parameters)).scalar_one())
 
 
-async def take_query_seq(conn: Connection) -> int:
-    """Return the next query number, and lock the wallet's row until the transaction ends.
+async def seqno_seen(conn: Connection, wallet_id: UUID) -> int:
+    """Return the newest masterchain block that any minter of this wallet was shown."""
+    return int((await conn.execute(SEQNO_SEEN, {"wallet_id": wallet_id})).scalar_one())
+
+
+async def take_query_seq(conn: Connection, wallet_id: UUID) -> int:
+    """Return the wallet's next query number, and lock its row until the transaction ends.
 
     Signing is one at a time.
     """
-    statement = text(
-        "UPDATE chain_wallet SET next_query_seq = next_query_seq + 1, updated_at = clock_timestamp() RETURNING next_query_seq - 1"
-    )
-    return int((await conn.execute(statement)).scalar_one())
+    return int((await conn.execute(TAKE_QUERY_SEQ, {"wallet_id": wallet_id})).scalar_one())
 
 
-async def committed_spending(conn: Connection) -> tuple[int, int, int]:
-    """Return how many mints, burns and deploys unresolved messages may still pay for."""
-    row = (await conn.execute(COMMITTED)).one()
-    return row.mints, row.burns, row.deploys
+async def commitments(conn: Connection, wallet_id: UUID) -> Commitments:
+    """Return how many mints, burns and deploys the wallet's unresolved messages may still pay for."""
+    row = (await conn.execute(COMMITMENTS, {"wallet_id": wallet_id})).one()
+    return Commitments(row.mints, row.burns, row.deploys)
 
 
-async def add_collection(
-    conn: Connection,
-    type_id: UUID,
-    wallet_id: UUID,
-    *,
-    address: RawAddress,
-    content_uri: str,
-    item_prefix: str,
-) -> Collection:
+async def add_collection(conn: Connection, new: NewCollection) -> Collection:
     """Write a type's collection unless there is one; return the one that stands."""
-    await conn.execute(
-        text("""
-            INSERT INTO chain_collection (type_id, chain_wallet_id, address, content_uri, item_prefix)
-            VALUES (:type_id, :wallet_id, :address, :content_uri, :item_prefix)
-                ON CONFLICT (type_id) DO NOTHING
-        """),
-        {
-            "type_id": type_id,
-            "wallet_id": wallet_id,
-            "address": address,
-            "content_uri": content_uri,
-            "item_prefix": item_prefix,
-        },
-    )
-    return _collection(
-        (await conn.execute(_COLLECTION.where(models.ChainCollection.type_id == type_id))).one()
-    )
+    await conn.execute(ADD_COLLECTION, asdict(new))
+    of_type = _COLLECTION.where(models.ChainCollection.type_id == new.type_id)
+    return _collection((await conn.execute(of_type)).one())
 
 
 async def collections(conn: Connection) -> list[Collection]:
@@ -249,19 +272,12 @@ async def lock_collection(conn: Connection, collection_id: UUID) -> Collection:
 
 async def collection_seen(conn: Connection, collection_id: UUID) -> None:
     """Write that the collection is deployed, the first time."""
-    statement = text("""
-        UPDATE chain_collection SET deployed_at = clock_timestamp(), updated_at = clock_timestamp()
-         WHERE id = :id AND deployed_at IS NULL
-    """)
-    await conn.execute(statement, {"id": collection_id})
+    await conn.execute(COLLECTION_SEEN, {"id": collection_id})
 
 
 async def set_next_index(conn: Connection, collection_id: UUID, next_index: int) -> None:
     """Write the next index to assign; the caller holds the collection's lock."""
-    statement = text(
-        "UPDATE chain_collection SET next_index = :next_index, updated_at = clock_timestamp() WHERE id = :id"
-    )
-    await conn.execute(statement, {"id": collection_id, "next_index": next_index})
+    await conn.execute(SET_NEXT_INDEX, {"id": collection_id, "next_index": next_index})
 
 
 async def add_message(conn: Connection, message: NewMessage) -> MessageRecord:
@@ -307,13 +323,8 @@ async def messages(conn: Connection, ids: Sequence[UUID]) -> list[MessageRecord]
 
 
 async def lock_message(conn: Connection, message_id: UUID) -> None:
-    """Keep others from settling tasks of this message until the transaction ends.
-
-    Taken before the instances.
-    """
-    await conn.execute(
-        text("SELECT 1 FROM chain_message WHERE id = :id FOR UPDATE"), {"id": message_id}
-    )
+    """Keep others from settling tasks of this message until the transaction ends."""
+    await conn.execute(LOCK_MESSAGE, {"id": message_id})
 
 
 async def message_sent(conn: Connection, message_id: UUID, chain_time: datetime) -> MessageRecord:
@@ -336,12 +347,8 @@ async def resolve_message(conn: Connection, message_id: UUID, status: MessageSta
 
     Return whether it was open, and no task is `sent` with it any more.
     """
-    statement = text("""
-        UPDATE chain_message AS message SET status = :status, updated_at = clock_timestamp()
-         WHERE id = :id AND status = 'unresolved'
-           AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS task WHERE task.chain_message_id = message.id AND task.status = 'sent')
-    """)
-    return (await conn.execute(statement, {"id": message_id, "status": status.value})).rowcount == 1
+    done = await conn.execute(RESOLVE_MESSAGE, {"id": message_id, "status": status.value})
+    return done.rowcount == 1
 
 
 def _collection(row: Row[*tuple[Any, ...]]) -> Collection:

@@ -1,12 +1,12 @@
 """The mint queue under leases: claim, renew, release, count.
 
-The lease (token, expires_at) is apart from the state. Every UPDATE of a leased task names the
-lease's token and that it has not run out by the database's clock: an expired minter can never
-finish what another one took over. What a lease allows is in store/settling.py.
+The lease (its token, its expiry) is apart from the state. Every UPDATE of a leased task names the
+lease and that it has not run out by the database's clock: an expired minter can never finish what
+another one took over. What a lease allows is in store/settling.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -14,44 +14,16 @@ from uuid import UUID
 from sqlalchemy import Row, text
 
 from ops.errors import LeaseLost
-from store.chain import MessageRecord
 from store.engine import Connection
 from store.values import (
     HoldReason,
+    LeasedTask,
     LeaseToken,
-    MintTask,
     RawAddress,
     TaskOperation,
     TaskStatus,
     TypeCode,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class LeasedTask:
-    """A task under our lease, with what the minter needs of its badge."""
-
-    task: MintTask
-    user_id: UUID
-    type_id: UUID
-    type_code: TypeCode
-    token_id: RawAddress | None
-
-    def signed(
-        self, message: MessageRecord, token_index: int, recipient: RawAddress | None
-    ) -> "LeasedTask":
-        """Return the task as settling.sign leaves it."""
-        again = self.task.retry_count + (self.task.chain_message_id is not None)
-        task = replace(
-            self.task,
-            status=TaskStatus.SENT,
-            retry_count=again,
-            recipient=recipient,
-            chain_collection_id=message.chain_collection_id,
-            token_index=token_index,
-            chain_message_id=message.id,
-        )
-        return replace(self, task=task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +36,30 @@ class TaskCount:
     tasks: int
 
 
+# `status IN ('pending', 'sent')` beside `status = 'pending'`: the first is the predicate of the
+# partial index nft_mint_queue_due_idx, word for word, or the planner would not use it.
+# Two clocks on purpose: now() is constant in a statement, so an index condition may hold it, and a
+# little late only means "claimed by the next turn"; clock_timestamp() starts the lease at the true
+# time, also at the end of a long transaction.
 # In a CTE: inside IN (...) a SKIP LOCKED sub-select may be run again and lock more than its limit.
 CLAIM_DUE = text("""
     WITH due AS MATERIALIZED (
          SELECT task.id
-           FROM nft_mint_queue AS task JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
-          WHERE task.status IN ('pending', 'sent') AND task.status = 'pending' AND task.hold_reason IS NULL
-            AND task.run_after <= now() AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
+           FROM nft_mint_queue AS task
+                JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
+          WHERE task.status IN ('pending', 'sent') AND task.status = 'pending'
+            AND task.hold_reason IS NULL AND task.run_after <= now()
+            AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
             AND instance.type_id <> ALL(CAST(:busy AS uuid[]))
             AND NOT EXISTS (SELECT 1
                               FROM chain_collection AS collection JOIN chain_message AS message
-                                ON message.chain_collection_id = collection.id AND message.status = 'unresolved'
+                                ON message.chain_collection_id = collection.id
+                               AND message.status = 'unresolved'
                              WHERE collection.type_id = instance.type_id)
             AND (task.operation = 'mint'
                  OR NOT EXISTS (SELECT 1 FROM nft_mint_queue AS mint
-                                 WHERE mint.nft_instance_id = task.nft_instance_id AND mint.operation = 'mint'
+                                 WHERE mint.nft_instance_id = task.nft_instance_id
+                                   AND mint.operation = 'mint'
                                    AND mint.status IN ('pending', 'sent')))
           ORDER BY task.priority, task.run_after
           LIMIT :limit
@@ -89,7 +70,8 @@ CLAIM_DUE = text("""
            FROM due WHERE task.id = due.id
          RETURNING task.*)
     SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id
-      FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id JOIN nft_type AS type ON type.id = instance.type_id
+      FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
+           JOIN nft_type AS type ON type.id = instance.type_id
      ORDER BY taken.priority, taken.run_after
 """)
 
@@ -97,7 +79,8 @@ CLAIM_DUE = text("""
 CLAIM_SENT = text("""
     WITH due AS MATERIALIZED (
          SELECT task.id
-           FROM chain_message AS message JOIN nft_mint_queue AS task ON task.chain_message_id = message.id
+           FROM chain_message AS message
+                JOIN nft_mint_queue AS task ON task.chain_message_id = message.id
                 JOIN chain_collection AS collection ON collection.id = message.chain_collection_id
           WHERE message.status = 'unresolved' AND task.status = 'sent'
             AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
@@ -110,38 +93,46 @@ CLAIM_SENT = text("""
            FROM due WHERE task.id = due.id
          RETURNING task.*)
     SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id
-      FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id JOIN nft_type AS type ON type.id = instance.type_id
+      FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
+           JOIN nft_type AS type ON type.id = instance.type_id
      ORDER BY taken.chain_message_id, taken.token_index
 """)
 
-# The caller holds the collection's lock and knows that it has no unresolved message: whoever leased
-# these has signed nothing.
+# The lease of another minter is overwritten: the caller holds the collection's lock and knows that
+# it has no unresolved message, so whoever leased these has signed nothing.
 TAKE_RESERVED = text("""
     WITH taken AS (
          UPDATE nft_mint_queue AS task
             SET lease_token = CASE WHEN hold_reason IS NULL THEN CAST(:lease AS uuid) END,
-                lease_expires_at = CASE WHEN hold_reason IS NULL THEN clock_timestamp() + :ttl END
-          WHERE chain_collection_id = :collection_id AND operation = 'mint' AND token_index IS NOT NULL AND status = 'pending'
+                lease_expires_at = CASE WHEN hold_reason IS NULL
+                                        THEN clock_timestamp() + :ttl END
+          WHERE chain_collection_id = :collection_id AND operation = 'mint'
+            AND token_index IS NOT NULL AND status = 'pending'
          RETURNING task.*)
     SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id
-      FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id JOIN nft_type AS type ON type.id = instance.type_id
+      FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
+           JOIN nft_type AS type ON type.id = instance.type_id
      ORDER BY taken.token_index
 """)
 
+# clock_timestamp(): a lease that ran out while this transaction was open is lost.
 RENEW = text("""
     UPDATE nft_mint_queue SET lease_expires_at = clock_timestamp() + :ttl
-     WHERE id = ANY(CAST(:ids AS uuid[])) AND lease_token = :lease AND lease_expires_at > clock_timestamp()
+     WHERE id = ANY(CAST(:ids AS uuid[])) AND lease_token = :lease
+       AND lease_expires_at > clock_timestamp()
 """)
 
 RELEASE = text("""
     UPDATE nft_mint_queue
        SET lease_token = NULL, lease_expires_at = NULL,
-           run_after = CASE WHEN :delay > interval '0' THEN clock_timestamp() + :delay ELSE run_after END
+           run_after = CASE WHEN :delay > interval '0' THEN clock_timestamp() + :delay
+                            ELSE run_after END
      WHERE id = ANY(CAST(:ids AS uuid[])) AND lease_token = :lease
 """)
 
 COUNTS = text("""
-    SELECT operation, status, hold_reason, count(*) AS tasks FROM nft_mint_queue GROUP BY operation, status, hold_reason
+    SELECT operation, status, hold_reason, count(*) AS tasks
+      FROM nft_mint_queue GROUP BY operation, status, hold_reason
 """)
 
 
@@ -154,7 +145,7 @@ async def claim_due(
 
     Args:
         conn: a transaction of the caller's.
-        lease: the new token that marks the rows.
+        lease: marks the rows from now on.
         ttl: how long it lasts, by the database's clock.
         limit: tasks at most.
         busy_types: types that this process works on already.
@@ -179,9 +170,8 @@ async def take_reserved(
 ) -> list[LeasedTask]:
     """Lease a collection's mints that hold an index from a void message, by index.
 
-    Held ones come too, without a lease.
-
-    The caller holds the collection's lock and saw no unresolved message.
+    Held ones come too, without a lease. The caller holds the collection's lock and saw no
+    unresolved message.
     """
     rows = await conn.execute(
         TAKE_RESERVED, {"lease": lease, "ttl": ttl, "collection_id": collection_id}
@@ -204,7 +194,7 @@ async def renew(
 async def release(
     conn: Connection, lease: LeaseToken, task_ids: Sequence[UUID], delay: timedelta
 ) -> None:
-    """Give tasks back, due again after `delay` (none: in their old place).
+    """End the lease of tasks, due again after `delay` (none: in their old place).
 
     What is not ours any more stays untouched.
     """
@@ -232,20 +222,20 @@ def all_of(found: int, wanted: int) -> None:
 
 
 def _leased(row: Row[Any]) -> LeasedTask:
-    task = MintTask(
+    return LeasedTask(
         row.id,
         row.nft_instance_id,
+        row.user_id,
+        row.type_id,
+        TypeCode(row.code),
         TaskOperation(row.operation),
         TaskStatus(row.status),
         row.retry_count,
         RawAddress(row.recipient) if row.recipient else None,
-        row.chain_collection_id,
+        RawAddress(row.onchain_token_id) if row.onchain_token_id else None,
         row.token_index,
         row.chain_message_id,
         HoldReason(row.hold_reason) if row.hold_reason else None,
-        row.run_after,
         row.lease_token,
         row.created_at,
     )
-    token_id = RawAddress(row.onchain_token_id) if row.onchain_token_id else None
-    return LeasedTask(task, row.user_id, row.type_id, TypeCode(row.code), token_id)

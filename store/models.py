@@ -50,6 +50,7 @@ from store.values import (
     OutboxType,
     Rarity,
     Reason,
+    TaskEvent,
     TaskOperation,
     TaskStatus,
     Visibility,
@@ -623,6 +624,7 @@ class MintTaskEvent(Base):
     __table_args__ = (
         one_of("from_status", TaskStatus, nullable=True),
         one_of("to_status", TaskStatus),
+        one_of("event", TaskEvent),
         Index(None, "task_id"),
     )
 

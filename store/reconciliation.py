@@ -1,10 +1,11 @@
-"""What the database says about tokens, for comparison with the chain, and the repairs that write the chain's word back.
+"""What the database says about tokens, for comparison with the chain; and the repairs.
 
 Every repair names in its WHERE what the comparison saw: what changed meanwhile is left for the next
 run.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from sqlalchemy import text
 from store import audit, chain, mint_queue, settling
 from store.engine import Connection
 from store.mint_queue import NewTask
+from store.settlement_effects import Effects, EndedToken, MintedBadge, burns_of
 from store.values import (
     Actor,
     AuditAction,
@@ -26,23 +28,38 @@ from store.values import (
     TokenRecord,
 )
 
+
+@dataclass(frozen=True, slots=True)
+class FoundToken:
+    """A token as a block shows it; `owner` None: it was destroyed already."""
+
+    collection_id: UUID
+    index: int
+    token_id: RawAddress
+    owner: RawAddress | None
+
+
 # Every badge that the chain may know: it was submitted once, or is minted. `ids` null: all of them.
-RECORDED = text("""
-    SELECT instance.id, instance.type_id, instance.status, instance.onchain_status, instance.onchain_token_id,
-           mint.status AS mint_status, mint.token_index, mint.recipient,
+TOKEN_RECORDS = text("""
+    SELECT instance.id, instance.type_id, instance.status, instance.onchain_status,
+           instance.onchain_token_id, mint.status AS mint_status, mint.token_index, mint.recipient,
            EXISTS (SELECT 1 FROM nft_mint_queue AS burn
                     WHERE burn.nft_instance_id = instance.id AND burn.operation = 'burn'
                       AND burn.status IN ('pending', 'sent')) AS burn_open,
            EXISTS (SELECT 1 FROM nft_mint_queue AS burn
-                    WHERE burn.nft_instance_id = instance.id AND burn.operation = 'burn' AND burn.status = 'confirmed') AS burned
+                    WHERE burn.nft_instance_id = instance.id AND burn.operation = 'burn'
+                      AND burn.status = 'confirmed') AS burned
       FROM nft_instance AS instance
            LEFT JOIN LATERAL (
            SELECT task.status, task.token_index, task.recipient
              FROM nft_mint_queue AS task
             WHERE task.nft_instance_id = instance.id AND task.operation = 'mint'
-            ORDER BY array_position(ARRAY['confirmed', 'sent', 'pending', 'failed'], task.status::text), task.created_at DESC
+            ORDER BY array_position(ARRAY['confirmed', 'sent', 'pending', 'failed'],
+                                    task.status::text),
+                     task.created_at DESC
             LIMIT 1) AS mint ON true
-     WHERE CASE WHEN CAST(:ids AS uuid[]) IS NULL THEN mint.status IS NOT NULL OR instance.onchain_status <> 'not_minted'
+     WHERE CASE WHEN CAST(:ids AS uuid[]) IS NULL
+                THEN mint.status IS NOT NULL OR instance.onchain_status <> 'not_minted'
                 ELSE instance.id = ANY(CAST(:ids AS uuid[])) END
 """)
 
@@ -63,16 +80,20 @@ ADOPT_TASK = text("""
           LIMIT 1 FOR UPDATE),
          adopted AS (
          UPDATE nft_mint_queue AS task
-            SET status = 'confirmed', token_index = :index, recipient = :recipient, chain_collection_id = :collection_id,
-                hold_reason = NULL, lease_token = NULL, lease_expires_at = NULL, last_error = NULL, updated_at = clock_timestamp()
+            SET status = 'confirmed', token_index = :index, recipient = :recipient,
+                chain_collection_id = :collection_id, hold_reason = NULL, lease_token = NULL,
+                lease_expires_at = NULL, last_error = NULL, updated_at = clock_timestamp()
            FROM mint WHERE task.id = mint.id
          RETURNING task.id, mint.status AS from_status),
          added AS (
-         INSERT INTO nft_mint_queue (nft_instance_id, operation, status, token_index, recipient, chain_collection_id)
-         SELECT :instance_id, 'mint', 'confirmed', :index, :recipient, :collection_id WHERE NOT EXISTS (SELECT 1 FROM mint)
+         INSERT INTO nft_mint_queue (nft_instance_id, operation, status, token_index, recipient,
+                                     chain_collection_id)
+         SELECT :instance_id, 'mint', 'confirmed', :index, :recipient, :collection_id
+          WHERE NOT EXISTS (SELECT 1 FROM mint)
          RETURNING id, CAST(NULL AS varchar) AS from_status)
     INSERT INTO mint_task_event (task_id, event, from_status, to_status)
-    SELECT id, 'adopted', from_status, 'confirmed' FROM (SELECT * FROM adopted UNION ALL SELECT * FROM added) AS task
+    SELECT id, 'adopted', from_status, 'confirmed'
+      FROM (SELECT * FROM adopted UNION ALL SELECT * FROM added) AS task
 """)
 
 # A badge whose assignment came from a restored database: the index is another token's, it gets a
@@ -80,23 +101,41 @@ ADOPT_TASK = text("""
 FREE_INDEX = text("""
     UPDATE nft_mint_queue
        SET token_index = NULL, updated_at = clock_timestamp()
-     WHERE chain_collection_id = :collection_id AND token_index = :index AND operation = 'mint' AND status = 'pending'
-       AND nft_instance_id <> :instance_id
+     WHERE chain_collection_id = :collection_id AND token_index = :index AND operation = 'mint'
+       AND status = 'pending' AND nft_instance_id <> :instance_id
 """)
 
 INDEX_TAKEN = text("""
     SELECT EXISTS (SELECT 1 FROM nft_mint_queue
-                    WHERE chain_collection_id = :collection_id AND token_index = :index AND operation = 'mint'
-                      AND nft_instance_id <> :instance_id)
+                    WHERE chain_collection_id = :collection_id AND token_index = :index
+                      AND operation = 'mint' AND nft_instance_id <> :instance_id)
+""")
+
+RESTORE_ID = text("""
+    UPDATE nft_instance SET onchain_token_id = :token_id, updated_at = clock_timestamp()
+     WHERE id = :id AND onchain_status = 'minted' AND onchain_token_id IS NULL
+""")
+
+# Held ones too: an index beyond the chain's count must not be given to another badge.
+INDEX_RESERVED = text("""
+    SELECT EXISTS (SELECT 1 FROM nft_mint_queue
+                    WHERE chain_collection_id = :id AND operation = 'mint'
+                      AND status = 'pending' AND token_index >= :index)
+""")
+
+OPEN_INDEXES = text("""
+    SELECT token_index FROM nft_mint_queue
+     WHERE chain_collection_id = :id AND operation = 'mint' AND token_index IS NOT NULL
+       AND status IN ('pending', 'sent')
 """)
 
 
-async def recorded(
+async def token_records(
     conn: Connection, instance_ids: Sequence[UUID] | None = None
 ) -> dict[UUID, TokenRecord]:
     """Return what is recorded of `instance_ids`, or of every badge that the chain may know."""
     rows = await conn.execute(
-        RECORDED, {"ids": None if instance_ids is None else list(instance_ids)}
+        TOKEN_RECORDS, {"ids": None if instance_ids is None else list(instance_ids)}
     )
     return {
         row.id: TokenRecord(
@@ -116,24 +155,14 @@ async def recorded(
 
 
 async def restore_id(conn: Connection, seen: TokenRecord, token_id: RawAddress) -> bool:
-    """Write a lost token id back; return whether the badge still lacked it. Audit.
-
-    Metadata_updated.
-    """
+    """Write a lost token id back; return whether the badge still lacked it; audit: metadata_updated."""
     await settling.locked_badges(conn, [seen.instance_id])
-    statement = text("""
-        UPDATE nft_instance SET onchain_token_id = :token_id, updated_at = clock_timestamp()
-         WHERE id = :id AND onchain_status = 'minted' AND onchain_token_id IS NULL
-    """)
-    if (
-        await conn.execute(statement, {"id": seen.instance_id, "token_id": token_id})
-    ).rowcount != 1:
+    done = await conn.execute(RESTORE_ID, {"id": seen.instance_id, "token_id": token_id})
+    if done.rowcount != 1:
         return False
     details = {"repair": "lost_id", "token_id": token_id}
-    await audit.append(
-        conn,
-        [AuditEntry(seen.instance_id, AuditAction.METADATA_UPDATED, Actor.ADMIN.value, details)],
-    )
+    entry = AuditEntry(seen.instance_id, AuditAction.METADATA_UPDATED, Actor.ADMIN, details)
+    await audit.append(conn, [entry])
     return True
 
 
@@ -144,76 +173,60 @@ async def mark_destroyed(conn: Connection, seen: TokenRecord, occurred_at: datet
     minter, which finds the token destroyed and confirms.
     """
     badges = await settling.locked_badges(conn, [seen.instance_id])
-    if (await recorded(conn, [seen.instance_id])).get(seen.instance_id) != seen:
+    if not await _unchanged(conn, seen):
         return False
     if seen.status is InstanceStatus.REVOKED:
         return await mint_queue.enqueue(conn, [NewTask(seen.instance_id, TaskOperation.BURN)]) == 1
-    ended = [(seen.instance_id, TokenEnd.DESTROYED)]
-    await settling.write_ended(conn, ended, badges, actor=Actor.ADMIN)
-    await settling.write_outbox(conn, [], ended, badges, occurred_at)
+    ended = (EndedToken(badges[seen.instance_id], TokenEnd.DESTROYED),)
+    await settling.write(conn, Effects(ended=ended), occurred_at, actor=Actor.ADMIN)
     return True
 
 
 async def adopt(
-    conn: Connection,
-    seen: TokenRecord,
-    collection_id: UUID,
-    *,
-    index: int,
-    token_id: RawAddress,
-    owner: RawAddress | None,
-    occurred_at: datetime,
+    conn: Connection, seen: TokenRecord, found: FoundToken, occurred_at: datetime
 ) -> bool:
-    """Take a token that names a badge of ours for that badge's.
-
-    Return whether nothing stood against it.
+    """Take a token that names a badge of ours for that badge's; return whether nothing hindered it.
 
     Args:
         conn: a transaction of the caller's.
         seen: the badge as it was compared: no token, and no message under way for it.
-        collection_id: the token's collection.
-        index: the token's.
-        token_id: its address.
-        owner: who holds it; None where it was destroyed already: the badge is then burned_onchain
-            at once.
+        found: the token; where it was destroyed already, the badge is burned_onchain at once.
         occurred_at: the time of the block that showed it.
     """
     badges = await settling.locked_badges(conn, [seen.instance_id])
-    place = {"collection_id": collection_id, "index": index, "instance_id": seen.instance_id}
-    if (await recorded(conn, [seen.instance_id])).get(seen.instance_id) != seen:
+    if not await _unchanged(conn, seen):
         return False
+    place = {
+        "collection_id": found.collection_id,
+        "index": found.index,
+        "instance_id": seen.instance_id,
+    }
     await conn.execute(FREE_INDEX, place)
     if (await conn.execute(INDEX_TAKEN, place)).scalar_one():
         return False
     # Destroyed tokens name no owner any more; the recipient column wants somebody: the token itself
     # stands in.
-    await conn.execute(ADOPT_TASK, {**place, "recipient": owner or seen.recipient or token_id})
-    minted = [(seen.instance_id, token_id)]
-    await settling.write_minted(conn, minted, badges, actor=Actor.ADMIN)
-    ended = [(seen.instance_id, TokenEnd.DESTROYED)] if owner is None else []
-    await settling.write_ended(conn, ended, badges, actor=Actor.ADMIN)
-    if seen.status is InstanceStatus.REVOKED and not ended:
-        await mint_queue.enqueue(conn, [NewTask(seen.instance_id, TaskOperation.BURN)])
-    await settling.write_outbox(conn, minted, ended, badges, occurred_at)
+    recipient = found.owner or seen.recipient or found.token_id
+    await conn.execute(ADOPT_TASK, {**place, "recipient": recipient})
+    badge = badges[seen.instance_id]
+    minted = (MintedBadge(badge, found.token_id),)
+    ended = () if found.owner is not None else (EndedToken(badge, TokenEnd.DESTROYED),)
+    effects = Effects(minted, ended, burns=burns_of(minted, ended))
+    await settling.write(conn, effects, occurred_at, actor=Actor.ADMIN)
     return True
 
 
 async def agree_on_index(conn: Connection, collection_id: UUID, next_item_index: int) -> bool:
     """Continue a collection where the chain stands, and free its mints from the breaker.
 
-    Return whether that was possible.
-
-    It is not while a message is under way, or while a pending mint holds an index that the chain
-    has not reached.
+    Return whether that was possible. It is not while a message is under way, or while a pending
+    mint holds an index that the chain has not reached.
     """
     collection = await chain.lock_collection(conn, collection_id)
     if await chain.unresolved_message(conn, collection_id) is not None:
         return False
-    holding = text("""
-        SELECT EXISTS (SELECT 1 FROM nft_mint_queue
-                        WHERE chain_collection_id = :id AND operation = 'mint' AND status = 'pending' AND token_index >= :index)
-    """)
-    if (await conn.execute(holding, {"id": collection_id, "index": next_item_index})).scalar_one():
+    reserved = await conn.execute(INDEX_RESERVED, {"id": collection_id, "index": next_item_index})
+    if reserved.scalar_one():
         return False
     await chain.set_next_index(conn, collection_id, next_item_index)
     await conn.execute(FREE_BREAKER, {"type_id": collection.type_id})
@@ -221,12 +234,10 @@ async def agree_on_index(conn: Connection, collection_id: UUID, next_item_index:
 
 
 async def open_indexes(conn: Connection, collection_id: UUID) -> frozenset[int]:
-    """Return the indexes that open mints of a collection hold.
+    """Return the indexes that open mints of a collection hold: what the chain lacks there may come."""
+    return frozenset((await conn.execute(OPEN_INDEXES, {"id": collection_id})).scalars())
 
-    What the chain lacks there is on its way.
-    """
-    statement = text("""
-        SELECT token_index FROM nft_mint_queue
-         WHERE chain_collection_id = :id AND operation = 'mint' AND token_index IS NOT NULL AND status IN ('pending', 'sent')
-    """)
-    return frozenset((await conn.execute(statement, {"id": collection_id})).scalars())
+
+async def _unchanged(conn: Connection, seen: TokenRecord) -> bool:
+    now = await token_records(conn, [seen.instance_id])
+    return now.get(seen.instance_id) == seen

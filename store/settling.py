@@ -1,50 +1,56 @@
-"""Sign and settle leased tasks, with all that follows for their badges, the audit log and the outbox.
+"""Sign and settle leased tasks, with all that follows for badges, the audit log and the outbox.
 
-These functions own the transitions of a task (with queue.cancel_unsigned_mints and
-reconciling.adopt). Every UPDATE names the state it expects and the lease; a row less than expected
-raises LeaseLost, and the caller's whole transaction is undone.
+These functions own the transitions of a task (with mint_queue.cancel_unsigned_mints and
+reconciliation.adopt). Every UPDATE names the state it expects and the lease; a row less than
+expected raises LeaseLost, and the caller's whole transaction is undone. What follows for badges is
+decided by settlement_effects.effects, which is pure, and written here.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
 from store import audit, mint_queue, outbox
 from store.chain import MessageRecord
-from store.claiming import LeasedTask, all_of
+from store.claiming import all_of
 from store.engine import Connection
+from store.mint_queue import NewTask
+from store.settlement_effects import (
+    Effects,
+    LockedBadge,
+    Settlement,
+    audit_entries,
+    effects,
+    outbox_entries,
+)
 from store.values import (
     Actor,
     AuditAction,
     AuditEntry,
-    HoldReason,
     InstanceStatus,
+    LeasedTask,
     LeaseToken,
-    OutboxEntry,
-    OutboxType,
     RawAddress,
+    TaskEvent,
     TaskOperation,
     TaskStatus,
-    TokenEnd,
+    TypeCode,
 )
 
 # (from, to) -> the functions that may make it happen; docs/mint-lifecycle.md draws the same, and a
-# test holds both equal.
+# test holds both equal. Only a burn goes from sent to failed: a signed mint keeps its index, and is
+# parked instead.
 TRANSITIONS: dict[tuple[TaskStatus, TaskStatus], str] = {
     (TaskStatus.PENDING, TaskStatus.SENT): "settling.sign",
-    (TaskStatus.PENDING, TaskStatus.CONFIRMED): "settling.settle, reconciling.adopt",
-    (TaskStatus.PENDING, TaskStatus.FAILED): "settling.settle, queue.cancel_unsigned_mints",
+    (TaskStatus.PENDING, TaskStatus.CONFIRMED): "settling.settle, reconciliation.adopt",
+    (TaskStatus.PENDING, TaskStatus.FAILED): "settling.settle, mint_queue.cancel_unsigned_mints",
     (TaskStatus.SENT, TaskStatus.CONFIRMED): "settling.settle",
     (TaskStatus.SENT, TaskStatus.PENDING): "settling.settle",
-    (
-        TaskStatus.SENT,
-        TaskStatus.FAILED,
-    ): "settling.settle",  # a burn; a signed mint keeps its index and is parked instead
-    (TaskStatus.FAILED, TaskStatus.CONFIRMED): "reconciling.adopt",
+    (TaskStatus.SENT, TaskStatus.FAILED): "settling.settle",
+    (TaskStatus.FAILED, TaskStatus.CONFIRMED): "reconciliation.adopt",
 }
 # A mint whose message is void goes before all others: the indexes behind its own cannot be minted
 # before it.
@@ -58,73 +64,67 @@ class Assignment:
     `recipient` is None for a burn, whose index is the token's.
     """
 
-    task_id: UUID
+    task: LeasedTask
     token_index: int
     recipient: RawAddress | None
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """A transition of one leased task.
-
-    `token_id`: the item's address where a mint is confirmed. `token_end`: how its token was
-    seen to end, None where it was not. `hold_reason` parks a pending task; `drop_index` gives its index up for ever.
-    """
-
-    leased: LeasedTask
-    to_status: TaskStatus
-    event: str
-    reason: str | None = None
-    hold_reason: HoldReason | None = None
-    drop_index: bool = False
-    token_id: RawAddress | None = None
-    token_end: TokenEnd | None = None
-
-
 SIGN = text("""
     WITH given AS (
-         SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:indexes AS bigint[]), CAST(:recipients AS text[]))
+         SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:indexes AS bigint[]),
+                              CAST(:recipients AS text[]))
                 AS listed (id, token_index, recipient)),
          signed AS (
          UPDATE nft_mint_queue AS task
-            SET status = 'sent', chain_message_id = :message_id, chain_collection_id = :collection_id, token_index = given.token_index,
+            SET status = 'sent', chain_message_id = :message_id,
+                chain_collection_id = :collection_id, token_index = given.token_index,
                 recipient = given.recipient, last_error = NULL, updated_at = clock_timestamp(),
-                retry_count = task.retry_count + CASE WHEN task.chain_message_id IS NULL THEN 0 ELSE 1 END
+                retry_count = task.retry_count
+                            + CASE WHEN task.chain_message_id IS NULL THEN 0 ELSE 1 END
            FROM given
           WHERE task.id = given.id AND task.status = 'pending' AND task.hold_reason IS NULL
             AND task.lease_token = :lease AND task.lease_expires_at > clock_timestamp()
          RETURNING task.id, task.retry_count),
          history AS (
          INSERT INTO mint_task_event (task_id, event, from_status, to_status, details)
-         SELECT id, 'signed', 'pending', 'sent', jsonb_build_object('message', CAST(:message_hash AS text), 'attempt', retry_count + 1)
+         SELECT id, :event, 'pending', 'sent',
+                jsonb_build_object('message', CAST(:message_hash AS text),
+                                   'attempt', retry_count + 1)
            FROM signed)
     SELECT count(*) FROM signed
 """)
 
 SETTLE = text("""
     WITH given AS (
-         SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:from_statuses AS text[]), CAST(:to_statuses AS text[]), CAST(:events AS text[]),
-                              CAST(:reasons AS text[]), CAST(:holds AS text[]), CAST(:drops AS boolean[]))
+         SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:from_statuses AS text[]),
+                              CAST(:to_statuses AS text[]), CAST(:events AS text[]),
+                              CAST(:reasons AS text[]), CAST(:holds AS text[]),
+                              CAST(:drops AS boolean[]))
                 AS listed (id, from_status, to_status, event, reason, hold_reason, drop_index)),
          moved AS (
          UPDATE nft_mint_queue AS task
-            SET status = given.to_status, last_error = given.reason, hold_reason = given.hold_reason,
+            SET status = given.to_status, last_error = given.reason,
+                hold_reason = given.hold_reason,
                 token_index = CASE WHEN given.drop_index THEN NULL ELSE task.token_index END,
                 priority = CASE WHEN given.to_status = 'pending' AND task.token_index IS NOT NULL
                                 THEN :priority_again ELSE task.priority END,
-                run_after = clock_timestamp(), lease_token = NULL, lease_expires_at = NULL, updated_at = clock_timestamp()
+                run_after = clock_timestamp(), lease_token = NULL, lease_expires_at = NULL,
+                updated_at = clock_timestamp()
            FROM given
           WHERE task.id = given.id AND task.status = given.from_status
             AND task.lease_token = :lease AND task.lease_expires_at > clock_timestamp()
          RETURNING task.id, given.event, given.from_status, given.to_status, given.reason),
          history AS (
          INSERT INTO mint_task_event (task_id, event, from_status, to_status, details)
-         SELECT id, event, from_status, to_status, jsonb_strip_nulls(jsonb_build_object('reason', reason)) FROM moved)
+         SELECT id, event, from_status, to_status,
+                jsonb_strip_nulls(jsonb_build_object('reason', reason))
+           FROM moved)
     SELECT count(*) FROM moved
 """)
 
 LOCK_INSTANCES = text("""
-    SELECT instance.id, instance.user_id, instance.tenant_id, instance.status, instance.current_level, type.code
+    SELECT instance.id, instance.user_id, instance.tenant_id, type.code, instance.status,
+           instance.current_level
       FROM nft_instance AS instance JOIN nft_type AS type ON type.id = instance.type_id
      WHERE instance.id = ANY(CAST(:ids AS uuid[]))
      ORDER BY instance.id
@@ -133,11 +133,13 @@ LOCK_INSTANCES = text("""
 
 MINTED = text("""
     UPDATE nft_instance AS instance
-       SET onchain_status = 'minted', onchain_token_id = given.token_id, updated_at = clock_timestamp()
+       SET onchain_status = 'minted', onchain_token_id = given.token_id,
+           updated_at = clock_timestamp()
       FROM unnest(CAST(:ids AS uuid[]), CAST(:tokens AS text[])) AS given (id, token_id)
      WHERE instance.id = given.id
 """)
 
+# A revoked badge stays revoked.
 BURNED = text("""
     UPDATE nft_instance SET status = 'burned_onchain', updated_at = clock_timestamp()
      WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'active'
@@ -150,60 +152,42 @@ MINT_FAILED = text("""
 
 
 async def sign(
-    conn: Connection,
-    lease: LeaseToken,
-    *,
-    message: MessageRecord,
-    leased: Sequence[LeasedTask],
-    assignments: Sequence[Assignment],
+    conn: Connection, lease: LeaseToken, message: MessageRecord, assignments: Sequence[Assignment]
 ) -> None:
-    """Pending -> sent, with `message`, which was written in the same transaction; audit.
+    """Move tasks from pending to sent, with `message`; audit: submitted_onchain.
 
-    Submitted_onchain.
+    Args:
+        conn: the transaction that wrote `message`.
+        lease: that of the tasks.
+        message: carries an action for each of them.
+        assignments: each task, with its index and recipient.
 
     Raises:
         LeaseLost: a task was cancelled, or taken over.
     """
     parameters = {
-        "ids": [given.task_id for given in assignments],
-        "indexes": [given.token_index for given in assignments],
-        "recipients": [given.recipient for given in assignments],
+        "ids": [each.task.id for each in assignments],
+        "indexes": [each.token_index for each in assignments],
+        "recipients": [each.recipient for each in assignments],
         "message_id": message.id,
         "message_hash": message.message_hash.hex(),
         "collection_id": message.chain_collection_id,
         "lease": lease,
+        "event": TaskEvent.SIGNED.value,
     }
     all_of(int((await conn.execute(SIGN, parameters)).scalar_one()), len(assignments))
-    by_id = {work.task.id: work for work in leased}
-    entries = []
-    for given in assignments:
-        task = by_id[given.task_id].task
-        details = {
-            "task_id": str(task.id),
-            "operation": task.operation.value,
-            "index": given.token_index,
-            "attempt": task.attempt + 1,
-            "message_hash": message.message_hash.hex(),
-        }
-        entries.append(
-            AuditEntry(
-                task.nft_instance_id, AuditAction.SUBMITTED_ONCHAIN, Actor.SYSTEM.value, details
-            )
-        )
-    await audit.append(conn, entries)
+    await audit.append(conn, [_submitted(each, message) for each in assignments])
 
 
 async def settle(
     conn: Connection, lease: LeaseToken, settlements: Sequence[Settlement], occurred_at: datetime
 ) -> None:
-    """Write what the chain said about leased tasks.
-
-    The tasks, their badges, audit and outbox, all or nothing.
+    """Write what the chain said about leased tasks: tasks, badges, audit and outbox, or nothing.
 
     Args:
         conn: a transaction of the caller's; it holds the lock of the message, if there is one.
-        lease: the token that marks the rows.
-        settlements: each names a transition of TRANSITIONS; its task's lease ends with it.
+        lease: that of the tasks; it ends with the settlement.
+        settlements: each names a transition of TRANSITIONS.
         occurred_at: the time of the block that showed it.
 
     Raises:
@@ -211,144 +195,65 @@ async def settle(
     """
     if not settlements:
         return
-    badges = await locked_badges(conn, [item.leased.task.nft_instance_id for item in settlements])
-    moved = await conn.execute(
-        SETTLE,
-        {
-            "ids": [item.leased.task.id for item in settlements],
-            "from_statuses": [item.leased.task.status.value for item in settlements],
-            "to_statuses": [item.to_status.value for item in settlements],
-            "events": [item.event for item in settlements],
-            "reasons": [item.reason for item in settlements],
-            "holds": [item.hold_reason.value if item.hold_reason else None for item in settlements],
-            "drops": [item.drop_index for item in settlements],
-            "lease": lease,
-            "priority_again": PRIORITY_AGAIN,
-        },
-    )
+    badges = await locked_badges(conn, [each.task.nft_instance_id for each in settlements])
+    moved = await conn.execute(SETTLE, {**_columns(settlements), "lease": lease})
     all_of(int(moved.scalar_one()), len(settlements))
-    minted = [
-        (item.leased.task.nft_instance_id, item.token_id)
-        for item in settlements
-        if item.token_id is not None
-    ]
-    # Each burn is told once: reconcile may have seen the owner destroy it before the task that was
-    # to burn it.
-    ended = [
-        (item.leased.task.nft_instance_id, item.token_end)
-        for item in settlements
-        if item.token_end is not None
-        and badges[item.leased.task.nft_instance_id].status != InstanceStatus.BURNED_ONCHAIN
-    ]
-    failed = [
-        item.leased.task.nft_instance_id
-        for item in settlements
-        if item.to_status is TaskStatus.FAILED and item.leased.task.operation is TaskOperation.MINT
-    ]
-    if failed:
-        await conn.execute(MINT_FAILED, {"ids": failed})
-    await write_minted(conn, minted, badges)
-    await mint_queue.enqueue(
-        conn,
-        [
-            mint_queue.NewTask(instance_id, TaskOperation.BURN)
-            for instance_id, _ in minted
-            if badges[instance_id].status == InstanceStatus.REVOKED
-            and instance_id not in dict(ended)
-        ],
-    )
-    await write_ended(conn, ended, badges)
-    await write_outbox(conn, minted, ended, badges, occurred_at)
+    await write(conn, effects(settlements, badges), occurred_at)
 
 
-async def write_minted(
-    conn: Connection,
-    minted: Sequence[tuple[UUID, RawAddress]],
-    badges: dict[UUID, Row[Any]],
-    *,
-    actor: str = Actor.SYSTEM,
+async def write(
+    conn: Connection, found: Effects, occurred_at: datetime, *, actor: Actor = Actor.SYSTEM
 ) -> None:
-    """Mark badges minted, with their token ids; audit: minted_onchain. `badges` are locked."""
-    if not minted:
-        return
-    await conn.execute(
-        MINTED,
-        {"ids": [badge for badge, _ in minted], "tokens": [token_id for _, token_id in minted]},
-    )
-    entries = [
-        AuditEntry(
-            badge,
-            AuditAction.MINTED_ONCHAIN,
-            actor,
-            {"token_id": token_id, "level": badges[badge].current_level},
-        )
-        for badge, token_id in minted
-    ]
-    await audit.append(conn, entries)
+    """Write what follows for badges that the caller has locked; the outbox last (lock order)."""
+    if found.failed_mints:
+        await conn.execute(MINT_FAILED, {"ids": list(found.failed_mints)})
+    if found.minted:
+        ids = [each.badge.id for each in found.minted]
+        tokens = [each.token_id for each in found.minted]
+        await conn.execute(MINTED, {"ids": ids, "tokens": tokens})
+    await mint_queue.enqueue(conn, [NewTask(badge, TaskOperation.BURN) for badge in found.burns])
+    if found.ended:
+        await conn.execute(BURNED, {"ids": [each.badge.id for each in found.ended]})
+    await audit.append(conn, audit_entries(found, actor))
+    await outbox.append(conn, outbox_entries(found, occurred_at))
 
 
-async def write_ended(
-    conn: Connection,
-    ended: Sequence[tuple[UUID, TokenEnd]],
-    badges: dict[UUID, Row[Any]],
-    *,
-    actor: str = Actor.SYSTEM,
-) -> None:
-    """Mark active badges burned_onchain (a revoked one stays revoked); audit: burned_onchain.
-
-    `badges` are locked.
-    """
-    if not ended:
-        return
-    await conn.execute(BURNED, {"ids": [badge for badge, _ in ended]})
-    entries = [
-        AuditEntry(
-            badge,
-            AuditAction.BURNED_ONCHAIN,
-            actor,
-            {"how": end, "status_before": badges[badge].status},
-        )
-        for badge, end in ended
-    ]
-    await audit.append(conn, entries)
-
-
-async def write_outbox(
-    conn: Connection,
-    minted: Sequence[tuple[UUID, RawAddress]],
-    ended: Sequence[tuple[UUID, TokenEnd]],
-    badges: dict[UUID, Row[Any]],
-    occurred_at: datetime,
-) -> None:
-    """Tell others of badges minted and burned; last in the transaction (lock order)."""
-    entries = [
-        _outbox(OutboxType.BADGE_MINTED, badges[badge], {"token_id": token_id}, occurred_at)
-        for badge, token_id in minted
-    ]
-    entries += [
-        _outbox(OutboxType.BADGE_BURNED, badges[badge], {"how": end}, occurred_at)
-        for badge, end in ended
-    ]
-    await outbox.append(conn, entries)
-
-
-async def locked_badges(conn: Connection, instance_ids: Sequence[UUID]) -> dict[UUID, Row[Any]]:
-    """Lock instances in the order of their ids.
-
-    Return id -> row (user_id, tenant_id, status, current_level, code).
-    """
+async def locked_badges(conn: Connection, instance_ids: Sequence[UUID]) -> dict[UUID, LockedBadge]:
+    """Lock instances in the order of their ids; return them by id."""
     rows = await conn.execute(LOCK_INSTANCES, {"ids": sorted(set(instance_ids))})
-    return {row.id: row for row in rows}
-
-
-def _outbox(
-    event_type: OutboxType, badge: Row[Any], more: dict[str, object], occurred_at: datetime
-) -> OutboxEntry:
-    payload = {
-        "instance_id": str(badge.id),
-        "type_code": badge.code,
-        "level": badge.current_level,
-        "user_id": str(badge.user_id),
-        **more,
+    return {
+        row.id: LockedBadge(
+            row.id,
+            row.user_id,
+            row.tenant_id,
+            TypeCode(row.code),
+            InstanceStatus(row.status),
+            row.current_level,
+        )
+        for row in rows
     }
-    return OutboxEntry(badge.user_id, badge.tenant_id, event_type, payload, occurred_at)
+
+
+def _columns(settlements: Sequence[Settlement]) -> dict[str, object]:
+    return {
+        "ids": [each.task.id for each in settlements],
+        "from_statuses": [each.task.status.value for each in settlements],
+        "to_statuses": [each.to_status.value for each in settlements],
+        "events": [each.event.value for each in settlements],
+        "reasons": [each.reason for each in settlements],
+        "holds": [each.hold_reason and each.hold_reason.value for each in settlements],
+        "drops": [each.drop_index for each in settlements],
+        "priority_again": PRIORITY_AGAIN,
+    }
+
+
+def _submitted(assignment: Assignment, message: MessageRecord) -> AuditEntry:
+    task = assignment.task
+    details = {
+        "task_id": str(task.id),
+        "operation": task.operation.value,
+        "index": assignment.token_index,
+        "attempt": task.attempt + 1,
+        "message_hash": message.message_hash.hex(),
+    }
+    return AuditEntry(task.nft_instance_id, AuditAction.SUBMITTED_ONCHAIN, Actor.SYSTEM, details)

@@ -7,7 +7,7 @@ docs/data-model.md explains each.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum, StrEnum
@@ -111,6 +111,21 @@ class TokenEnd(StrEnum):
 
     REVOKED = "revoked"
     DESTROYED = "destroyed"
+
+
+class TaskEvent(StrEnum):
+    """What happened to a mint task (mint_task_event): one word a decision that changed it."""
+
+    SIGNED = "signed"
+    CONFIRMED = "confirmed"
+    FAILED = "failed"
+    HELD = "held"
+    PARKED = "parked"
+    # Its message can no longer execute: signed again, with the same index.
+    VOID = "void"
+    INDEX_TAKEN = "index_taken"
+    CANCELLED = "cancelled"
+    ADOPTED = "adopted"
 
 
 class MessageKind(StrEnum):
@@ -295,27 +310,55 @@ class TokenState:
 
 
 @dataclass(frozen=True, slots=True)
-class MintTask:
-    """A row of nft_mint_queue. `attempt` counts signed messages, 0 when none."""
+class LeasedTask:
+    """A row of nft_mint_queue under our lease, with what the minter needs of its badge.
+
+    `token_id` is the badge's token, which a burn revokes. `lease` is None for a held mint that came
+    along with its collection's reserved indexes.
+    """
 
     id: UUID
     nft_instance_id: UUID
+    user_id: UUID
+    type_id: UUID
+    type_code: TypeCode
     operation: TaskOperation
     status: TaskStatus
     retry_count: int
     recipient: RawAddress | None
-    chain_collection_id: UUID | None
+    token_id: RawAddress | None
     token_index: int | None
     chain_message_id: UUID | None
     hold_reason: HoldReason | None
-    run_after: datetime
-    lease_token: LeaseToken | None
+    lease: LeaseToken | None
     created_at: datetime
 
     @property
     def attempt(self) -> int:
         """Return how many messages were signed for this task."""
         return self.retry_count + 1 if self.chain_message_id is not None else 0
+
+    def after_signing(
+        self, message_id: UUID, token_index: int, recipient: RawAddress | None
+    ) -> "LeasedTask":
+        """Return the task as settling.sign leaves it."""
+        return replace(
+            self,
+            status=TaskStatus.SENT,
+            retry_count=self.retry_count + (self.chain_message_id is not None),
+            recipient=recipient,
+            token_index=token_index,
+            chain_message_id=message_id,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Commitments:
+    """Actions of unresolved messages: what they cost may still leave the wallet."""
+
+    mints: int
+    burns: int
+    deploys: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,20 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
+class Envelope:
+    """What an external message says beside its actions.
+
+    `query_seq` is its number, never used before. It is dated back from `chain_time`, the newest
+    masterchain block's, since a lite server may lag (exit 35). `deploy`: the wallet itself is
+    missing, so the message carries its initial state.
+    """
+
+    query_seq: int
+    chain_time: datetime
+    deploy: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SignedMessage:
     """An external message, ready to be sent as often as one likes until `valid_until` (chain time).
 
@@ -129,10 +143,7 @@ def sign_message(
     wallet: Wallet,
     signer: Signer,
     actions: Sequence[Action],
-    *,
-    query_seq: int,
-    chain_time: datetime,
-    deploy: bool,
+    envelope: Envelope,
 ) -> SignedMessage:
     """Build and sign one external message.
 
@@ -140,30 +151,30 @@ def sign_message(
         wallet: the sender.
         signer: holds the wallet's key.
         actions: sent in this order; the collection receives them in this order.
-        query_seq: this message's number, never used before.
-        chain_time: the newest masterchain block's; the message is dated back from it, since a lite
-            server may lag (exit 35).
-        deploy: the wallet itself is missing: carry its initial state.
+        envelope: number and date; whether the wallet is deployed too.
 
     Raises:
         MessageTooLarge: it would be refused by every validator.
     """
     if not 1 <= len(actions) <= ACTIONS_MAX:
         raise MessageTooLarge(f"{len(actions)} actions: a message carries 1 to {ACTIONS_MAX}")
-    created_at = chain_time.replace(microsecond=0) - min(_BACKDATED, wallet.timeout / 10)
+    query = query_id(envelope.query_seq)
+    created_at = envelope.chain_time.replace(microsecond=0) - min(_BACKDATED, wallet.timeout / 10)
     created_at = datetime.fromtimestamp(int(created_at.timestamp()), UTC)
     order = (
         Builder()
         .store_uint(wallet.subwallet_id, 32)
-        .store_ref(_internal_transfer(wallet, actions, query_id(query_seq)))
+        .store_ref(_internal_transfer(wallet, actions, query))
         .store_uint(_MODE, 8)
-        .store_uint(query_id(query_seq), 23)
+        .store_uint(query, 23)
         .store_uint(int(created_at.timestamp()), 64)
         .store_uint(round(wallet.timeout.total_seconds()), 22)
         .end_cell()
     )
     body = Builder().store_bytes(signer.sign(order.hash)).store_ref(order).end_cell()
-    message = _external(wallet.address, body, wallet.contract.state_init if deploy else None)
+    message = _external(
+        wallet.address, body, wallet.contract.state_init if envelope.deploy else None
+    )
     boc = message.to_boc()
     if len(boc) > EXTERNAL_BYTES_MAX or message.get_depth() >= EXTERNAL_DEPTH_MAX:
         raise MessageTooLarge(

@@ -14,15 +14,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from minter.context import FAULT_POINTS
-from minter.startup import minting_wallet
-from minter.ton import mnemonic
-from ops.settings import HttpSettings, MinterSettings, Settings
+from ops.settings import MinterSettings, Settings
 from sandbox.ton.network import TonNetwork
 from store.engine import Database
 from store.values import TaskOperation
+from tests.builders.minters import funded, minter_on, new_wallet
 from tests.builders.world import World, all_in, items_of, minting
 
 ROOT = Path(__file__).parents[2]
@@ -36,22 +34,12 @@ DEATH_BOUND_S = 60.0
 
 @pytest.fixture(scope="module")
 def mnemonic_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("wallet") / "wallet.words"
-    mnemonic.write_new(path)
-    return path
+    return new_wallet(tmp_path_factory)
 
 
 @pytest.fixture
 async def settings(ton: TonNetwork, database_url: str, mnemonic_file: Path) -> Settings:
-    chosen = Settings(
-        database_url=SecretStr(database_url),
-        ton_config=ton.config_path,
-        wallet_mnemonic_file=mnemonic_file,
-        minter=HURRY,
-        http=HttpSettings(enabled=False),
-    )
-    await ton.fund(minting_wallet(chosen)[1].address, 100 * 10**9)
-    return chosen
+    return await funded(minter_on(ton, database_url, mnemonic_file, HURRY), ton)
 
 
 @pytest.fixture

@@ -15,16 +15,12 @@ if TYPE_CHECKING:
     from store.engine import Database
     from tests.builders.world import World
 
-FUNDS_NANO = 100 * 10**9
-
 
 @pytest.fixture(scope="session")
 def mnemonic_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from minter.ton import mnemonic
+    from tests.builders.minters import new_wallet
 
-    path = tmp_path_factory.mktemp("wallet") / "wallet.words"
-    mnemonic.write_new(path)
-    return path
+    return new_wallet(tmp_path_factory)
 
 
 @pytest.fixture
@@ -47,18 +43,6 @@ async def settings(
     ton: "TonNetwork", database_url: str, mnemonic_file: Path, minter_settings: "MinterSettings"
 ) -> "Settings":
     """Settings of a minter whose wallet has money on the network `ton`."""
-    from pydantic import SecretStr
+    from tests.builders.minters import funded, minter_on
 
-    from minter.startup import minting_wallet
-    from ops.settings import HttpSettings, Settings
-
-    chosen = Settings(
-        database_url=SecretStr(database_url),
-        ton_config=ton.config_path,
-        wallet_mnemonic_file=mnemonic_file,
-        minter=minter_settings,
-        http=HttpSettings(enabled=False),
-    )
-    _, wallet = minting_wallet(chosen)
-    await ton.fund(wallet.address, FUNDS_NANO)
-    return chosen
+    return await funded(minter_on(ton, database_url, mnemonic_file, minter_settings), ton)

@@ -12,6 +12,7 @@ import pytest
         "minter.mint_decision",
         "minter.indexes",
         "minter.comparison",
+        "minter.budget",
         "minter.ton.values",
         "minter.ton.metadata_uris",
     ],

@@ -11,7 +11,7 @@ import pytest
 from minter.context import MinterContext
 from minter.reconcile import ReconcileReport, reconcile
 from minter.ton import tokens
-from minter.ton.highload_wallet import Action, sign_message
+from minter.ton.highload_wallet import Action, Envelope, sign_message
 from minter.ton.values import Token
 from ops.settings import Settings
 from sandbox.ton.accounts import user_wallet
@@ -48,15 +48,13 @@ class Minted:
     async def send(self, ton: TonNetwork, action: Action) -> None:
         """Send a message from the minting wallet behind the minter's back."""
         async with self.world.db.transaction() as conn:
-            query_seq = await chain.take_query_seq(conn)
+            query_seq = await chain.take_query_seq(conn, self.ctx.wallet_id)
         block = await self.ctx.gateway.newest_block()
         message = sign_message(
             self.ctx.wallet,
             self.ctx.signer,
             [action],
-            query_seq=query_seq,
-            chain_time=block.time,
-            deploy=False,
+            Envelope(query_seq, block.time, deploy=False),
         )
         await self.ctx.gateway.send(message.boc)
         for _ in range(3):

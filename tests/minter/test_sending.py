@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from minter.startup import minter_context, minting_wallet
 from minter.ton.liteserver import LiteServers
 from minter.ton.values import Account, SendOutcome
 from ops.errors import UsageError
 from ops.lifecycle import Part, Readiness
-from ops.settings import HttpSettings, MinterSettings, Settings
+from ops.settings import MinterSettings, Settings
 from sandbox.ton.chain import ChainOptions
 from sandbox.ton.network import TonNetwork, TonOptions
+from tests.builders.minters import minter_on
 from tests.builders.world import World, all_in, eventually, is_value, items_of, minting
 
 TTL = timedelta(minutes=5)
@@ -173,13 +173,7 @@ async def test_a_wallet_without_money_signs_nothing_and_says_what_it_needs(
     world: World,
     minter_settings: MinterSettings,
 ) -> None:
-    chosen = Settings(
-        database_url=SecretStr(database_url),
-        ton_config=ton.config_path,
-        wallet_mnemonic_file=mnemonic_file,
-        minter=minter_settings,
-        http=HttpSettings(enabled=False),
-    )
+    chosen = minter_on(ton, database_url, mnemonic_file, minter_settings)
     badges = await world.to_mint()
     _, wallet = minting_wallet(chosen)
     readiness = Readiness()

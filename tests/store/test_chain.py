@@ -8,16 +8,19 @@ import pytest
 
 from ops.errors import LeaseLost
 from store import chain, claiming, settling
-from store.chain import MessageRecord, NewMessage, WalletIdentity
-from store.claiming import LeasedTask
+from store.chain import MessageRecord, NewCollection, NewMessage, WalletIdentity
 from store.engine import Connection, Database, StatementRefused
-from store.settling import TRANSITIONS, Assignment, Settlement
+from store.settlement_effects import Settlement
+from store.settling import TRANSITIONS, Assignment
 from store.values import (
+    Commitments,
     HoldReason,
+    LeasedTask,
     LeaseToken,
     MessageKind,
     MessageStatus,
     RawAddress,
+    TaskEvent,
     TaskOperation,
     TaskStatus,
     TokenEnd,
@@ -50,10 +53,10 @@ class Desk:
         async with self.world.db.transaction() as conn:
             message = await chain.add_message(conn, await self.new_message(conn))
             given = [
-                Assignment(work.task.id, first_index + number, RawAddress("0:cc"))
+                Assignment(work, first_index + number, RawAddress("0:cc"))
                 for number, work in enumerate(leased)
             ]
-            await settling.sign(conn, lease, message=message, leased=leased, assignments=given)
+            await settling.sign(conn, lease, message, given)
         return message
 
     async def new_message(self, conn: Connection) -> NewMessage:
@@ -61,7 +64,7 @@ class Desk:
             self.wallet_id,
             self.collection_id,
             MessageKind.MINT,
-            await chain.take_query_seq(conn),
+            await chain.take_query_seq(conn, self.wallet_id),
             NOW,
             NOW + timedelta(minutes=5),
             b"boc",
@@ -85,12 +88,7 @@ async def desk(database: Database) -> Desk:
     async with database.transaction() as conn:
         wallet = await chain.register_wallet(conn, IDENTITY)
         collection = await chain.add_collection(
-            conn,
-            type_id,
-            wallet.id,
-            address=RawAddress("0:" + "22" * 32),
-            content_uri="c",
-            item_prefix="p",
+            conn, NewCollection(type_id, wallet.id, RawAddress("0:" + "22" * 32), "c", "p")
         )
     return Desk(world, wallet.id, collection.id)
 
@@ -103,13 +101,16 @@ async def sent(
     message = await desk.sign(lease, leased)
     return (
         badges,
-        [work.signed(message, number, RawAddress("0:cc")) for number, work in enumerate(leased)],
+        [
+            work.after_signing(message.id, number, RawAddress("0:cc"))
+            for number, work in enumerate(leased)
+        ],
         message,
     )
 
 
 def confirmed(leased: LeasedTask) -> Settlement:
-    return Settlement(leased, TaskStatus.CONFIRMED, "confirmed", token_id=TOKEN_ID)
+    return Settlement(leased, TaskStatus.CONFIRMED, TaskEvent.CONFIRMED, token_id=TOKEN_ID)
 
 
 async def test_a_task_is_leased_once(desk: Desk) -> None:
@@ -144,7 +145,7 @@ async def test_a_burn_waits_for_its_mint(desk: Desk) -> None:
     badges = await desk.world.to_mint()
     await desk.world.enqueue(badges, TaskOperation.BURN)
     claimed = await desk.claim(LeaseToken(uuid4()))
-    assert [work.task.operation for work in claimed] == [TaskOperation.MINT]
+    assert [work.operation for work in claimed] == [TaskOperation.MINT]
 
 
 async def test_a_collection_with_a_message_under_way_is_left_alone(desk: Desk) -> None:
@@ -191,7 +192,7 @@ async def test_settling_needs_the_lease(desk: Desk) -> None:
         await desk.settle(lease, confirmed(leased))
     async with desk.world.db.transaction() as conn:
         (other,) = await claiming.claim_sent(conn, LeaseToken(uuid4()), TTL, [])
-    assert other.task.id == leased.task.id
+    assert other.id == leased.id
     with pytest.raises(LeaseLost):  # the former minter wakes up
         await desk.settle(lease, confirmed(leased))
     assert await desk.world.statuses(badges) == ["active/pending"]
@@ -203,10 +204,12 @@ async def test_one_lost_task_undoes_the_whole_settlement(desk: Desk) -> None:
     badges, leased, _ = await sent(desk, lease, 2)
     await desk.world.sql(
         "UPDATE nft_mint_queue SET lease_token = gen_random_uuid() WHERE id = :id",
-        id=leased[1].task.id,
+        id=leased[1].id,
     )
     settlements = [
-        Settlement(work, TaskStatus.CONFIRMED, "confirmed", token_id=RawAddress(f"0:{number:064x}"))
+        Settlement(
+            work, TaskStatus.CONFIRMED, TaskEvent.CONFIRMED, token_id=RawAddress(f"0:{number:064x}")
+        )
         for number, work in enumerate(leased)
     ]
     with pytest.raises(LeaseLost):
@@ -249,28 +252,32 @@ async def test_the_token_of_a_badge_revoked_meanwhile_gets_a_burn(desk: Desk) ->
 async def test_a_void_mint_goes_back_first_in_line_with_its_index(desk: Desk) -> None:
     lease = LeaseToken(uuid4())
     _, (leased,), _ = await sent(desk, lease)
-    await desk.settle(lease, Settlement(leased, TaskStatus.PENDING, "void", reason="expired"))
+    await desk.settle(
+        lease, Settlement(leased, TaskStatus.PENDING, TaskEvent.VOID, reason="expired")
+    )
     await desk.world.sql("UPDATE chain_message SET status = 'void'")
     await desk.world.to_mint()
     first, second = await desk.claim(LeaseToken(uuid4()))
-    assert (first.task.id, first.task.token_index, first.task.attempt) == (leased.task.id, 0, 1)
-    assert second.task.token_index is None
+    assert (first.id, first.token_index, first.attempt) == (leased.id, 0, 1)
+    assert second.token_index is None
 
 
 async def test_a_taken_index_is_given_up(desk: Desk) -> None:
     lease = LeaseToken(uuid4())
     _, (leased,), _ = await sent(desk, lease)
-    await desk.settle(lease, Settlement(leased, TaskStatus.PENDING, "index_taken", drop_index=True))
+    await desk.settle(
+        lease, Settlement(leased, TaskStatus.PENDING, TaskEvent.INDEX_TAKEN, drop_index=True)
+    )
     await desk.world.sql("UPDATE chain_message SET status = 'void'")
     (again,) = await desk.claim(LeaseToken(uuid4()))
-    assert again.task.token_index is None
+    assert again.token_index is None
 
 
 async def test_a_parked_task_waits_for_a_person(desk: Desk) -> None:
     lease = LeaseToken(uuid4())
     _, (leased,), _ = await sent(desk, lease)
     parked = Settlement(
-        leased, TaskStatus.PENDING, "parked", reason="why", hold_reason=HoldReason.OPERATOR
+        leased, TaskStatus.PENDING, TaskEvent.PARKED, reason="why", hold_reason=HoldReason.OPERATOR
     )
     await desk.settle(lease, parked)
     assert await desk.world.sql(
@@ -278,7 +285,7 @@ async def test_a_parked_task_waits_for_a_person(desk: Desk) -> None:
     ) == [("pending", "operator", "why", 0)]
     async with desk.world.db.transaction() as conn:
         (kept,) = await claiming.take_reserved(conn, LeaseToken(uuid4()), TTL, desk.collection_id)
-    assert kept.task.lease_token is None
+    assert kept.lease is None
 
 
 async def test_a_second_burn_of_a_badge_is_told_once(desk: Desk) -> None:
@@ -290,7 +297,8 @@ async def test_a_second_burn_of_a_badge_is_told_once(desk: Desk) -> None:
     await desk.world.enqueue([badge], TaskOperation.BURN)
     (burn,) = await desk.claim(lease)
     await desk.settle(
-        lease, Settlement(burn, TaskStatus.CONFIRMED, "confirmed", token_end=TokenEnd.DESTROYED)
+        lease,
+        Settlement(burn, TaskStatus.CONFIRMED, TaskEvent.CONFIRMED, token_end=TokenEnd.DESTROYED),
     )
     assert (await desk.world.audit(badge)).count("burned_onchain") == 1
     assert await desk.world.published(badge) == ["badge.minted", "badge.burned"]
@@ -308,8 +316,8 @@ async def test_every_transition_has_an_owner_and_the_end_states_have_none_but_re
 
 async def test_the_newest_block_ever_seen_never_goes_back(desk: Desk) -> None:
     async with desk.world.db.transaction() as conn:
-        assert await chain.saw_block(conn, 7, wallet_deployed=False) == 7
-        assert await chain.saw_block(conn, 5, wallet_deployed=True) == 7
+        assert await chain.saw_block(conn, desk.wallet_id, 7, deployed=False) == 7
+        assert await chain.saw_block(conn, desk.wallet_id, 5, deployed=True) == 7
         wallet = await chain.wallet(conn)
     assert wallet is not None
     assert wallet.seqno_seen == 7
@@ -326,7 +334,7 @@ async def test_what_messages_may_still_spend_is_counted_until_they_are_settled(d
     lease = LeaseToken(uuid4())
     _, leased, _ = await sent(desk, lease, 2)
     async with desk.world.db.transaction() as conn:
-        assert await chain.committed_spending(conn) == (2, 0, 0)
+        assert await chain.commitments(conn, desk.wallet_id) == Commitments(2, 0, 0)
     await desk.settle(lease, confirmed(leased[0]))
     async with desk.world.db.transaction() as conn:
-        assert await chain.committed_spending(conn) == (1, 0, 0)
+        assert await chain.commitments(conn, desk.wallet_id) == Commitments(1, 0, 0)

@@ -19,6 +19,7 @@ COLUMNS = {
     "nft_mint_queue.status": values.TaskStatus,
     "nft_mint_queue.operation": values.TaskOperation,
     "nft_mint_queue.hold_reason": values.HoldReason,
+    "mint_task_event.event": values.TaskEvent,
     "nft_audit_log.action": values.AuditAction,
     "mint_task_event.from_status": values.TaskStatus,
     "mint_task_event.to_status": values.TaskStatus,

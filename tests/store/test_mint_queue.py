@@ -196,7 +196,7 @@ async def test_cancelling_takes_the_task_out_of_a_minters_hands(world: World) ->
     await cancel(world, badge)
     with pytest.raises(LeaseLost):
         async with world.db.transaction() as conn:
-            await claiming.renew(conn, lease, timedelta(minutes=1), [leased.task.id])
+            await claiming.renew(conn, lease, timedelta(minutes=1), [leased.id])
 
 
 async def test_what_the_queue_says_of_a_token(world: World) -> None:

@@ -84,6 +84,6 @@ async def test_what_is_asked_for_each_message_reads_no_whole_queue(world: World)
         ttl=timedelta(minutes=1),
         collection_id=uuid4(),
     )
-    committed = await plan(world, chain.COMMITTED)
+    committed = await plan(world, chain.COMMITMENTS, wallet_id=uuid4())
     assert "nft_mint_queue" not in scanned(sent) | scanned(kept) | scanned(committed)
     assert "nft_mint_queue_token_index_key" in indexes(kept)

@@ -383,6 +383,8 @@ CREATE TABLE mint_task_event (
     to_status varchar(16) NOT NULL,
     details jsonb DEFAULT '{}' NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT mint_task_event_event_check
+        CHECK (event IN ('signed', 'confirmed', 'failed', 'held', 'parked', 'void', 'index_taken', 'cancelled', 'adopted')),
     CONSTRAINT mint_task_event_from_status_check
         CHECK (from_status IS NULL OR from_status IN ('pending', 'sent', 'confirmed', 'failed')),
     CONSTRAINT mint_task_event_to_status_check

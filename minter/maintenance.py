@@ -1,0 +1,83 @@
+"""What a minter does beside minting: free held tasks, count the queue, compare chain and database."""
+
+import asyncio
+from datetime import timedelta
+
+from minter import reconcile
+from minter.context import MinterContext, count_error
+from ops import metrics
+from ops.errors import Permanent, Transient
+from ops.logs import logger
+from store import claiming, mint_queue
+
+log = logger("minter")
+
+_SWEEP_EVERY = timedelta(seconds=5)
+
+
+class Maintenance:
+    """The periodic work of one daemon; each call does what is due by now."""
+
+    def __init__(self, ctx: MinterContext) -> None:
+        self._ctx = ctx
+        self._swept_at = float("-inf")
+        # The first comparison comes after `reconcile_every`: a minter that starts has work to do.
+        self._compared_at = ctx.clock.monotonic()
+        self._comparing: asyncio.Task[None] | None = None
+
+    async def sweep(self) -> None:
+        """Free held tasks whose user has a wallet now, and count the queue, where that is due.
+
+        Raises:
+            DatabaseUnreachable: PostgreSQL does not answer.
+        """
+        now = self._ctx.clock.monotonic()
+        if now - self._swept_at < _SWEEP_EVERY.total_seconds():
+            return
+        self._swept_at = now
+        async with self._ctx.db.transaction() as conn:
+            freed = await mint_queue.sweep_held(conn)
+            counts = await claiming.counts(conn)
+        if freed:
+            log.info("held_tasks_freed", tasks=freed)
+        metrics.TASKS.clear()
+        for count in counts:
+            hold = count.hold_reason.value if count.hold_reason else "none"
+            metrics.TASKS.labels(count.operation.value, count.status.value, hold).set(count.tasks)
+
+    def compare(self) -> None:
+        """Start a reconcile that only reports, where one is due; never two at once.
+
+        Raises:
+            LaurelError: the last one ended with an error that must end the process.
+        """
+        if self._comparing is not None and self._comparing.done():
+            self._comparing.result()
+            self._comparing = None
+        now = self._ctx.clock.monotonic()
+        every = self._ctx.settings.reconcile_every.total_seconds()
+        if self._comparing is None and now - self._compared_at >= every:
+            self._compared_at = now
+            self._comparing = asyncio.create_task(self._report())
+
+    async def close(self) -> None:
+        """Give up a comparison under way."""
+        if self._comparing is not None:
+            self._comparing.cancel()
+            await asyncio.gather(self._comparing, return_exceptions=True)
+
+    async def _report(self) -> None:
+        ctx = self._ctx
+        try:
+            report = await reconcile.reconcile(ctx.db, ctx.gateway, repair=False, clock=ctx.clock)
+        except (Transient, Permanent) as error:
+            count_error(error)
+            return
+        say = log.warning if report.findings else log.info
+        say(
+            "reconciled",
+            seqno=report.seqno,
+            tokens=report.tokens,
+            findings=len(report.findings),
+            seconds=report.seconds,
+        )

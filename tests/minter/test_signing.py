@@ -1,0 +1,264 @@
+"""What is signed, what is not and why, and what becomes of the tasks that are not."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from minter import signing
+from minter.budget import cost_nano
+from minter.context import MinterContext
+from minter.signing import NothingSigned, SignedBatch
+from minter.startup import minter_context
+from ops.errors import LeaseLost
+from ops.lifecycle import Readiness
+from ops.settings import Settings
+from store import chain, claiming
+from store.chain import Collection
+from store.values import (
+    LeasedTask,
+    LeaseToken,
+    MessageKind,
+    RawAddress,
+    TaskOperation,
+    TaskStatus,
+)
+from tests.builders.world import Badge, World, all_in, minting
+
+ELSEWHERE = RawAddress("0:" + "5a" * 32)
+# Whether it is under a lease, and due.
+RELEASED_NOW, RELEASED_FOR_LATER = (False, True), (False, False)
+
+
+@pytest.fixture
+async def ctx(world: World, settings: Settings) -> AsyncIterator[MinterContext]:
+    """A minter's tools beside a collection with one token, and nobody else at work."""
+    async with minting(settings):
+        await all_in(world, await world.to_mint(), "active/minted")
+    async with minter_context(settings, Readiness()) as tools:
+        yield tools
+
+
+async def claimed(ctx: MinterContext, limit: int = 10) -> tuple[LeaseToken, list[LeasedTask]]:
+    lease = LeaseToken(uuid4())
+    async with ctx.db.transaction() as conn:
+        return lease, await claiming.claim_due(conn, lease, ctx.settings.lease, limit, [])
+
+
+async def collection_of(ctx: MinterContext) -> Collection:
+    async with ctx.db.transaction() as conn:
+        (collection,) = await chain.collections(conn)
+    return collection
+
+
+async def sign_due(ctx: MinterContext) -> SignedBatch | NothingSigned:
+    lease, tasks = await claimed(ctx)
+    return await signing.sign(ctx, lease, tasks, await collection_of(ctx))
+
+
+async def void(world: World, *, hold: str | None = None) -> None:
+    """Let the message under way be void: its mints keep their indexes and are pending again."""
+    await world.sql("UPDATE chain_message SET status = 'void' WHERE status = 'unresolved'")
+    await world.sql(
+        """
+        UPDATE nft_mint_queue
+           SET status = 'pending', hold_reason = :hold, lease_token = NULL, lease_expires_at = NULL
+         WHERE status = 'sent'
+        """,
+        hold=hold,
+    )
+
+
+async def state(world: World, badge: Badge) -> tuple[Any, ...]:
+    """Return whether the badge's open task is leased, and whether it is due."""
+    (row,) = await world.sql(
+        """
+        SELECT lease_token IS NOT NULL, run_after <= clock_timestamp()
+          FROM nft_mint_queue WHERE nft_instance_id = :id AND status = 'pending'
+        """,
+        id=badge.id,
+    )
+    return tuple(row)
+
+
+def with_room_for(ctx: MinterContext, mints: int) -> MinterContext:
+    """Return `ctx` with a reserve that leaves money for a message with that many mints."""
+    _, account = ctx.view.current
+    reserve_nano = account.balance_nano - cost_nano(MessageKind.MINT, mints, ctx.prices)
+    settings = ctx.settings.model_copy(update={"balance_reserve_nano": reserve_nano})
+    return replace(ctx, settings=settings)
+
+
+async def test_a_message_carries_as_many_mints_as_the_wallet_can_pay_for(
+    ctx: MinterContext, world: World
+) -> None:
+    badges = await world.to_mint(3)
+    signed = await sign_due(with_room_for(ctx, 2))
+    assert isinstance(signed, SignedBatch)
+    assert [(task.status, task.token_index) for task in signed.tasks] == [
+        (TaskStatus.SENT, 1),
+        (TaskStatus.SENT, 2),
+    ]
+    carried = {task.nft_instance_id for task in signed.tasks}
+    (left,) = [badge for badge in badges if badge.id not in carried]
+    assert await state(world, left) == RELEASED_NOW
+    assert await world.value("SELECT next_index FROM chain_collection") == 3
+
+
+async def test_a_wallet_without_money_for_one_mint_signs_nothing(
+    ctx: MinterContext, world: World
+) -> None:
+    (badge,) = await world.to_mint()
+    nothing = await sign_due(with_room_for(ctx, 0))
+    assert isinstance(nothing, NothingSigned)
+    assert nothing.insufficient_funds
+    assert ctx.wallet.address in nothing.reason
+    assert "GRAM" in nothing.reason
+    assert await state(world, badge) == RELEASED_FOR_LATER
+    assert await world.value("SELECT next_index FROM chain_collection") == 1
+
+
+async def test_no_message_carries_more_than_the_limit(ctx: MinterContext, world: World) -> None:
+    await world.to_mint(3)
+    limited = replace(ctx, settings=ctx.settings.model_copy(update={"claim_limit": 2}))
+    signed = await sign_due(limited)
+    assert isinstance(signed, SignedBatch)
+    assert len(signed.tasks) == 2
+
+
+async def test_a_second_message_waits_until_the_first_is_resolved(
+    ctx: MinterContext, world: World
+) -> None:
+    await world.to_mint(2)
+    collection = await collection_of(ctx)
+    first, second = await claimed(ctx, 1), await claimed(ctx, 1)
+    assert isinstance(await signing.sign(ctx, *first, collection), SignedBatch)
+    nothing = await signing.sign(ctx, *second, collection)
+    assert nothing == NothingSigned("another message is under way")
+    assert await world.sql(
+        "SELECT lease_token, run_after <= clock_timestamp() FROM nft_mint_queue WHERE status = 'pending'"
+    ) == [(None, True)]
+
+
+async def test_nothing_is_signed_from_a_block_older_than_another_minter_has_seen(
+    ctx: MinterContext, world: World
+) -> None:
+    (badge,) = await world.to_mint()
+    await world.sql("UPDATE chain_wallet SET seqno_seen = 1000000")
+    nothing = await sign_due(ctx)
+    assert isinstance(nothing, NothingSigned)
+    assert nothing.reason.startswith("another minter has seen block 1000000")
+    assert await state(world, badge) == RELEASED_NOW
+
+
+async def test_mints_that_hold_an_index_go_first_and_keep_it(
+    ctx: MinterContext, world: World
+) -> None:
+    (early,) = await world.to_mint()
+    assert isinstance(await sign_due(ctx), SignedBatch)
+    await void(world)
+    (late,) = await world.to_mint()
+    await world.sql(  # due only later: it comes along for its index alone
+        "UPDATE nft_mint_queue SET run_after = now() + interval '1 hour' WHERE nft_instance_id = :id",
+        id=early.id,
+    )
+    signed = await sign_due(ctx)
+    assert isinstance(signed, SignedBatch)
+    assert [(task.nft_instance_id, task.token_index, task.attempt) for task in signed.tasks] == [
+        (early.id, 1, 2),
+        (late.id, 2, 1),
+    ]
+
+
+async def test_a_parked_mint_blocks_the_indexes_behind_its_own(
+    ctx: MinterContext, world: World
+) -> None:
+    await world.to_mint()
+    assert isinstance(await sign_due(ctx), SignedBatch)
+    await void(world, hold="operator")
+    (late,) = await world.to_mint()
+    assert await sign_due(ctx) == NothingSigned("the mint with index 1 is parked")
+    assert await state(world, late) == RELEASED_FOR_LATER
+
+
+async def test_where_chain_and_database_count_differently_new_mints_are_held(
+    ctx: MinterContext, world: World
+) -> None:
+    (badge,) = await world.to_mint()
+    await world.sql("UPDATE chain_collection SET next_index = 0")
+    nothing = await sign_due(ctx)
+    assert nothing == NothingSigned("the chain has minted up to 1, this database assigned up to 0")
+    holds = "SELECT hold_reason FROM nft_mint_queue WHERE nft_instance_id = :id"
+    assert await world.value(holds, id=badge.id) == "breaker"
+
+
+async def test_a_mint_to_no_address_is_held_and_the_others_are_signed(
+    ctx: MinterContext, world: World
+) -> None:
+    bad, good = await world.to_mint(2)
+    await world.sql(
+        "UPDATE user_wallet SET address = 'nonsense' WHERE user_id = :id", id=bad.user_id
+    )
+    signed = await sign_due(ctx)
+    assert isinstance(signed, SignedBatch)
+    assert [(task.nft_instance_id, task.recipient) for task in signed.tasks] == [
+        (good.id, good.owner)
+    ]
+    holds = "SELECT hold_reason FROM nft_mint_queue WHERE nft_instance_id = :id"
+    assert await world.value(holds, id=bad.id) == "recipient"
+
+
+async def test_a_lease_lost_meanwhile_leaves_nothing_behind(
+    ctx: MinterContext, world: World
+) -> None:
+    await world.to_mint(2)
+    lease, tasks = await claimed(ctx)
+    await world.sql(
+        "UPDATE nft_mint_queue SET lease_token = gen_random_uuid() WHERE id = :id", id=tasks[1].id
+    )
+    with pytest.raises(LeaseLost):
+        await signing.sign(ctx, lease, tasks, await collection_of(ctx))
+    assert await world.value("SELECT count(*) FROM chain_message WHERE status = 'unresolved'") == 0
+    assert await world.value("SELECT next_index FROM chain_collection") == 1
+
+
+async def test_only_standing_tokens_are_revoked(ctx: MinterContext, world: World) -> None:
+    (minted,) = await world.sql("SELECT id, user_id FROM nft_instance")
+    standing = Badge(minted.id, minted.user_id, ELSEWHERE)
+    (bare,) = await world.badges()
+    await world.enqueue([standing, bare], TaskOperation.BURN)
+    signed = await sign_due(ctx)
+    assert isinstance(signed, SignedBatch)
+    assert [(task.nft_instance_id, task.token_index) for task in signed.tasks] == [(standing.id, 0)]
+    assert await world.tasks(bare) == ["burn failed"]
+    assert signed.message.kind is MessageKind.BURN
+
+
+async def test_a_token_of_another_authority_cannot_be_revoked(
+    ctx: MinterContext, world: World
+) -> None:
+    (minted,) = await world.sql("SELECT id, user_id FROM nft_instance")
+    badge = Badge(minted.id, minted.user_id, ELSEWHERE)
+    await world.enqueue([badge], TaskOperation.BURN)
+    contract = replace(ctx.wallet.contract, address=ELSEWHERE)
+    other = replace(ctx, wallet=replace(ctx.wallet, contract=contract))
+    assert await sign_due(other) == NothingSigned("nothing to burn")
+    assert await world.tasks(badge) == ["mint confirmed", "burn failed"]
+    assert await world.statuses([badge]) == ["active/minted"]
+
+
+async def test_a_collection_of_another_wallet_is_not_deployed(ctx: MinterContext) -> None:
+    foreign = replace(await collection_of(ctx), address=ELSEWHERE)
+    nothing = await signing.sign_deploy(ctx, foreign)
+    assert nothing == NothingSigned("collection explorer is not of this wallet")
+
+
+async def test_a_deployment_that_the_wallet_cannot_pay_for_is_not_signed(
+    ctx: MinterContext, world: World
+) -> None:
+    nothing = await signing.sign_deploy(with_room_for(ctx, 0), await collection_of(ctx))
+    assert isinstance(nothing, NothingSigned)
+    assert nothing.insufficient_funds
+    assert await world.value("SELECT count(*) FROM chain_message WHERE status = 'unresolved'") == 0
