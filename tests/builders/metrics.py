@@ -17,7 +17,7 @@ class Moved:
         self._before = _samples()
 
     def by(self, sample: str) -> dict[Labels, float]:
-        """Return by how much each series of `sample` moved, by its label values; unmoved are absent.
+        """Return by how much the series of `sample` moved, by label values; unmoved are absent.
 
         `sample` is a series' name as /metrics has it: `…_total`, `…_count`, or a gauge's.
         """

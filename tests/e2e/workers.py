@@ -24,8 +24,8 @@ from store.engine import Database
 from tests.builders.messages import encoded, topic_of
 
 ROOT = Path(__file__).parents[2]
-# For one thing to happen, or for a number to grow; never for all of a test's work, whose time is the
-# machine's. What waits longer stands still: on a loaded machine a worker is up in some ten seconds.
+# For one thing to happen, or for a number to grow; never for all of a test's work, whose time is
+# the machine's. What waits longer stands still: a worker is up in ten seconds on a loaded machine.
 PATIENCE_S = 240.0
 TIMEOUT_S = 900  # of a whole test, for pytest-timeout: several waits, none of which gives up first
 

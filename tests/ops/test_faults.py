@@ -6,7 +6,12 @@ import sys
 
 import pytest
 
-CODE = "from ops.faults import reach\nfor n in range(3):\n    reach('batch.merged'); print(n, flush=True)"
+CODE = """
+from ops.faults import reach
+for n in range(3):
+    reach('batch.merged')
+    print(n, flush=True)
+"""
 
 
 @pytest.mark.parametrize(
