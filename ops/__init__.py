@@ -1,4 +1,4 @@
-"""What every process needs: settings, errors, logs, metrics, clock, lifecycle, http, faults, stacks.
+"""What every process needs: settings, errors, logs, metrics, clock, lifecycle, http and the like.
 
 Imports nothing of Laurel.
 """

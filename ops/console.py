@@ -41,20 +41,15 @@ class Console:
         return settings
 
     def run(self, main: "Callable[[Stop], Coroutine[Any, Any, int]]") -> None:
-        """Run `main` under ops.lifecycle (signals, drain bound) and end the process with its exit
-        code.
-        """
+        """Run `main` under ops.lifecycle (signals, drain bound); exit with its code."""
         from ops import lifecycle
 
         sys.exit(lifecycle.run(main, self.settings.lifecycle.drain_timeout))
 
     def close(self) -> None:
-        """Leave this call's metrics for the node exporter, where LAUREL_METRICS_TEXTFILE asks for
-        it.
-        """
-        settings: Settings | None = self.__dict__.get(
-            "settings"
-        )  # not the property: it would read settings nobody needed
+        """Write this call's metrics for the node exporter, where LAUREL_METRICS_TEXTFILE is set."""
+        # Not the property: it would read settings that nobody needed.
+        settings: Settings | None = self.__dict__.get("settings")
         if settings is not None and settings.metrics_textfile is not None:
             from ops.metrics import write_textfile
 

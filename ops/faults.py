@@ -21,8 +21,9 @@ _point, _passes_left = _armed()
 
 
 def reach(point: str) -> None:
-    """End this process by SIGKILL if `point` is the armed one and this is the pass that was asked
-    for (`name:3` = the third).
+    """End this process by SIGKILL if `point` is the armed one, at the pass that was asked for.
+
+    `name:3` asks for the third.
     """
     global _passes_left  # noqa: PLW0603 - a process has one armed point, read once from its environment
     if point != _point:

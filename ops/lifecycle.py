@@ -186,7 +186,7 @@ async def until_available(
     readiness: Readiness,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Result:
-    """Retry `work` until `part` is available: for ever, with backoff up to 5 s, counted.
+    """Retry `work` until `part` is available: without end, with backoff up to 5 s, counted.
 
     Readiness shows the wait from the first failure on, and closes it with the first success.
 

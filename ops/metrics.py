@@ -15,8 +15,9 @@ _MINT_SECONDS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800
 
 EVENTS = Counter(
     "laurel_events_total",
-    "Events by type and outcome: counted, duplicate (same source and id), ignored (known type that no counter listens to), "
-    "applied or repeated (commands and wallets), dead_letter. An undeclared type is `unknown`.",
+    "Events by type and outcome: counted, duplicate (same source and id), ignored (known type that "
+    "no counter listens to), applied or repeated (commands and wallets), dead_letter. An "
+    "undeclared type is `unknown`.",
     ("type", "outcome"),
 )
 BATCH_SECONDS = Histogram(
@@ -41,8 +42,9 @@ CONSUMER_LAG_RECORDS = Gauge(
 )
 LEDGER_EVENTS = Counter(
     "laurel_ledger_events_total",
-    "What the offset ledger noticed: skipped (records of a chunk from before a seek), fenced (a partition whose chunk did not "
-    "continue it), seek (a partition read again from it after that), offset_skip_detected (Kafka's committed offset was past it).",
+    "What the offset ledger noticed: skipped (records of a chunk from before a seek), fenced (a "
+    "partition whose chunk did not continue it), seek (a partition read again from it after that), "
+    "offset_skip_detected (Kafka's committed offset was past it).",
     ("event",),
 )
 DEAD_LETTERS = Counter(
@@ -60,7 +62,8 @@ TASKS = Gauge(
 )
 MINT_STAGE_SECONDS = Histogram(
     "laurel_mint_stage_seconds",
-    "Time a mint or burn spends in a stage: queued (created to signed), sent (signed to seen on chain), total.",
+    "Time a mint or burn spends in a stage: queued (created to signed), sent (signed to seen on "
+    "chain), total.",
     ("operation", "stage"),
     buckets=_MINT_SECONDS,
 )
@@ -95,7 +98,8 @@ READY = Gauge(
 
 
 def write_textfile(path: Path) -> None:
-    """Write all metrics of this process to `path`, atomically, in the text format of the node
-    exporter's textfile collector.
+    """Write all metrics of this process to `path`, atomically.
+
+    In the text format, for the node exporter's textfile collector.
     """
     write_to_textfile(str(path), REGISTRY)

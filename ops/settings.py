@@ -93,7 +93,8 @@ class WorkerSettings(_Part):
     )
     event_retention: Duration | None = Field(
         None,
-        description="keep ids of processed events this long, and refuse older events; none = for ever",
+        description="keep ids of processed events this long, and refuse older events; "
+        "none = for ever",
     )
     future_tolerance: Duration = Field(
         timedelta(minutes=10), description="events further ahead than this are refused"
@@ -212,7 +213,8 @@ class Settings(BaseSettings):
     )
     metrics_textfile: Path | None = Field(
         None,
-        description="where a command writes its metrics when it ends (node exporter's textfile collector)",
+        description="where a command writes its metrics when it ends (node exporter's textfile "
+        "collector)",
     )
     database: DatabaseSettings = DatabaseSettings()
     kafka: KafkaSettings = KafkaSettings()
@@ -242,11 +244,13 @@ class Settings(BaseSettings):
         minter = self.minter
         if minter.lease <= minter.send_timeout * 2:
             raise ValueError(
-                "minter.lease must be longer than twice minter.send_timeout: a send must end inside its lease"
+                "minter.lease must be longer than twice minter.send_timeout: "
+                "a send must end inside its lease"
             )
         if minter.item_forward_nano >= minter.item_value_nano:
             raise ValueError(
-                "minter.item_forward_nano must be less than minter.item_value_nano: the collection pays its own fee"
+                "minter.item_forward_nano must be less than minter.item_value_nano: "
+                "the collection pays its own fee"
             )
         if self.database.lock_timeout >= self.database.statement_timeout:
             raise ValueError(
@@ -265,7 +269,8 @@ class Settings(BaseSettings):
         value: SecretStr | str | Path | None = getattr(self, field)
         if value is None:
             raise UsageError(
-                f"{PREFIX}{field.upper()} is not set. Set it, or start everything at once with `laurel dev`.",
+                f"{PREFIX}{field.upper()} is not set. "
+                "Set it, or start everything at once with `laurel dev`.",
                 setting=field,
             )
         return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

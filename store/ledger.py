@@ -38,13 +38,16 @@ class LedgerEntry:
 READ = text("""
     SELECT topic, partition, next_offset, last_offset, last_timestamp_ms
       FROM offset_ledger
-     WHERE cluster_id = :cluster_id AND (topic, partition) IN (SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])))
+     WHERE cluster_id = :cluster_id
+       AND (topic, partition) IN (
+           SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])))
 """)
 
 OPEN = text("""
     INSERT INTO offset_ledger (cluster_id, topic, partition, next_offset)
     SELECT :cluster_id, topic, partition, next_offset
-      FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[])) AS listed (topic, partition, next_offset)
+      FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]))
+           AS listed (topic, partition, next_offset)
      ORDER BY topic, partition
         ON CONFLICT DO NOTHING
 """)
@@ -52,18 +55,25 @@ OPEN = text("""
 LOCK = text("""
     SELECT topic, partition, next_offset, last_offset, last_timestamp_ms
       FROM offset_ledger
-     WHERE cluster_id = :cluster_id AND (topic, partition) IN (SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])))
+     WHERE cluster_id = :cluster_id
+       AND (topic, partition) IN (
+           SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])))
      ORDER BY topic, partition
        FOR UPDATE
 """)
 
 ADVANCE = text("""
     UPDATE offset_ledger AS ledger
-       SET next_offset = reached.next_offset, last_offset = reached.last_offset, last_timestamp_ms = reached.last_timestamp_ms,
+       SET next_offset = reached.next_offset,
+           last_offset = reached.last_offset,
+           last_timestamp_ms = reached.last_timestamp_ms,
            updated_at = clock_timestamp()
-      FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]), CAST(:lasts AS bigint[]),
-                  CAST(:timestamps AS bigint[])) AS reached (topic, partition, next_offset, last_offset, last_timestamp_ms)
-     WHERE ledger.cluster_id = :cluster_id AND ledger.topic = reached.topic AND ledger.partition = reached.partition
+      FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
+                  CAST(:lasts AS bigint[]), CAST(:timestamps AS bigint[]))
+           AS reached (topic, partition, next_offset, last_offset, last_timestamp_ms)
+     WHERE ledger.cluster_id = :cluster_id
+       AND ledger.topic = reached.topic
+       AND ledger.partition = reached.partition
 """)
 
 

@@ -1,4 +1,4 @@
-"""Kafka's topics: which there must be, which there are, and making those that are missing.
+"""Kafka's topics: what a worker needs, what the cluster has, and creating what is missing.
 
 Only whole-cluster metadata is asked for: a request that names a missing topic would create it on
 some brokers (Tansu, or Kafka with auto.create.topics.enable), with the wrong number of partitions.
@@ -30,20 +30,20 @@ class KafkaUnreachable(Transient):
 
 
 class TopicsMissing(Transient):
-    """Some topics are not there (yet)."""
+    """Topics that a worker reads do not exist yet."""
 
     code = "topics_missing"
 
 
-class TopicRefused(Permanent):
-    """The broker does not make a topic."""
+class TopicRejected(Permanent):
+    """The broker declines to create a topic."""
 
-    code = "topic_refused"
+    code = "topic_rejected"
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A Kafka cluster: its own name, under which the ledger keeps its offsets, and its topics."""
+    """A Kafka cluster: its id, under which the ledger keeps its offsets, and its topics."""
 
     id: str
     topics: frozenset[str]
@@ -60,7 +60,7 @@ def outgoing(settings: KafkaSettings) -> tuple[str, ...]:
 
 
 async def cluster(settings: Settings) -> Cluster:
-    """Ask the brokers who they are and what they have.
+    """Return the id and the topics of the cluster.
 
     Raises:
         KafkaUnreachable: none answers.
@@ -71,11 +71,11 @@ async def cluster(settings: Settings) -> Cluster:
 
 
 async def create(settings: Settings, names: Iterable[str]) -> None:
-    """Make topics; one that exists already is fine.
+    """Create topics; one that exists already is fine.
 
     Raises:
         KafkaUnreachable: no broker answers.
-        TopicRefused: a broker says no; the message has its reason.
+        TopicRejected: a broker says no; the message has its reason.
     """
     kafka = settings.kafka
     wanted = [NewTopic(name, kafka.partitions, kafka.replication_factor) for name in names]
@@ -85,14 +85,14 @@ async def create(settings: Settings, names: Iterable[str]) -> None:
         answer = await admin.create_topics(wanted)
         for name, code, *detail in answer.topic_errors:
             if code not in (0, _TOPIC_ALREADY_EXISTS):
-                word = next((str(each) for each in detail if each), for_code(code).description)
-                raise TopicRefused(
-                    f"Kafka does not make the topic {name}: {word}", topic=name, error_code=code
+                reason = next((str(each) for each in detail if each), for_code(code).description)
+                raise TopicRejected(
+                    f"Kafka does not make the topic {name}: {reason}", topic=name, error_code=code
                 )
 
 
 async def prepare(settings: Settings, *, dry_run: bool) -> tuple[list[str], list[str]]:
-    """Make the topics that are missing, or only look.
+    """Create the missing topics, or only look for them.
 
     Return those that were missing, and those that were there.
 
@@ -100,7 +100,7 @@ async def prepare(settings: Settings, *, dry_run: bool) -> tuple[list[str], list
     `catalog apply`, the files do.
 
     Raises:
-        KafkaUnreachable, TopicRefused, UsageError.
+        KafkaUnreachable, TopicRejected, UsageError.
     """
     found = await cluster(settings)
     wanted = [*incoming(settings.kafka, await _catalog(settings)), *outgoing(settings.kafka)]

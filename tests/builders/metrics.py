@@ -1,5 +1,7 @@
 """How far a run moved the metrics of this process."""
 
+from collections.abc import Iterable
+
 from prometheus_client import REGISTRY
 
 Labels = tuple[str, ...]
@@ -15,7 +17,7 @@ class Moved:
         self._before = _samples()
 
     def by(self, sample: str) -> dict[Labels, float]:
-        """Return by how much each series of `sample` moved, by its label values; unmoved are absent.
+        """Return by how much the series of `sample` moved, by label values; unmoved are absent.
 
         `sample` is a series' name as /metrics has it: `…_total`, `…_count`, or a gauge's.
         """
@@ -24,17 +26,23 @@ class Moved:
         return {labels: value for labels, value in moved.items() if value}
 
 
-def value(sample: str, *labels: str) -> float:
-    """Return what a series shows now.
+def shown(sample: str, labels: Iterable[Labels]) -> dict[Labels, float]:
+    """Return what the series of `sample` with these label values show now.
 
     Raises:
-        KeyError: it was never set.
+        KeyError: one was never set.
     """
-    return _samples()[sample][labels]
+    series = _samples()[sample]
+    return {each: series[each] for each in labels}
+
+
+def value(sample: str, *labels: str) -> float:
+    """Return what one series shows now."""
+    return shown(sample, [labels])[labels]
 
 
 def series(sample: str) -> dict[Labels, float]:
-    """Return every series of `sample`, by its label values."""
+    """Return what every series of `sample` shows now, by its label values."""
     return _samples().get(sample, {})
 
 

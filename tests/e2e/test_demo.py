@@ -20,7 +20,8 @@ from demo.stack.memory import family
 from sandbox.broker import Broker
 
 ROOT = Path(__file__).parents[2]
-BOUND_SECONDS = 120
+# For one step of a demo; what takes longer hangs.
+BOUND_SECONDS = 300
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def still_there(pids: set[int]) -> set[int]:
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_all_of_it_holds_on_a_real_kafka(kafka_broker: Broker, tmp_path: Path) -> None:
     del kafka_broker  # Java and the jars are there
     log = tmp_path / "talk"
@@ -68,6 +69,7 @@ def test_all_of_it_holds_on_a_real_kafka(kafka_broker: Broker, tmp_path: Path) -
     assert re.search("killed minter by SIGKILL", log.read_text())
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells who is there")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
 @pytest.mark.parametrize("moment", ["starting PostgreSQL", "phase 1: sending"])
@@ -79,7 +81,7 @@ def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals, moment: 
         below = set(family(process.pid)) - {process.pid}
         os.kill(process.pid, number)
         assert process.wait(BOUND_SECONDS) == (130 if number is signal.SIGINT else -signal.SIGKILL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + BOUND_SECONDS
         while still_there(below):
             assert time.monotonic() < deadline, f"{still_there(below)} are left"
             time.sleep(0.1)

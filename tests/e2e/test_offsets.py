@@ -15,6 +15,7 @@ from store.engine import Database
 from tests.builders.messages import a_quest, encoded
 from tests.e2e.workers import (
     PATIENCE_S,
+    TIMEOUT_S,
     RunningWorker,
     Site,
     a_producer,
@@ -24,7 +25,7 @@ from tests.e2e.workers import (
     until_counted,
 )
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(TIMEOUT_S)]
 
 
 async def send(producer: AIOKafkaProducer, site: Site, number: int) -> None:
@@ -60,8 +61,9 @@ async def test_aborted_transactions_are_not_counted_and_gaps_do_not_stop_a_worke
             assert first.stop() == EXIT_OK
         await transaction(1, abort=True)  # 12, marker 13
         await transaction(2, abort=False)  # 14 and 15, marker 16
+        # A lag that stays would end it; long enough for a slow machine to count within it.
         with a_worker(
-            kafka_site, tmp_path / "second.log", LAUREL_WORKER__STALL_AFTER="PT2S"
+            kafka_site, tmp_path / "second.log", LAUREL_WORKER__STALL_AFTER="PT30S"
         ) as second:
             await until_counted(database, 7, second)
             await transaction(1, abort=False)
@@ -72,7 +74,7 @@ async def test_aborted_transactions_are_not_counted_and_gaps_do_not_stop_a_worke
             await until(lambda: at_rest(second), "a worker without lag", second)
             assert second.stop() == EXIT_OK
         with a_worker(
-            kafka_site, tmp_path / "third.log", LAUREL_WORKER__STALL_AFTER="PT1S"
+            kafka_site, tmp_path / "third.log", LAUREL_WORKER__STALL_AFTER="PT30S"
         ) as third:
             await until(
                 lambda: at_rest(third), "a worker that has nothing to do from the start", third
@@ -100,9 +102,8 @@ async def test_a_topic_made_anew_stops_the_worker_with_the_way_out(
             assert first.stop() == EXIT_OK
     await make_anew(kafka_site)
     async with a_producer(kafka_site) as producer:
-        await send(
-            producer, kafka_site, 9
-        )  # as many as before and more: by offsets alone it would look like the same topic
+        # As many as before and more: by offsets alone it would look like the same topic.
+        await send(producer, kafka_site, 9)
     assert "made anew" in await stopped(kafka_site, tmp_path)
     assert await counted(database) == 5
 
@@ -175,9 +176,8 @@ async def make_anew(site: Site) -> None:
         topic = f"{site.prefix}.quests"
         await admin.delete_topics([topic])
 
-        async def made() -> (
-            bool
-        ):  # a deletion goes on after its answer: until then the topic "exists"
+        async def made() -> bool:
+            # A deletion goes on after its answer: until then the topic "exists".
             answer = await admin.create_topics([NewTopic(topic, 2, 1)])
             return all(code == 0 for _, code, *_ in answer.topic_errors)
 

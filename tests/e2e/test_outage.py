@@ -18,9 +18,18 @@ from sandbox.postgres import postgres
 from store import migrations
 from store.engine import Database
 from tests.builders.messages import a_quest, user, with_catalog
-from tests.e2e.workers import Site, a_worker, counted, produce, until, until_counted, until_read
+from tests.e2e.workers import (
+    TIMEOUT_S,
+    Site,
+    a_worker,
+    counted,
+    produce,
+    until,
+    until_counted,
+    until_read,
+)
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 
 @pytest.fixture

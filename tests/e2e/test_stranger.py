@@ -19,16 +19,15 @@ from sqlalchemy import text
 
 from ops.lifecycle import EXIT_OK
 from store.engine import Database
-from tests.e2e.workers import Site, a_producer, a_worker, until_counted, until_read
+from tests.e2e.workers import TIMEOUT_S, Site, a_producer, a_worker, until_counted, until_read
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(TIMEOUT_S)]
 
 EVENTS = 300_000
 USERS = 3_000
 PARTITIONS = 2
-Message = tuple[
-    str, int, bytes | None, bytes | None, list[tuple[str, bytes]]
-]  # topic, partition, key, value, headers
+# topic, partition, key, value, headers
+Message = tuple[str, int, bytes | None, bytes | None, list[tuple[str, bytes]]]
 
 
 @dataclass
@@ -98,7 +97,8 @@ def a_stranger(seed: int, truth: Truth) -> Iterator[Message]:
                 data = {"review_id": review}
                 (truth.posted if kind == "review.posted" else truth.removed)[who].add(review)
         truth.distinct += 1
-        when = f"2026-{chance.randint(1, 5):02}-{chance.randint(1, 28):02}T{chance.randint(0, 23):02}:00:00.123456789+03:00"
+        day = f"2026-{chance.randint(1, 5):02}-{chance.randint(1, 28):02}"
+        when = f"{day}T{chance.randint(0, 23):02}:00:00.123456789+03:00"
         # Two services may use one id: together with the source it names the event.
         attributes = {
             "specversion": "1.0",
@@ -204,7 +204,8 @@ async def totals(database: Database) -> dict[str, int]:
     async with database.transaction() as conn:
         rows = await conn.execute(
             text("""
-                SELECT DISTINCT key, sum(value::int)::int FROM nft_progress, jsonb_each(counters) GROUP BY type_id, key
+                SELECT DISTINCT key, sum(value::int)::int
+                  FROM nft_progress, jsonb_each(counters) GROUP BY type_id, key
             """)
         )
         return {row[0]: row[1] for row in rows}
@@ -228,7 +229,8 @@ async def test_a_strangers_events_are_counted_exactly(
         letters = (await conn.execute(text("SELECT count(*) FROM dead_letter"))).scalar_one()
         badges = await conn.execute(
             text("""
-                SELECT current_level, count(*) FROM nft_instance JOIN nft_type ON nft_type.id = type_id
+                SELECT current_level, count(*)
+                  FROM nft_instance JOIN nft_type ON nft_type.id = type_id
                  WHERE code = 'ambassador' GROUP BY current_level
             """)
         )

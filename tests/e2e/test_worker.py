@@ -29,9 +29,18 @@ from tests.builders.messages import (
     user,
     with_catalog,
 )
-from tests.e2e.workers import Site, a_worker, counted, produce, until, until_counted, until_read
+from tests.e2e.workers import (
+    TIMEOUT_S,
+    Site,
+    a_worker,
+    counted,
+    produce,
+    until,
+    until_counted,
+    until_read,
+)
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 
 def some_events(number: int) -> list[dict[str, Any]]:
@@ -48,7 +57,8 @@ async def counters(database: Database) -> dict[str, int]:
     async with database.transaction() as conn:
         rows = await conn.execute(
             text("""
-                SELECT key, sum(value::int)::int FROM nft_progress JOIN nft_type ON nft_type.id = type_id, jsonb_each(counters)
+                SELECT key, sum(value::int)::int
+                  FROM nft_progress JOIN nft_type ON nft_type.id = type_id, jsonb_each(counters)
                  WHERE code = 'explorer' GROUP BY key
             """)
         )
@@ -203,7 +213,8 @@ async def test_a_worker_that_makes_no_progress_ends(
     site = Site(broker.address, database_url, topic_prefix)
     await site.make_topics()
     await produce(site, [a_quest()])
-    with a_worker(site, tmp_path / "worker.log", LAUREL_WORKER__STALL_AFTER="PT2S") as worker:
+    # Long enough that the first event is counted within it on any machine.
+    with a_worker(site, tmp_path / "worker.log", LAUREL_WORKER__STALL_AFTER="PT20S") as worker:
         await until_counted(database, 1, worker)
         async with database.transaction() as conn:
             await conn.execute(text("SELECT 1 FROM offset_ledger FOR UPDATE"))

@@ -24,7 +24,10 @@ from store.engine import Database
 from tests.builders.messages import encoded, topic_of
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 60.0  # nothing here takes that long; a test that waits longer has failed
+# For one thing to happen, or for a number to grow; never for all of a test's work, whose time is
+# the machine's. What waits longer stands still: a worker is up in ten seconds on a loaded machine.
+PATIENCE_S = 240.0
+TIMEOUT_S = 900  # of a whole test, for pytest-timeout: several waits, none of which gives up first
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,25 +187,38 @@ async def counted(database: Database) -> int:
         return int((await conn.execute(text("SELECT count(*) FROM processed_event"))).scalar_one())
 
 
+async def until_at_least(
+    read: Callable[[], Awaitable[int]], number: int, what: str, worker: RunningWorker | None
+) -> None:
+    """Wait until `read` has grown to `number`.
+
+    Fail as `until` does, where it does not grow for PATIENCE_S.
+    """
+    found = await read()
+    while found < number:
+
+        async def grown(before: int = found) -> bool:
+            return await read() > before
+
+        await until(grown, f"{number} {what}, after {found}", worker)
+        found = await read()
+
+
 async def until_counted(
     database: Database, number: int, worker: RunningWorker | None = None
 ) -> None:
     """Wait until that many events are counted."""
-
-    async def enough() -> bool:
-        return await counted(database) >= number
-
-    await until(enough, f"{number} events counted", worker)
+    await until_at_least(lambda: counted(database), number, "events counted", worker)
 
 
 async def until_read(database: Database, number: int, worker: RunningWorker | None = None) -> None:
     """Wait until the ledger stands after that many records in all."""
 
-    async def enough() -> bool:
+    async def read() -> int:
         async with database.transaction() as conn:
             found = await conn.execute(
                 text("SELECT coalesce(sum(next_offset), 0) FROM offset_ledger")
             )
-            return int(found.scalar_one()) >= number
+            return int(found.scalar_one())
 
-    await until(enough, f"{number} records read", worker)
+    await until_at_least(read, number, "records read", worker)

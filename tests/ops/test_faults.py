@@ -8,7 +8,12 @@ import pytest
 
 pytestmark = pytest.mark.integration
 
-CODE = "from ops.faults import reach\nfor n in range(3):\n    reach('batch.merged'); print(n, flush=True)"
+CODE = """
+from ops.faults import reach
+for n in range(3):
+    reach('batch.merged')
+    print(n, flush=True)
+"""
 
 
 @pytest.mark.parametrize(

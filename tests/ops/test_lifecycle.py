@@ -24,6 +24,7 @@ logs.configure()
 
 async def main(stop: Stop) -> int:
     print("up", flush=True)
+    {before_stop}
     await stop.wait()
     {after_stop}
     return 0
@@ -38,8 +39,8 @@ sys.exit(run(main, timedelta(seconds={bound})))
 """
 
 
-def start(after_stop: str, bound: float = 100) -> subprocess.Popen[str]:
-    code = PROGRAM.format(after_stop=after_stop, bound=bound)
+def start(after_stop: str, before_stop: str = "", bound: float = 100) -> subprocess.Popen[str]:
+    code = PROGRAM.format(after_stop=after_stop, before_stop=before_stop, bound=bound)
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -70,11 +71,12 @@ def test_a_signal_asks_for_an_orderly_end(number: signal.Signals) -> None:
 
 @pytest.mark.integration
 def test_a_loop_that_hangs_ends_hard_after_the_bound_and_shows_where_it_hangs() -> None:
-    child = start("hangs('hunter2')", bound=0.3)
+    # The loop has to come from the signal to the hang within the bound.
+    child = start("hangs('hunter2')", bound=3)
     child.send_signal(signal.SIGTERM)
     _, err = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 1
-    assert [line["seconds"] for line in logged(err, "drain_timed_out")] == [0.3]
+    assert [line["seconds"] for line in logged(err, "drain_timed_out")] == [3.0]
     (main,) = (line for line in logged(err, "thread_stack") if line["thread"] == "MainThread")
     assert main["reason"] == "drain_timed_out"
     assert functions(main)[-2:] == ["main", "hangs"]
@@ -83,7 +85,7 @@ def test_a_loop_that_hangs_ends_hard_after_the_bound_and_shows_where_it_hangs() 
 
 @pytest.mark.integration
 def test_a_drain_that_waits_for_ever_shows_which_task_waits_for_what() -> None:
-    child = start("await waits('hunter2')", bound=0.3)
+    child = start("", before_stop="await waits('hunter2')", bound=0.3)
     child.send_signal(signal.SIGTERM)
     _, err = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 1

@@ -46,7 +46,7 @@ def a_chunk(first: int, records: int, partition: Partition = QUESTS) -> Chunk:
 
 
 class Bench:
-    """A batcher, what it has had counted, acknowledged and rewound, and a gate before each commit."""
+    """A batcher, what it had counted, acknowledged and rewound, and a gate before each commit."""
 
     def __init__(self, records_max: int = 10) -> None:
         self.clock = FakeClock()

@@ -1,0 +1,106 @@
+"""What a minter's run does to each of its metrics, as docs/metrics.md says.
+
+tests/ops/test_metrics.py holds that every metric is in this table or in that of
+tests/processor/stream/test_metrics.py.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from minter.reconcile import reconcile
+from minter.ton.gateway import ChainUnreachable
+from ops.lifecycle import Readiness
+from ops.settings import MinterSettings, Settings
+from store.engine import Database
+from store.values import TaskOperation
+from tests.builders.metrics import Labels, Moved, series
+from tests.builders.world import World, all_in, eventually, minting
+
+# By series: what the run below adds to it, by label values; no other label moves.
+COUNTED: dict[str, dict[Labels, float]] = {
+    # Two badges in one message, of which one is burned; the first sending counts as `resend`.
+    "laurel_mint_decisions_total": {
+        ("mint", "resend"): 2,
+        ("burn", "resend"): 1,
+        ("mint", "confirm"): 2,
+        ("burn", "sign"): 1,
+        ("burn", "confirm"): 1,
+    },
+    "laurel_mint_stage_seconds_count": {
+        ("mint", "queued"): 2,
+        ("mint", "sent"): 2,
+        ("mint", "total"): 2,
+        ("burn", "queued"): 1,
+        ("burn", "sent"): 1,
+        ("burn", "total"): 1,
+    },
+    "laurel_reconcile_seconds_count": {(): 1},
+    "laurel_errors_total": {("chain_unreachable",): 1},
+}
+# By series: what all of it shows after the run, by label values; a finding that is 0 is left out.
+SHOWN: dict[str, dict[Labels, float]] = {
+    "laurel_mint_tasks": {
+        ("mint", "confirmed", "none"): 2,
+        ("burn", "confirmed", "none"): 1,
+        ("mint", "pending", "no_wallet"): 1,
+    },
+    "laurel_reconcile_findings": {("lost_id",): 1},
+}
+# What the chain shows is only known after the run.
+OF_THE_CHAIN = ("laurel_chain_seqno", "laurel_wallet_balance_nanotons")
+
+
+@pytest.fixture
+def minter_settings() -> MinterSettings:
+    """Nothing is sent twice and no lease runs out, however slow the machine is."""
+    return MinterSettings(
+        poll_interval=timedelta(milliseconds=50),
+        lease=timedelta(minutes=10),
+        resend_after=timedelta(hours=1),
+    )
+
+
+async def test_a_run_moves_every_metric_of_the_minter(
+    world: World, database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved, readiness, ready = Moved(), Readiness(), list[float]()
+    kept, burned = await world.to_mint(2)
+    await world.enqueue(await world.badges(wallets=False))
+    async with minting(settings, readiness) as running:
+        await all_in(world, [kept, burned], "active/minted")
+        refresh = running.view.refresh
+
+        async def unreachable_once(*given: Any) -> None:
+            ready.append(series("laurel_ready")[()])
+            if len(ready) == 1:
+                raise ChainUnreachable("no lite server answers")
+            await refresh(*given)
+
+        monkeypatch.setattr(running.view, "refresh", unreachable_once)
+        await world.enqueue([burned], TaskOperation.BURN)
+        await all_in(world, [burned], "burned_onchain/minted")
+        await eventually(world, tasks_are_swept, "the gauge of tasks shows the last ones")
+        await world.sql(
+            "UPDATE nft_instance SET onchain_token_id = NULL WHERE id = :id", id=kept.id
+        )
+        await reconcile(database, running.gateway, repair=False)
+        ready.append(series("laurel_ready")[()])
+    block, account = running.view.current
+
+    assert {sample: moved.by(sample) for sample in COUNTED} == COUNTED
+    assert {
+        sample: {labels: value for labels, value in series(sample).items() if value}
+        for sample in SHOWN
+    } == SHOWN
+    assert [series(sample) for sample in OF_THE_CHAIN] == [
+        {(): block.seqno},
+        {(): account.balance_nano},
+    ]
+    # Ready, not while no lite server answered, and again.
+    assert (ready[0], ready[1], ready[-1]) == (1, 0, 1)
+
+
+async def tasks_are_swept() -> bool:
+    return series("laurel_mint_tasks") == SHOWN["laurel_mint_tasks"]

@@ -1,0 +1,217 @@
+"""What a worker's run does to each of its metrics, as docs/metrics.md says.
+
+tests/ops/test_metrics.py holds that every metric is in this table or in that of
+tests/minter/test_metrics.py.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from faust.types import TP
+from pydantic import SecretStr
+
+from ops.lifecycle import Part, Readiness
+from ops.settings import Settings
+from processor.batch.pipeline import Outcome
+from processor.batch.staging import ReadChunk
+from processor.catalog import load
+from processor.events.chunks import Chunk, PlainRecord
+from processor.stream.app import faust_app
+from processor.stream.batcher import Batcher, InFlight
+from processor.stream.positions import PartitionPosition
+from processor.stream.transport import Consumer, ConsumerOptions
+from processor.stream.watchdog import Progress, Watchdog
+from store import catalogs
+from store.engine import Database, DatabaseUnreachable
+from store.ledger import LedgerEntry, Partition
+from store.values import EventSpec, FieldSpec
+from tests.builders.clock import FakeClock
+from tests.builders.messages import (
+    ALICE,
+    NOW,
+    Log,
+    a_command,
+    a_partner,
+    a_pipeline,
+    a_wallet,
+    an_address,
+    an_event,
+    open_ledger,
+)
+from tests.builders.metrics import Labels, Moved, shown
+
+HIKES = "laurel.hikes"
+PARTNERS = "laurel.partners"
+
+# By series: what the run below adds to it, by label values; no other label moves.
+COUNTED: dict[str, dict[Labels, float]] = {
+    "laurel_events_total": {
+        ("partner.joined", "counted"): 4,
+        ("partner.joined", "duplicate"): 2,
+        ("hike.done", "ignored"): 1,
+        ("wallet.linked", "applied"): 1,
+        ("wallet.linked", "repeated"): 1,
+        ("badge.mint", "applied"): 1,
+        ("badge.mint", "repeated"): 1,
+        ("badge.revoke", "dead_letter"): 1,
+        ("unknown", "dead_letter"): 3,
+    },
+    "laurel_dead_letters_total": {
+        ("not_json",): 2,
+        ("unknown_type",): 1,
+        ("external_id_conflict",): 1,
+    },
+    # One partner makes level 1, three make 2: the fourth changes nothing.
+    "laurel_levels_total": {("ambassador", "1"): 1, ("ambassador", "2"): 1},
+    # Two batches, and the one that is fenced: it has no record.
+    "laurel_batch_seconds_count": {(): 3},
+    "laurel_batch_records_count": {(): 3},
+    "laurel_batch_records_sum": {(): 15},
+    "laurel_ledger_events_total": {
+        ("skipped",): 3,
+        ("fenced",): 1,
+        ("seek",): 1,
+        ("offset_skip_detected",): 1,
+    },
+    "laurel_retries_total": {("postgresql", "database_unreachable"): 2},
+}
+# By series: what it shows after the run, by label values.
+SHOWN: dict[str, dict[Labels, Any]] = {
+    # The Kafka timestamp of the second batch's last record is 90 s before the clock.
+    "laurel_event_lag_seconds": {(PARTNERS,): pytest.approx(90, abs=0.001)},  # of milliseconds
+    "laurel_consumer_lag_records": {(PARTNERS, "0"): 12, (HIKES, "0"): 0},
+    "laurel_ready": {(): 1},
+}
+
+
+async def test_a_run_moves_every_metric_of_the_worker(
+    counting: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_hikes(counting)
+    moved = Moved()
+    await run(counting)
+    await reassign(monkeypatch)
+    assert {sample: moved.by(sample) for sample in COUNTED} == COUNTED
+    assert {sample: shown(sample, labels) for sample, labels in SHOWN.items()} == SHOWN
+
+
+async def test_a_worker_that_waits_is_not_ready() -> None:
+    readiness = Readiness()
+    assert shown("laurel_ready", [()]) == {(): 0}
+    readiness.arrived(Part.START)
+    assert shown("laurel_ready", [()]) == {(): 1}
+    readiness.wait_for(Part.KAFKA, "no broker answers")
+    assert shown("laurel_ready", [()]) == {(): 0}
+
+
+async def with_hikes(database: Database) -> None:
+    """Declare an event that no counter listens to."""
+    shipped = load.load(load.SHIPPED)
+    hikes = EventSpec("hike.done", "hikes", (FieldSpec("hike_id", "id", required=True),))
+    async with database.transaction() as conn:
+        await catalogs.apply(conn, replace(shipped, events=(*shipped.events, hikes)), "admin")
+
+
+async def run(database: Database) -> None:
+    """Two batches, a database that is away for two attempts, a fenced chunk and a stale one."""
+    first = a_partner()
+    mint = a_command("mint", ALICE, "m1", type_code="ambassador")
+    log = Log()
+    log.append(first, first)
+    log.append(an_event("hike.done", ALICE, {"hike_id": "h1"}), topic=HIKES)
+    log.append(b"{", b"}", an_event("cake.baked"), topic="laurel.quests")
+    log.append(a_wallet(ALICE, an_address(1)))
+    log.append(mint, mint, a_command("revoke", ALICE, "m1", type_code="ambassador", reason="x"))
+    begun = log.chunks()
+    await open_ledger(database, begun)
+
+    clock, readiness = FakeClock(NOW), Readiness()
+    pipeline = await a_pipeline(database)
+    outages = [DatabaseUnreachable("nobody listens"), DatabaseUnreachable("nobody listens")]
+
+    async def count(chunks: Sequence[ReadChunk]) -> Outcome:
+        if outages:
+            raise outages.pop()
+        return await pipeline.count(chunks)
+
+    batcher = Batcher(count, 100, readiness, clock)
+    acks, rewound = asyncio.Semaphore(0), asyncio.Event()
+
+    async def rewind(entries: Iterable[LedgerEntry]) -> None:
+        assert [entry.key for entry in entries] == [(PARTNERS, 0)]
+        rewound.set()
+
+    async def add(chunk: Chunk, *, is_current: bool = True) -> None:
+        await batcher.add(InFlight(pipeline.read(chunk), lambda: is_current, acks.release))
+
+    running = asyncio.create_task(batcher.run(rewind))
+
+    async def commit(batch: Sequence[Chunk]) -> None:
+        for chunk in batch:
+            await add(chunk)
+        for _ in batch:
+            await acks.acquire()
+
+    await commit(begun)
+    log.append(a_wallet(ALICE, an_address(1)), first, a_partner(), a_partner(), a_partner())
+    records = log.records[PARTNERS, 0]
+    late = clock.now() - timedelta(seconds=90)
+    records[-1] = replace(records[-1], timestamp=round(late.timestamp() * 1_000))
+    await commit(log.chunks())
+    # Somebody counted it already: it does not continue the ledger.
+    await add(begun[0])
+    await rewound.wait()
+    stale = [PlainRecord(offset, b"") for offset in (1, 2, 3)]
+    await add(Chunk(HIKES, 0, 1, stale), is_current=False)
+    await acks.acquire()
+    batcher.stop()
+    await running
+
+    answered_at = clock.now().timestamp()
+    Watchdog(timedelta(minutes=5), "kafka:9092", readiness, clock).check(
+        Progress(
+            {
+                (PARTNERS, 0): PartitionPosition(18, 18, 0, 18, answered_at),
+                (HIKES, 0): PartitionPosition(1, 1, 0, 1, answered_at),
+            },
+            batcher.counted_to,
+            batcher.committed_at,
+        )
+    )
+
+
+async def reassign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer gets two partitions; of one, Kafka's committed offset is past the ledger."""
+    settings = Settings(
+        kafka_brokers="kafka:9092", database_url=SecretStr("postgresql://db/laurel")
+    )
+    entries = {
+        (PARTNERS, 0): LedgerEntry(PARTNERS, 0, 6, 5, 1),
+        (PARTNERS, 1): LedgerEntry(PARTNERS, 1, 4, 3, 1),
+    }
+
+    async def read_ledger(partitions: object) -> dict[Partition, LedgerEntry]:
+        assert partitions == dict.fromkeys(entries, 0)
+        return entries
+
+    def fail(error: BaseException) -> None:
+        raise error
+
+    consumer = faust_app(settings, ConsumerOptions(1, 1, read_ledger, fail)).consumer
+    assert isinstance(consumer, Consumer)
+    thread = consumer._thread
+
+    async def starts() -> dict[Partition, tuple[int, int | None]]:
+        return {(PARTNERS, 0): (0, 7), (PARTNERS, 1): (0, 4)}
+
+    async def seek_to_ledger(entries: Iterable[LedgerEntry]) -> dict[TP, int]:
+        return {TP(*entry.key): 1 for entry in entries}
+
+    monkeypatch.setattr(thread, "starts", starts)
+    monkeypatch.setattr(thread, "seek_to_ledger", seek_to_ledger)
+    await consumer.perform_seek()
+    thread.thread_loop.close()
