@@ -26,20 +26,26 @@ class NewCommand:
 
 CLAIM = text("""
     INSERT INTO command_log (external_id, content_hash, type)
-    SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS bytea[]), CAST(:types AS text[])) AS listed (external_id, content_hash, type)
+    SELECT *
+      FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS bytea[]), CAST(:types AS text[]))
+        AS listed (external_id, content_hash, type)
+     -- Two batches with the same ids wait for each other in one order, and never in a circle.
      ORDER BY external_id
         ON CONFLICT DO NOTHING
     RETURNING external_id
 """)
 
-READ = text(
-    "SELECT external_id, content_hash FROM command_log WHERE external_id = ANY(CAST(:ids AS text[]))"
-)
+READ = text("""
+    SELECT external_id, content_hash FROM command_log
+     WHERE external_id = ANY(CAST(:ids AS text[]))
+""")
 
 APPLIED = text("""
     UPDATE command_log AS command
-       SET content_hash = listed.content_hash, type = listed.type, nft_instance_id = listed.nft_instance_id
-      FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS bytea[]), CAST(:types AS text[]), CAST(:instances AS uuid[]))
+       SET content_hash = listed.content_hash, type = listed.type,
+           nft_instance_id = listed.nft_instance_id
+      FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS bytea[]), CAST(:types AS text[]),
+                  CAST(:instances AS uuid[]))
         AS listed (external_id, content_hash, type, nft_instance_id)
      WHERE command.external_id = listed.external_id
 """)

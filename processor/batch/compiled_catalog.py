@@ -1,4 +1,4 @@
-"""What follows from one catalog version, worked out once and used for every batch until the next."""
+"""What follows from one catalog version, compiled once for every batch until the next."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

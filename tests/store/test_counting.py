@@ -30,8 +30,8 @@ async def type_id(database: Database) -> UUID:
     async with database.transaction() as conn:
         await conn.execute(
             text("""
-                INSERT INTO nft_type (id, code, title, description, category, base_image_url, is_onchain_capable,
-                                      default_onchain_policy, metadata_schema)
+                INSERT INTO nft_type (id, code, title, description, category, base_image_url,
+                                      is_onchain_capable, default_onchain_policy, metadata_schema)
                 VALUES (:id, 'any', 't', 'd', 'system', 'u', true, 'never', '{}')
             """),
             {"id": made},

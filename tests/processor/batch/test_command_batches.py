@@ -51,7 +51,10 @@ async def rows(database: Database, query: str) -> list[tuple[Any, ...]]:
 async def tasks(database: Database) -> list[tuple[Any, ...]]:
     return await rows(
         database,
-        "SELECT operation, task.status, hold_reason FROM nft_mint_queue AS task ORDER BY operation DESC, created_at",
+        """
+        SELECT operation, status, hold_reason FROM nft_mint_queue
+         ORDER BY operation DESC, created_at
+        """,
     )
 
 
@@ -169,10 +172,12 @@ SIGNED = (  # what the minter writes when it signs the only task there is
        SELECT '0:1', zeros, 1, 300, zeros FROM decode(repeat('00', 32), 'hex') AS zeros""",
     """INSERT INTO chain_collection (type_id, chain_wallet_id, address, content_uri, item_prefix)
        SELECT type_id, wallet.id, '0:2', 'u', 'p' FROM nft_instance, chain_wallet AS wallet""",
-    """INSERT INTO chain_message (chain_wallet_id, chain_collection_id, kind, query_seq, signed_at, valid_until, boc, message_hash)
+    """INSERT INTO chain_message (chain_wallet_id, chain_collection_id, kind, query_seq, signed_at,
+              valid_until, boc, message_hash)
        SELECT chain_wallet_id, id, 'mint', 0, now(), now(), '', '' FROM chain_collection""",
-    """UPDATE nft_mint_queue SET status = 'sent', chain_message_id = message.id, chain_collection_id = message.chain_collection_id,
-              token_index = 0, recipient = '0:3' FROM chain_message AS message""",
+    """UPDATE nft_mint_queue SET status = 'sent', chain_message_id = message.id,
+              chain_collection_id = message.chain_collection_id, token_index = 0,
+              recipient = '0:3' FROM chain_message AS message""",
 )
 
 
