@@ -82,7 +82,7 @@ async def hashes(conn: Connection, external_ids: Sequence[str]) -> dict[str, byt
 async def applied(conn: Connection, commands: Sequence[tuple[NewCommand, UUID]]) -> None:
     """Note the badge that each claimed command was applied to, and the content.
 
-    After a refusal it may be another than the claim's.
+    After a rejection it may be another than the claim's.
     """
     if not commands:
         return
@@ -98,6 +98,6 @@ async def applied(conn: Connection, commands: Sequence[tuple[NewCommand, UUID]])
 
 
 async def withdraw(conn: Connection, external_ids: Sequence[str]) -> None:
-    """Take back claims of this transaction: a refused command may be sent again."""
+    """Take back claims of this transaction: a rejected command may be sent again."""
     if external_ids:
         await conn.execute(WITHDRAW, {"ids": list(external_ids)})

@@ -86,7 +86,7 @@ class CatalogChanged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
-    """How messages are judged; from the settings.
+    """How messages are read and decided; from the settings.
 
     `cluster_id` names the source of offsets (a Kafka cluster, or `file`); `topic_prefix` None means
     that topics name files and say nothing about the types in them. `publish`: messages about badges
@@ -184,7 +184,7 @@ class Pipeline:
 
     Args:
         db: the database.
-        options: how messages are judged.
+        options: how messages are read and decided.
         clock: the host's; tests bring their own.
     """
 
