@@ -11,7 +11,8 @@ from store.values import AuditEntry
 # One statement for a whole batch: a row at a time takes three times as long.
 APPEND = text("""
     INSERT INTO nft_audit_log (nft_instance_id, action, actor_service, details)
-    SELECT (entry->>'instance_id')::uuid, entry->>'action', entry->>'actor_service', entry->'details'
+    SELECT (entry->>'instance_id')::uuid, entry->>'action', entry->>'actor_service',
+           entry->'details'
       FROM jsonb_array_elements(CAST(:entries AS jsonb)) WITH ORDINALITY AS listed (entry, position)
      ORDER BY position
 """)

@@ -27,20 +27,26 @@ class NewCommand:
 
 CLAIM = text("""
     INSERT INTO command_log (external_id, content_hash, type)
-    SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS bytea[]), CAST(:types AS text[])) AS listed (external_id, content_hash, type)
+    SELECT *
+      FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS bytea[]), CAST(:types AS text[]))
+        AS listed (external_id, content_hash, type)
+     -- Two batches with the same ids wait for each other in one order, and never in a circle.
      ORDER BY external_id
         ON CONFLICT DO NOTHING
     RETURNING external_id
 """)
 
-READ = text(
-    "SELECT external_id, content_hash FROM command_log WHERE external_id = ANY(CAST(:ids AS text[]))"
-)
+READ = text("""
+    SELECT external_id, content_hash FROM command_log
+     WHERE external_id = ANY(CAST(:ids AS text[]))
+""")
 
 APPLIED = text("""
     UPDATE command_log AS command
-       SET content_hash = listed.content_hash, type = listed.type, nft_instance_id = listed.nft_instance_id
-      FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS bytea[]), CAST(:types AS text[]), CAST(:instances AS uuid[]))
+       SET content_hash = listed.content_hash, type = listed.type,
+           nft_instance_id = listed.nft_instance_id
+      FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS bytea[]), CAST(:types AS text[]),
+                  CAST(:instances AS uuid[]))
         AS listed (external_id, content_hash, type, nft_instance_id)
      WHERE command.external_id = listed.external_id
 """)
@@ -77,7 +83,7 @@ async def hashes(conn: Connection, external_ids: Sequence[str]) -> dict[str, byt
 async def applied(conn: Connection, commands: Sequence[tuple[NewCommand, UUID]]) -> None:
     """Note the badge that each claimed command was applied to, and the content.
 
-    After a refusal it may be another than the claim's.
+    After a rejection it may be another than the claim's.
     """
     if not commands:
         return
@@ -93,6 +99,6 @@ async def applied(conn: Connection, commands: Sequence[tuple[NewCommand, UUID]])
 
 
 async def withdraw(conn: Connection, external_ids: Sequence[str]) -> None:
-    """Take back claims of this transaction: a refused command may be sent again."""
+    """Take back claims of this transaction: a rejected command may be sent again."""
     if external_ids:
         await conn.execute(WITHDRAW, {"ids": list(external_ids)})

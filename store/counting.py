@@ -28,14 +28,15 @@ Number = int | Decimal
 
 PREPARE = (
     text("SET LOCAL plan_cache_mode = force_custom_plan"),
-    text("SET LOCAL work_mem = '64MB'"),  # a batch of twenty thousand stays in memory
-    text(
-        "SET LOCAL client_min_messages = warning"
-    ),  # IF NOT EXISTS is meant; its notice says nothing
+    # A batch of twenty thousand stays in memory.
+    text("SET LOCAL work_mem = '64MB'"),
+    # IF NOT EXISTS is meant; its notice says nothing.
+    text("SET LOCAL client_min_messages = warning"),
     text("""
     CREATE TEMPORARY TABLE IF NOT EXISTS batch_event (
-           event_key uuid NOT NULL, is_first boolean NOT NULL, occurred_at timestamptz NOT NULL, user_id uuid NOT NULL,
-           counter_id smallint, operation smallint, amount numeric, member text
+           event_key uuid NOT NULL, is_first boolean NOT NULL, occurred_at timestamptz NOT NULL,
+           user_id uuid NOT NULL, counter_id smallint, operation smallint, amount numeric,
+           member text
            ) ON COMMIT DELETE ROWS
     """),
     text("""
@@ -45,16 +46,22 @@ PREPARE = (
     """),
 )
 
-STAGE = "COPY batch_event (event_key, is_first, occurred_at, user_id, counter_id, operation, amount, member) FROM STDIN"
+STAGE = """
+    COPY batch_event (event_key, is_first, occurred_at, user_id, counter_id, operation, amount,
+                      member) FROM STDIN
+"""
 
 # What another batch, or an earlier record, has counted leaves the staging table; all that follows
 # counts what is left.
 DEDUPE = text("""
     WITH fresh AS (
          INSERT INTO processed_event (event_key, occurred_at)
-         SELECT event_key, occurred_at FROM batch_event WHERE is_first ORDER BY event_key
+         SELECT event_key, occurred_at FROM batch_event WHERE is_first
+          -- Batches that share events wait for each other in one order, and never in a circle.
+          ORDER BY event_key
              ON CONFLICT DO NOTHING
          RETURNING event_key)
+    -- Every line of an event goes, not only its first.
     DELETE FROM batch_event AS staged
      WHERE NOT EXISTS (SELECT FROM fresh WHERE fresh.event_key = staged.event_key)
     RETURNING staged.event_key, staged.is_first
@@ -69,7 +76,8 @@ _PAIR_OPERATIONS = {
 # that nobody has seen yet ...
 NEW_PAIRS = text("""
     WITH staged AS (
-         SELECT user_id, counter_id, member, bool_or(operation = :post) AS posted, bool_or(operation = :undo) AS undone
+         SELECT user_id, counter_id, member, bool_or(operation = :post) AS posted,
+                bool_or(operation = :undo) AS undone
            FROM batch_event WHERE operation IN (:post, :undo)
           GROUP BY user_id, counter_id, member),
          added AS (
@@ -78,16 +86,19 @@ NEW_PAIRS = text("""
              ON CONFLICT DO NOTHING
          RETURNING user_id, counter_id, posted, undone)
     INSERT INTO batch_undo (user_id, counter_id, step)
-    SELECT user_id, counter_id, count(*) FILTER (WHERE posted AND NOT undone) FROM added GROUP BY user_id, counter_id
+    SELECT user_id, counter_id, count(*) FILTER (WHERE posted AND NOT undone)
+      FROM added GROUP BY user_id, counter_id
 """).bindparams(**_PAIR_OPERATIONS)
 
 # ... then, in a statement of its own to see what others committed meanwhile, the flags of known
 # ids, under their locks.
 KNOWN_PAIRS = text("""
     WITH staged AS (
-         SELECT user_id, counter_id, member, bool_or(operation = :post) AS posted, bool_or(operation = :undo) AS undone
+         SELECT user_id, counter_id, member, bool_or(operation = :post) AS posted,
+                bool_or(operation = :undo) AS undone
            FROM batch_event WHERE operation IN (:post, :undo)
           GROUP BY user_id, counter_id, member),
+         -- Only ids whose flags change; those that NEW_PAIRS has just added have the flags already.
          known AS MATERIALIZED (
          SELECT user_id, counter_id, member, old.posted, old.undone,
                 old.posted OR staged.posted AS posted_now, old.undone OR staged.undone AS undone_now
@@ -95,43 +106,59 @@ KNOWN_PAIRS = text("""
           WHERE (staged.posted AND NOT old.posted) OR (staged.undone AND NOT old.undone)
           ORDER BY user_id, counter_id, member
             FOR UPDATE OF old),
+         -- An id counts for 1 or for 0: the step is the difference.
          flagged AS (
          UPDATE progress_member AS pair
             SET posted = known.posted_now, undone = known.undone_now
            FROM known
-          WHERE pair.user_id = known.user_id AND pair.counter_id = known.counter_id AND pair.member = known.member
+          WHERE pair.user_id = known.user_id AND pair.counter_id = known.counter_id
+            AND pair.member = known.member
          RETURNING known.user_id, known.counter_id,
-                   (known.posted_now AND NOT known.undone_now)::int - (known.posted AND NOT known.undone)::int AS step)
+                   (known.posted_now AND NOT known.undone_now)::int
+                   - (known.posted AND NOT known.undone)::int AS step)
     INSERT INTO batch_undo (user_id, counter_id, step)
     SELECT user_id, counter_id, sum(step) FROM flagged GROUP BY user_id, counter_id
 """).bindparams(**_PAIR_OPERATIONS)
 
-# Operations ADD, MAX and DISTINCT. `bindings` says which types show a counter, and which
-# numbers their conditions compare it with. What comes back are the users whose counters touched one
-# of those: only they can have changed level.
+# Operations ADD, MAX and DISTINCT. `bindings` says which types show a counter, and
+# which numbers their conditions compare it with. What comes back are the users whose counters
+# reached or passed one of those: only they can have changed level.
 MERGE = text("""
     WITH bindings AS MATERIALIZED (
          SELECT * FROM jsonb_to_recordset(CAST(:bindings AS jsonb))
-                AS listed (counter_id smallint, type_id uuid, name text, is_max boolean, thresholds numeric[])),
+                AS listed (counter_id smallint, type_id uuid, name text, is_max boolean,
+                           thresholds numeric[])),
+         -- A member counts the first time that its user brings it: when its row is new.
          joined AS (
          INSERT INTO progress_member (user_id, counter_id, member, posted)
-         SELECT DISTINCT user_id, counter_id, member, true FROM batch_event WHERE operation = :distinct
+         SELECT DISTINCT user_id, counter_id, member, true
+           FROM batch_event WHERE operation = :distinct
           ORDER BY user_id, counter_id, member
              ON CONFLICT DO NOTHING
          RETURNING user_id, counter_id),
+         -- What the batch brings, from three sources; the events alone have times, and they are
+         -- there for every counter that a member or an undone id belongs to.
          part AS (
          SELECT user_id, counter_id, sum(amount) FILTER (WHERE operation = :add) AS step,
-                max(amount) FILTER (WHERE operation = :max) AS highest, max(occurred_at) AS last_event_at
+                max(amount) FILTER (WHERE operation = :max) AS highest,
+                max(occurred_at) AS last_event_at
            FROM batch_event WHERE counter_id IS NOT NULL GROUP BY user_id, counter_id
           UNION ALL
          SELECT user_id, counter_id, count(*), NULL, NULL FROM joined GROUP BY user_id, counter_id
           UNION ALL
          SELECT user_id, counter_id, step, NULL, NULL FROM batch_undo),
+         -- One row for each user and counter. `step` is what is added, or the amount that a max is
+         -- held against; 0 where only a known member came.
          total AS (
-         SELECT user_id, counter_id, coalesce(sum(step), max(highest), 0) AS step, max(last_event_at) AS last_event_at
+         SELECT user_id, counter_id, coalesce(sum(step), max(highest), 0) AS step,
+                max(last_event_at) AS last_event_at
            FROM part GROUP BY user_id, counter_id),
+         -- The same for each type that shows the counter.
          change AS MATERIALIZED (
-         SELECT user_id, type_id, name, is_max, thresholds, step, last_event_at FROM total JOIN bindings USING (counter_id)),
+         SELECT user_id, type_id, name, is_max, thresholds, step, last_event_at
+           FROM total JOIN bindings USING (counter_id)),
+         -- A new row starts with the steps; an existing one adds them under its lock. Every batch
+         -- takes the rows in this order, so that two of them never wait in a circle.
          merged AS (
          INSERT INTO nft_progress AS progress (user_id, type_id, counters, last_event_at)
          SELECT user_id, type_id, jsonb_object_agg(name, step), max(last_event_at)
@@ -143,14 +170,21 @@ MERGE = text("""
                        THEN greatest((progress.counters->>name)::numeric, step::numeric)
                        ELSE coalesce((progress.counters->>name)::numeric, 0) + step::numeric END)
                   FROM jsonb_each_text(excluded.counters) AS added (name, step)),
-                last_event_at = greatest(progress.last_event_at, excluded.last_event_at), updated_at = clock_timestamp()
+                last_event_at = greatest(progress.last_event_at, excluded.last_event_at),
+                -- now() is the transaction's begin, which may lie before what it waited for.
+                updated_at = clock_timestamp()
          RETURNING user_id, type_id, counters)
+    -- A counter crossed a threshold if that lies between its value before, now - step, and its
+    -- value now. Of a max the value before is not known here. Every threshold that it has reached
+    -- counts then, and the rules find nothing new.
     SELECT DISTINCT user_id, type_id, counters
-      FROM merged JOIN change USING (user_id, type_id) CROSS JOIN LATERAL (SELECT (counters->>name)::numeric AS now) AS value
+      FROM merged JOIN change USING (user_id, type_id)
+           CROSS JOIN LATERAL (SELECT (counters->>name)::numeric AS now) AS value
      WHERE step <> 0
        AND EXISTS (SELECT FROM unnest(thresholds) AS threshold
                     WHERE CASE WHEN is_max THEN threshold <= now
-                               ELSE threshold BETWEEN least(now, now - step) AND greatest(now, now - step) END)
+                               ELSE threshold BETWEEN least(now, now - step)
+                                                  AND greatest(now, now - step) END)
 """).bindparams(
     add=CounterOperation.ADD.value,
     max=CounterOperation.MAX.value,

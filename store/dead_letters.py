@@ -32,10 +32,13 @@ class NewDeadLetter:
 
 
 APPEND = text("""
-    INSERT INTO dead_letter (cluster_id, topic, partition, "offset", key, value, headers, reason, detail)
+    INSERT INTO dead_letter (cluster_id, topic, partition, "offset", key, value, headers,
+                             reason, detail)
     SELECT :cluster_id, listed.*
-      FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]), CAST(:keys AS bytea[]),
-                  CAST(:values AS bytea[]), CAST(:headers AS jsonb[]), CAST(:reasons AS text[]), CAST(:details AS text[])) AS listed
+      FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
+                  CAST(:keys AS bytea[]), CAST(:values AS bytea[]), CAST(:headers AS jsonb[]),
+                  CAST(:reasons AS text[]), CAST(:details AS text[])) AS listed
+        -- A record that is delivered again, by Kafka or a file, is the same letter.
         ON CONFLICT DO NOTHING
 """)
 

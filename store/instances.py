@@ -50,7 +50,8 @@ LOCK = text("""
       FROM nft_instance
      WHERE id IN (SELECT held.id
                     FROM nft_instance AS held
-                    JOIN unnest(CAST(:users AS uuid[]), CAST(:types AS uuid[])) AS holder (user_id, type_id) USING (user_id, type_id)
+                    JOIN unnest(CAST(:users AS uuid[]), CAST(:types AS uuid[]))
+                      AS holder (user_id, type_id) USING (user_id, type_id)
                    UNION
                   SELECT unnest(CAST(:ids AS uuid[])))
      ORDER BY id
@@ -58,19 +59,23 @@ LOCK = text("""
 """)
 
 CREATE = text("""
-    INSERT INTO nft_instance (id, type_id, user_id, current_level, metadata, source_service, source_event_id, tenant_id)
+    INSERT INTO nft_instance (id, type_id, user_id, current_level, metadata, source_service,
+                              source_event_id, tenant_id)
     SELECT id, type_id, user_id, level, metadata, source_service, source_event_id, tenant_id
       FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-        AS made (id uuid, type_id uuid, user_id uuid, level int, metadata jsonb, source_service text, source_event_id text, tenant_id uuid)
+        AS made (id uuid, type_id uuid, user_id uuid, level int, metadata jsonb,
+                 source_service text, source_event_id text, tenant_id uuid)
      ORDER BY user_id, type_id
 """)
 
 RAISE = text("""
     UPDATE nft_instance AS instance
-       SET current_level = raised.level, metadata = raised.metadata, source_service = raised.source_service,
-           source_event_id = raised.source_event_id, tenant_id = raised.tenant_id, updated_at = clock_timestamp()
+       SET current_level = raised.level, metadata = raised.metadata,
+           source_service = raised.source_service, source_event_id = raised.source_event_id,
+           tenant_id = raised.tenant_id, updated_at = clock_timestamp()
       FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-        AS raised (id uuid, level int, metadata jsonb, source_service text, source_event_id text, tenant_id uuid)
+        AS raised (id uuid, level int, metadata jsonb, source_service text, source_event_id text,
+                   tenant_id uuid)
      WHERE instance.id = raised.id
 """)
 
@@ -83,9 +88,7 @@ REVOKE = text("""
 async def lock(
     conn: Connection, holders: Collection[Holder], instance_ids: Collection[UUID] = ()
 ) -> list[Instance]:
-    """Return every badge of `holders`, and the badges `instance_ids`, under their locks, oldest id
-    first.
-    """
+    """Return every badge of `holders`, and the badges `instance_ids`, locked, by their ids."""
     if not holders and not instance_ids:
         return []
     listed = sorted(holders)

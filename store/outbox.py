@@ -16,7 +16,8 @@ from store.values import OutboxEntry
 APPEND = text("""
     WITH message AS MATERIALIZED (
          SELECT position, (entry->>'user_id')::uuid AS user_id, entry
-           FROM jsonb_array_elements(CAST(:entries AS jsonb)) WITH ORDINALITY AS listed (entry, position)),
+           FROM jsonb_array_elements(CAST(:entries AS jsonb)) WITH ORDINALITY
+                AS listed (entry, position)),
          counted AS (
          SELECT user_id, count(*) AS messages FROM message GROUP BY user_id ORDER BY user_id),
          given AS (
@@ -25,7 +26,9 @@ APPEND = text("""
              ON CONFLICT (user_id) DO UPDATE SET last_seq = sequence.last_seq + excluded.last_seq
          RETURNING user_id, last_seq)
     INSERT INTO outbox_message (tenant_id, event_type, payload, occurred_at, user_id, seq)
-    SELECT (entry->>'tenant_id')::uuid, entry->>'event_type', entry->'payload', (entry->>'occurred_at')::timestamptz, user_id,
+    SELECT (entry->>'tenant_id')::uuid, entry->>'event_type', entry->'payload',
+           (entry->>'occurred_at')::timestamptz, user_id,
+           -- `last_seq` is the last of this batch's: its messages end there, in their order.
            last_seq - messages + row_number() OVER (PARTITION BY user_id ORDER BY position)
       FROM message JOIN given USING (user_id) JOIN counted USING (user_id)
      ORDER BY position

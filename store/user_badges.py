@@ -14,12 +14,16 @@ from store.values import CounterName, Instance, InstanceStatus, OnchainStatus, R
 # The badge that speaks for the user: the active one, else the newest, as everywhere
 # (store/instances.py).
 OF_USER = text("""
-    SELECT type.id AS type_id, coalesce(progress.counters, '{}') AS counters, progress.last_event_at,
-           badge.id, badge.tenant_id, badge.current_level, badge.status, badge.onchain_status, badge.onchain_token_id
+    SELECT type.id AS type_id, coalesce(progress.counters, '{}') AS counters,
+           progress.last_event_at,
+           badge.id, badge.tenant_id, badge.current_level, badge.status, badge.onchain_status,
+           badge.onchain_token_id
       FROM nft_type AS type
-           LEFT JOIN nft_progress AS progress ON progress.type_id = type.id AND progress.user_id = :user_id
+           LEFT JOIN nft_progress AS progress
+                  ON progress.type_id = type.id AND progress.user_id = :user_id
            LEFT JOIN (SELECT DISTINCT ON (type_id) * FROM nft_instance WHERE user_id = :user_id
-                       ORDER BY type_id, status = 'active' DESC, created_at DESC, id) AS badge ON badge.type_id = type.id
+                       ORDER BY type_id, status = 'active' DESC, created_at DESC, id) AS badge
+                  ON badge.type_id = type.id
      ORDER BY type.code
 """)
 

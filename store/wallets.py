@@ -29,12 +29,14 @@ class WalletObservation:
 MERGE = text("""
     INSERT INTO user_wallet AS wallet (user_id, address, linked_at, unlinked_at)
     SELECT user_id, address, max(linked_at), max(unlinked_at)
-      FROM unnest(CAST(:users AS uuid[]), CAST(:addresses AS text[]), CAST(:linked AS timestamptz[]), CAST(:unlinked AS timestamptz[]))
+      FROM unnest(CAST(:users AS uuid[]), CAST(:addresses AS text[]),
+                  CAST(:linked AS timestamptz[]), CAST(:unlinked AS timestamptz[]))
         AS observed (user_id, address, linked_at, unlinked_at)
      GROUP BY user_id, address
      ORDER BY user_id, address
         ON CONFLICT (user_id, address) DO UPDATE
-       SET linked_at = greatest(wallet.linked_at, excluded.linked_at), unlinked_at = greatest(wallet.unlinked_at, excluded.unlinked_at)
+       SET linked_at = greatest(wallet.linked_at, excluded.linked_at),
+           unlinked_at = greatest(wallet.unlinked_at, excluded.unlinked_at)
      WHERE greatest(wallet.linked_at, excluded.linked_at) IS DISTINCT FROM wallet.linked_at
         OR greatest(wallet.unlinked_at, excluded.unlinked_at) IS DISTINCT FROM wallet.unlinked_at
     RETURNING user_id, address

@@ -1,7 +1,7 @@
 """Which commands are accepted, and what they ask for.
 
-Pure. Commands are decided in their order, each by the badges as the batch and the commands before it
-leave them (docs/data-model.md, States). What a command asks for may be there already: then it is
+Pure. Commands are decided in their order, each by the badges as the batch and the commands before
+it leave them (docs/data-model.md, States). What a command asks for may be there already: then it is
 accepted and changes nothing.
 """
 

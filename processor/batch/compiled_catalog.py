@@ -1,4 +1,4 @@
-"""What follows from one catalog version, worked out once and used for every batch until the next."""
+"""What follows from one catalog version, compiled once for every batch until the next."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from store.values import Catalog, CounterBinding
 
 @dataclass(frozen=True, slots=True)
 class CompiledCatalog:
-    """A catalog, ready to read and to judge by.
+    """A catalog, ready to read messages and to decide by.
 
     `counters_of` maps a type's id to the ids of its counters: an event that added to one of them
     may be a badge's source.

@@ -87,12 +87,11 @@ class CatalogChanged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
-    """How messages are judged; from the settings.
+    """How messages are read and decided; from the settings.
 
     `cluster_id` names the source of offsets (a Kafka cluster, or `file`); `topic_prefix` None means
-    that topics name files and say nothing about the types in them. `publish`: messages about badges go to the
-    outbox;
-    `mint`: badges are minted by themselves where their policy says so.
+    that topics name files and say nothing about the types in them. `publish`: messages about badges
+    go to the outbox; `mint`: badges are minted by themselves where their policy says so.
     """
 
     cluster_id: str
@@ -114,7 +113,10 @@ class PipelineOptions:
         publish: bool = True,
         mint: bool = True,
     ) -> Self:
-        """Return the options that `settings` ask for; `has_contract_topics` False: topics name files."""
+        """Return the options that `settings` ask for.
+
+        `has_contract_topics` False: topics name files.
+        """
         return cls(
             cluster_id=cluster_id,
             topic_prefix=settings.kafka.topic_prefix if has_contract_topics else None,
@@ -183,7 +185,7 @@ class Pipeline:
 
     Args:
         db: the database.
-        options: how messages are judged.
+        options: how messages are read and decided.
         clock: the host's; tests bring their own.
     """
 
@@ -292,8 +294,9 @@ class Pipeline:
     async def _fence(
         self, conn: Connection, chunks: Sequence[ReadChunk]
     ) -> tuple[list[ReadChunk], list[LedgerEntry], dict[Partition, LedgerEntry]]:
-        """Return the chunks that continue the ledger, where it stands after them, and where it
-        stands for the others.
+        """Lock the ledger, and tell the chunks that continue it from those that do not.
+
+        Return the former, the entries after them, and the present entries of the others.
         """
         entries = await ledger.lock(
             conn, self._options.cluster_id, {chunk.chunk.key for chunk in chunks}

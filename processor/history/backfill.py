@@ -112,19 +112,19 @@ async def backfill(
             are not to become dead letters.
     """
     async with Database(settings.need("database_url"), settings.database) as db:
-        judged_by = PipelineOptions.of(
+        pipeline_options = PipelineOptions.of(
             settings, CLUSTER, has_contract_topics=False, publish=options.publish, mint=options.mint
         )
-        pipeline = Pipeline(db, judged_by)
+        pipeline = Pipeline(db, pipeline_options)
         await pipeline.load()
-        run = _Run(settings, db, pipeline, path, progress)
+        run = _Backfill(settings, db, pipeline, path, progress)
         try:
             return await run.checked(options, stop)
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror or error}", path=str(path)) from error
 
 
-class _Run:
+class _Backfill:
     def __init__(
         self,
         settings: Settings,

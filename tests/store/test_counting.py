@@ -1,5 +1,4 @@
-"""Staging, deduplication and merge, and the wallets, at both ends of the supported PostgreSQL
-versions."""
+"""Staging, deduplication and merge, at both ends of the supported PostgreSQL versions."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -11,11 +10,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from store import counting, wallets
+from store import counting
 from store.counting import Progress, Staging
 from store.engine import Connection, Database
-from store.values import CounterBinding, CounterName, CounterOperation, RawAddress
-from store.wallets import WalletObservation
+from store.values import CounterBinding, CounterName, CounterOperation
 
 ANN, BEN = UUID(int=1), UUID(int=2)
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -32,8 +30,8 @@ async def type_id(database: Database) -> UUID:
     async with database.transaction() as conn:
         await conn.execute(
             text("""
-                INSERT INTO nft_type (id, code, title, description, category, base_image_url, is_onchain_capable,
-                                      default_onchain_policy, metadata_schema)
+                INSERT INTO nft_type (id, code, title, description, category, base_image_url,
+                                      is_onchain_capable, default_onchain_policy, metadata_schema)
                 VALUES (:id, 'any', 't', 'd', 'system', 'u', true, 'never', '{}')
             """),
             {"id": made},
@@ -193,21 +191,3 @@ async def test_the_last_event_is_the_latest_by_its_own_time(
     async with database.transaction() as conn:
         found = (await conn.execute(text("SELECT last_event_at FROM nft_progress"))).scalar_one()
     assert found == NOON + timedelta(minutes=5)
-
-
-async def test_a_wallet_keeps_the_latest_of_each_kind(database: Database) -> None:
-    address = RawAddress("0:" + "1" * 64)
-
-    def seen(linked: int | None = None, unlinked: int | None = None) -> WalletObservation:
-        times = [
-            None if minute is None else NOON + timedelta(minutes=minute)
-            for minute in (linked, unlinked)
-        ]
-        return WalletObservation(ANN, address, *times)
-
-    async with database.transaction() as conn:
-        assert await wallets.merge(conn, [seen(linked=5), seen(unlinked=3)]) == {(ANN, address)}
-        assert await wallets.merge(conn, [seen(linked=4), seen(unlinked=3)]) == frozenset()
-        assert await wallets.merge(conn, [seen(unlinked=9)]) == {(ANN, address)}
-        row = (await conn.execute(text("SELECT linked_at, unlinked_at FROM user_wallet"))).one()
-    assert tuple(row) == (NOON + timedelta(minutes=5), NOON + timedelta(minutes=9))

@@ -1,6 +1,6 @@
 """Commands and wallets in batches.
 
-Applied once for ever, refused without a trace, and never half.
+Applied once for ever, rejected without a trace, and never half.
 """
 
 from typing import Any
@@ -52,7 +52,10 @@ async def rows(database: Database, query: str) -> list[tuple[Any, ...]]:
 async def tasks(database: Database) -> list[tuple[Any, ...]]:
     return await rows(
         database,
-        "SELECT operation, task.status, hold_reason FROM nft_mint_queue AS task ORDER BY operation DESC, created_at",
+        """
+        SELECT operation, status, hold_reason FROM nft_mint_queue
+         ORDER BY operation DESC, created_at
+        """,
     )
 
 
@@ -62,7 +65,7 @@ async def badges(database: Database) -> list[tuple[Any, ...]]:
     )
 
 
-async def refusals(database: Database) -> list[str]:
+async def rejections(database: Database) -> list[str]:
     return [
         row[0] for row in await rows(database, 'SELECT reason FROM dead_letter ORDER BY "offset"')
     ]
@@ -93,7 +96,7 @@ async def test_the_same_command_again_changes_nothing(counting: Database, togeth
     )
     await after(counting, *batches)
     assert await tasks(counting) == [("mint", "pending", "no_wallet")]
-    assert (await refusals(counting), len(await log_of_commands(counting))) == ([], 1)
+    assert (await rejections(counting), len(await log_of_commands(counting))) == ([], 1)
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -105,26 +108,26 @@ async def test_the_same_id_with_other_content_is_a_conflict(
         [[*partners(ALICE, 1), MINT, other]] if together else [[*partners(ALICE, 1), MINT], [other]]
     )
     await after(counting, *batches)
-    assert await refusals(counting) == ["external_id_conflict"]
+    assert await rejections(counting) == ["external_id_conflict"]
     assert await badges(counting) == [("active", "not_minted")]
 
 
-async def test_a_refused_command_leaves_no_trace_and_may_be_sent_again(counting: Database) -> None:
+async def test_a_rejected_command_leaves_no_trace_and_may_be_sent_again(counting: Database) -> None:
     await after(counting, [MINT])
-    assert (await refusals(counting), await log_of_commands(counting)) == (["no_such_badge"], [])
+    assert (await rejections(counting), await log_of_commands(counting)) == (["no_such_badge"], [])
     log = Log()
     log.append(MINT, *partners(ALICE, 1), partition=1)
     await count(counting, log)
     assert await log_of_commands(counting) == [("m1", "badge.mint")]
 
 
-async def test_an_id_that_was_refused_may_name_another_command_in_the_same_batch(
+async def test_an_id_that_was_rejected_may_name_another_command_in_the_same_batch(
     counting: Database,
 ) -> None:
-    refused = a_command("burn", ALICE, "x", type_code="ambassador")
+    rejected = a_command("burn", ALICE, "x", type_code="ambassador")
     applied = a_command("mint", ALICE, "x", type_code="ambassador")
-    await after(counting, [*partners(ALICE, 1), refused, applied])
-    assert (await refusals(counting), await log_of_commands(counting)) == (
+    await after(counting, [*partners(ALICE, 1), rejected, applied])
+    assert (await rejections(counting), await log_of_commands(counting)) == (
         ["no_token"],
         [("x", "badge.mint")],
     )
@@ -145,7 +148,7 @@ async def test_a_command_that_cannot_be_carried_out_is_a_dead_letter(
 ) -> None:
     quests = [*(a_quest(ALICE) for _ in range(5)), *(a_visit(ALICE, f"city-{n}") for n in range(3))]
     await after(counting, [*quests, command])  # explorer I is common: it stays off the chain
-    assert (await refusals(counting), await log_of_commands(counting)) == ([reason.value], [])
+    assert (await rejections(counting), await log_of_commands(counting)) == ([reason.value], [])
 
 
 async def test_a_revoked_badge_loses_a_mint_that_was_never_signed(counting: Database) -> None:
@@ -161,7 +164,7 @@ async def test_a_revoked_badge_loses_a_mint_that_was_never_signed(counting: Data
 
 async def test_mint_burn_and_revoke_in_one_batch_leave_nothing_to_do(counting: Database) -> None:
     await after(counting, [WALLET, *partners(ALICE, 1), MINT, BURN, REVOKE])
-    assert (await tasks(counting), await refusals(counting)) == ([], [])
+    assert (await tasks(counting), await rejections(counting)) == ([], [])
     assert (await badges(counting))[0][0] == "revoked"
 
 
@@ -170,10 +173,12 @@ SIGNED = (  # what the minter writes when it signs the only task there is
        SELECT '0:1', zeros, 1, 300, zeros FROM decode(repeat('00', 32), 'hex') AS zeros""",
     """INSERT INTO chain_collection (type_id, chain_wallet_id, address, content_uri, item_prefix)
        SELECT type_id, wallet.id, '0:2', 'u', 'p' FROM nft_instance, chain_wallet AS wallet""",
-    """INSERT INTO chain_message (chain_wallet_id, chain_collection_id, kind, query_seq, signed_at, valid_until, boc, message_hash)
+    """INSERT INTO chain_message (chain_wallet_id, chain_collection_id, kind, query_seq, signed_at,
+              valid_until, boc, message_hash)
        SELECT chain_wallet_id, id, 'mint', 0, now(), now(), '', '' FROM chain_collection""",
-    """UPDATE nft_mint_queue SET status = 'sent', chain_message_id = message.id, chain_collection_id = message.chain_collection_id,
-              token_index = 0, recipient = '0:3' FROM chain_message AS message""",
+    """UPDATE nft_mint_queue SET status = 'sent', chain_message_id = message.id,
+              chain_collection_id = message.chain_collection_id, token_index = 0,
+              recipient = '0:3' FROM chain_message AS message""",
 )
 
 
@@ -234,4 +239,4 @@ async def test_a_person_may_give_the_same_commands(counting: Database) -> None:
     assert isinstance(rejected, Rejected)
     assert rejected.reason is Reason.NOT_ACTIVE
     audit = await rows(counting, "SELECT actor_service FROM nft_audit_log WHERE action = 'revoked'")
-    assert (audit, await refusals(counting)) == ([("admin",)], [])
+    assert (audit, await rejections(counting)) == ([("admin",)], [])

@@ -135,7 +135,7 @@ def test_a_badge_is_named_by_its_type_its_id_or_both(
 
 
 def test_an_id_names_a_badge_that_does_not_speak_for_its_holder() -> None:
-    """A user may have two badges of a type, one of them revoked; by its type the active is meant."""
+    """A user may have two badges of a type, one revoked; by the type the active is meant."""
     old = other_badge(a_badge_state(), 7)
     by_id = {BADGE: a_badge_state(), UUID(int=7): old}
     state = CommandState(RULEBOOK, {}, by_id, {(USER, WALKER.id): BADGE})

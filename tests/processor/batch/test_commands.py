@@ -48,9 +48,10 @@ async def test_a_badge_is_revoked_by_hand_with_a_reason(
     assert done.returncode == EXIT_OK, done.stderr
     async with counting.transaction() as conn:
         rows = await conn.execute(
-            text(
-                "SELECT actor_service, details->>'reason' FROM nft_audit_log WHERE action = 'revoked'"
-            )
+            text("""
+                SELECT actor_service, details->>'reason' FROM nft_audit_log
+                 WHERE action = 'revoked'
+            """)
         )
         assert [tuple(row) for row in rows] == [("admin", "a mistake")]
 

@@ -86,8 +86,8 @@ async def test_after_a_fenced_chunk_nothing_more_of_that_partition_is_taken(
 ) -> None:
     whole = some_partners(6).chunks()[0]
     await open_ledger(counting, [whole])
-    # The second chunk would fit by itself; taken after a fenced one it would hide that something lies
-    # before it.
+    # The second chunk would fit by itself; taken after a fenced one it would hide that something
+    # lies before it.
     out_of_order = [Chunk(*PARTNERS, 3, whole.records[3:]), Chunk(*PARTNERS, 0, whole.records[:3])]
     outcome = await (await a_pipeline(counting)).run(out_of_order)
     assert (outcome.counted, set(outcome.fenced)) == (0, {PARTNERS})
@@ -147,9 +147,13 @@ async def test_two_workers_on_one_user_from_two_topics_make_one_badge(counting: 
     async with counting.transaction() as conn:
         rows = await conn.execute(
             text("""
-                SELECT current_level, (SELECT array_agg(action ORDER BY action) FROM nft_audit_log WHERE nft_instance_id = badge.id),
-                       (SELECT array_agg(operation || hold_reason) FROM nft_mint_queue WHERE nft_instance_id = badge.id)
-                  FROM nft_instance AS badge JOIN nft_type ON nft_type.id = type_id WHERE code = 'explorer'
+                SELECT current_level,
+                       (SELECT array_agg(action ORDER BY action) FROM nft_audit_log
+                         WHERE nft_instance_id = badge.id),
+                       (SELECT array_agg(operation || hold_reason) FROM nft_mint_queue
+                         WHERE nft_instance_id = badge.id)
+                  FROM nft_instance AS badge JOIN nft_type ON nft_type.id = type_id
+                 WHERE code = 'explorer'
             """)
         )
         assert [tuple(row) for row in rows] == [(2, ["created", "level_up"], ["mintno_wallet"])] * 5

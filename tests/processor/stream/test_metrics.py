@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from ops.lifecycle import Part, Readiness
 from ops.settings import Settings
-from processor.batch.pipeline import Outcome
+from processor.batch.pipeline import BatchOutcome
 from processor.batch.staging import ReadChunk
 from processor.catalog import load
 from processor.events.chunks import Chunk, PlainRecord
@@ -28,7 +28,7 @@ from processor.stream.watchdog import Progress, Watchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
 from store.ledger import LedgerEntry, Partition
-from store.values import EventSpec, FieldSpec
+from store.values import EventSpec, FieldKind, FieldSpec
 from tests.builders.clock import FakeClock
 from tests.builders.messages import (
     ALICE,
@@ -111,7 +111,7 @@ async def test_a_worker_that_waits_is_not_ready() -> None:
 async def with_hikes(database: Database) -> None:
     """Declare an event that no counter listens to."""
     shipped = load.load(load.SHIPPED)
-    hikes = EventSpec("hike.done", "hikes", (FieldSpec("hike_id", "id", required=True),))
+    hikes = EventSpec("hike.done", "hikes", (FieldSpec("hike_id", FieldKind.ID, required=True),))
     async with database.transaction() as conn:
         await catalogs.apply(conn, replace(shipped, events=(*shipped.events, hikes)), "admin")
 
@@ -133,10 +133,10 @@ async def run(database: Database) -> None:
     pipeline = await a_pipeline(database)
     outages = [DatabaseUnreachable("nobody listens"), DatabaseUnreachable("nobody listens")]
 
-    async def count(chunks: Sequence[ReadChunk]) -> Outcome:
+    async def count(chunks: Sequence[ReadChunk]) -> BatchOutcome:
         if outages:
             raise outages.pop()
-        return await pipeline.count(chunks)
+        return await pipeline.commit(chunks)
 
     batcher = Batcher(count, 100, readiness, clock)
     acks, rewound = asyncio.Semaphore(0), asyncio.Event()
