@@ -2,7 +2,7 @@
 
 A database belongs to one wallet on one network for ever. Who holds which row: a collection's row is
 locked while a message for it is signed; the wallet's row is locked last, for its next query number
-(lock order: instance, task, collection, message, wallet, outbox).
+(docs/architecture.md, lock order).
 """
 
 from collections.abc import Sequence
@@ -309,7 +309,7 @@ async def messages(conn: Connection, ids: Sequence[UUID]) -> list[ChainMessage]:
 async def lock_message(conn: Connection, message_id: UUID) -> None:
     """Keep others from settling tasks of this message until the transaction ends.
 
-    Taken before the instances.
+    Taken before the instances (docs/architecture.md, lock order).
     """
     await conn.execute(
         text("SELECT 1 FROM chain_message WHERE id = :id FOR UPDATE"), {"id": message_id}

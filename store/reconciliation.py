@@ -177,6 +177,9 @@ async def adopt(
             at once.
         occurred_at: the time of the block that showed it.
     """
+    # First, as where one signs: the adopted task's foreign key would lock it after the task
+    # (docs/architecture.md, lock order).
+    await chain.lock_collection(conn, collection_id)
     badges = await settling.locked_badges(conn, [seen.instance_id])
     place = {"collection_id": collection_id, "index": index, "instance_id": seen.instance_id}
     if (await recorded(conn, [seen.instance_id])).get(seen.instance_id) != seen:
