@@ -14,6 +14,7 @@ from store.counting import Progress, Staging, Use
 from store.engine import Connection, Database
 from store.values import CounterName, RawAddress
 from store.wallets import WalletSeen
+from tests.builders.sql import column, rows, value
 
 ANN, BEN = UUID(int=1), UUID(int=2)
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -27,15 +28,12 @@ TOTAL, CITIES, REVIEWS, LONGEST = (
 async def type_id(database: Database) -> UUID:
     """A badge type: progress refers to one."""
     made = uuid4()
-    async with database.transaction() as conn:
-        await conn.execute(
-            text("""
-                INSERT INTO nft_type (id, code, title, description, category, base_image_url, is_onchain_capable,
-                                      default_onchain_policy, metadata_schema)
-                VALUES (:id, 'any', 't', 'd', 'system', 'u', true, 'never', '{}')
-            """),
-            {"id": made},
-        )
+    statement = """
+        INSERT INTO nft_type (id, code, title, description, category, base_image_url,
+                              is_onchain_capable, default_onchain_policy, metadata_schema)
+        VALUES (:id, 'any', 't', 'd', 'system', 'u', true, 'never', '{}')
+    """
+    await rows(database, statement, id=made)
     return made
 
 
@@ -68,10 +66,10 @@ async def count(conn: Connection, type_id: UUID, *lines: tuple[Any, ...]) -> lis
 
 
 async def counters(conn: Connection) -> dict[str, str]:
-    rows = await conn.execute(
+    found = await conn.execute(
         text("SELECT key, value::text FROM nft_progress, jsonb_each(counters)")
     )
-    return {row[0]: row[1] for row in rows}
+    return {row[0]: row[1] for row in found}
 
 
 async def test_amounts_add_up_exactly(database: Database, type_id: UUID) -> None:
@@ -121,8 +119,7 @@ async def test_a_member_counts_once_whatever_its_characters(
             )
     async with database.transaction() as conn:
         assert await counters(conn) == {"cities": str(len(names))}
-        stored = {row[0] for row in await conn.execute(text("SELECT member FROM progress_member"))}
-        assert stored == set(names)
+    assert set(await column(database, "SELECT member FROM progress_member")) == set(names)
 
 
 @pytest.mark.parametrize(
@@ -169,8 +166,7 @@ async def test_the_last_event_is_the_latest_by_its_own_time(
     for number in (5, 3):
         async with database.transaction() as conn:
             await count(conn, type_id, (number, ANN, 1, ADD, 1))
-    async with database.transaction() as conn:
-        found = (await conn.execute(text("SELECT last_event_at FROM nft_progress"))).scalar_one()
+    found = await value(database, "SELECT last_event_at FROM nft_progress")
     assert found == NOON + timedelta(minutes=5)
 
 
@@ -188,5 +184,6 @@ async def test_a_wallet_keeps_the_latest_of_each_kind(database: Database) -> Non
         assert await wallets.merge(conn, [seen(linked=5), seen(unlinked=3)]) == {(ANN, address)}
         assert await wallets.merge(conn, [seen(linked=4), seen(unlinked=3)]) == frozenset()
         assert await wallets.merge(conn, [seen(unlinked=9)]) == {(ANN, address)}
-        row = (await conn.execute(text("SELECT linked_at, unlinked_at FROM user_wallet"))).one()
-    assert tuple(row) == (NOON + timedelta(minutes=5), NOON + timedelta(minutes=9))
+    assert await rows(database, "SELECT linked_at, unlinked_at FROM user_wallet") == [
+        (NOON + timedelta(minutes=5), NOON + timedelta(minutes=9))
+    ]
