@@ -2,7 +2,7 @@
 
 Enqueue, release, cancel, and what is known of a badge's token.
 
-Callers hold the locks of the instances they name (lock order: instance, task, outbox). What the
+Callers hold the locks of the instances they name (docs/architecture.md, lock order). What the
 minter does with a task once it is there is in store/claiming.py; docs/mint-lifecycle.md has the
 states.
 """

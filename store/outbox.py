@@ -1,8 +1,8 @@
 """The outbox: messages to publish, written in the transaction that made them true.
 
 `seq` is each user's own count. It comes from a row that stays locked to the end of the transaction,
-so that it is in commit order; a database sequence is not. Callers write the outbox last
-(docs/architecture.md, lock order).
+so that it is in commit order; a database sequence is not. Callers write the outbox after the badges
+and tasks that it tells of (docs/architecture.md, lock order).
 """
 
 from collections.abc import Sequence

@@ -193,6 +193,9 @@ async def adopt(
         found: the token; where it was destroyed already, the badge is burned_onchain at once.
         occurred_at: the time of the block that showed it.
     """
+    # First, as where one signs: the adopted task's foreign key would lock it after the task
+    # (docs/architecture.md, lock order).
+    await chain.lock_collection(conn, found.collection_id)
     badges = await settling.locked_badges(conn, [seen.instance_id])
     if not await _unchanged(conn, seen):
         return False

@@ -1,5 +1,6 @@
 """SQL of the tests' own: one statement in a transaction of its own."""
 
+import asyncio
 from typing import Any
 
 from sqlalchemy import text
@@ -25,3 +26,13 @@ async def value(database: Database, statement: str, **parameters: Any) -> Any:
     """Run `statement`; return the one value of its one row."""
     (found,) = await column(database, statement, **parameters)
     return found
+
+
+async def somebody_waits(database: Database, number: int = 1) -> None:
+    """Return once so many connections of this database wait for a lock."""
+    statement = """
+        SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock'
+    """
+    while await value(database, statement) != number:  # noqa: ASYNC110 - only asking tells
+        await asyncio.sleep(0.01)

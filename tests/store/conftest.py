@@ -3,6 +3,7 @@
 PostgreSQL 15 and 18.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,3 +15,13 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def database_server(any_postgres: "PostgresServer") -> "PostgresServer":
     return any_postgres
+
+
+@pytest.fixture
+def in_lock_order() -> Iterator[None]:
+    """Fail the test if one of its transactions locked tables in another order than all others."""
+    from tests.store.lock_order import contradictions, recorded
+
+    with recorded() as transactions:
+        yield
+    assert contradictions(transactions) == []

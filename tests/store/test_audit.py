@@ -4,6 +4,7 @@ from sqlalchemy import text
 from store import audit
 from store.engine import Database, StatementRefused
 from store.values import AuditAction, AuditEntry
+from tests.builders.sql import column, rows
 
 
 async def test_the_log_keeps_what_was_written_in_order(database: Database) -> None:
@@ -16,13 +17,12 @@ async def test_the_log_keeps_what_was_written_in_order(database: Database) -> No
                 AuditEntry(None, AuditAction.METADATA_UPDATED, "system", {}),
             ],
         )
-        rows = await conn.execute(
-            text("SELECT action, actor_service, details FROM nft_audit_log ORDER BY action")
-        )
-        assert [tuple(row) for row in rows] == [
-            ("created", "admin", {"type_code": "explorer"}),
-            ("metadata_updated", "system", {}),
-        ]
+    assert await rows(
+        database, "SELECT action, actor_service, details FROM nft_audit_log ORDER BY action"
+    ) == [
+        ("created", "admin", {"type_code": "explorer"}),
+        ("metadata_updated", "system", {}),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,15 @@ async def test_the_log_keeps_what_was_written_in_order(database: Database) -> No
         "UPDATE nft_audit_log SET actor_service = 'nobody' WHERE false",
         "DELETE FROM nft_audit_log",
         "TRUNCATE nft_audit_log",
-        "INSERT INTO nft_audit_log SELECT * FROM nft_audit_log ON CONFLICT (id) DO UPDATE SET actor_service = 'x'",
-        "MERGE INTO nft_audit_log AS log USING nft_audit_log AS same ON log.id = same.id WHEN MATCHED THEN DELETE",
+        """
+        INSERT INTO nft_audit_log SELECT * FROM nft_audit_log
+            ON CONFLICT (id) DO UPDATE SET actor_service = 'x'
+        """,
+        """
+        MERGE INTO nft_audit_log AS log
+        USING nft_audit_log AS same ON log.id = same.id
+         WHEN MATCHED THEN DELETE
+        """,
     ],
 )
 @pytest.mark.parametrize("role", ["origin", "replica"])
@@ -53,7 +60,4 @@ async def test_the_database_itself_refuses_to_change_the_log(
     with pytest.raises(StatementRefused, match="nft_audit_log is append only") as refused:
         await tamper()
     assert refused.value.sqlstate == "23001"
-    async with database.transaction() as conn:
-        assert (
-            await conn.execute(text("SELECT actor_service FROM nft_audit_log"))
-        ).scalars().all() == ["system"]
+    assert await column(database, "SELECT actor_service FROM nft_audit_log") == ["system"]

@@ -8,7 +8,8 @@ from store import catalogs
 from store.catalogs import Applied
 from store.engine import Connection, Database
 from tests.builders.catalogs import a_catalog, a_type
-from tests.store.test_catalogs import applied, everything, rows
+from tests.builders.sql import somebody_waits
+from tests.store.test_catalogs import applied, everything
 
 
 async def test_a_new_catalog_waits_for_the_batches_under_way_and_they_see_one_version(
@@ -104,10 +105,3 @@ async def test_a_rolled_back_apply_leaves_nothing(database: Database) -> None:
     with pytest.raises(KeyError):
         await database.retried("apply", interrupted)
     assert await everything(database) == before
-
-
-async def somebody_waits(database: Database, number: int = 1) -> None:
-    """Return once so many connections of this database wait for a lock."""
-    statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    while (await rows(database, statement))[0][0] != number:  # noqa: ASYNC110 - PostgreSQL tells it to those who ask
-        await asyncio.sleep(0.01)

@@ -5,7 +5,6 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import text
 
 from ops.errors import UsageError
 from processor.catalog.lint import lint
@@ -24,6 +23,7 @@ from store.values import (
     TypeSpec,
 )
 from tests.builders.catalogs import TENANT, a_catalog, a_counter, a_level, a_type, an_event
+from tests.builders.sql import rows
 
 WALKER = type_id(TypeCode("walker"))
 RUNNER = type_id(TypeCode("runner"))
@@ -33,11 +33,6 @@ async def applied(database: Database, catalog: Catalog) -> Applied:
     assert lint(catalog) == [], "a test applies sound catalogs only"
     async with database.transaction() as conn:
         return await catalogs.apply(conn, catalog, "admin")
-
-
-async def rows(database: Database, statement: str) -> list[tuple[object, ...]]:
-    async with database.transaction() as conn:
-        return [tuple(row) for row in await conn.execute(text(statement))]
 
 
 async def everything(database: Database) -> dict[str, list[tuple[object, ...]]]:
@@ -54,27 +49,21 @@ async def everything(database: Database) -> dict[str, list[tuple[object, ...]]]:
 
 
 async def a_badge(database: Database, level: int, type_of: UUID = WALKER) -> None:
-    async with database.transaction() as conn:
-        await conn.execute(
-            text(
-                "INSERT INTO nft_instance (type_id, user_id, current_level, source_service, tenant_id)"
-                " VALUES (:type, gen_random_uuid(), :level, 'test', :tenant)"
-            ),
-            {"type": type_of, "level": level, "tenant": TENANT},
-        )
+    statement = """
+        INSERT INTO nft_instance (type_id, user_id, current_level, source_service, tenant_id)
+        VALUES (:type, gen_random_uuid(), :level, 'test', :tenant)
+    """
+    await rows(database, statement, type=type_of, level=level, tenant=TENANT)
 
 
 async def some_progress(
     database: Database, user: UUID, counters: str, type_of: UUID = WALKER
 ) -> None:
-    async with database.transaction() as conn:
-        await conn.execute(
-            text(
-                "INSERT INTO nft_progress (type_id, user_id, counters, last_event_at)"
-                " VALUES (:type, :user, CAST(:counters AS jsonb), '2026-01-01T00:00:00Z')"
-            ),
-            {"type": type_of, "user": user, "counters": counters},
-        )
+    statement = """
+        INSERT INTO nft_progress (type_id, user_id, counters, last_event_at)
+        VALUES (:type, :user, CAST(:counters AS jsonb), '2026-01-01T00:00:00Z')
+    """
+    await rows(database, statement, type=type_of, user=user, counters=counters)
 
 
 async def test_before_the_first_one_there_is_none(database: Database) -> None:

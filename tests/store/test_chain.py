@@ -27,6 +27,8 @@ from store.values import (
 )
 from tests.builders.world import Badge, World
 
+pytestmark = pytest.mark.usefixtures("in_lock_order")
+
 TTL = timedelta(minutes=1)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TOKEN_ID = RawAddress("0:" + "ab" * 32)
@@ -51,6 +53,8 @@ class Desk:
         self, lease: LeaseToken, leased: list[LeasedTask], first_index: int = 0
     ) -> MessageRecord:
         async with self.world.db.transaction() as conn:
+            await chain.lock_collection(conn, self.collection_id)
+            await claiming.take_reserved(conn, lease, TTL, self.collection_id)
             message = await chain.add_message(conn, await self.new_message(conn))
             given = [
                 Assignment(work, first_index + number, RawAddress("0:cc"))
@@ -87,6 +91,7 @@ async def desk(database: Database) -> Desk:
     type_id = await world.badge_type()
     async with database.transaction() as conn:
         wallet = await chain.register_wallet(conn, IDENTITY)
+    async with database.transaction() as conn:
         collection = await chain.add_collection(
             conn, NewCollection(type_id, wallet.id, RawAddress("0:" + "22" * 32), "c", "p")
         )

@@ -14,6 +14,7 @@ from store import counting
 from store.counting import Progress, Staging
 from store.engine import Connection, Database
 from store.values import CounterBinding, CounterName, CounterOperation
+from tests.builders.sql import column, rows, value
 
 ANN, BEN = UUID(int=1), UUID(int=2)
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -27,15 +28,12 @@ TOTAL, CITIES, REVIEWS, LONGEST = (
 async def type_id(database: Database) -> UUID:
     """A badge type: progress refers to one."""
     made = uuid4()
-    async with database.transaction() as conn:
-        await conn.execute(
-            text("""
-                INSERT INTO nft_type (id, code, title, description, category, base_image_url,
-                                      is_onchain_capable, default_onchain_policy, metadata_schema)
-                VALUES (:id, 'any', 't', 'd', 'system', 'u', true, 'never', '{}')
-            """),
-            {"id": made},
-        )
+    statement = """
+        INSERT INTO nft_type (id, code, title, description, category, base_image_url,
+                              is_onchain_capable, default_onchain_policy, metadata_schema)
+        VALUES (:id, 'any', 't', 'd', 'system', 'u', true, 'never', '{}')
+    """
+    await rows(database, statement, id=made)
     return made
 
 
@@ -79,10 +77,10 @@ async def count(conn: Connection, type_id: UUID, *lines: tuple[Any, ...]) -> lis
 
 
 async def counters(conn: Connection) -> dict[str, str]:
-    rows = await conn.execute(
+    found = await conn.execute(
         text("SELECT key, value::text FROM nft_progress, jsonb_each(counters)")
     )
-    return {row[0]: row[1] for row in rows}
+    return {row[0]: row[1] for row in found}
 
 
 def test_every_operation_has_a_branch_of_the_merge() -> None:
@@ -140,8 +138,7 @@ async def test_a_member_counts_once_whatever_its_characters(
             )
     async with database.transaction() as conn:
         assert await counters(conn) == {"cities": str(len(names))}
-        stored = {row[0] for row in await conn.execute(text("SELECT member FROM progress_member"))}
-        assert stored == set(names)
+    assert set(await column(database, "SELECT member FROM progress_member")) == set(names)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +185,5 @@ async def test_the_last_event_is_the_latest_by_its_own_time(
     for number in (5, 3):
         async with database.transaction() as conn:
             await count(conn, type_id, (number, ANN, 1, ADD, 1))
-    async with database.transaction() as conn:
-        found = (await conn.execute(text("SELECT last_event_at FROM nft_progress"))).scalar_one()
+    found = await value(database, "SELECT last_event_at FROM nft_progress")
     assert found == NOON + timedelta(minutes=5)

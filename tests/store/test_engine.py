@@ -17,6 +17,10 @@ from store.engine import (
     TransactionConflict,
     normalised_url,
 )
+from tests.builders.sql import column, rows, value
+
+NEW_SEQUENCE = text("INSERT INTO outbox_sequence (user_id, last_seq) VALUES (gen_random_uuid(), 0)")
+NEXT_SEQ = text("UPDATE outbox_sequence SET last_seq = last_seq + 1 WHERE user_id = :user")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +46,8 @@ async def test_a_connection_speaks_utc_and_does_not_wait_for_ever(database: Data
 
 
 async def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
-    with reserved() as port:  # bound, not listening: nobody else can start to
+    # Bound, not listening: nobody else can start to.
+    with reserved() as port:
         async with Database(
             SecretStr(f"postgresql://laurel:hunter2@127.0.0.1:{port}/laurel")
         ) as database:
@@ -52,28 +57,20 @@ async def test_a_server_that_is_not_there_is_named_without_its_password() -> Non
 
 
 async def test_a_lost_connection_is_transient_and_the_next_one_works(database: Database) -> None:
-    async def ended_by_the_server() -> None:
-        async with database.transaction() as conn:
-            await conn.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
-
     with pytest.raises(DatabaseUnreachable):
-        await ended_by_the_server()
+        await rows(database, "SELECT pg_terminate_backend(pg_backend_pid())")
     await database.ping()
 
 
 async def test_a_refused_statement_names_its_constraint_and_not_its_values(
     database: Database,
 ) -> None:
-    statement = text(
-        "INSERT INTO offset_ledger (cluster_id, topic, partition, next_offset) VALUES ('secret', 't', 0, -1)"
-    )
-
-    async def refused() -> None:
-        async with database.transaction() as conn:
-            await conn.execute(statement)
-
+    statement = """
+        INSERT INTO offset_ledger (cluster_id, topic, partition, next_offset)
+        VALUES ('secret', 't', 0, -1)
+    """
     with pytest.raises(StatementRefused) as caught:
-        await refused()
+        await rows(database, statement)
     assert caught.value.constraint == "offset_ledger_next_offset_check"
     assert caught.value.sqlstate == "23514"
     assert "secret" not in caught.value.message
@@ -99,15 +96,10 @@ def counted_retries() -> float:
 
 
 async def test_a_deadlock_is_tried_again_until_both_are_through(database: Database) -> None:
-    insert = text("INSERT INTO outbox_sequence (user_id, last_seq) VALUES (gen_random_uuid(), 0)")
     async with database.transaction() as conn:
-        await conn.execute(insert)
-        await conn.execute(insert)
-        rows = list(
-            (
-                await conn.execute(text("SELECT user_id FROM outbox_sequence ORDER BY user_id"))
-            ).scalars()
-        )
+        await conn.execute(NEW_SEQUENCE)
+        await conn.execute(NEW_SEQUENCE)
+    users = await column(database, "SELECT user_id FROM outbox_sequence ORDER BY user_id")
     both_hold_one = asyncio.Barrier(2)
     attempts = {"forwards": 0, "backwards": 0}
 
@@ -115,34 +107,23 @@ async def test_a_deadlock_is_tried_again_until_both_are_through(database: Databa
         async def body(conn: Connection) -> None:
             attempts[name] += 1
             for place, user in enumerate(users):
-                update = text(
-                    "UPDATE outbox_sequence SET last_seq = last_seq + 1 WHERE user_id = :user"
-                )
-                await conn.execute(update, {"user": user})
+                await conn.execute(NEXT_SEQ, {"user": user})
                 if place == 0 and attempts[name] == 1:
                     await both_hold_one.wait()
 
         await database.retried("test_deadlock", body)
 
-    await asyncio.gather(count("forwards", rows), count("backwards", rows[::-1]))
+    await asyncio.gather(count("forwards", users), count("backwards", users[::-1]))
     assert sorted(attempts.values()) == [1, 2]
-    async with database.transaction() as conn:
-        assert list(
-            (await conn.execute(text("SELECT last_seq FROM outbox_sequence"))).scalars()
-        ) == [2, 2]
+    assert await column(database, "SELECT last_seq FROM outbox_sequence") == [2, 2]
 
 
 async def test_an_exception_in_the_block_rolls_everything_back(database: Database) -> None:
     async def fail() -> None:
         async with database.transaction() as conn:
-            await conn.execute(
-                text(
-                    "INSERT INTO outbox_sequence (user_id, last_seq) VALUES (gen_random_uuid(), 0)"
-                )
-            )
+            await conn.execute(NEW_SEQUENCE)
             raise KeyError("ours")
 
     with pytest.raises(KeyError, match="ours"):
         await fail()
-    async with database.transaction() as conn:
-        assert (await conn.execute(text("SELECT count(*) FROM outbox_sequence"))).scalar_one() == 0
+    assert await value(database, "SELECT count(*) FROM outbox_sequence") == 0

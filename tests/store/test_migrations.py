@@ -12,7 +12,7 @@ from sandbox.postgres import PostgresServer
 from store import migrations
 from store.engine import Connection, Database, StatementRefused
 from store.models import Base
-from tests.store.databases import empty_database
+from tests.builders.databases import empty_database
 
 # Everything that PostgreSQL knows of a table beyond its name, as text: columns with type, default
 # and nullability; constraints; indexes.

@@ -2,11 +2,10 @@ import asyncio
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import text
-
 from store import outbox
 from store.engine import Database
 from store.values import OutboxEntry, OutboxType
+from tests.builders.sql import rows, somebody_waits
 
 TENANT = UUID(int=1)
 
@@ -20,11 +19,11 @@ def message(user_id: UUID, number: int) -> OutboxEntry:
 
 async def sent(database: Database, user_id: UUID) -> list[tuple[int, int]]:
     """Return (seq, number) of the user's messages, by seq."""
-    statement = text(
-        "SELECT seq, CAST(payload->>'number' AS int) FROM outbox_message WHERE user_id = :user ORDER BY seq"
-    )
-    async with database.transaction() as conn:
-        return [(row[0], row[1]) for row in await conn.execute(statement, {"user": user_id})]
+    statement = """
+        SELECT seq, CAST(payload->>'number' AS int)
+          FROM outbox_message WHERE user_id = :user ORDER BY seq
+    """
+    return [(seq, number) for seq, number in await rows(database, statement, user=user_id)]
 
 
 async def test_each_user_has_an_order_of_their_own(database: Database) -> None:
@@ -42,22 +41,15 @@ async def test_a_message_keeps_its_fields_and_waits_to_be_published(database: Da
     user = uuid4()
     async with database.transaction() as conn:
         await outbox.append(conn, [message(user, 7)])
-        row = (await conn.execute(text("SELECT * FROM outbox_message"))).one()
-    assert (
-        row.tenant_id,
-        row.user_id,
-        row.event_type,
-        row.payload,
-        row.occurred_at,
-        row.published_at,
-    ) == (
-        TENANT,
-        user,
-        "badge.created",
-        {"number": 7, "user_id": str(user)},
-        datetime(2026, 1, 1, 12, tzinfo=UTC),
-        None,
-    )
+    statement = """
+        SELECT tenant_id, user_id, event_type, payload, occurred_at, published_at
+          FROM outbox_message
+    """
+    payload = {"number": 7, "user_id": str(user)}
+    occurred_at = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    assert await rows(database, statement) == [
+        (TENANT, user, "badge.created", payload, occurred_at, None)
+    ]
 
 
 async def test_seq_is_in_the_order_of_commits(database: Database) -> None:
@@ -72,7 +64,7 @@ async def test_seq_is_in_the_order_of_commits(database: Database) -> None:
             await outbox.append(conn, [message(user, 1)])
             first_wrote.set()
             await second_asked.wait()
-            assert await waiting_locks(database) == 1
+            await somebody_waits(database)
 
     async def second() -> None:
         await first_wrote.wait()
@@ -92,16 +84,3 @@ async def test_a_rolled_back_message_leaves_no_gap(database: Database) -> None:
     async with database.transaction() as conn:
         await outbox.append(conn, [message(user, 2)])
     assert await sent(database, user) == [(1, 2)]
-
-
-async def waiting_locks(database: Database) -> int:
-    """Return how many connections wait for a lock, once there is one."""
-    statement = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    while True:
-        async with database.transaction() as conn:
-            found = int((await conn.execute(statement)).scalar_one())
-        if found:
-            return found
-        await asyncio.sleep(0.01)

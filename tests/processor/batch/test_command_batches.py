@@ -27,6 +27,7 @@ from tests.builders.messages import (
     an_address,
     count,
 )
+from tests.builders.sql import rows
 
 
 def partners(who: UUID, number: int) -> list[dict[str, Any]]:
@@ -42,11 +43,6 @@ async def after(database: Database, *batches: list[dict[str, Any]]) -> None:
     for batch in batches:
         log.append(*batch)
         await count(database, log)
-
-
-async def rows(database: Database, query: str) -> list[tuple[Any, ...]]:
-    async with database.transaction() as conn:
-        return [tuple(row) for row in await conn.execute(text(query))]
 
 
 async def tasks(database: Database) -> list[tuple[Any, ...]]:

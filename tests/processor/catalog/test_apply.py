@@ -17,6 +17,7 @@ from store.values import Catalog, CounterName, Rarity, RawAddress
 from tests.builders.catalogs import TENANT, a_catalog, a_level, a_type
 from tests.builders.clock import FakeClock
 from tests.builders.messages import Log, a_partner, count
+from tests.builders.sql import rows
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 POINTS = CounterName("points")
@@ -28,11 +29,6 @@ def person(number: int) -> UUID:
 
 async def applied(database: Database, catalog: Catalog, **options: Any) -> Outcome:
     return await apply_catalog(database, catalog, tenant_id=TENANT, clock=FakeClock(NOW), **options)
-
-
-async def rows(database: Database, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    async with database.transaction() as conn:
-        return [tuple(row) for row in await conn.execute(text(statement), parameters)]
 
 
 async def counted(database: Database, people: dict[UUID, int]) -> None:

@@ -1,4 +1,4 @@
-"""Databases that are not a copy of the template."""
+"""Databases beside the one that a test is given."""
 
 import uuid
 from collections.abc import AsyncIterator

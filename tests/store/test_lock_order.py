@@ -1,0 +1,130 @@
+"""Batches, catalogs, settlements and repairs lock tables in the one order of lock_order.ORDER.
+
+tests/minter/test_lock_order.py has the minter's own transactions, which need a chain.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from processor.catalog.apply import apply_catalog
+from processor.catalog.load import SHIPPED, load
+from sandbox.postgres import PostgresServer
+from store import models
+from store.engine import Database
+from tests.builders.catalogs import TENANT
+from tests.builders.history import a_history, drive
+from tests.builders.messages import with_catalog
+from tests.store.lock_order import (
+    APPENDED,
+    OF_THE_CATALOG,
+    ORDER,
+    Step,
+    Transaction,
+    contradictions,
+    recorded,
+)
+
+# Nothing writes these yet.
+UNUSED = {"achievement", "achievement_category", "achievement_grant", "nft_level_achievement"}
+
+
+@pytest.fixture(scope="session")
+def database_server(postgres_server: PostgresServer) -> PostgresServer:
+    """PostgreSQL 18 alone: the order is Laurel's, and what a statement locks is the same in 15."""
+    return postgres_server
+
+
+@pytest.fixture
+def transactions() -> Iterator[list[Transaction]]:
+    with recorded() as found:
+        yield found
+
+
+def locked(transactions: list[Transaction]) -> set[str]:
+    return set().union(*(transaction.locked for transaction in transactions))
+
+
+async def test_batches_lock_in_order(
+    database: Database, database_url: str, transactions: list[Transaction]
+) -> None:
+    await with_catalog(database)
+    transactions.clear()
+    await drive(database_url, a_history())
+    assert contradictions(transactions) == []
+    untouched = {"chain_collection", "chain_message", "chain_wallet"}
+    assert locked(transactions) >= set(ORDER) - untouched
+
+
+async def test_a_new_catalog_locks_in_order(
+    database: Database, database_url: str, transactions: list[Transaction]
+) -> None:
+    await with_catalog(database)
+    await drive(database_url, a_history())
+    transactions.clear()
+    catalog = load(SHIPPED)
+    # Every level is within reach and every badge has other metadata: all that `apply` can do.
+    eager = [
+        replace(
+            badge_type,
+            metadata_fields={},
+            levels=tuple(
+                replace(level, conditions={badge_type.counters[0]: {"gte": level.level}})
+                for level in badge_type.levels
+            ),
+        )
+        for badge_type in catalog.types
+    ]
+    outcome = await apply_catalog(database, replace(catalog, types=tuple(eager)), tenant_id=TENANT)
+    assert outcome.raised + outcome.awarded > 0
+    assert outcome.rewritten > 0
+    assert contradictions(transactions) == []
+    assert locked(transactions) >= {
+        "catalog_version",
+        "nft_progress",
+        "nft_instance",
+        "outbox_sequence",
+    }
+
+
+async def test_a_lock_out_of_order_is_found(
+    database: Database, transactions: list[Transaction]
+) -> None:
+    async with database.transaction() as conn:
+        await conn.execute(text("UPDATE outbox_sequence SET last_seq = 1 WHERE user_id IS NULL"))
+        await conn.execute(text("SELECT FROM nft_progress WHERE user_id IS NULL"))
+        await conn.execute(text("SELECT FROM nft_instance WHERE id IS NULL FOR UPDATE"))
+    assert contradictions(transactions) == [
+        "nft_instance after outbox_sequence: SELECT FROM nft_instance WHERE id IS NULL FOR UPDATE"
+    ]
+
+
+async def test_a_foreign_key_locks_too(database: Database, transactions: list[Transaction]) -> None:
+    await with_catalog(database)
+    transactions.clear()
+    async with database.transaction() as conn:
+        statement = """
+            INSERT INTO nft_progress (type_id, user_id, last_event_at)
+            SELECT id, :user_id, now() FROM nft_type LIMIT 1
+        """
+        await conn.execute(text(statement), {"user_id": UUID(int=1)})
+    assert [step.tables for step in transactions[0].steps] == [{"nft_type"}]
+
+
+def test_a_table_without_a_place_is_found() -> None:
+    unknown = Transaction([Step(frozenset({"new_table"}), "UPDATE new_table")])
+    assert contradictions([unknown]) == ["new_table has no place in the order: UPDATE new_table"]
+
+
+def test_every_table_has_a_place() -> None:
+    assert set(models.Base.metadata.tables) == set(ORDER) | OF_THE_CATALOG | APPENDED | UNUSED
+
+
+def test_the_order_is_the_documented_one() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^\d+\. `(\w+)` - ", page, re.MULTILINE)) == ORDER
