@@ -26,11 +26,23 @@ CLUSTER = "a-cluster"
 COUNTED = {"events", "dead letters", "counters", "badges", "audit", "outbox"}
 
 PLANTED = {
-    "events": "DELETE FROM processed_event WHERE event_key = (SELECT min(event_key::text)::uuid FROM processed_event)",
+    "events": """
+        DELETE FROM processed_event
+         WHERE event_key = (SELECT min(event_key::text)::uuid FROM processed_event)
+    """,
     "dead letters": "DELETE FROM dead_letter WHERE id = (SELECT min(id) FROM dead_letter)",
-    "counters": "UPDATE nft_progress SET counters = '{}' WHERE id = (SELECT min(id::text)::uuid FROM nft_progress)",
-    "outbox": "UPDATE outbox_message SET seq = seq + 1000 WHERE id = (SELECT min(id::text)::uuid FROM outbox_message)",
-    "badges": "UPDATE nft_instance SET status = 'revoked' WHERE id = (SELECT min(id::text)::uuid FROM nft_instance)",
+    "counters": """
+        UPDATE nft_progress SET counters = '{}'
+         WHERE id = (SELECT min(id::text)::uuid FROM nft_progress)
+    """,
+    "outbox": """
+        UPDATE outbox_message SET seq = seq + 1000
+         WHERE id = (SELECT min(id::text)::uuid FROM outbox_message)
+    """,
+    "badges": """
+        UPDATE nft_instance SET status = 'revoked'
+         WHERE id = (SELECT min(id::text)::uuid FROM nft_instance)
+    """,
 }
 
 
