@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from demo import wallets
 from demo.chain import ChainReader
-from demo.oracle.comparison import Difference
+from demo.oracle.comparison import Aspect, Difference
 from demo.oracle.expected import ExpectedOutcome
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import InvariantBroken, Transient
@@ -127,7 +127,7 @@ def repair_differences(targets: Targets, before: Snapshot, after: Snapshot) -> l
     found = {row.id: row for row in after.badges}
     return [
         Difference(
-            "repair", f"badge {badge_id}", *_apart(expected.get(badge_id), found.get(badge_id))
+            Aspect.REPAIR, f"badge {badge_id}", *_apart(expected.get(badge_id), found.get(badge_id))
         )
         for badge_id in sorted(expected.keys() | found.keys())
         if expected.get(badge_id) != found.get(badge_id)

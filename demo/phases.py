@@ -39,7 +39,7 @@ def write_phases(plan: Plan, badges: Badges, path: Path) -> list[Phase]:
     phases = []
     for number, some in groupby(records.read(path), key=lambda record: record.phase):
         messages = list(some)
-        oracle.phase(messages)
+        oracle.read_phase(messages)
         phases.append(Phase(number, messages, oracle.outcome()))
     if len({user for user, _ in phases[-1].expected.active_tokens}) < _OWNERS_MIN:
         raise UsageError(

@@ -41,16 +41,16 @@ class Requests:
     def write(self, first: Sequence[Record], histories: WalletHistories) -> list[Record]:
         """Return the messages of phases 2, 3 and 4, given those of phase 1."""
         oracle = Oracle(self._badges, SYSTEM_CLOCK.now())
-        oracle.phase(first)
+        oracle.read_phase(first)
         asking = [*histories.late_links(), *self._asking(oracle.outcome())]
         second = [
             binary(event, 2) if number % 2 else structured(event, 2)
             for number, event in enumerate(asking)
         ]
-        oracle.phase(second)
+        oracle.read_phase(second)
         parting = [*histories.farewells(), *self._parting(oracle.outcome()), *self._again(asking)]
         third = [structured(event, 3) for event in parting]
-        oracle.phase(third)
+        oracle.read_phase(third)
         fourth = [structured(event, 4) for event in self._afterwards(oracle.outcome())]
         return [*second, *third, *fourth]
 

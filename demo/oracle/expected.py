@@ -102,7 +102,7 @@ def expected_outcome(
     """
     oracle = Oracle(badges, now or SYSTEM_CLOCK.now())
     for _phase, some in groupby(records, key=lambda record: record.phase):
-        oracle.phase(some)
+        oracle.read_phase(some)
     return oracle.outcome()
 
 
@@ -124,8 +124,8 @@ class Oracle:
         )
         self._commands: dict[str, tuple[str, str, Mapping[str, object]]] = {}
 
-    def phase(self, records: Iterable[Record]) -> None:
-        """Take in one phase.
+    def read_phase(self, records: Iterable[Record]) -> None:
+        """Read one phase.
 
         First all that counts, then the wallets, then what was asked for, in its order.
         """
