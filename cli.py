@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Run all of Laurel on this machine, and compare the outcome with what is expected.",
     ),
     "dev": ("demo.commands:dev", "Keep the whole stack up until Ctrl-C, with every address."),
-    "send": ("processor.commands:send", "Send an event to Kafka, as a producer would."),
+    "send": ("processor.stream.commands:send", "Send an event to Kafka, as a producer would."),
     "db": ("store.commands:db", "Prepare the database."),
     "topics": ("processor.commands:topics", "Prepare Kafka's topics."),
     "catalog": ("processor.catalog.commands:catalog", "Check and apply the catalog of badges."),
