@@ -20,7 +20,8 @@ from store import testing
 from store.engine import Database
 from store.inspection import BadgeRow, Snapshot
 
-_DESTROY = 0x1F04537A  # TEP-85: for the owner alone
+# TEP-85: for the owner alone.
+_DESTROY = 0x1F04537A
 _POCKET_MONEY_NANO = 10**9
 _FEE_NANO = 50_000_000
 _VALID = timedelta(minutes=1)

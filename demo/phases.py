@@ -14,7 +14,8 @@ from demo.records import Record
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
 
-_OWNERS_MIN = 2  # one destroys a token, another one's row loses its id
+# One destroys a token, another one's row loses its id.
+_OWNERS_MIN = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,15 @@ from demo.oracle.expected import ExpectedOutcome, Holder, Oracle
 from demo.records import Record
 from ops.clock import SYSTEM_CLOCK
 
-ASKED = 0.4  # of the badges whose token is for the asking are asked for
+# Share of the badges whose token is for the asking that are asked for.
+ASKED = 0.4
 BURNED = 12
-REFUSED = 3  # of each kind
+# Of each kind of request that must be refused.
+REFUSED = 3
 # Requests sent again as they were, and as many with their external_id and other content.
 REPEATED = 5
-AFTERWARDS = 25  # quests of each user whose badge is gone: enough for the highest level
+# Quests of each user whose badge is gone: enough for the highest level.
+AFTERWARDS = 25
 _SOURCE = "/bot-service/requests"
 _MOMENT = BEGIN + YEAR + timedelta(days=1)
 

@@ -21,7 +21,8 @@ from demo.records import Record
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
 
-Holder = tuple[str, str]  # user, type code
+# User, type code.
+Holder = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class ExpectedBadge:
     status: str = "active"
     owner: str | None = None
     burned: bool = False
-    wanted: bool = False  # a token was asked for, by a level or by the user
+    # A token was asked for, by a level or by the user.
+    wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)
