@@ -23,7 +23,7 @@ from demo.events.wallet_histories import WalletHistories
 from demo.oracle.catalog import Badges
 from demo.records import Record
 
-# Shares of the good events: sent twice, followed by a broken one, arriving weeks after they
+# Shares of the good events: sent twice, copied into a broken message, arriving weeks after they
 # happened (the others within hours); and of the removals, arriving before what they remove.
 DUPLICATES = 0.02
 BROKEN = 0.01
