@@ -36,37 +36,45 @@ from benchmarks._events import Partition
 SCHEMA = """
     CREATE TABLE by_hand_seen (event_key uuid PRIMARY KEY);
     CREATE TABLE by_hand_visited (user_id uuid, city text, PRIMARY KEY (user_id, city));
-    CREATE TABLE by_hand_progress (user_id uuid PRIMARY KEY, quests bigint NOT NULL, cities bigint NOT NULL, last_event_at timestamptz)
-           WITH (fillfactor = 70);
-    CREATE TABLE by_hand_offsets (topic text, partition int, next_offset bigint NOT NULL, PRIMARY KEY (topic, partition));
+    CREATE TABLE by_hand_progress (
+           user_id uuid PRIMARY KEY, quests bigint NOT NULL, cities bigint NOT NULL,
+           last_event_at timestamptz) WITH (fillfactor = 70);
+    CREATE TABLE by_hand_offsets (
+           topic text, partition int, next_offset bigint NOT NULL, PRIMARY KEY (topic, partition));
 """
 STAGING = """
-    CREATE TEMPORARY TABLE IF NOT EXISTS by_hand_staged (event_key uuid, user_id uuid, occurred_at timestamptz, city text)
+    CREATE TEMPORARY TABLE IF NOT EXISTS by_hand_staged (
+           event_key uuid, user_id uuid, occurred_at timestamptz, city text)
            ON COMMIT DELETE ROWS
 """
 COPY = "COPY by_hand_staged FROM STDIN"
 MERGE = """
     WITH fresh AS (
-         INSERT INTO by_hand_seen SELECT event_key FROM by_hand_staged ORDER BY event_key ON CONFLICT DO NOTHING RETURNING event_key),
+         INSERT INTO by_hand_seen SELECT event_key FROM by_hand_staged ORDER BY event_key
+             ON CONFLICT DO NOTHING RETURNING event_key),
          ev AS MATERIALIZED (
-         SELECT DISTINCT ON (event_key) staged.* FROM by_hand_staged AS staged JOIN fresh USING (event_key)),
+         SELECT DISTINCT ON (event_key) staged.*
+           FROM by_hand_staged AS staged JOIN fresh USING (event_key)),
          mem AS (
          INSERT INTO by_hand_visited
          SELECT DISTINCT user_id, city FROM ev WHERE city IS NOT NULL ORDER BY user_id, city
              ON CONFLICT DO NOTHING RETURNING user_id),
          agg AS (
          SELECT user_id, sum(quests) AS quests, sum(cities) AS cities, max(at) AS at
-           FROM (SELECT user_id, (city IS NULL)::int AS quests, 0 AS cities, occurred_at AS at FROM ev
+           FROM (SELECT user_id, (city IS NULL)::int AS quests, 0 AS cities, occurred_at AS at
+                   FROM ev
                   UNION ALL SELECT user_id, 0, 1, NULL FROM mem) AS part
           GROUP BY user_id),
          up AS (
-         INSERT INTO by_hand_progress AS old SELECT user_id, quests, cities, at FROM agg ORDER BY user_id
+         INSERT INTO by_hand_progress AS old
+         SELECT user_id, quests, cities, at FROM agg ORDER BY user_id
              ON CONFLICT (user_id) DO UPDATE
             SET quests = old.quests + excluded.quests, cities = old.cities + excluded.cities,
                 last_event_at = greatest(old.last_event_at, excluded.last_event_at)
          RETURNING user_id, quests, cities)
     SELECT up.user_id, up.quests, up.cities FROM up JOIN agg USING (user_id)
-     WHERE (up.quests >= 5 AND up.quests - agg.quests < 5) OR (up.cities >= 5 AND up.cities - agg.cities < 5)
+     WHERE (up.quests >= 5 AND up.quests - agg.quests < 5)
+        OR (up.cities >= 5 AND up.cities - agg.cities < 5)
 """
 OFFSETS = """
     INSERT INTO by_hand_offsets VALUES (%s, %s, %s)
@@ -157,7 +165,7 @@ async def create_naive(engine: AsyncEngine) -> None:
 
 
 async def count_naively(engine: AsyncEngine, values: Iterable[bytes]) -> None:
-    """Count one event after the other, each in a transaction of its own, as a first version would."""
+    """Count one event after the other, each in a transaction of its own: a first version."""
     for value in values:
         event = decode(value)
         async with engine.begin() as conn:

@@ -25,7 +25,8 @@ def main() -> None:
     ]
     ours, limit = (statistics.median(column) for column in zip(*rounds, strict=True))
     print(
-        f"laurel --help   {ours:.3f} s (aim: below 0.3 s)   python + click {limit:.3f} s   ratio {ours / limit:.2f}"
+        f"laurel --help   {ours:.3f} s (aim: below 0.3 s)   "
+        f"python + click {limit:.3f} s   ratio {ours / limit:.2f}"
     )
 
 

@@ -136,7 +136,8 @@ async def compare_reading(address: str, places: list[Partition]) -> None:
     show([ours, limit])
     ratio(ours, limit, "0.85")
     print(
-        f"  {'':4}round by round: {', '.join(f'{each:.2f}' for each in ratios)}, median {statistics.median(ratios):.2f}"
+        f"  {'':4}round by round: {', '.join(f'{each:.2f}' for each in ratios)}, "
+        f"median {statistics.median(ratios):.2f}"
     )
 
 

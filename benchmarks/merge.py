@@ -31,7 +31,8 @@ CHUNK = BATCH // 4
 NAIVE_SAMPLE = 400
 CLUSTER = "benchmark"
 _STAGED_BY_LAUREL = (
-    "CREATE TEMPORARY TABLE IF NOT EXISTS bare (event_key uuid, is_first boolean, occurred_at timestamptz, user_id uuid, "
+    "CREATE TEMPORARY TABLE IF NOT EXISTS bare "
+    "(event_key uuid, is_first boolean, occurred_at timestamptz, user_id uuid, "
     "counter_id smallint, operation smallint, amount numeric, member text) ON COMMIT DELETE ROWS"
 )
 
@@ -126,7 +127,8 @@ class Contest:
             ]
         )
         print(
-            f"  Laurel has also given out {self.levels} levels, with audit, outbox and mint tasks; the others have none."
+            f"  Laurel has also given out {self.levels} levels, with audit, outbox and mint tasks; "
+            "the others have none."
         )
         ratio(self.read, self.hand_read)
         ratio(self.count, self.hand_count)

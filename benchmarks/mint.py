@@ -1,10 +1,10 @@
-"""Tokens minted and confirmed a second, beside the bare virtual machine executing the same transactions.
+"""Tokens minted and confirmed a second, beside the bare virtual machine.
 
 The limit is what no way of minting beats on this network: the transactions that a token takes (the
 collection's, the item's, the change that comes back), recorded while a few are minted and then
-executed again one after the other, with nothing around them. The minter's figure is from the first
-task in the queue to the last token confirmed, over pytonlib, with the network in a process of its
-own.
+executed again by that machine one after the other, with nothing around them. The minter's figure is
+from the first task in the queue to the last token confirmed, over pytonlib, with the network in a
+process of its own.
 """
 
 import asyncio
@@ -138,11 +138,13 @@ async def mint(db: Database, number: int) -> float:
 _BADGES = text("""
     INSERT INTO nft_instance (id, type_id, user_id, current_level, source_service, tenant_id)
     SELECT id, type_id, user_id, 1, 'benchmark', :tenant
-      FROM unnest(CAST(:ids AS uuid[]), CAST(:types AS uuid[]), CAST(:users AS uuid[])) AS given (id, type_id, user_id)
+      FROM unnest(CAST(:ids AS uuid[]), CAST(:types AS uuid[]), CAST(:users AS uuid[]))
+           AS given (id, type_id, user_id)
 """)
 _WALLETS = text("""
     INSERT INTO user_wallet (user_id, address, linked_at)
-    SELECT user_id, address, now() FROM unnest(CAST(:users AS uuid[]), CAST(:addresses AS text[])) AS given (user_id, address)
+    SELECT user_id, address, now()
+      FROM unnest(CAST(:users AS uuid[]), CAST(:addresses AS text[])) AS given (user_id, address)
 """)
 _OPEN = text("SELECT count(*) FROM nft_instance WHERE onchain_status <> 'minted'")
 

@@ -1,6 +1,7 @@
 """Read tokens back from the chain by pytonlib and the getters of TEP-62 and TEP-85.
 
-As anybody could. Nothing of the minter's code: what it believes to have minted is what is being checked.
+As anybody could, and with nothing of the minter's code: what it believes to have minted is what is
+being checked.
 """
 
 import asyncio

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from demo import wallets
 from demo.chain import ChainReader
-from demo.oracle.comparison import Difference
+from demo.oracle.comparison import Aspect, Difference
 from demo.oracle.expected import ExpectedOutcome
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import InvariantBroken, Transient
@@ -20,7 +20,8 @@ from store import testing
 from store.engine import Database
 from store.inspection import BadgeRow, Snapshot
 
-_DESTROY = 0x1F04537A  # TEP-85: for the owner alone
+# TEP-85: for the owner alone.
+_DESTROY = 0x1F04537A
 _POCKET_MONEY_NANO = 10**9
 _FEE_NANO = 50_000_000
 _VALID = timedelta(minutes=1)
@@ -127,7 +128,7 @@ def repair_differences(targets: Targets, before: Snapshot, after: Snapshot) -> l
     found = {row.id: row for row in after.badges}
     return [
         Difference(
-            "repair", f"badge {badge_id}", *_apart(expected.get(badge_id), found.get(badge_id))
+            Aspect.REPAIR, f"badge {badge_id}", *_apart(expected.get(badge_id), found.get(badge_id))
         )
         for badge_id in sorted(expected.keys() | found.keys())
         if expected.get(badge_id) != found.get(badge_id)

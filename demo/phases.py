@@ -14,7 +14,8 @@ from demo.records import Record
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
 
-_OWNERS_MIN = 2  # one destroys a token, another one's row loses its id
+# One destroys a token, another one's row loses its id.
+_OWNERS_MIN = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def write_phases(plan: Plan, badges: Badges, path: Path) -> list[Phase]:
     phases = []
     for number, some in groupby(records.read(path), key=lambda record: record.phase):
         messages = list(some)
-        oracle.phase(messages)
+        oracle.read_phase(messages)
         phases.append(Phase(number, messages, oracle.outcome()))
     if len({user for user, _ in phases[-1].expected.active_tokens}) < _OWNERS_MIN:
         raise UsageError(

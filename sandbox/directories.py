@@ -76,14 +76,16 @@ def refuse_unreachable(path: Path, account: Account | None) -> None:
     blocked = first_closed(path, account)
     if blocked is not None and account is not None:
         raise UsageError(
-            f"{path}: PostgreSQL does not run as root but as `{account.name}`, who may not enter {blocked}. "
+            f"{path}: PostgreSQL does not run as root but as `{account.name}`, "
+            f"who may not enter {blocked}. "
             "Name a directory elsewhere, or run as another user."
         )
 
 
 def first_closed(path: Path, account: Account | None) -> Path | None:
-    """Return the first directory on the way to `path` (and `path` itself) that `account` may not
-    enter, None if all are open.
+    """Return the first directory on the way to `path` that `account` may not enter.
+
+    `path` itself counts, too; None if all are open.
     """
     if account is None:
         return None
@@ -107,7 +109,8 @@ def _named(path: Path, *, keep: bool) -> Path:
         raise UsageError(f"{path} cannot be made: {error.strerror}.") from error
     if not keep and any(path.iterdir()):
         raise UsageError(
-            f"{path} is not empty, and would be thrown away at the end. Name an empty one, or keep it."
+            f"{path} is not empty, and would be thrown away at the end. "
+            "Name an empty one, or keep it."
         )
     return path
 

@@ -1,6 +1,4 @@
-"""The first thing a child of the sandbox runs.
-
-See to it that the child dies with its owner, then become the child.
+"""Tie a child of the sandbox to its owner's life, then become the child: its first program.
 
 Run by file name, isolated and without site (`python -I -S sandbox/guard.py ...`), so that it starts
 in a few milliseconds and works for a Python that the child's account may not read. It imports the
@@ -44,8 +42,9 @@ def die_with_parent(owner: int, death_signal: int) -> None:
 
 
 def watch(owner_pipe: int, death_signal: int) -> None:
-    """Fork a watchdog that signals this process when the owner's end of the pipe closes, and that
-    ends with this process.
+    """Fork a watchdog that signals this process when the owner's end of the pipe closes.
+
+    The watchdog ends with this process.
     """
     guarded = os.getpid()
     if os.fork() != 0:

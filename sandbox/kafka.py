@@ -155,7 +155,8 @@ def _jars(named: Path | None) -> Path:
     directory = named or Path(os.environ.get(JARS_VARIABLE) or DEFAULT_JARS)
     if not any(directory.glob("kafka_*.jar")):
         raise PartMissing(
-            f"Apache Kafka's jars are not in {directory}. Fetch them by `make kafka` (needs Maven), "
+            f"Apache Kafka's jars are not in {directory}. "
+            "Fetch them by `make kafka` (needs Maven), "
             f"or name another directory in {JARS_VARIABLE}."
         )
     return directory

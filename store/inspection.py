@@ -1,7 +1,7 @@
 """Read-only questions about the whole database, for those who check it.
 
-They are `laurel demo` and the end-to-end tests. Nothing in here decides anything; it hands out what is there,
-so that others can hold it against what should be.
+They are `laurel demo` and the end-to-end tests. Nothing in here decides anything; it hands out
+what is there, so that others can hold it against what should be.
 """
 
 from collections.abc import Mapping

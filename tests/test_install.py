@@ -19,6 +19,8 @@ def test_the_shim_computes_the_published_check_value() -> None:
     assert crc16.crc16xmodem(b"456789", crc16.crc16xmodem(b"123")) == 0x31C3
 
 
+# Without a bound: how long it takes is the network's and the machine's affair.
+@pytest.mark.timeout(0)
 def test_laurel_installs_without_a_compiler(tmp_path: Path) -> None:
     """The Makefile's own steps, in an environment whose PATH has a Python and nothing that
     compiles."""
@@ -47,7 +49,6 @@ def test_laurel_installs_without_a_compiler(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=170,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     code = "import pytonlib.utils.common as common; print(common.crc16.__file__)"

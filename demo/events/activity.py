@@ -15,11 +15,14 @@ from demo.events.travellers import WEIGHTS, Atlas, Traveller
 from demo.oracle.catalog import Badges
 from demo.oracle.counting import count_up
 
-BEGIN = datetime(2025, 1, 1, tzinfo=UTC)  # the past for every clock: no event is too new
+# The past for every clock: no event is too new.
+BEGIN = datetime(2025, 1, 1, tzinfo=UTC)
 YEAR = timedelta(days=364)
-REMOVED = 0.12  # of a traveller's review events remove an earlier one
-REPOSTED = 0.03  # post an earlier one again
-UNHEARD = 0.06  # of the removals speak of a review that never was
+# Of a traveller's review events, the shares that remove an earlier one and that post one again;
+# of the removals, the share that speaks of a review that never was.
+REMOVED = 0.12
+REPOSTED = 0.03
+UNHEARD = 0.06
 _ACTS_MIN = 2
 _OTHER_TENANT = "6f1d4c1e-2f0b-4c55-9d3f-0d9f6a1c7a10"
 _IN_OTHER_TENANT = 0.1

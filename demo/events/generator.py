@@ -23,10 +23,12 @@ from demo.events.wallet_histories import WalletHistories
 from demo.oracle.catalog import Badges
 from demo.records import Record
 
-DUPLICATES = 0.02  # of the good events are sent twice
+# Shares of the good events: sent twice, copied into a broken message, arriving weeks after they
+# happened (the others within hours); and of the removals, arriving before what they remove.
+DUPLICATES = 0.02
 BROKEN = 0.01
-LATE = 0.03  # of the events arrive days after they happened, the others within hours
-REMOVALS_FIRST = 0.25  # of the removals arrive before what they remove
+LATE = 0.03
+REMOVALS_FIRST = 0.25
 _DELAY = timedelta(hours=2)
 _LATE_DELAY = timedelta(days=40)
 
@@ -86,7 +88,8 @@ def _duplicates(
     for position, first in enumerate(rng.sample(arrivals, number)):
         record = _written(rng, first.event)
         if position % 2:
-            record = replace(record, key=f"retry-{position}".encode())  # the subject wins
+            # The subject wins over the key.
+            record = replace(record, key=f"retry-{position}".encode())
         later = timedelta(minutes=rng.randint(0, 90)) if rng.random() < 0.8 else rng.random() * YEAR
         yield first.at + later, record
 

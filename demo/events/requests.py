@@ -20,12 +20,15 @@ from demo.oracle.expected import ExpectedOutcome, Holder, Oracle
 from demo.records import Record
 from ops.clock import SYSTEM_CLOCK
 
-ASKED = 0.4  # of the badges whose token is for the asking are asked for
+# Share of the badges whose token is for the asking that are asked for.
+ASKED = 0.4
 BURNED = 12
-REFUSED = 3  # of each kind
+# Of each kind of request that must be refused.
+REFUSED = 3
 # Requests sent again as they were, and as many with their external_id and other content.
 REPEATED = 5
-AFTERWARDS = 25  # quests of each user whose badge is gone: enough for the highest level
+# Quests of each user whose badge is gone: enough for the highest level.
+AFTERWARDS = 25
 _SOURCE = "/bot-service/requests"
 _MOMENT = BEGIN + YEAR + timedelta(days=1)
 
@@ -41,16 +44,16 @@ class Requests:
     def write(self, first: Sequence[Record], histories: WalletHistories) -> list[Record]:
         """Return the messages of phases 2, 3 and 4, given those of phase 1."""
         oracle = Oracle(self._badges, SYSTEM_CLOCK.now())
-        oracle.phase(first)
+        oracle.read_phase(first)
         asking = [*histories.late_links(), *self._asking(oracle.outcome())]
         second = [
             binary(event, 2) if number % 2 else structured(event, 2)
             for number, event in enumerate(asking)
         ]
-        oracle.phase(second)
+        oracle.read_phase(second)
         parting = [*histories.farewells(), *self._parting(oracle.outcome()), *self._again(asking)]
         third = [structured(event, 3) for event in parting]
-        oracle.phase(third)
+        oracle.read_phase(third)
         fourth = [structured(event, 4) for event in self._afterwards(oracle.outcome())]
         return [*second, *third, *fourth]
 

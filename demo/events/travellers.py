@@ -16,8 +16,10 @@ from uuid import UUID
 from ops.errors import UsageError
 
 Choice = TypeVar("Choice")
-_SMALLEST_CITY = 50_000  # inhabitants
-_AT_HOME = 0.7  # of all visits, in the traveller's own country
+# Inhabitants.
+_SMALLEST_CITY = 50_000
+# Share of all visits that are in the traveller's own country.
+_AT_HOME = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,18 @@ class WalletHistory(StrEnum):
     """
 
     NONE = "none"
-    EARLY = "early"  # linked somewhere among the events
-    LATE = "late"  # linked when the badges are long earned: releases what waited
-    MOVED = "moved"  # a new address; the link of the old one arrives after it
-    RETURNED = "returned"  # unlinked and linked again; the unlinking arrives last
-    LEFT = "left"  # unlinked for good; the link arrives after the unlinking
-    LEFT_LATER = "left_later"  # unlinked once the tokens exist: they stay
+    # Linked somewhere among the events.
+    EARLY = "early"
+    # Linked when the badges are long earned: releases what waited.
+    LATE = "late"
+    # A new address; the link of the old one arrives after it.
+    MOVED = "moved"
+    # Unlinked and linked again; the unlinking arrives last.
+    RETURNED = "returned"
+    # Unlinked for good; the link arrives after the unlinking.
+    LEFT = "left"
+    # Unlinked once the tokens exist: they stay.
+    LEFT_LATER = "left_later"
 
 
 _WALLET_HISTORIES = {

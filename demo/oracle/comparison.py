@@ -3,29 +3,41 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from demo.chain import Token
 from demo.oracle.catalog import Badges
 from demo.oracle.expected import DeadLetter, ExpectedBadge, ExpectedOutcome, Holder, digest
 from store.inspection import BadgeRow, Snapshot
 
-CHECKS = ("events", "dead letters", "counters", "badges", "audit", "outbox", "tokens", "chain")
+
+class Aspect(StrEnum):
+    """What a difference is about: an aspect of the outcome, or a step of the run."""
+
+    EVENTS = "events"
+    DEAD_LETTERS = "dead letters"
+    COUNTERS = "counters"
+    BADGES = "badges"
+    AUDIT = "audit"
+    OUTBOX = "outbox"
+    TOKENS = "tokens"
+    CHAIN = "chain"
+    CONVERGENCE = "convergence"
+    RECONCILE = "reconcile"
+    REPAIR = "repair"
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as it must be.
+    """One thing that is not as it must be; `place` names whom or what it is about."""
 
-    `check` is one of CHECKS, `place` names whom or what it is about.
-    """
-
-    check: str
+    aspect: Aspect
     place: str
     expected: object
     found: object
 
     def __str__(self) -> str:
-        return f"{self.check}: {self.place}: expected {self.expected}, found {self.found}"
+        return f"{self.aspect}: {self.place}: expected {self.expected}, found {self.found}"
 
 
 def differences(
@@ -41,7 +53,7 @@ def differences(
         *_counters(expected, badges, found),
         *_badges(expected, rows),
         *(
-            Difference("outbox", f"user {user}", "seq 1, 2, 3, ...", "a gap")
+            Difference(Aspect.OUTBOX, f"user {user}", "seq 1, 2, 3, ...", "a gap")
             for user in found.gapped_users
         ),
     ]
@@ -78,13 +90,16 @@ def chain_differences(
         owner, burned = (None, False) if badge is None else (badge.owner, badge.burned)
         wanted = Token(home, index, owner, authority, f"{row.id}.json", revoked=burned)
         if token != wanted:
-            problems.append(Difference("chain", f"token {row.token_id}", wanted, token))
+            problems.append(Difference(Aspect.CHAIN, f"token {row.token_id}", wanted, token))
     for code, home in homes.items():
         if sorted(indexes[home]) != list(range(items.get(home, 0))):
             place = f"collection of {code}"
             problems.append(
                 Difference(
-                    "chain", place, f"{items.get(home, 0)} items", f"{len(indexes[home])} known"
+                    Aspect.CHAIN,
+                    place,
+                    f"{items.get(home, 0)} items",
+                    f"{len(indexes[home])} known",
                 )
             )
     return problems
@@ -92,7 +107,7 @@ def chain_differences(
 
 def _events(expected: ExpectedOutcome, found: Snapshot) -> Iterator[Difference]:
     if found.events != expected.events:
-        yield Difference("events", "counted", expected.events, found.events)
+        yield Difference(Aspect.EVENTS, "counted", expected.events, found.events)
 
 
 def _letters(expected: ExpectedOutcome, found: Snapshot, topic_prefix: str) -> Iterator[Difference]:
@@ -103,7 +118,7 @@ def _letters(expected: ExpectedOutcome, found: Snapshot, topic_prefix: str) -> I
     for letter in sorted(expected.letters.keys() | seen.keys()):
         if expected.letters[letter] != seen[letter]:
             place = f"{letter.reason} on {letter.topic}, value {letter.digest[:12]}"
-            yield Difference("dead letters", place, expected.letters[letter], seen[letter])
+            yield Difference(Aspect.DEAD_LETTERS, place, expected.letters[letter], seen[letter])
 
 
 def _counters(expected: ExpectedOutcome, badges: Badges, found: Snapshot) -> Iterator[Difference]:
@@ -120,7 +135,7 @@ def _counters(expected: ExpectedOutcome, badges: Badges, found: Snapshot) -> Ite
         )
         if (wanted, latest) != (shown, last_event_at):
             yield Difference(
-                "counters", f"{code} of user {user}", (wanted, latest), (shown, last_event_at)
+                Aspect.COUNTERS, f"{code} of user {user}", (wanted, latest), (shown, last_event_at)
             )
 
 
@@ -133,13 +148,13 @@ def _badges(
         place = f"{holder[1]} of user {holder[0]}"
         if wanted is None or len(found) != 1:
             yield Difference(
-                "badges", place, "none" if wanted is None else "one", f"{len(found)} of them"
+                Aspect.BADGES, place, "none" if wanted is None else "one", f"{len(found)} of them"
             )
             continue
         row = found[0]
         if (row.level, row.status) != (wanted.level, wanted.status):
             yield Difference(
-                "badges",
+                Aspect.BADGES,
                 place,
                 f"level {wanted.level}, {wanted.status}",
                 f"level {row.level}, {row.status}",
@@ -147,7 +162,7 @@ def _badges(
         yield from _token(place, wanted, row)
         history = _history(wanted)
         if dict(row.audit) != history:
-            yield Difference("audit", place, history, dict(row.audit))
+            yield Difference(Aspect.AUDIT, place, history, dict(row.audit))
         yield from _messages(place, wanted, row)
 
 
@@ -171,7 +186,7 @@ def _token(place: str, wanted: ExpectedBadge, row: BadgeRow) -> Iterator[Differe
         "recipient": row.recipient,
     }
     if expected != found:
-        yield Difference("tokens", place, expected, found)
+        yield Difference(Aspect.TOKENS, place, expected, found)
 
 
 def _messages(place: str, wanted: ExpectedBadge, row: BadgeRow) -> Iterator[Difference]:
@@ -190,7 +205,7 @@ def _messages(place: str, wanted: ExpectedBadge, row: BadgeRow) -> Iterator[Diff
         or not 0 <= raised < wanted.level
         or set(row.outbox) - {*expected, "badge.leveled_up"}
     ):
-        yield Difference("outbox", place, expected, dict(row.outbox))
+        yield Difference(Aspect.OUTBOX, place, expected, dict(row.outbox))
 
 
 def _history(badge: ExpectedBadge) -> dict[str, int]:

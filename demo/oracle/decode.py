@@ -16,7 +16,8 @@ from demo.cloudevents import PLAIN_JSON, STRUCTURED, Event
 from demo.oracle.catalog import Badges, EventType, Field
 from demo.records import Record
 
-_ID_MAX = 128  # characters
+# Characters.
+_ID_MAX = 128
 _TOO_NEW = timedelta(minutes=10)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 # Half a character, which JSON's escapes can write and UTF-8 cannot carry.

@@ -21,7 +21,8 @@ from demo.records import Record
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
 
-Holder = tuple[str, str]  # user, type code
+# User, type code.
+Holder = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class ExpectedBadge:
     status: str = "active"
     owner: str | None = None
     burned: bool = False
-    wanted: bool = False  # a token was asked for, by a level or by the user
+    # A token was asked for, by a level or by the user.
+    wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -102,7 +104,7 @@ def expected_outcome(
     """
     oracle = Oracle(badges, now or SYSTEM_CLOCK.now())
     for _phase, some in groupby(records, key=lambda record: record.phase):
-        oracle.phase(some)
+        oracle.read_phase(some)
     return oracle.outcome()
 
 
@@ -124,8 +126,8 @@ class Oracle:
         )
         self._commands: dict[str, tuple[str, str, Mapping[str, object]]] = {}
 
-    def phase(self, records: Iterable[Record]) -> None:
-        """Take in one phase.
+    def read_phase(self, records: Iterable[Record]) -> None:
+        """Read one phase.
 
         First all that counts, then the wallets, then what was asked for, in its order.
         """

@@ -32,7 +32,8 @@ def family(root: int) -> list[int]:
         if entry.name.isdigit() and (parent := _parent(entry)) is not None:
             children[parent].append(int(entry.name))
     found = [root]
-    for pid in found:  # grows while it is walked
+    # The list grows while it is walked.
+    for pid in found:
         found += children[pid]
     return found
 
@@ -48,7 +49,8 @@ def _parent(entry: Path) -> int | None:
 def _pss(pid: int) -> int:
     try:
         lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
-    except OSError:  # ended meanwhile, or another user's
+    except OSError:
+        # It ended meanwhile, or is another user's.
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 

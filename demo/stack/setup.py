@@ -5,7 +5,8 @@ import json
 
 from demo.stack.processes import Stack
 
-_FUNDS_NANO = 1_000 * 10**9  # far more than some hundred tokens and six collections cost
+# Far more than some hundred tokens and six collections cost.
+_FUNDS_NANO = 1_000 * 10**9
 
 
 async def prepare(stack: Stack) -> str:

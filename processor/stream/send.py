@@ -101,7 +101,8 @@ def _number(parse: Callable[[str], object], written: str, expected: str) -> obje
 
 def _finite(text: str) -> Decimal:
     value = Decimal(text)
-    if not value.is_finite():  # JSON has no NaN
+    # JSON has no NaN.
+    if not value.is_finite():
         raise ValueError(text)
     return value
 

@@ -27,8 +27,9 @@ _IGNORE_ERRORS = 2
 
 
 def derived_key(seed: str, role: str) -> SigningKey:
-    """Return the Ed25519 key of `role` ("validator", "lite server", "faucet", "user 7") in the
-    network of `seed`.
+    """Return the Ed25519 key of `role` in the network of `seed`.
+
+    Roles are "validator", "lite server", "faucet", "user 7".
     """
     return SigningKey(sha256(f"laurel local ton network\0{seed}\0{role}".encode()).digest())
 
@@ -65,7 +66,9 @@ class UserWallet:
         valid_until: int,
         bounce: bool = True,
     ) -> bytes:
-        """Return a signed external message that makes the wallet send one internal message, as a bag of cells.
+        """Return a signed external message that makes the wallet send one internal message.
+
+        It comes as a bag of cells.
 
         Args:
             destination: who gets it.

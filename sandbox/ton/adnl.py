@@ -158,9 +158,9 @@ class Connection:
 
 
 class AdnlServer:
-    """Listens, shakes hands, and hands each query to `handler`, whose answer goes back (None.
+    """Listens, shakes hands, and hands each query to `handler`, whose answer goes back.
 
-    No answer at all).
+    None is no answer at all.
     """
 
     def __init__(self, key: SigningKey, handler: Handler) -> None:

@@ -1,4 +1,7 @@
-"""What a lite server says about blocks and states, each answer with its proof."""
+"""Answer a lite server's queries about blocks and states: lookup, response, proof attached.
+
+Queries about transactions are in history.py; the proofs come from evidence.py.
+"""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable

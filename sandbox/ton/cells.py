@@ -46,7 +46,9 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the raw form (`workchain:64 hexadecimal digits`) or the user-friendly one (48 characters of base64).
+        """Read the raw form or the user-friendly one.
+
+        Raw: `workchain:64 hexadecimal digits`; user-friendly: 48 characters of base64.
 
         Raises:
             CellError: it is neither.
@@ -140,8 +142,9 @@ class Cell:
         return self.level_mask.bit_length()
 
     def hash_at(self, level: int) -> bytes:
-        """Return the hash that the cell has when branches pruned at `level` or above count as what
-        they stand for.
+        """Return the cell's hash at `level`.
+
+        Branches pruned at `level` or above count as what they stand for.
         """
         return self._at(level)[0]
 
@@ -166,7 +169,8 @@ class Cell:
         return hash(self.hash)
 
     def __repr__(self) -> str:
-        return f"<Cell {self.kind.name.lower()} {self.bits} bits, {len(self.refs)} refs, {self.hash.hex()[:12]}>"
+        kind, refs = self.kind.name.lower(), len(self.refs)
+        return f"<Cell {kind} {self.bits} bits, {refs} refs, {self.hash.hex()[:12]}>"
 
 
 def _exotic_level_mask(cell: Cell) -> int:
@@ -179,7 +183,8 @@ def _exotic_level_mask(cell: Cell) -> int:
             mask = data[1] if bits >= 16 else 0
             if refs or not 1 <= mask <= 7 or bits != 16 + mask.bit_count() * 272:
                 raise CellError(
-                    "a pruned branch has a level mask, a hash and a depth for each level, and no references"
+                    "a pruned branch has a level mask, a hash and a depth for each level, "
+                    "and no references"
                 )
             return mask
         case CellKind.LIBRARY:
@@ -283,9 +288,7 @@ class Builder:
         return self.uint(0, 1) if cell is None else self.uint(1, 1).ref(cell)
 
     def var_uint(self, value: int, length_bits: int) -> Self:
-        """Append a length in bytes (of `length_bits` bits) and that many bytes (TL-B
-        `VarUInteger`).
-        """
+        """Append a length of `length_bits` bits and that many bytes (TL-B `VarUInteger`)."""
         size = (value.bit_length() + 7) // 8
         return self.uint(size, length_bits).uint(value, 8 * size)
 

@@ -110,7 +110,8 @@ class ChainOptions:
         """Refuse what makes no chain."""
         if self.transactions_per_block_max < 1 or self.state_window < 1 or self.user_wallets < 0:
             raise UsageError(
-                "transactions_per_block_max and state_window must be at least 1, and user_wallets at least 0."
+                "transactions_per_block_max and state_window must be at least 1, "
+                "and user_wallets at least 0."
             )
 
 
@@ -211,8 +212,9 @@ class Chain:
 
     @property
     def waiting(self) -> int:
-        """Return how many messages have no transaction yet, those of a block in the making
-        included.
+        """Return how many messages have no transaction yet.
+
+        Those of a block in the making are included.
         """
         return len(self._internals) + len(self._externals) + self._in_work
 
@@ -252,7 +254,8 @@ class Chain:
             raise Rejected("cannot deserialize external message : bag-of-cells of a level above 0")
         if head.kind is not MessageKind.EXTERNAL_IN or item is None:
             raise Rejected(
-                "external message must begin with ext_in_msg_info$10 and be for an account of workchain 0"
+                "external message must begin with ext_in_msg_info$10 "
+                "and be for an account of workchain 0"
             )
         state = encoded(to_boc(shard_account(self._accounts(), item.account)))
         outcome = self._checker.execute(

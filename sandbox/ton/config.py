@@ -25,17 +25,16 @@ VERSION_PARAM = 8
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The parameters by number, the dictionary that the masterchain's state holds, and its root
-    cell.
-    """
+    """The parameters by number, the dictionary that the masterchain's state holds, its root."""
 
     params: dict[int, Cell]
     dictionary: Dictionary[None]
     root: Cell
 
     def path_to(self, numbers: tuple[int, ...]) -> tuple[set[bytes], set[bytes]]:
-        """Return the cells on the way to the parameters `numbers`, and the parameters themselves,
-        to be shown whole.
+        """Return the cells on the way to the parameters `numbers`, and the parameters themselves.
+
+        The latter are to be shown whole.
         """
         keep: set[bytes] = set()
         for number in numbers:

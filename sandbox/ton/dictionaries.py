@@ -16,9 +16,7 @@ Extra = TypeVar("Extra")
 
 
 class Augmentation(NamedTuple, Generic[Extra]):
-    """How the extra of an augmented hashmap is written, what an empty one has, and what a fork
-    makes of its two sides.
-    """
+    """The extra of an augmented hashmap: how it is written, the empty one, and a fork's."""
 
     store: Callable[[Builder, Extra], Builder]
     combine: Callable[[Extra, Extra], Extra]
@@ -172,7 +170,7 @@ class Dictionary(Generic[Extra]):
         return None if self._root is None else self._root.cell(self.augmentation)
 
     def root_builder(self) -> Builder:
-        """Return the root's bits and references, for a structure that holds them in place of a reference.
+        """Return the root's bits and references, for a structure that holds them inline.
 
         Raises:
             CellError: the dictionary is empty.
@@ -189,9 +187,7 @@ class Dictionary(Generic[Extra]):
         return self.augmentation.store(builder.maybe_ref(self.cell()), self.extra)
 
     def path(self, key: int) -> set[bytes]:
-        """Return the hashes of the cells that a look-up of `key` reads, also of one that ends in
-        absence.
-        """
+        """Return the hashes of the cells that a look-up of `key` reads, be it there or not."""
         hashes = set()
         node = self._root
         while node is not None:

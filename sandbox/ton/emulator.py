@@ -64,7 +64,8 @@ def find_library(named: Path | None = None) -> Path:
     if named is not None:
         if not named.is_file():
             raise UsageError(
-                f"{named}: there is no libemulator. Name the shared library itself, or leave it out."
+                f"{named}: there is no libemulator. "
+                "Name the shared library itself, or leave it out."
             )
         return named
     package = find_spec("pytvm")
@@ -73,9 +74,11 @@ def find_library(named: Path | None = None) -> Path:
         if found:
             return found[0]
     raise PartMissing(
-        f"The local TON network needs libemulator, and the wheel that carries it (pytvm) does not exist for this platform "
-        f"({platform_name()}) or is not installed. Use CPython 3.11 on x86-64 Linux with laurel[sandbox], give a libemulator of your "
-        "own to `python -m sandbox.ton --emulator-library`, or run against the TON testnet: LAUREL_TON_CONFIG."
+        "The local TON network needs libemulator, and the wheel that carries it (pytvm) "
+        f"does not exist for this platform ({platform_name()}) or is not installed. "
+        "Use CPython 3.11 on x86-64 Linux with laurel[sandbox], give a libemulator of your own "
+        "to `python -m sandbox.ton --emulator-library`, "
+        "or run against the TON testnet: LAUREL_TON_CONFIG."
     )
 
 

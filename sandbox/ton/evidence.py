@@ -1,6 +1,7 @@
-"""Proofs that convince a client.
+"""Build a lite server's proof chains: which cells of blocks and states a client has to be shown.
 
-From a block it trusts to a newer one, and from a block to what is in its state.
+From a block it trusts to a newer one, and from a block to what is in its state; the Merkle proofs
+themselves are made by proofs.py, the answers around them by answers.py and history.py.
 
 A client starts from a zero state or key block it was given, sees there who may sign
 (`forward_link`), checks the signature of a later block, and reads that block's state through Merkle
@@ -31,9 +32,8 @@ from sandbox.ton.states import (
 )
 from sandbox.ton.tl import TlObject
 
-_BLOCK_ID_TL = (0xC50B6E70).to_bytes(
-    4, "little"
-)  # ton.blockId root_cell_hash:int256 file_hash:int256
+# ton.blockId root_cell_hash:int256 file_hash:int256
+_BLOCK_ID_TL = (0xC50B6E70).to_bytes(4, "little")
 _CACHED = 64
 
 
@@ -82,9 +82,9 @@ class Evidence:
         return to_boc(from_boc(block.header_proof), merkle_proof(root, keep))
 
     def config(self, master: Block, numbers: Iterable[int] | None) -> bytes:
-        """Return the proof of the state with the parameters `numbers` (None.
+        """Return the proof of the state with the parameters `numbers`, all of them for None.
 
-        All), and the earlier blocks a getter may ask about.
+        The earlier blocks that a getter may ask about are shown, too.
         """
         state = _state(master)
         # The 16 last blocks and 16 at multiples of 100: what `prev_blocks_info` in a contract's c7
@@ -105,7 +105,7 @@ class Evidence:
         return to_boc(merkle_proof(state.root, keep, whole))
 
     def known_blocks(self, master: Block, seqno: int) -> bytes:
-        """Return the proof of the state of `master` with the entry of an earlier masterchain block."""
+        """Return the proof of `master`'s state with the entry of an earlier masterchain block."""
         state = _state(master)
         return to_boc(merkle_proof(state.root, *_master_state(state, {0, seqno})))
 
@@ -128,8 +128,9 @@ class Evidence:
         )
 
     def forward_link(self, source: Block, target: Block) -> TlObject:
-        """Return `blockLinkForward` from the zero state or the key block to any later masterchain
-        block.
+        """Return `blockLinkForward` to a later masterchain block.
+
+        From the zero state or the key block.
         """
         key = self._chain.network.validator_key
         return {
@@ -154,7 +155,7 @@ class Evidence:
         }
 
     def back_link(self, source: Block, target: Block) -> TlObject:
-        """Return `blockLinkBack` from a masterchain block to an earlier one that its state knows."""
+        """Return `blockLinkBack` from a masterchain block to an earlier one in its state."""
         state = _state(source)
         keep, whole = _master_state(state, {0, target.id.seqno})
         whole.add(state.root.refs[STATE_CUSTOM].refs[CUSTOM_CONFIG].hash)

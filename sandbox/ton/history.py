@@ -1,4 +1,4 @@
-"""What a lite server says about transactions, and how it takes a message."""
+"""Answer a lite server's queries about transactions, and take external messages."""
 
 from sandbox.ton.answers import FAILURE, NOT_FOUND, PROTOCOL, BlockFinder, Method, QueryError
 from sandbox.ton.blocks import Block
@@ -104,8 +104,9 @@ class HistoryAnswers:
         }
 
     def _listed(self, query: TlObject) -> tuple[Block, list[tuple[bytes, int, bytes]], bool]:
-        """Return the block, a page of its transactions by account and time, and whether more
-        follow.
+        """Return the block, a page of its transactions, and whether more follow.
+
+        They are ordered by account and logical time.
         """
         block, mode = self._find.block(query["id"]), query["mode"]
         found = list(block.transactions)

@@ -1,6 +1,7 @@
-"""Merkle proofs.
+"""Make Merkle proofs of any tree of cells: the format alone.
 
-A tree with the branches that do not matter cut off, which still has the hash of the whole.
+A tree with the branches that do not matter cut off, which still has the hash of the whole. Which
+branches matter is for others to say (evidence.py).
 
 What to keep is a set of cell hashes. A cell below the root that is not in the set becomes a pruned
 branch; a cell without references is never worth cutting.
@@ -53,8 +54,9 @@ def prune(cell: Cell, keep: AbstractSet[bytes], whole: AbstractSet[bytes] = froz
 def merkle_proof(
     root: Cell, keep: AbstractSet[bytes], whole: AbstractSet[bytes] = frozenset()
 ) -> Cell:
-    """Return the Merkle proof of `root` that shows the cells in `keep`, and those in `whole` with
-    all below them.
+    """Return the Merkle proof of `root` that shows the cells in `keep` and `whole`.
+
+    Those in `whole` are shown with all below them.
     """
     shown = root if root.hash in whole else prune(root, keep, whole)
     return (

@@ -45,7 +45,7 @@ class BlockId:
 
 @dataclass(frozen=True, slots=True)
 class BlockRef:
-    """A block with the logical time where it ends, as later blocks refer to it (TL-B `ExtBlkRef`)."""
+    """A block and the logical time where it ends, as later blocks name it (TL-B `ExtBlkRef`)."""
 
     id: BlockId
     end_lt: int

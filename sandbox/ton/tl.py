@@ -257,7 +257,8 @@ def lite_api() -> Schema:
     package = find_spec("pytoniq_core")
     if package is None or package.origin is None:
         raise UsageError(
-            "The local TON network needs pytoniq-core. Install Laurel with its extra: laurel[sandbox]."
+            "The local TON network needs pytoniq-core. "
+            "Install Laurel with its extra: laurel[sandbox]."
         )
     directory = Path(package.origin).parent / "tl" / "schemas"
     return Schema(

@@ -23,7 +23,8 @@ def test_a_directory_that_holds_something_is_refused(command: str, tmp_path: Pat
     )
     assert (said.returncode, said.stdout) == (2, "")
     assert said.stderr == (
-        f"laurel: {tmp_path} is not empty, and `laurel {command}` starts from nothing. Name another directory.\n"
+        f"laurel: {tmp_path} is not empty, and `laurel {command}` starts from nothing. "
+        "Name another directory.\n"
     )
     assert (tmp_path / "precious").read_text() == "mine"
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from sqlalchemy import text
 
 from demo.oracle.catalog import Badges
-from demo.oracle.comparison import differences
+from demo.oracle.comparison import Aspect, differences
 from demo.oracle.expected import ExpectedOutcome, expected_outcome
 from demo.records import Record
 from ops.settings import DEFAULT_TENANT
@@ -26,11 +26,23 @@ CLUSTER = "a-cluster"
 COUNTED = {"events", "dead letters", "counters", "badges", "audit", "outbox"}
 
 PLANTED = {
-    "events": "DELETE FROM processed_event WHERE event_key = (SELECT min(event_key::text)::uuid FROM processed_event)",
+    "events": """
+        DELETE FROM processed_event
+         WHERE event_key = (SELECT min(event_key::text)::uuid FROM processed_event)
+    """,
     "dead letters": "DELETE FROM dead_letter WHERE id = (SELECT min(id) FROM dead_letter)",
-    "counters": "UPDATE nft_progress SET counters = '{}' WHERE id = (SELECT min(id::text)::uuid FROM nft_progress)",
-    "outbox": "UPDATE outbox_message SET seq = seq + 1000 WHERE id = (SELECT min(id::text)::uuid FROM outbox_message)",
-    "badges": "UPDATE nft_instance SET status = 'revoked' WHERE id = (SELECT min(id::text)::uuid FROM nft_instance)",
+    "counters": """
+        UPDATE nft_progress SET counters = '{}'
+         WHERE id = (SELECT min(id::text)::uuid FROM nft_progress)
+    """,
+    "outbox": """
+        UPDATE outbox_message SET seq = seq + 1000
+         WHERE id = (SELECT min(id::text)::uuid FROM outbox_message)
+    """,
+    "badges": """
+        UPDATE nft_instance SET status = 'revoked'
+         WHERE id = (SELECT min(id::text)::uuid FROM nft_instance)
+    """,
 }
 
 
@@ -66,10 +78,10 @@ def unminted(expected: ExpectedOutcome) -> ExpectedOutcome:
 
 async def found_differences(
     database: Database, expected: ExpectedOutcome, badges: Badges
-) -> set[str]:
+) -> set[Aspect]:
     async with database.transaction() as conn:
         found = await inspection.snapshot(conn)
-    return {each.check for each in differences(expected, badges, found, "laurel")} & COUNTED
+    return {each.aspect for each in differences(expected, badges, found, "laurel")} & COUNTED
 
 
 async def test_the_worker_counts_what_the_oracle_expects_until_a_row_is_changed(

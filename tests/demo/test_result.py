@@ -1,6 +1,6 @@
 """The table at the end, and what it says when something differs."""
 
-from demo.oracle.comparison import Difference
+from demo.oracle.comparison import Aspect, Difference
 from demo.result import Check, Result
 
 RIGHT = Check("events counted once", "50 325", "50 325")
@@ -29,7 +29,7 @@ def test_a_check_that_fails_is_marked_and_fails_the_run() -> None:
 
 def test_differences_are_named_up_to_a_bound_and_fail_the_run() -> None:
     result = Result(
-        [RIGHT], [Difference("tokens", f"badge {n}", 1, 2) for n in range(25)], [], 1, None
+        [RIGHT], [Difference(Aspect.TOKENS, f"badge {n}", 1, 2) for n in range(25)], [], 1, None
     )
     assert not result.holds
     assert "    tokens: badge 0: expected 1, found 2\n" in result.text()
@@ -39,7 +39,7 @@ def test_differences_are_named_up_to_a_bound_and_fail_the_run() -> None:
 
 def test_a_script_reads_the_same() -> None:
     assert Result(
-        [RIGHT, WRONG], [Difference("chain", "token 0:ab", 1, 2)], ["a note"], 1.26, 5
+        [RIGHT, WRONG], [Difference(Aspect.CHAIN, "token 0:ab", 1, 2)], ["a note"], 1.26, 5
     ).document() == {
         "holds": False,
         "checks": [

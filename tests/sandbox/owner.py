@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-BOUND_SECONDS = 20.0
+# Ends a test that hangs; no machine is so slow that it means anything.
+BOUND_SECONDS = 150.0
 
 
 @contextmanager

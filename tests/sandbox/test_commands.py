@@ -44,7 +44,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     with child.stdout:
         yield json.loads(child.stdout.readline())
     child.send_signal(signal.SIGINT)
-    assert child.wait(timeout=30) == 0
+    assert child.wait() == 0
 
 
 def test_the_network_says_where_it_is(network: dict[str, str]) -> None:

@@ -50,9 +50,13 @@ def test_parallel_starters_get_different_ports() -> None:
     all_hold = threading.Barrier(40)
 
     def starter() -> None:
-        with ports.reserved() as port:
-            got.append(port)
-            all_hold.wait(timeout=10)
+        try:
+            with ports.reserved() as port:
+                got.append(port)
+                all_hold.wait()
+        except BaseException:
+            all_hold.abort()  # else the others would wait for ever
+            raise
 
     threads = [threading.Thread(target=starter) for _ in range(40)]
     for thread in threads:

@@ -9,7 +9,6 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -22,7 +21,6 @@ from demo.oracle import decode
 from demo.oracle.catalog import Badges
 from demo.oracle.decode import read_event
 from demo.oracle.expected import ExpectedOutcome, expected_outcome
-from demo.phases import write_phases
 from demo.records import Record, to_line
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
@@ -184,22 +182,3 @@ def test_the_worker_reads_every_message_as_the_oracle_does(
 def test_too_little_to_do_is_refused() -> None:
     with pytest.raises(UsageError, match="make --events twice --travellers"):
         Plan(events=10, travellers=6)
-
-
-def test_a_plan_that_earns_no_tokens_is_refused(badges: Badges, tmp_path: Path) -> None:
-    with pytest.raises(
-        UsageError, match=r"40 events of 20 travellers earn too few tokens\. Make --events larger\."
-    ):
-        write_phases(Plan(events=40, travellers=20), badges, tmp_path / "events.jsonl")
-
-
-def test_the_outcome_after_each_phase_is_that_of_the_file_so_far(
-    badges: Badges, tmp_path: Path, small: list[Record]
-) -> None:
-    phases = write_phases(SMALL, badges, tmp_path / "events.jsonl")
-    assert [phase.number for phase in phases] == [1, 2, 3, 4]
-    assert [record for phase in phases for record in phase.records] == small
-    for phase in phases:
-        assert phase.expected == expected_outcome(
-            [record for record in small if record.phase <= phase.number], badges
-        )

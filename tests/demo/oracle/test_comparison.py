@@ -216,7 +216,7 @@ def test_a_planted_difference_is_named(
 ) -> None:
     check, plant = PLANTED[planted]
     assert [
-        each.check
+        each.aspect
         for each in differences(without_letters(expected), badges, plant(right), "laurel")
     ] == [check]
 
@@ -243,7 +243,7 @@ def test_dead_letters_are_held_to_topic_reason_and_bytes(
     assert differences(understood, badges, replace(right, letters=tuple(letters)), "laurel") == []
     other_bytes = [replace(letters[0], value=b"?"), *letters[1:]]
     found = differences(understood, badges, replace(right, letters=tuple(other_bytes)), "laurel")
-    assert [each.check for each in found] == ["dead letters", "dead letters"]
+    assert [each.aspect for each in found] == ["dead letters", "dead letters"]
 
 
 def the_chain(

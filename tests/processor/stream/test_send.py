@@ -10,7 +10,9 @@ from uuid import UUID
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from click.testing import CliRunner
 
+from cli import main
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
 from ops.settings import Settings
@@ -132,3 +134,29 @@ async def test_a_broker_that_is_not_there_is_named() -> None:
         settings = Settings(kafka_brokers=f"127.0.0.1:{port}")
         with pytest.raises(PublishFailed, match=f"Kafka does not answer at 127.0.0.1:{port}"):
             await send.send(settings, TypedEvent("partner.joined", ANNA, ["partner_id=p"]), times=1)
+
+
+def test_the_command_says_what_it_sent_and_where(
+    broker: Broker, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUREL_KAFKA_BROKERS", broker.address)
+    monkeypatch.setenv("LAUREL_KAFKA__TOPIC_PREFIX", topic_prefix)
+    said = CliRunner().invoke(
+        main, ["send", "partner.joined", "partner_id=p1", "--times", "2", "--user", ANNA]
+    )
+    assert (said.exit_code, said.stdout) == (0, "")
+    assert said.stderr == f"2 x partner.joined sent to {topic_prefix}.partners.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["quest.dreamt", "--user", ANNA], "laurel: There is no event type quest.dreamt."),
+        (["city.visited", "--user", "anna"], "'anna' is not a valid UUID"),
+        (["city.visited", "--user", ANNA, "--times", "0"], "0 is not in the range x>=1"),
+    ],
+)
+def test_the_command_ends_with_2_for_what_is_no_event(words: list[str], message: str) -> None:
+    said = CliRunner().invoke(main, ["send", *words])
+    assert said.exit_code == 2
+    assert message in said.stderr

@@ -59,14 +59,22 @@ def handshake(server_public: bytes, session: bytes, *, digest: bytes | None = No
     return key_id(server_public) + bytes(key.verify_key) + digest + hidden
 
 
-async def echo(query: bytes) -> bytes | None:
-    if query == b"silence":
-        return None
-    if query == b"break":
-        raise ValueError("a broken handler")
-    if query == b"slow":
-        await asyncio.sleep(0.05)
-    return b"answer to " + query
+class Echo:
+    """Answers at once, but "slow" only once it is asked to "go on"."""
+
+    def __init__(self) -> None:
+        self._asked_to_go_on = asyncio.Event()
+
+    async def __call__(self, query: bytes) -> bytes | None:
+        if query == b"silence":
+            return None
+        if query == b"break":
+            raise ValueError("a broken handler")
+        if query == b"slow":
+            await self._asked_to_go_on.wait()
+        if query == b"go on":
+            self._asked_to_go_on.set()
+        return b"answer to " + query
 
 
 @dataclass
@@ -87,7 +95,7 @@ class Listening:
 
 @pytest_asyncio.fixture
 async def listening() -> AsyncIterator[Listening]:
-    server = AdnlServer(SERVER_KEY, echo)
+    server = AdnlServer(SERVER_KEY, Echo())
     with reserved() as port:
         await server.start("127.0.0.1", port)
     yield Listening(port, server)
@@ -120,10 +128,12 @@ async def test_a_query_is_answered_under_its_id(client: Client) -> None:
 async def test_a_slow_answer_holds_up_no_other(client: Client) -> None:
     await client.say(query(b"\x01" * 32, b"slow"))
     await client.say(query(b"\x02" * 32, b"fast"))
-    assert [(await client.hear())["answer"] for _ in range(2)] == [
-        b"answer to fast",
+    assert (await client.hear())["answer"] == b"answer to fast"
+    await client.say(query(b"\x03" * 32, b"go on"))
+    assert {(await client.hear())["answer"] for _ in range(2)} == {
+        b"answer to go on",
         b"answer to slow",
-    ]
+    }
 
 
 async def test_a_query_without_an_answer_gets_none(client: Client) -> None:

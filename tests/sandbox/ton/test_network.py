@@ -157,7 +157,7 @@ async def test_a_failing_machine_ends_the_network(
     async def run() -> None:
         async with TonNetwork.start(ton_options) as network:
             monkeypatch.setattr(network.chain, "execute", fail)
-            await asyncio.sleep(10)
+            await asyncio.Event().wait()
 
     with pytest.raises(ExceptionGroup) as caught:
         await run()

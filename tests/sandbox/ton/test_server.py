@@ -96,7 +96,8 @@ async def test_a_query_may_wait_for_a_block(ask: Asked) -> None:
     wait = {
         "@type": "liteServer.waitMasterchainSeqno",
         "seqno": ask.chain.last.id.seqno + 1,
-        "timeout_ms": 5_000,
+        # far more than a block takes
+        "timeout_ms": 600_000,
     }
     info = lite_api().serialize({"@type": "liteServer.getMasterchainInfo"})
     waiting = asyncio.create_task(ask.raw(lite_api().serialize(wait) + info))

@@ -125,7 +125,8 @@ def test_a_hash_of_a_wrong_size_is_refused() -> None:
 
 def test_parentheses_are_deleted_before_an_id_is_computed() -> None:
     schema = Schema(
-        "liteServer.libraryResult result:(vector liteServer.libraryEntry) = liteServer.LibraryResult;"
+        "liteServer.libraryResult result:(vector liteServer.libraryEntry)"
+        " = liteServer.LibraryResult;"
     )
     assert (
         schema.by_name["liteServer.libraryResult"].id
