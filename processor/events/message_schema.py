@@ -145,8 +145,7 @@ _ATTRIBUTES = {
     "time": Reason.BAD_TIME,
     "tenantid": Reason.BAD_TENANT,
 }
-# msgspec names the place in its message alone; tests/processor/test_contract.py holds these two
-# forms.
+# msgspec names the place in its message alone; the tests of this module hold these two forms.
 _MISSING = re.compile(r"missing required field `([^`]*)`")
 _PLACE = re.compile(r"at `\$\.([^`.\[]*)")
 
