@@ -17,6 +17,9 @@ from prometheus_client.metrics import MetricWrapperBase
 from cli import COMMANDS
 from ops import metrics, settings
 
+# They read the whole tree.
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parent.parent
 PRODUCT = ("cli.py", "processor", "minter", "store", "ops", "sandbox", "demo", "benchmarks")
 GENERATED = {"cli.md", "metrics.md"}
@@ -48,7 +51,6 @@ def source_files() -> Iterator[Path]:
         yield from [place] if place.is_file() else sorted(place.rglob("*.py"))
 
 
-@pytest.mark.integration
 def test_the_generated_pages_are_up_to_date() -> None:
     # In a process of its own: click keeps the help option that another test may have made.
     done = subprocess.run(
