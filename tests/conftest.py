@@ -25,7 +25,7 @@ pytest_plugins = [
 ]
 
 # `make unit` tries a few examples of each property, `make test` all of them.
-settings.register_profile("unit", parent=settings.get_profile("laurel"), max_examples=15)
+settings.register_profile("unit", parent=settings.get_profile("laurel"), max_examples=10)
 
 
 @pytest.fixture(autouse=True)

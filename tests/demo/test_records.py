@@ -33,6 +33,7 @@ def test_text_stays_readable() -> None:
     assert '"value":"{\\"name\\":\\"Zürich\\"}"' in to_line(record)
 
 
+@pytest.mark.integration
 def test_a_file_gives_back_what_was_written(tmp_path: Path, small: list[Record]) -> None:
     path = tmp_path / "events.jsonl"
     write(path, small)
