@@ -23,7 +23,7 @@ from store.values import Actor, AuditAction, AuditEntry, Catalog
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ApplyResult:
     """What was done, or with `dry_run` what would be.
 
     `rewritten` counts badges with new metadata and the same level.
@@ -81,7 +81,7 @@ async def apply_catalog(
     tenant_id: UUID,
     dry_run: bool = False,
     clock: Clock = SYSTEM_CLOCK,
-) -> Outcome:
+) -> ApplyResult:
     """Apply `catalog` and re-evaluate the users it touches.
 
     Args:
@@ -95,13 +95,13 @@ async def apply_catalog(
         UsageError: the catalog would take away something in use; nothing is changed.
     """
 
-    async def body(conn: Connection) -> Outcome:
+    async def body(conn: Connection) -> ApplyResult:
         applied = await catalogs.apply(conn, catalog, Actor.ADMIN)
-        outcome = Outcome(applied, dry_run)
+        outcome = ApplyResult(applied, dry_run)
         if applied.is_new:
             rules = Rulebook.compile(catalog)
             awarded, raised = await _evaluate(conn, rules, applied, tenant_id, clock.now())
-            outcome = Outcome(
+            outcome = ApplyResult(
                 applied, dry_run, awarded, raised, await _rewrite(conn, rules, applied)
             )
         if dry_run:

@@ -169,14 +169,14 @@ def parse_filter(document: object) -> Condition:
 
 
 def _parsed(document: object, *, filtering: bool) -> Condition:
-    reader = _Reader(filtering=filtering)
+    reader = _DocumentReader(filtering=filtering)
     condition = reader.mapping(document, ())
     if reader.diagnostics:
         raise RuleError(reader.diagnostics)
     return condition
 
 
-class _Reader:
+class _DocumentReader:
     """Walks one document.
 
     A faulty part becomes an empty All, which never leaves parse_condition or parse_filter.

@@ -23,7 +23,7 @@ from store.values import CounterName, Instance, InstanceStatus, OnchainStatus, R
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class ConditionCheck:
     """One line of a level's conditions. `depth` counts the groups around it.
 
     `counter` and `value` are None for a group's own line.
@@ -49,7 +49,7 @@ class LevelExplained:
     rarity: Rarity
     reached: bool
     holds: bool
-    checks: tuple[Check, ...]
+    checks: tuple[ConditionCheck, ...]
     missing: tuple[str, ...]
 
 
@@ -111,23 +111,23 @@ def _level(
 
 def _checks(
     condition: Condition, counters: Mapping[CounterName, Number], depth: int
-) -> Iterator[Check]:
+) -> Iterator[ConditionCheck]:
     true = holds(condition, counters)
     match condition:
         case Compare(name):
             counter = CounterName(name)
-            yield Check(depth, str(condition), true, counter, counters.get(counter, 0))
+            yield ConditionCheck(depth, str(condition), true, counter, counters.get(counter, 0))
         case All(parts):
             if depth:
-                yield Check(depth, "all of:", true)
+                yield ConditionCheck(depth, "all of:", true)
             for part in parts:
                 yield from _checks(part, counters, depth + bool(depth))
         case AnyOf(parts):
-            yield Check(depth, "any of:", true)
+            yield ConditionCheck(depth, "any of:", true)
             for part in parts:
                 yield from _checks(part, counters, depth + 1)
         case Not(part):
-            yield Check(depth, "not:", true)
+            yield ConditionCheck(depth, "not:", true)
             yield from _checks(part, counters, depth + 1)
         case unreachable:
             assert_never(unreachable)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from ops.errors import UsageError
-from processor.catalog.apply import Outcome, apply_catalog
+from processor.catalog.apply import ApplyResult, apply_catalog
 from processor.catalog.load import SHIPPED, load
 from store import wallets
 from store.engine import Database
@@ -27,7 +27,7 @@ def person(number: int) -> UUID:
     return UUID(int=0x20000 + number)
 
 
-async def applied(database: Database, catalog: Catalog, **options: Any) -> Outcome:
+async def applied(database: Database, catalog: Catalog, **options: Any) -> ApplyResult:
     return await apply_catalog(database, catalog, tenant_id=TENANT, clock=FakeClock(NOW), **options)
 
 

@@ -507,3 +507,12 @@ class TestLevels:
                 "Drop or change a part of it.",
             )
         ]
+
+    def test_the_levels_after_one_that_can_never_hold_are_looked_at(self) -> None:
+        never = {"points": {"gte": 5, "lt": 5}}
+        found = with_conditions(
+            never, {"points": {"gte": 9}}, {"points": {"gte": 4}}, order_dependent=True
+        )
+        assert paths(found) == [
+            ("types", "walker", "levels", number, "conditions") for number in (1, 2)
+        ]

@@ -301,6 +301,8 @@ def test_a_number_is_an_int_or_a_finite_decimal(value: object, number: bool) -> 
         ({"gte": Decimal("2.5")}, 1, Decimal("1.5")),
         ({"gt": Decimal("2.5")}, 1, 2),
         ({"gt": 2}, Decimal("0.5"), Decimal("2.5")),
+        # More digits than Python's own context keeps.
+        ({"gte": 10}, Decimal(f"0.{'1' * 30}"), Decimal(f"9.{'8' * 29}9")),
         ({"eq": 5}, 1, None),
     ],
 )

@@ -1,6 +1,6 @@
 from decimal import Decimal
 
-from processor.rules.explanation import Check, as_text, explain
+from processor.rules.explanation import ConditionCheck, as_text, explain
 from processor.rules.levels import TypeRules
 from store.values import CounterName, InstanceStatus, OnchainStatus, Rarity, RawAddress
 from tests.builders.catalogs import a_level, a_type, an_instance
@@ -38,18 +38,18 @@ def test_a_stranger_sees_everything_that_is_missing() -> None:
 def test_each_counter_stands_beside_each_condition() -> None:
     found = explain(RULES, {POINTS: 12, CITIES: Decimal("2.5")}, an_instance(1))
     assert found.levels[1].checks == (
-        Check(0, "points >= 10", True, POINTS, 12),
-        Check(0, "cities >= 3", False, CITIES, Decimal("2.5")),
+        ConditionCheck(0, "points >= 10", True, POINTS, 12),
+        ConditionCheck(0, "cities >= 3", False, CITIES, Decimal("2.5")),
     )
     assert found.levels[1].missing == ("0.5 more cities",)
     assert found.levels[2].checks == (
-        Check(0, "points >= 15", False, POINTS, 12),
-        Check(0, "any of:", False),
-        Check(1, "cities >= 8", False, CITIES, Decimal("2.5")),
-        Check(1, "all of:", False),
-        Check(2, "not:", False),
-        Check(3, "cities < 5", True, CITIES, Decimal("2.5")),
-        Check(2, "points > 99", False, POINTS, 12),
+        ConditionCheck(0, "points >= 15", False, POINTS, 12),
+        ConditionCheck(0, "any of:", False),
+        ConditionCheck(1, "cities >= 8", False, CITIES, Decimal("2.5")),
+        ConditionCheck(1, "all of:", False),
+        ConditionCheck(2, "not:", False),
+        ConditionCheck(3, "cities < 5", True, CITIES, Decimal("2.5")),
+        ConditionCheck(2, "points > 99", False, POINTS, 12),
     )
 
 
@@ -119,7 +119,9 @@ def test_the_title_and_the_status_of_the_badge_are_told() -> None:
 
 
 def test_a_counter_that_is_not_there_is_shown_as_zero() -> None:
-    assert explain(RULES, {}, None).levels[0].checks == (Check(0, "points >= 5", False, POINTS, 0),)
+    assert explain(RULES, {}, None).levels[0].checks == (
+        ConditionCheck(0, "points >= 5", False, POINTS, 0),
+    )
 
 
 def test_what_more_of_a_counter_does_not_help_is_told_as_it_stands() -> None:

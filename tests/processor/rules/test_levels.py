@@ -90,6 +90,9 @@ def test_metadata_holds_the_level_and_the_mapped_counters() -> None:
     decision = evaluate(TypeRules.compile(spec), {POINTS: Decimal("5.5")}, None)
     assert isinstance(decision, Award)
     assert decision.metadata == {"level": 1, "city_count": 0, "points": Decimal("5.5")}
+    raised = evaluate(TypeRules.compile(spec), {POINTS: 10, CITIES: 2}, an_instance(1))
+    assert isinstance(raised, LevelUp)
+    assert raised.metadata == {"level": 2, "city_count": 2, "points": 10}
     assert metadata(spec, 3, {}) == {"level": 3, "city_count": 0, "points": 0}
 
 
