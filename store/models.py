@@ -222,7 +222,8 @@ class NFTMintQueue(_Identified, _Dated, Base):
         CheckConstraint("(lease_token IS NULL) = (lease_expires_at IS NULL)", name="lease"),
         CheckConstraint("status <> 'sent' OR chain_message_id IS NOT NULL", name="sent_message"),
         CheckConstraint(
-            "operation <> 'mint' OR status NOT IN ('sent', 'confirmed') OR (token_index IS NOT NULL AND recipient IS NOT NULL)",
+            "operation <> 'mint' OR status NOT IN ('sent', 'confirmed')"
+            " OR (token_index IS NOT NULL AND recipient IS NOT NULL)",
             name="assigned",
         ),
         Index(

@@ -77,7 +77,8 @@ async def check(conn: Connection) -> None:
         )
     if found != expected:
         raise UsageError(
-            f"The database is at revision {found}, Laurel needs {expected}. Run `laurel db upgrade`."
+            f"The database is at revision {found}, Laurel needs {expected}. "
+            "Run `laurel db upgrade`."
         )
 
 
@@ -86,7 +87,8 @@ async def _refuse_newer(conn: Connection) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
     if found is not None and found not in known:
         raise UsageError(
-            f"The database is at revision {found}, which this Laurel does not know. Install a newer Laurel."
+            f"The database is at revision {found}, which this Laurel does not know. "
+            "Install a newer Laurel."
         )
 
 

@@ -76,10 +76,13 @@ async def facts(url: str) -> Mapping[str, object]:
     """Everything that was written, without ids and times that differ from run to run."""
     badge = "JOIN nft_instance AS badge ON badge.id = nft_instance_id"
     queries = {
-        "counters": "SELECT user_id, code, counters FROM nft_progress JOIN nft_type ON nft_type.id = type_id",
-        "badges": "SELECT user_id, type_id, current_level, status, onchain_status, metadata FROM nft_instance",
+        "counters": "SELECT user_id, code, counters"
+        "  FROM nft_progress JOIN nft_type ON nft_type.id = type_id",
+        "badges": "SELECT user_id, type_id, current_level, status, onchain_status, metadata"
+        "  FROM nft_instance",
         "audit": f"SELECT user_id, action, details->>'level' FROM nft_audit_log {badge}",
-        "tasks": f"SELECT user_id, operation, task.status, hold_reason FROM nft_mint_queue AS task {badge}",
+        "tasks": "SELECT user_id, operation, task.status, hold_reason"
+        f"  FROM nft_mint_queue AS task {badge}",
         "outbox": "SELECT user_id, seq, event_type, payload->>'level' FROM outbox_message",
         "ledger": "SELECT topic, partition, next_offset, last_offset FROM offset_ledger",
         "processed": "SELECT count(*) FROM processed_event",

@@ -113,8 +113,11 @@ async def test_every_field_reaches_its_column(database: Database) -> None:
     await applied(database, a_catalog(spec))
     assert await rows(
         database,
-        "SELECT id, code, title, description, category, base_image_url, is_onchain_capable, default_onchain_policy,"
-        " onchain_min_rarity, metadata_schema, i18n FROM nft_type",
+        """
+        SELECT id, code, title, description, category, base_image_url, is_onchain_capable,
+               default_onchain_policy, onchain_min_rarity, metadata_schema, i18n
+          FROM nft_type
+        """,
     ) == [
         (
             WALKER,
@@ -132,8 +135,11 @@ async def test_every_field_reaches_its_column(database: Database) -> None:
     ]
     assert await rows(
         database,
-        'SELECT type_id, level, "order", title, description, rarity, image_url, conditions::text, auto_mint_onchain, onchain_policy,'
-        " i18n->'ru'->>'title' FROM nft_level_rule",
+        """
+        SELECT type_id, level, "order", title, description, rarity, image_url, conditions::text,
+               auto_mint_onchain, onchain_policy, i18n->'ru'->>'title'
+          FROM nft_level_rule
+        """,
     ) == [
         (
             WALKER,
@@ -170,7 +176,10 @@ async def test_each_change_is_a_version_with_its_history(database: Database) -> 
     ) == [(2, 1)]
     assert await rows(
         database,
-        "SELECT nft_instance_id, actor_service, action, details FROM nft_audit_log ORDER BY details->'catalog_version', action",
+        """
+        SELECT nft_instance_id, actor_service, action, details
+          FROM nft_audit_log ORDER BY details->'catalog_version', action
+        """,
     ) == [
         (None, "admin", "created", {"type_code": "walker", "catalog_version": second.version - 1}),
         (None, "admin", "created", {"type_code": "runner", "catalog_version": second.version}),
@@ -231,7 +240,8 @@ class TestRefusals:
         await self.refused(
             database,
             a_catalog(),
-            "runner: in use (1 badges, progress of 1 users, 0 collections on chain). Keep the type.",
+            "runner: in use (1 badges, progress of 1 users, 0 collections on chain). "
+            "Keep the type.",
         )
 
     async def test_a_type_that_nobody_used_may_go(self, database: Database) -> None:
@@ -267,7 +277,8 @@ class TestRefusals:
         await self.refused(
             database,
             other,
-            "counter points: what it counts cannot change once it counts. Give the new meaning a new name.",
+            "counter points: what it counts cannot change once it counts. "
+            "Give the new meaning a new name.",
         )
 
     async def test_a_counter_that_has_counted_stays(self, database: Database) -> None:
@@ -276,7 +287,8 @@ class TestRefusals:
         await self.refused(
             database,
             a_catalog(),
-            "counter leaps: it has counted, and what it saw is not seen again. Keep it in a type's counters.",
+            "counter leaps: it has counted, and what it saw is not seen again. "
+            "Keep it in a type's counters.",
         )
 
     async def test_all_reasons_are_told_at_once(self, database: Database) -> None:
@@ -290,7 +302,8 @@ class TestRefusals:
         await self.refused(
             database,
             new,
-            "counter points: what it counts cannot change once it counts. Give the new meaning a new name.",
+            "counter points: what it counts cannot change once it counts. "
+            "Give the new meaning a new name.",
             "walker, level 3: 1 badges stand at it. Keep the level.",
         )
 
@@ -314,8 +327,11 @@ class TestAdoption:
         await some_progress(database, one, '{"points": 7, "leaps": 0.5}')
         await some_progress(database, other, '{"leaps": 3}')
         assert (await applied(database, new)).rules_changed == {RUNNER}
-        statement = "SELECT user_id, counters::text, last_event_at::date::text FROM nft_progress WHERE type_id = "
-        assert set(await rows(database, f"{statement} '{RUNNER}'")) == {
+        statement = """
+            SELECT user_id, counters::text, last_event_at::date::text
+              FROM nft_progress WHERE type_id = :type_id
+        """
+        assert set(await rows(database, statement, type_id=RUNNER)) == {
             (one, '{"leaps": 0.5, "points": 7}', "2026-01-01"),
             (other, '{"leaps": 3}', "2026-01-01"),
         }

@@ -118,7 +118,7 @@ def test_a_statement_says_which_rows_it_changes(name: str) -> None:
         ("UPDATE a SET x = 1 RETURNING x", ["a"]),
         ("UPDATE a AS b SET x = (SELECT 1 FROM c WHERE d)", ["a"]),
         ("UPDATE a SET x = 1 WHERE id = :id", []),
-        ("WITH b AS (UPDATE a SET x = 1), c AS (SELECT 1 WHERE true) SELECT 1 FROM c WHERE x", ["a"]),
+        ("WITH b AS (UPDATE a SET x = 1), c AS (SELECT WHERE true) SELECT FROM c WHERE x", ["a"]),
         ("DELETE FROM a USING b", ["a"]),
         ("INSERT INTO a VALUES (1) ON CONFLICT (x) DO UPDATE SET x = 2", []),
         ("SELECT 1 FROM a FOR UPDATE OF a", []),

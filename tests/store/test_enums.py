@@ -41,7 +41,9 @@ OF_THE_SEED = {
     values.InstanceStatus: "active revoked burned_onchain",
     values.OnchainStatus: "not_minted pending minted failed",
     values.TaskStatus: "pending sent confirmed failed",
-    values.AuditAction: "created level_up metadata_updated submitted_onchain minted_onchain burned_onchain revoked",
+    values.AuditAction: (
+        "created level_up metadata_updated submitted_onchain minted_onchain burned_onchain revoked"
+    ),
     values.AchievementStatus: "draft published hidden active",
     values.Visibility: "public private",
 }

@@ -127,4 +127,4 @@ def test_every_table_has_a_place() -> None:
 
 def test_the_order_is_the_documented_one() -> None:
     page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
-    assert tuple(re.findall(r"^\d+\. `(\w+)` - ", page, re.MULTILINE)) == ORDER
+    assert tuple(re.findall(r"^\d+\. `(\w+)`", page, re.MULTILINE)) == ORDER

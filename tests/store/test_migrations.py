@@ -13,24 +13,32 @@ from store import migrations
 from store.engine import Connection, Database, StatementRefused
 from store.models import Base
 from tests.builders.databases import empty_database
+from tests.builders.sql import column
 
 # Everything that PostgreSQL knows of a table beyond its name, as text: columns with type, default
 # and nullability; constraints; indexes.
 SHAPE = text("""
     SELECT class.relname AS table_name, 'column' AS kind, attname AS name,
-           concat_ws(' ', format_type(atttypid, atttypmod), CASE WHEN attnotnull THEN 'not null' END, attidentity,
+           concat_ws(' ', format_type(atttypid, atttypmod),
+                     CASE WHEN attnotnull THEN 'not null' END, attidentity,
                      pg_get_expr(adbin, adrelid)) AS definition
-      FROM pg_attribute JOIN pg_class AS class ON class.oid = attrelid LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-     WHERE attnum > 0 AND NOT attisdropped AND class.relkind = 'r' AND class.relnamespace = CAST(CAST(:schema AS text) AS regnamespace)
+      FROM pg_attribute
+           JOIN pg_class AS class ON class.oid = attrelid
+           LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+     WHERE attnum > 0 AND NOT attisdropped AND class.relkind = 'r'
+       AND class.relnamespace = CAST(CAST(:schema AS text) AS regnamespace)
      UNION ALL
     SELECT class.relname, 'constraint', conname, pg_get_constraintdef(con.oid)
       FROM pg_constraint AS con JOIN pg_class AS class ON class.oid = conrelid
      WHERE connamespace = CAST(CAST(:schema AS text) AS regnamespace)
      UNION ALL
-    SELECT tablename, 'index', indexname, replace(indexdef, schemaname || '.', '') FROM pg_indexes WHERE schemaname = CAST(:schema AS text)
+    SELECT tablename, 'index', indexname, replace(indexdef, schemaname || '.', '')
+      FROM pg_indexes WHERE schemaname = CAST(:schema AS text)
      UNION ALL
     SELECT relname, 'options', '', array_to_string(reloptions, ',')
-      FROM pg_class WHERE reloptions IS NOT NULL AND relnamespace = CAST(CAST(:schema AS text) AS regnamespace)
+      FROM pg_class
+     WHERE reloptions IS NOT NULL
+       AND relnamespace = CAST(CAST(:schema AS text) AS regnamespace)
 """)
 
 
@@ -98,15 +106,12 @@ async def test_a_migration_that_fails_leaves_nothing_behind(
 ) -> None:
     async with empty_database(database_server) as url, Database(url) as database:
         async with database.transaction() as conn:
-            await conn.execute(
-                text("CREATE TABLE user_wallet ()")
-            )  # in the way of the sixteenth statement
+            # In the way of the sixteenth statement.
+            await conn.execute(text("CREATE TABLE user_wallet ()"))
         with pytest.raises(StatementRefused, match="user_wallet"):
             await migrations.upgrade(url)
-        async with database.transaction() as conn:
-            tables = await conn.execute(
-                text(
-                    "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
-                )
-            )
-            assert list(tables.scalars()) == ["user_wallet"]
+        statement = """
+            SELECT relname FROM pg_class
+             WHERE relkind = 'r' AND relnamespace = CAST('public' AS regnamespace)
+        """
+        assert await column(database, statement) == ["user_wallet"]

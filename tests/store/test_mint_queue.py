@@ -40,15 +40,25 @@ async def pretend_signed(world: World, badge: Badge) -> None:
     await world.sql(
         """
         WITH wallet AS (
-             INSERT INTO chain_wallet (address, public_key, subwallet_id, timeout_s, zero_state_hash)
-             VALUES ('0:aa', decode(repeat('00', 32), 'hex'), 1, 300, decode(repeat('00', 32), 'hex')) RETURNING id),
+             INSERT INTO chain_wallet (address, public_key, subwallet_id, timeout_s,
+                                       zero_state_hash)
+             VALUES ('0:aa', decode(repeat('00', 32), 'hex'), 1, 300,
+                     decode(repeat('00', 32), 'hex'))
+             RETURNING id),
              collection AS (
-             INSERT INTO chain_collection (type_id, chain_wallet_id, address, content_uri, item_prefix)
-             SELECT instance.type_id, wallet.id, '0:bb', '', '' FROM wallet, nft_instance AS instance WHERE instance.id = :id RETURNING id),
+             INSERT INTO chain_collection (type_id, chain_wallet_id, address, content_uri,
+                                           item_prefix)
+             SELECT instance.type_id, wallet.id, '0:bb', '', ''
+               FROM wallet, nft_instance AS instance WHERE instance.id = :id
+             RETURNING id),
              message AS (
-             INSERT INTO chain_message (chain_wallet_id, chain_collection_id, kind, query_seq, signed_at, valid_until, boc, message_hash)
-             SELECT wallet.id, collection.id, 'mint', 0, now(), now(), '', '' FROM wallet, collection RETURNING id)
-        UPDATE nft_mint_queue SET status = 'sent', chain_message_id = message.id, token_index = 0, recipient = '0:cc'
+             INSERT INTO chain_message (chain_wallet_id, chain_collection_id, kind, query_seq,
+                                        signed_at, valid_until, boc, message_hash)
+             SELECT wallet.id, collection.id, 'mint', 0, now(), now(), '', ''
+               FROM wallet, collection
+             RETURNING id)
+        UPDATE nft_mint_queue
+           SET status = 'sent', chain_message_id = message.id, token_index = 0, recipient = '0:cc'
           FROM message WHERE nft_instance_id = :id AND operation = 'mint'
         """,
         id=badge.id,
@@ -143,7 +153,8 @@ async def test_the_latest_standing_link_receives(
     await enqueue(world, NewTask(badge.id, MINT, HoldReason.NO_WALLET))
     for address, linked_at, unlinked_at in rows:
         await world.sql(
-            "INSERT INTO user_wallet (user_id, address, linked_at, unlinked_at) VALUES (:user, :address, :linked, :unlinked)",
+            "INSERT INTO user_wallet (user_id, address, linked_at, unlinked_at)"
+            " VALUES (:user, :address, :linked, :unlinked)",
             user=badge.user_id,
             address=address,
             linked=linked_at,

@@ -12,28 +12,37 @@ TOKEN = "0:" + "ab" * 32
 # A row of everything that a constraint needs: a type with two levels, two badges, a wallet, a
 # collection, a message.
 WORLD = f"""
-    INSERT INTO nft_type (id, code, title, description, category, base_image_url, is_onchain_capable, default_onchain_policy,
-                          metadata_schema)
+    INSERT INTO nft_type (id, code, title, description, category, base_image_url,
+                          is_onchain_capable, default_onchain_policy, metadata_schema)
     VALUES ('{UUID(int=1)}', 'explorer', '', '', 'traveler', '', true, 'always', '{{}}');
-    INSERT INTO nft_level_rule (type_id, level, title, description, rarity, conditions, auto_mint_onchain, "order")
-    VALUES ('{UUID(int=1)}', 1, '', '', 'common', '{{}}', false, 10), ('{UUID(int=1)}', 2, '', '', 'rare', '{{}}', false, 20);
-    INSERT INTO nft_instance (id, type_id, user_id, current_level, source_service, tenant_id, onchain_token_id, external_id)
-    VALUES ('{UUID(int=2)}', '{UUID(int=1)}', '{UUID(int=3)}', 1, 'test', '{UUID(int=9)}', '{TOKEN}', 'wish-1'),
-           ('{UUID(int=4)}', '{UUID(int=1)}', '{UUID(int=5)}', 1, 'test', '{UUID(int=9)}', NULL, NULL);
+    INSERT INTO nft_level_rule (type_id, level, title, description, rarity, conditions,
+                                auto_mint_onchain, "order")
+    VALUES ('{UUID(int=1)}', 1, '', '', 'common', '{{}}', false, 10),
+           ('{UUID(int=1)}', 2, '', '', 'rare', '{{}}', false, 20);
+    INSERT INTO nft_instance (id, type_id, user_id, current_level, source_service, tenant_id,
+                              onchain_token_id, external_id)
+    VALUES ('{UUID(int=2)}', '{UUID(int=1)}', '{UUID(int=3)}', 1, 'test', '{UUID(int=9)}',
+            '{TOKEN}', 'wish-1'),
+           ('{UUID(int=4)}', '{UUID(int=1)}', '{UUID(int=5)}', 1, 'test', '{UUID(int=9)}',
+            NULL, NULL);
     INSERT INTO chain_wallet (id, address, public_key, subwallet_id, timeout_s, zero_state_hash)
     VALUES ('{UUID(int=6)}', '0:00', repeat('x', 32)::bytea, 1, 300, repeat('y', 32)::bytea);
     INSERT INTO chain_collection (id, type_id, chain_wallet_id, address, content_uri, item_prefix)
     VALUES ('{UUID(int=7)}', '{UUID(int=1)}', '{UUID(int=6)}', '0:01', '', '');
-    INSERT INTO chain_message (id, chain_wallet_id, chain_collection_id, kind, query_seq, signed_at, valid_until, boc, message_hash)
+    INSERT INTO chain_message (id, chain_wallet_id, chain_collection_id, kind, query_seq,
+                               signed_at, valid_until, boc, message_hash)
     VALUES ('{UUID(int=8)}', '{UUID(int=6)}', '{UUID(int=7)}', 'mint', 0, now(), now(), '', '');
-    INSERT INTO nft_mint_queue (nft_instance_id, status, operation, chain_collection_id, token_index, chain_message_id, recipient)
+    INSERT INTO nft_mint_queue (nft_instance_id, status, operation, chain_collection_id,
+                                token_index, chain_message_id, recipient)
     VALUES ('{UUID(int=2)}', 'sent', 'mint', '{UUID(int=7)}', 0, '{UUID(int=8)}', '0:02');
     INSERT INTO outbox_message (tenant_id, event_type, occurred_at, user_id, seq)
     VALUES ('{UUID(int=9)}', 'badge.created', now(), '{UUID(int=3)}', 1);
-    INSERT INTO achievement_category (id, tenant_id, slug) VALUES ('{UUID(int=10)}', '{UUID(int=9)}', 'travel');
+    INSERT INTO achievement_category (id, tenant_id, slug)
+    VALUES ('{UUID(int=10)}', '{UUID(int=9)}', 'travel');
     INSERT INTO achievement (id, tenant_id, description, category_id, status, created_by)
     VALUES ('{UUID(int=11)}', '{UUID(int=9)}', '', '{UUID(int=10)}', 'active', '{UUID(int=12)}');
-    INSERT INTO achievement_grant (tenant_id, achievement_id, recipient_id, issuer_id, reason, visibility)
+    INSERT INTO achievement_grant (tenant_id, achievement_id, recipient_id, issuer_id, reason,
+                                   visibility)
     VALUES ('{UUID(int=9)}', '{UUID(int=11)}', '{UUID(int=3)}', '{UUID(int=12)}', '', 'public');
 """
 
@@ -42,10 +51,10 @@ FRESH = {"id": None, "onchain_token_id": None, "external_id": None, "user_id": s
 
 def copied(table: str, **changes: object) -> str:
     """Return the statement that copies one row of `table`, with a new id and `changes`."""
-    document = json.dumps(changes)
+    changed = f"'{json.dumps(changes)}' || jsonb_build_object('id', gen_random_uuid())"
     return (
-        f"INSERT INTO {table} SELECT (jsonb_populate_record(old, '{document}' || jsonb_build_object('id', gen_random_uuid()))).*"
-        f" FROM {table} AS old LIMIT 1"
+        f"INSERT INTO {table} SELECT (jsonb_populate_record(old, {changed})).*"
+        f"  FROM {table} AS old LIMIT 1"
     )
 
 
@@ -97,7 +106,10 @@ async def run(database: Database, statement: str) -> None:
         ("nft_mint_queue_assigned_check", a_task(status="confirmed")),
         ("nft_mint_queue_held_pending_check", a_task(status="failed", hold_reason="operator")),
         ("nft_mint_queue_lease_check", a_task(lease_token=str(UUID(int=1)))),
-        ("nft_mint_queue_token_index_key", a_task(status="failed", chain_collection_id=str(UUID(int=7)), token_index=0)),
+        (
+            "nft_mint_queue_token_index_key",
+            a_task(status="failed", chain_collection_id=str(UUID(int=7)), token_index=0),
+        ),
         ("chain_wallet_single_key", copied("chain_wallet", address="0:99")),
         ("chain_message_one_unresolved_key", copied("chain_message", query_seq=1)),
         ("outbox_message_user_id_seq_key", copied("outbox_message")),
@@ -105,7 +117,10 @@ async def run(database: Database, statement: str) -> None:
         ("achievement_category_id_fkey", "DELETE FROM achievement_category"),
         ("achievement_grant_one_standing_key", copied("achievement_grant")),
         ("achievement_grant_revoked_check", "UPDATE achievement_grant SET revoked_at = now()"),
-        ("user_wallet_seen_check", f"INSERT INTO user_wallet (user_id, address) VALUES ('{UUID(int=3)}', '0:02')"),
+        (
+            "user_wallet_seen_check",
+            f"INSERT INTO user_wallet (user_id, address) VALUES ('{UUID(int=3)}', '0:02')",
+        ),
     ],
 )  # fmt: skip
 async def test_the_database_refuses(world: Database, constraint: str, statement: str) -> None:
@@ -124,7 +139,10 @@ async def test_the_database_refuses(world: Database, constraint: str, statement:
         # a burn beside the open mint
         (a_task(nft_instance_id=str(UUID(int=2)), operation="burn"),),
         # after a closed one
-        ("UPDATE nft_mint_queue SET status = 'confirmed'", a_task(nft_instance_id=str(UUID(int=2)))),
+        (
+            "UPDATE nft_mint_queue SET status = 'confirmed'",
+            a_task(nft_instance_id=str(UUID(int=2))),
+        ),
         # a burn of the same token
         (a_task(operation="burn", chain_collection_id=str(UUID(int=7)), token_index=0),),
         # a grant after a revoked one

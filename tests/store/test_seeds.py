@@ -203,7 +203,8 @@ def same_type(wanted: str, found: str) -> bool:
 async def test_every_field_of_the_seed_is_there(database: Database, table: str) -> None:
     statement = text("""
         SELECT column_name, column_default, is_nullable,
-               CASE WHEN character_maximum_length IS NULL THEN data_type ELSE 'varchar(' || character_maximum_length || ')' END AS type
+               CASE WHEN character_maximum_length IS NULL THEN data_type
+                    ELSE 'varchar(' || character_maximum_length || ')' END AS type
           FROM information_schema.columns WHERE table_schema = 'public' AND table_name = :table
     """)
     async with database.transaction() as conn:
@@ -222,8 +223,9 @@ async def test_every_field_of_the_seed_is_there(database: Database, table: str) 
 async def test_every_index_of_the_seed_is_there(database: Database) -> None:
     statement = text("""
         SELECT class.relname AS table_name, indisunique AS is_unique,
-               (SELECT array_agg(attname ORDER BY place) FROM unnest(indkey) WITH ORDINALITY AS part (number, place)
-                  JOIN pg_attribute ON attrelid = indrelid AND attnum = number) AS columns
+               (SELECT array_agg(attname ORDER BY place)
+                  FROM unnest(indkey) WITH ORDINALITY AS part (number, place)
+                       JOIN pg_attribute ON attrelid = indrelid AND attnum = number) AS columns
           FROM pg_index JOIN pg_class AS class ON class.oid = indrelid
          WHERE class.relnamespace = 'public'::regnamespace AND indpred IS NULL AND indexprs IS NULL
     """)
@@ -240,8 +242,10 @@ async def test_every_reference_of_the_seed_is_there(database: Database) -> None:
     statement = text("""
         SELECT source.table_name, source.column_name, target.table_name AS target, delete_rule
           FROM information_schema.referential_constraints
-               JOIN information_schema.key_column_usage AS source USING (constraint_schema, constraint_name)
-               JOIN information_schema.constraint_column_usage AS target USING (constraint_schema, constraint_name)
+               JOIN information_schema.key_column_usage AS source
+                    USING (constraint_schema, constraint_name)
+               JOIN information_schema.constraint_column_usage AS target
+                    USING (constraint_schema, constraint_name)
          WHERE constraint_schema = 'public'
     """)
     async with database.transaction() as conn:

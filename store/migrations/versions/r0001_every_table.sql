@@ -1,5 +1,5 @@
--- Every table of the first release: store/models.py as SQL. tests/store/test_migrations.py holds both equal.
--- The same on PostgreSQL 15 to 18.
+-- Every table of the first release: store/models.py as SQL. tests/store/test_migrations.py holds
+-- both equal. The same on PostgreSQL 15 to 18.
 
 CREATE TABLE achievement_category (
     id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
@@ -22,7 +22,8 @@ CREATE TABLE catalog_version (
     is_current boolean NOT NULL,
     applied_at timestamptz DEFAULT now() NOT NULL
 );
-CREATE UNIQUE INDEX catalog_version_one_current_key ON catalog_version (is_current) WHERE is_current;
+CREATE UNIQUE INDEX catalog_version_one_current_key
+    ON catalog_version (is_current) WHERE is_current;
 
 CREATE TABLE chain_wallet (
     id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
@@ -36,7 +37,8 @@ CREATE TABLE chain_wallet (
     deployed_at timestamptz,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
-    CONSTRAINT chain_wallet_hashes_check CHECK (length(zero_state_hash) = 32 AND length(public_key) = 32)
+    CONSTRAINT chain_wallet_hashes_check
+        CHECK (length(zero_state_hash) = 32 AND length(public_key) = 32)
 );
 CREATE UNIQUE INDEX chain_wallet_single_key ON chain_wallet ((true));
 
@@ -81,7 +83,8 @@ CREATE TABLE dead_letter (
         'bad_data', 'missing_field', 'null_field', 'bad_field', 'bad_address',
         'unsupported_command', 'external_id_conflict', 'unknown_badge_type', 'no_such_badge',
         'not_active', 'policy_refused', 'no_token')),
-    CONSTRAINT dead_letter_cluster_id_topic_partition_offset_key UNIQUE (cluster_id, topic, partition, "offset")
+    CONSTRAINT dead_letter_cluster_id_topic_partition_offset_key
+        UNIQUE (cluster_id, topic, partition, "offset")
 );
 CREATE INDEX dead_letter_reason_idx ON dead_letter (reason);
 
@@ -93,7 +96,8 @@ CREATE TABLE nft_audit_log (
     details jsonb DEFAULT '{}' NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT nft_audit_log_action_check
-        CHECK (action IN ('created', 'level_up', 'metadata_updated', 'submitted_onchain', 'minted_onchain', 'burned_onchain', 'revoked'))
+        CHECK (action IN ('created', 'level_up', 'metadata_updated', 'submitted_onchain',
+                          'minted_onchain', 'burned_onchain', 'revoked'))
 );
 CREATE INDEX nft_audit_log_nft_instance_id_idx ON nft_audit_log (nft_instance_id);
 
@@ -147,7 +151,8 @@ CREATE TABLE outbox_message (
     CONSTRAINT outbox_message_user_id_seq_key UNIQUE (user_id, seq)
 );
 CREATE INDEX outbox_message_tenant_id_idx ON outbox_message (tenant_id);
-CREATE INDEX outbox_message_unpublished_idx ON outbox_message (user_id, seq) WHERE published_at IS NULL;
+CREATE INDEX outbox_message_unpublished_idx
+    ON outbox_message (user_id, seq) WHERE published_at IS NULL;
 
 CREATE TABLE outbox_sequence (
     user_id uuid PRIMARY KEY,
@@ -179,7 +184,8 @@ CREATE TABLE achievement (
     created_by uuid NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
-    CONSTRAINT achievement_status_check CHECK (status IN ('draft', 'published', 'hidden', 'active')),
+    CONSTRAINT achievement_status_check
+        CHECK (status IN ('draft', 'published', 'hidden', 'active')),
     CONSTRAINT achievement_category_id_fkey
         FOREIGN KEY (category_id) REFERENCES achievement_category (id) ON DELETE RESTRICT
 );
@@ -200,7 +206,8 @@ CREATE TABLE chain_collection (
     CONSTRAINT chain_collection_next_index_check CHECK (next_index >= 0),
     CONSTRAINT chain_collection_type_id_key UNIQUE (type_id),
     CONSTRAINT chain_collection_type_id_fkey FOREIGN KEY (type_id) REFERENCES nft_type (id),
-    CONSTRAINT chain_collection_chain_wallet_id_fkey FOREIGN KEY (chain_wallet_id) REFERENCES chain_wallet (id),
+    CONSTRAINT chain_collection_chain_wallet_id_fkey
+        FOREIGN KEY (chain_wallet_id) REFERENCES chain_wallet (id),
     CONSTRAINT chain_collection_address_key UNIQUE (address)
 );
 
@@ -221,9 +228,11 @@ CREATE TABLE nft_level_rule (
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT nft_level_rule_type_id_level_key UNIQUE (type_id, level),
     CONSTRAINT nft_level_rule_type_id_order_key UNIQUE (type_id, "order"),
-    CONSTRAINT nft_level_rule_rarity_check CHECK (rarity IN ('common', 'uncommon', 'rare', 'epic', 'legendary')),
+    CONSTRAINT nft_level_rule_rarity_check
+        CHECK (rarity IN ('common', 'uncommon', 'rare', 'epic', 'legendary')),
     CONSTRAINT nft_level_rule_onchain_policy_check
-        CHECK (onchain_policy IS NULL OR onchain_policy IN ('never', 'rare_and_above', 'by_user_request', 'always')),
+        CHECK (onchain_policy IS NULL
+               OR onchain_policy IN ('never', 'rare_and_above', 'by_user_request', 'always')),
     CONSTRAINT nft_level_rule_level_check CHECK (level >= 1),
     CONSTRAINT nft_level_rule_type_id_fkey FOREIGN KEY (type_id) REFERENCES nft_type (id)
 );
@@ -289,10 +298,13 @@ CREATE TABLE chain_message (
     CONSTRAINT chain_message_kind_check CHECK (kind IN ('deploy', 'mint', 'burn')),
     CONSTRAINT chain_message_status_check CHECK (status IN ('unresolved', 'settled', 'void')),
     CONSTRAINT chain_message_chain_wallet_id_query_seq_key UNIQUE (chain_wallet_id, query_seq),
-    CONSTRAINT chain_message_chain_wallet_id_fkey FOREIGN KEY (chain_wallet_id) REFERENCES chain_wallet (id),
-    CONSTRAINT chain_message_chain_collection_id_fkey FOREIGN KEY (chain_collection_id) REFERENCES chain_collection (id)
+    CONSTRAINT chain_message_chain_wallet_id_fkey
+        FOREIGN KEY (chain_wallet_id) REFERENCES chain_wallet (id),
+    CONSTRAINT chain_message_chain_collection_id_fkey
+        FOREIGN KEY (chain_collection_id) REFERENCES chain_collection (id)
 );
-CREATE UNIQUE INDEX chain_message_one_unresolved_key ON chain_message (chain_collection_id) WHERE status = 'unresolved';
+CREATE UNIQUE INDEX chain_message_one_unresolved_key
+    ON chain_message (chain_collection_id) WHERE status = 'unresolved';
 
 CREATE TABLE nft_instance (
     id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
@@ -314,12 +326,14 @@ CREATE TABLE nft_instance (
     CONSTRAINT nft_instance_status_check CHECK (status IN ('active', 'revoked', 'burned_onchain')),
     CONSTRAINT nft_instance_onchain_status_check
         CHECK (onchain_status IN ('not_minted', 'pending', 'minted', 'failed')),
-    CONSTRAINT nft_instance_onchain_token_id_check CHECK (onchain_token_id ~ '^-?[0-9]+:[0-9a-f]{64}$'),
+    CONSTRAINT nft_instance_onchain_token_id_check
+        CHECK (onchain_token_id ~ '^-?[0-9]+:[0-9a-f]{64}$'),
     CONSTRAINT nft_instance_type_id_fkey FOREIGN KEY (type_id) REFERENCES nft_type (id),
     CONSTRAINT nft_instance_onchain_token_id_key UNIQUE (onchain_token_id),
     CONSTRAINT nft_instance_external_id_key UNIQUE (external_id)
 );
-CREATE UNIQUE INDEX nft_instance_one_active_key ON nft_instance (user_id, type_id) WHERE status = 'active';
+CREATE UNIQUE INDEX nft_instance_one_active_key
+    ON nft_instance (user_id, type_id) WHERE status = 'active';
 CREATE INDEX nft_instance_type_id_idx ON nft_instance (type_id);
 CREATE INDEX nft_instance_user_id_idx ON nft_instance (user_id);
 CREATE INDEX nft_instance_user_id_type_id_idx ON nft_instance (user_id, type_id);
@@ -329,8 +343,10 @@ CREATE TABLE nft_level_achievement (
     tenant_id uuid NOT NULL,
     achievement_id uuid NOT NULL,
     CONSTRAINT nft_level_achievement_pkey PRIMARY KEY (level_rule_id, tenant_id),
-    CONSTRAINT nft_level_achievement_level_rule_id_fkey FOREIGN KEY (level_rule_id) REFERENCES nft_level_rule (id),
-    CONSTRAINT nft_level_achievement_achievement_id_fkey FOREIGN KEY (achievement_id) REFERENCES achievement (id)
+    CONSTRAINT nft_level_achievement_level_rule_id_fkey
+        FOREIGN KEY (level_rule_id) REFERENCES nft_level_rule (id),
+    CONSTRAINT nft_level_achievement_achievement_id_fkey
+        FOREIGN KEY (achievement_id) REFERENCES achievement (id)
 );
 
 CREATE TABLE nft_mint_queue (
@@ -351,19 +367,26 @@ CREATE TABLE nft_mint_queue (
     lease_expires_at timestamptz,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
-    CONSTRAINT nft_mint_queue_status_check CHECK (status IN ('pending', 'sent', 'confirmed', 'failed')),
+    CONSTRAINT nft_mint_queue_status_check
+        CHECK (status IN ('pending', 'sent', 'confirmed', 'failed')),
     CONSTRAINT nft_mint_queue_operation_check CHECK (operation IN ('mint', 'burn')),
     CONSTRAINT nft_mint_queue_hold_reason_check
-        CHECK (hold_reason IS NULL OR hold_reason IN ('no_wallet', 'operator', 'breaker', 'recipient')),
+        CHECK (hold_reason IS NULL
+               OR hold_reason IN ('no_wallet', 'operator', 'breaker', 'recipient')),
     CONSTRAINT nft_mint_queue_held_pending_check CHECK (hold_reason IS NULL OR status = 'pending'),
-    CONSTRAINT nft_mint_queue_lease_check CHECK ((lease_token IS NULL) = (lease_expires_at IS NULL)),
-    CONSTRAINT nft_mint_queue_sent_message_check CHECK (status <> 'sent' OR chain_message_id IS NOT NULL),
+    CONSTRAINT nft_mint_queue_lease_check
+        CHECK ((lease_token IS NULL) = (lease_expires_at IS NULL)),
+    CONSTRAINT nft_mint_queue_sent_message_check
+        CHECK (status <> 'sent' OR chain_message_id IS NOT NULL),
     CONSTRAINT nft_mint_queue_assigned_check
-        CHECK (operation <> 'mint' OR status NOT IN ('sent', 'confirmed') OR (token_index IS NOT NULL AND recipient IS NOT NULL)),
-    CONSTRAINT nft_mint_queue_nft_instance_id_fkey FOREIGN KEY (nft_instance_id) REFERENCES nft_instance (id),
+        CHECK (operation <> 'mint' OR status NOT IN ('sent', 'confirmed')
+               OR (token_index IS NOT NULL AND recipient IS NOT NULL)),
+    CONSTRAINT nft_mint_queue_nft_instance_id_fkey
+        FOREIGN KEY (nft_instance_id) REFERENCES nft_instance (id),
     CONSTRAINT nft_mint_queue_chain_collection_id_fkey
         FOREIGN KEY (chain_collection_id) REFERENCES chain_collection (id),
-    CONSTRAINT nft_mint_queue_chain_message_id_fkey FOREIGN KEY (chain_message_id) REFERENCES chain_message (id)
+    CONSTRAINT nft_mint_queue_chain_message_id_fkey
+        FOREIGN KEY (chain_message_id) REFERENCES chain_message (id)
 );
 CREATE INDEX nft_mint_queue_chain_message_id_idx ON nft_mint_queue (chain_message_id);
 CREATE INDEX nft_mint_queue_due_idx
@@ -373,7 +396,8 @@ CREATE INDEX nft_mint_queue_nft_instance_id_idx ON nft_mint_queue (nft_instance_
 CREATE UNIQUE INDEX nft_mint_queue_one_open_key
     ON nft_mint_queue (nft_instance_id, operation) WHERE status IN ('pending', 'sent');
 CREATE UNIQUE INDEX nft_mint_queue_token_index_key
-    ON nft_mint_queue (chain_collection_id, token_index) WHERE operation = 'mint' AND token_index IS NOT NULL;
+    ON nft_mint_queue (chain_collection_id, token_index)
+    WHERE operation = 'mint' AND token_index IS NOT NULL;
 
 CREATE TABLE mint_task_event (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -393,8 +417,9 @@ CREATE TABLE mint_task_event (
 );
 CREATE INDEX mint_task_event_task_id_idx ON mint_task_event (task_id);
 
--- The audit log is append only: a statement that would change it fails, also one that would touch no row, also the owner's,
--- and also under session_replication_role = replica (hence ENABLE ALWAYS).
+-- The audit log is append only: a statement that would change it fails, also one that would touch
+-- no row, also the owner's, and also under session_replication_role = replica (hence ENABLE
+-- ALWAYS).
 CREATE FUNCTION nft_audit_log_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'nft_audit_log is append only: % is refused', TG_OP
