@@ -158,6 +158,24 @@ async def test_a_revoked_badge_loses_a_mint_that_was_never_signed(counting: Data
     assert audit == [("connect_service", "bought accounts")]
 
 
+async def test_a_command_sees_the_mint_that_its_batch_asks_for_by_itself(
+    counting: Database,
+) -> None:
+    await after(counting, [WALLET, *partners(ALICE, 6), BURN])
+    assert (await tasks(counting), await rejections(counting)) == (
+        [("mint", "pending", None), ("burn", "pending", None)],
+        [],
+    )
+
+
+async def test_a_revocation_takes_back_the_mint_that_its_batch_asks_for_by_itself(
+    counting: Database,
+) -> None:
+    await after(counting, [WALLET, *partners(ALICE, 6), REVOKE])
+    assert (await tasks(counting), await rejections(counting)) == ([], [])
+    assert await badges(counting) == [("revoked", "not_minted")]
+
+
 async def test_mint_burn_and_revoke_in_one_batch_leave_nothing_to_do(counting: Database) -> None:
     await after(counting, [WALLET, *partners(ALICE, 1), MINT, BURN, REVOKE])
     assert (await tasks(counting), await rejections(counting)) == ([], [])

@@ -10,10 +10,14 @@ from sqlalchemy import text
 
 from store.engine import Database
 from tests.builders.messages import (
+    ALICE,
+    NOW,
     Log,
+    a_partner,
     a_pipeline,
     an_event,
     clear,
+    count,
     open_ledger,
     user,
 )
@@ -105,3 +109,22 @@ async def test_counters_do_not_depend_on_order_batches_or_repetitions(
         await pipeline.run(chunks[:size])
         chunks = chunks[size:]
     assert await counters(counting) == model(history)
+
+
+async def test_a_badge_never_names_an_event_that_was_counted_before_as_its_source(
+    counting: Database,
+) -> None:
+    """The repetition is the latest of the second batch, and adds nothing to it."""
+    known = a_partner(ALICE, id="known", time=NOW.isoformat())
+    fresh = [
+        a_partner(ALICE, id=f"fresh-{hour}", time=NOW.replace(hour=hour).isoformat())
+        for hour in (10, 11)
+    ]
+    log = Log()
+    log.append(known)
+    await count(counting, log)
+    log.append(known, *fresh)
+    await count(counting, log)
+    async with counting.transaction() as conn:
+        rows = await conn.execute(text("SELECT current_level, source_event_id FROM nft_instance"))
+        assert [tuple(row) for row in rows] == [(2, "fresh-11")]

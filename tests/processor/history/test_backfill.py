@@ -1,7 +1,5 @@
 """`laurel backfill`: a file counts like the stream, once, and a broken one not at all."""
 
-import asyncio
-import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,14 +8,13 @@ import pytest
 from sqlalchemy import text
 
 from ops.errors import UsageError
-from ops.lifecycle import EXIT_USAGE, Stop
+from ops.lifecycle import Stop
 from ops.settings import Settings, WorkerSettings
 from processor.history import backfill as filling
 from processor.history.backfill import BackfillOptions, BackfillReport, ProgressLines
 from store.engine import Database
-from tests.builders.cli import laurel
 from tests.builders.clock import FakeClock
-from tests.builders.messages import ALICE, Log, a_partner, a_pipeline, count, encoded, with_catalog
+from tests.builders.messages import ALICE, Log, a_partner, a_pipeline, count, encoded
 
 
 @pytest.fixture
@@ -175,44 +172,3 @@ async def test_progress_is_said_every_two_seconds_and_never_without_work() -> No
     assert progress.seconds == 8.75
     # Each time the event loop ran, so that a signal is seen; nobody waited.
     assert clock.slept == [timedelta(0)] * 5
-
-
-@pytest.fixture
-def counting_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A database that may be counted into, for commands.
-
-    They bring their own loop, and read the environment.
-    """
-
-    async def prepare() -> None:
-        async with Database(database_url) as database:
-            await with_catalog(database)
-
-    asyncio.run(prepare())
-    monkeypatch.setenv("LAUREL_DATABASE_URL", database_url)
-    return database_url
-
-
-def test_the_command_reports_in_json(counting_url: str, tmp_path: Path) -> None:
-    path = a_file(tmp_path / "history.jsonl", *(a_partner(ALICE) for _ in range(2)))
-    done = laurel("backfill", str(path), "--json")
-    document = json.loads(done.stdout)
-    assert (done.returncode, document["counted"], document["finished"]) == (0, 2, True), (
-        counting_url
-    )
-
-
-def test_a_file_with_broken_lines_is_refused_as_a_whole(counting_url: str, tmp_path: Path) -> None:
-    path = a_file(tmp_path / "mixed.jsonl", a_partner(ALICE), b"{broken", a_partner(ALICE))
-    refused = laurel("backfill", str(path))
-    assert refused.returncode == EXIT_USAGE
-    assert f"{path}:2: not_json: " in refused.stderr
-    assert "--dead-letter" in refused.stderr
-    again = laurel("backfill", "--dead-letter", "--json", str(path))
-    assert json.loads(again.stdout)["resumed_at"] == 0, counting_url
-
-
-def test_a_file_that_is_not_there_is_named(counting_url: str, tmp_path: Path) -> None:
-    refused = laurel("backfill", str(tmp_path / "nowhere.jsonl"))
-    assert refused.returncode == EXIT_USAGE
-    assert "nowhere.jsonl: No such file or directory" in refused.stderr, counting_url
