@@ -25,22 +25,6 @@ from store.values import RawAddress
 # How often the newest block is written down: a restarted minter must not believe an older one.
 _WRITE_EVERY_S = 1.0
 
-FAULT_POINTS = (
-    "minter.claimed",
-    "minter.signing",
-    "minter.signed",
-    "minter.sent",
-    "minter.send_counted",
-    "minter.seen",
-    "minter.settling",
-    "minter.settled",
-    "deploy.signed",
-    "deploy.sent",
-    "deploy.send_counted",
-    "deploy.seen",
-    "deploy.settled",
-)
-
 
 class ChainView:
     """The newest masterchain block seen, and the wallet's account at it."""

@@ -19,7 +19,7 @@ from minter.ton.gateway import BlockUnknown, ChainUnreachable
 from minter.watching import watch, watch_deploy
 from ops import metrics
 from ops.errors import LaurelError, LeaseLost, Permanent, Transient
-from ops.faults import reach
+from ops.faults import Point, reach
 from ops.lifecycle import Part, Readiness, Stop
 from ops.logs import logger
 from store import chain, claiming, mint_queue
@@ -127,7 +127,7 @@ class Daemon:
             )
         if not due:
             return False
-        reach("minter.claimed")
+        reach(Point.MINTER_CLAIMED)
         for type_id in dict.fromkeys(work.type_id for work in due):
             tasks = [work for work in due if work.type_id == type_id]
             self._start(type_id, self._fresh(tasks, token), token, tasks)
@@ -152,7 +152,7 @@ class Daemon:
             return
         self._readiness.arrived(Part.WALLET)
         self._said.pop(collection.type_id, None)
-        reach("minter.signed")
+        reach(Point.MINTER_SIGNED)
         log.info(
             "message_signed",
             kind=operation.value,

@@ -21,7 +21,7 @@ from minter.ton.highload_wallet import ACTIONS_MAX, Action, signed, transfer_nan
 from minter.ton.tokens import AddressRefused, Token
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK
-from ops.faults import reach
+from ops.faults import Point, reach
 from store import chain, claiming, mint_queue, settling
 from store.chain import ChainMessage, Collection, NewMessage
 from store.claiming import LeasedTask
@@ -76,7 +76,7 @@ async def sign_deploy(shop: Workshop, collection: Collection) -> ChainMessage | 
         message = await _commit(
             shop, conn, collection, MessageKind.DEPLOY, [action], block, account
         )
-    reach("deploy.signed")
+    reach(Point.DEPLOY_SIGNED)
     return message
 
 
@@ -215,7 +215,7 @@ async def _sign_revocations(
         given = [Assignment(work.task.id, indexes[work.task.id], None) for work in chosen]
         await settling.sign(conn, token, message=message, leased=chosen, assignments=given)
         _measure_queued(chosen)
-        reach("minter.signing")
+        reach(Point.MINTER_SIGNING)
     return Batch(message, locked, _sent(chosen, given, message), token)
 
 
@@ -248,7 +248,7 @@ async def _sign_plan(
     await settling.sign(conn, token, message=message, leased=chosen, assignments=given)
     await chain.set_next_index(conn, collection.id, plan.next_index)
     _measure_queued(chosen)
-    reach("minter.signing")
+    reach(Point.MINTER_SIGNING)
     return Batch(message, collection, _sent(chosen, given, message), token)
 
 

@@ -34,7 +34,7 @@ from minter.ton.tokens import Token
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import InvariantBroken
-from ops.faults import reach
+from ops.faults import Point, reach
 from ops.lifecycle import Stop
 from ops.logs import logger
 from store import chain, claiming, settling
@@ -120,11 +120,11 @@ async def watch_deploy(
             continue
         seqno = block.seqno
         if (await shop.gateway.account(collection.address, block)).data is not None:
-            reach("deploy.seen")
+            reach(Point.DEPLOY_SEEN)
             async with shop.db.transaction() as conn:
                 await chain.collection_seen(conn, collection.id)
                 await chain.resolve_message(conn, message.id, MessageStatus.SETTLED)
-            reach("deploy.settled")
+            reach(Point.DEPLOY_SETTLED)
             log.info(
                 "collection_deployed",
                 type=collection.type_code,
@@ -234,7 +234,7 @@ def _send_due(shop: Workshop, message: ChainMessage, block: Block) -> bool:
 
 async def _send(shop: Workshop, message: ChainMessage, block: Block) -> ChainMessage:
     receipt = await shop.gateway.send(message.boc)
-    reach("deploy.sent" if message.kind is MessageKind.DEPLOY else "minter.sent")
+    reach(Point.DEPLOY_SENT if message.kind is MessageKind.DEPLOY else Point.MINTER_SENT)
     # Whatever they answered: exit 36 means "executed already", a timeout means nothing. The chain's
     # state decides.
     log.info(
@@ -247,7 +247,11 @@ async def _send(shop: Workshop, message: ChainMessage, block: Block) -> ChainMes
     )
     async with shop.db.transaction() as conn:
         sent = await chain.message_sent(conn, message.id, block.time)
-    reach("deploy.send_counted" if message.kind is MessageKind.DEPLOY else "minter.send_counted")
+    reach(
+        Point.DEPLOY_SEND_COUNTED
+        if message.kind is MessageKind.DEPLOY
+        else Point.MINTER_SEND_COUNTED
+    )
     return sent
 
 
@@ -292,7 +296,7 @@ def _measure(done: Sequence[LeasedTask], sent_for_s: float) -> None:
 async def _settle(
     shop: Workshop, batch: Batch, settlements: Sequence[Settlement], block: Block, open_before: int
 ) -> None:
-    reach("minter.seen")
+    reach(Point.MINTER_SEEN)
     confirmed = sum(settlement.to_status is TaskStatus.CONFIRMED for settlement in settlements)
     async with shop.db.transaction() as conn:
         # First: two minters that settle halves of one message must see each other's, or nobody
@@ -308,8 +312,8 @@ async def _settle(
         # Whoever signs next for this collection must have read a block that shows what was settled
         # here.
         await chain.saw_block(conn, block.seqno, wallet_deployed=True)
-        reach("minter.settling")
-    reach("minter.settled")
+        reach(Point.MINTER_SETTLING)
+    reach(Point.MINTER_SETTLED)
     log.info(
         "tasks_settled",
         operation=batch.message.kind.value,

@@ -17,7 +17,7 @@ from uuid import UUID
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import InvariantBroken, UsageError
-from ops.faults import reach
+from ops.faults import Point, reach
 from ops.logs import logger
 from ops.settings import Settings
 from processor.batch.command_rules import Refuse
@@ -52,31 +52,6 @@ from store.dead_letters import NewDeadLetter
 from store.engine import Connection, Database
 from store.ledger import LedgerEntry, Partition
 from store.values import Catalog, RawAddress, TaskOperation
-
-FAULT_POINTS = (
-    "batch.begun",
-    "batch.fenced",
-    "batch.staged",
-    "batch.deduplicated",
-    "batch.claimed",
-    "batch.linked",
-    "batch.paired",
-    "batch.merged",
-    "batch.locked",
-    "batch.created",
-    "batch.raised",
-    "batch.revoked",
-    "batch.audited",
-    "batch.released",
-    "batch.minting",
-    "batch.cancelled",
-    "batch.burning",
-    "batch.logged",
-    "batch.put_aside",
-    "batch.advanced",
-    "batch.announced",
-    "batch.committed",
-)
 
 log = logger("pipeline")
 
@@ -217,7 +192,7 @@ class Pipeline:
             await self.load()
             chunks = [self.read(chunk.chunk) for chunk in chunks]
             committed = await self._attempt(chunks)
-        reach("batch.committed")
+        reach(Point.BATCH_COMMITTED)
         return self._noted(committed, self._clock.monotonic() - started)
 
     async def apply(self, command: BadgeCommand) -> Refuse | None:
@@ -250,12 +225,12 @@ class Pipeline:
         self, conn: Connection, chunks: Sequence[ReadChunk], command: BadgeCommand | None
     ) -> _Written:
         definitions = self._loaded()
-        reach("batch.begun")
+        reach(Point.BATCH_BEGUN)
         version = await catalogs.current_for_share(conn)
         if version != definitions.version or any(chunk.version != version for chunk in chunks):
             raise CatalogChanged
         taken, reached, fenced = await self._fence(conn, chunks)
-        reach("batch.fenced")
+        reach(Point.BATCH_FENCED)
         batch = Batch.of(taken)
         decisions = Decisions(self._clock.now(), self._options.announce, self._options.mint)
         commands = CommandSet.of(batch) if command is None else CommandSet([PlacedCommand(command)])
@@ -265,9 +240,9 @@ class Pipeline:
             await self._decide(conn, definitions, written, found)
             await self._write(conn, written)
             await ledger.advance(conn, self._options.cluster_id, reached)
-            reach("batch.advanced")
+            reach(Point.BATCH_ADVANCED)
             await outbox.append(conn, written.decisions.outbox)
-            reach("batch.announced")
+            reach(Point.BATCH_ANNOUNCED)
         return written
 
     async def _fence(
@@ -303,19 +278,19 @@ class Pipeline:
         if staged:
             await counting.prepare(conn)
             await counting.stage(conn, staged)
-        reach("batch.staged")
+        reach(Point.BATCH_STAGED)
         if staged:
             written.known = await counting.dedupe(conn)
-        reach("batch.deduplicated")
+        reach(Point.BATCH_DEDUPLICATED)
         await written.commands.claim(conn)
-        reach("batch.claimed")
+        reach(Point.BATCH_CLAIMED)
         written.linked = await wallets.merge(conn, [_seen(change) for change in written.wallets])
-        reach("batch.linked")
+        reach(Point.BATCH_LINKED)
         if any(staging.has_pairs for staging in staged):
             await counting.pair(conn)
-        reach("batch.paired")
+        reach(Point.BATCH_PAIRED)
         found = await counting.merge(conn, definitions.uses) if staged else []
-        reach("batch.merged")
+        reach(Point.BATCH_MERGED)
         return found
 
     async def _decide(
@@ -335,7 +310,7 @@ class Pipeline:
             if commands
             else {}
         )
-        reach("batch.locked")
+        reach(Point.BATCH_LOCKED)
         badges = instances.by_holder(locked)
         fresh = (event for event in written.batch.events if event.key not in written.known)
         events = events_of(fresh, {user_id for user_id, _ in holders})
@@ -354,29 +329,29 @@ class Pipeline:
     async def _write(self, conn: Connection, written: _Written) -> None:
         decisions, commands, batch = written.decisions, written.commands, written.batch
         await instances.create(conn, decisions.created)
-        reach("batch.created")
+        reach(Point.BATCH_CREATED)
         await instances.raise_levels(conn, decisions.raised)
-        reach("batch.raised")
+        reach(Point.BATCH_RAISED)
         await instances.revoke(conn, list(decisions.revoked))
-        reach("batch.revoked")
+        reach(Point.BATCH_REVOKED)
         await audit.append(conn, decisions.audit)
-        reach("batch.audited")
+        reach(Point.BATCH_AUDITED)
         await mint_queue.release_held(conn, sorted({change.user_id for change in written.wallets}))
-        reach("batch.released")
+        reach(Point.BATCH_RELEASED)
         await mint_queue.enqueue_mints(conn, decisions.mints)
-        reach("batch.minting")
+        reach(Point.BATCH_MINTING)
         cancelled = await mint_queue.cancel_unsigned_mints(
             conn, list(decisions.revoked), "the badge was revoked"
         )
-        reach("batch.cancelled")
+        reach(Point.BATCH_CANCELLED)
         signed = {badge for badge, had_mint in decisions.revoked.items() if had_mint} - cancelled
         burns = sorted(decisions.burns | signed)
         await mint_queue.enqueue(
             conn, [mint_queue.NewTask(badge, TaskOperation.BURN) for badge in burns]
         )
-        reach("batch.burning")
+        reach(Point.BATCH_BURNING)
         await commands.settle(conn)
-        reach("batch.logged")
+        reach(Point.BATCH_LOGGED)
         letters = [letter for chunk in batch.chunks for letter in chunk.dead_letters]
         letters += [
             dead_letter(placed.position, placed.record, refusal.reason, refusal.detail)
@@ -385,7 +360,7 @@ class Pipeline:
         ]
         written.letters = letters
         await dead_letters.append(conn, self._options.cluster_id, letters)
-        reach("batch.put_aside")
+        reach(Point.BATCH_PUT_ASIDE)
 
     def _noted(self, written: _Written, seconds: float) -> Outcome:
         """Tell metrics and log what was committed."""

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 CODE = """
-from ops.faults import reach
+from ops.faults import Point, reach
 for n in range(3):
-    reach('batch.merged')
+    reach(Point.BATCH_MERGED)
     print(n, flush=True)
 """
 
