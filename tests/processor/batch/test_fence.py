@@ -36,7 +36,7 @@ async def invited(database: Database) -> int:
         return int(found.scalar_one())
 
 
-async def ledger_entry(database: Database) -> LedgerEntry:
+async def entry_of(database: Database) -> LedgerEntry:
     async with database.transaction() as conn:
         return (await ledger.read(conn, CLUSTER, [PARTNERS]))[PARTNERS]
 
@@ -60,7 +60,7 @@ async def test_the_same_chunk_again_is_fenced_and_counts_nothing(counting: Datab
     assert await invited(counting) == 5
 
 
-async def test_a_chunk_that_leaves_records_out_misses(counting: Database) -> None:
+async def test_a_chunk_that_leaves_records_out_is_fenced(counting: Database) -> None:
     whole = some_partners(6).chunks()[0]
     await open_ledger(counting, [whole])
     outcome = await (await a_pipeline(counting)).run([Chunk(*PARTNERS, 3, whole.records[3:])])
@@ -68,7 +68,7 @@ async def test_a_chunk_that_leaves_records_out_misses(counting: Database) -> Non
     assert await invited(counting) == 0
 
 
-async def test_a_miss_of_one_partition_leaves_the_others_alone(counting: Database) -> None:
+async def test_a_fenced_partition_leaves_the_others_alone(counting: Database) -> None:
     log = some_partners(3)
     chunks = log.chunks()
     log.append(a_quest(BOB), a_visit(BOB))
@@ -81,7 +81,9 @@ async def test_a_miss_of_one_partition_leaves_the_others_alone(counting: Databas
     assert (outcome.counted, set(outcome.fenced)) == (2, {PARTNERS})
 
 
-async def test_after_a_miss_nothing_more_of_that_partition_is_taken(counting: Database) -> None:
+async def test_after_a_fenced_chunk_nothing_more_of_that_partition_is_taken(
+    counting: Database,
+) -> None:
     whole = some_partners(6).chunks()[0]
     await open_ledger(counting, [whole])
     # The second chunk would fit by itself; taken after a fenced one it would hide that something lies
@@ -99,7 +101,7 @@ async def test_offsets_may_have_gaps(counting: Database) -> None:
     await open_ledger(counting, [first])
     outcome = await (await a_pipeline(counting)).run([first, second])
     assert (outcome.counted, outcome.fenced) == (4, {})
-    assert (await ledger_entry(counting)).next_offset == 41
+    assert (await entry_of(counting)).next_offset == 41
 
 
 async def test_a_zombies_late_commit_is_fenced(counting: Database) -> None:

@@ -50,7 +50,7 @@ class Bench:
         self.clock = FakeClock()
         self.readiness = Readiness()
         self.readiness.arrived(Part.START)
-        self.batcher = Batcher(self._count, records_max, self.readiness, self.clock)
+        self.batcher = Batcher(self._commit, records_max, self.readiness, self.clock)
         self.counted: list[list[int]] = []
         self.acked: list[int] = []
         self.rewound: list[LedgerEntry] = []
@@ -59,7 +59,7 @@ class Bench:
         self.fenced: Mapping[Partition, LedgerEntry] = {}
         self.errors: list[Exception] = []
 
-    async def _count(self, chunks: Sequence[ReadChunk]) -> Outcome:
+    async def _commit(self, chunks: Sequence[ReadChunk]) -> Outcome:
         self.counted.append([each.chunk.position for each in chunks])
         await self.gate.wait()
         if self.errors:
