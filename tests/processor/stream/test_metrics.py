@@ -19,7 +19,7 @@ from processor.stream.app import faust_app
 from processor.stream.batcher import Batcher, InFlight
 from processor.stream.positions import PartitionPosition
 from processor.stream.transport import Consumer, ConsumerOptions
-from processor.stream.watchdog import Progress, Watchdog
+from processor.stream.watchdog import StreamProgress, Watchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
 from store.ledger import LedgerEntry, Partition
@@ -133,7 +133,7 @@ async def run(database: Database) -> None:
 
     answered_at = clock.now().timestamp()
     Watchdog(timedelta(minutes=5), "kafka:9092", readiness, clock).check(
-        Progress(
+        StreamProgress(
             {
                 (PARTNERS, 0): PartitionPosition(18, 18, 0, 18, answered_at),
                 (HIKES, 0): PartitionPosition(1, 1, 0, 1, answered_at),
