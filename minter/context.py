@@ -33,22 +33,6 @@ log = logger("minter")
 # How often the newest block is written down: a restarted minter must not believe an older one.
 _WRITE_EVERY = timedelta(seconds=1)
 
-FAULT_POINTS = (
-    "minter.claimed",
-    "minter.signing",
-    "minter.signed",
-    "minter.sent",
-    "minter.send_counted",
-    "minter.seen",
-    "minter.settling",
-    "minter.settled",
-    "deploy.signed",
-    "deploy.sent",
-    "deploy.send_counted",
-    "deploy.seen",
-    "deploy.settled",
-)
-
 
 class ChainView:
     """The newest masterchain block seen, and the wallet's account at it."""

@@ -21,7 +21,7 @@ from minter.ton.gateway import BlockUnknown, ChainUnreachable
 from minter.waiting import first_of
 from minter.watching import watch, watch_deploy
 from ops.errors import InvariantBroken, LeaseLost, Permanent, Transient
-from ops.faults import reach
+from ops.faults import Point, reach
 from ops.lifecycle import Part, Readiness, Stop
 from ops.logs import logger
 from store import chain, claiming
@@ -116,7 +116,7 @@ class Daemon:
             )
         if not due:
             return False
-        reach("minter.claimed")
+        reach(Point.MINTER_CLAIMED)
         for type_id in dict.fromkeys(task.type_id for task in due):
             tasks = [task for task in due if task.type_id == type_id]
             self._start(type_id, self._sign_and_watch(tasks, lease), lease, tasks)
@@ -140,7 +140,7 @@ class Daemon:
             return
         self._readiness.arrived(Part.WALLET)
         self._reasons.pop(collection.type_id, None)
-        reach("minter.signed")
+        reach(Point.MINTER_SIGNED)
         log.info(
             "message_signed",
             kind=operation.value,

@@ -23,7 +23,7 @@ from minter.ton.tokens import InvalidAddress
 from minter.ton.values import ACTIONS_MAX, Account, Block, Execution, Token
 from ops import metrics
 from ops.errors import InvariantBroken
-from ops.faults import reach
+from ops.faults import Point, reach
 from store import chain, claiming, mint_queue, settling
 from store.chain import Collection, MessageRecord, NewMessage
 from store.engine import Connection
@@ -118,7 +118,7 @@ async def sign_deploy(ctx: MinterContext, collection: Collection) -> MessageReco
         if await _room(conn, signing) < 1:
             return _insufficient_funds(signing)
         message = await _commit(conn, signing, [action])
-    reach("deploy.signed")
+    reach(Point.DEPLOY_SIGNED)
     return message
 
 
@@ -215,7 +215,7 @@ async def _sign(
             if choice.next_index != locked.next_index:
                 await chain.set_next_index(conn, locked.id, choice.next_index)
             _measure_queued(signing, assignments)
-            reach("minter.signing")
+            reach(Point.MINTER_SIGNING)
             return SignedBatch(message, locked, _as_signed(assignments, message), lease)
     await _settle(signing, lease, choice.held)
     if choice.reason is not None:

@@ -31,7 +31,7 @@ from minter.ton.metadata_uris import item_suffix
 from minter.ton.values import Absent, Account, Block, Execution, Token
 from ops import metrics
 from ops.errors import InvariantBroken
-from ops.faults import reach
+from ops.faults import Point, reach
 from ops.lifecycle import Stop
 from ops.logs import logger
 from store import chain, claiming, settling
@@ -145,11 +145,11 @@ async def watch_deploy(
 
 
 async def _deployed(look: _Look) -> None:
-    reach("deploy.seen")
+    reach(Point.DEPLOY_SEEN)
     async with look.ctx.db.transaction() as conn:
         await chain.collection_seen(conn, look.collection.id)
         await chain.resolve_message(conn, look.message.id, MessageStatus.SETTLED)
-    reach("deploy.settled")
+    reach(Point.DEPLOY_SETTLED)
     log.info(
         "collection_deployed",
         type=look.collection.type_code,
@@ -231,7 +231,7 @@ def _send_due(look: _Look) -> bool:
 
 async def _send(ctx: MinterContext, message: MessageRecord, block: Block) -> MessageRecord:
     result = await ctx.gateway.send(message.boc)
-    reach("deploy.sent" if message.kind is MessageKind.DEPLOY else "minter.sent")
+    reach(Point.DEPLOY_SENT if message.kind is MessageKind.DEPLOY else Point.MINTER_SENT)
     # Whatever they answered: exit 36 means "executed already", a timeout means nothing. The chain's
     # state decides.
     log.info(
@@ -244,7 +244,11 @@ async def _send(ctx: MinterContext, message: MessageRecord, block: Block) -> Mes
     )
     async with ctx.db.transaction() as conn:
         sent = await chain.message_sent(conn, message.id, block.time)
-    reach("deploy.send_counted" if message.kind is MessageKind.DEPLOY else "minter.send_counted")
+    reach(
+        Point.DEPLOY_SEND_COUNTED
+        if message.kind is MessageKind.DEPLOY
+        else Point.MINTER_SEND_COUNTED
+    )
     return sent
 
 
@@ -292,7 +296,7 @@ def _measure(ctx: MinterContext, settled: Sequence[Settlement], *, sent_for_s: f
 async def _settle(
     look: _Look, lease: LeaseToken, settlements: Sequence[Settlement], *, left: int
 ) -> None:
-    reach("minter.seen")
+    reach(Point.MINTER_SEEN)
     confirmed = sum(settlement.to_status is TaskStatus.CONFIRMED for settlement in settlements)
     async with look.ctx.db.transaction() as conn:
         # First: two minters that settle halves of one message must see each other's, or nobody
@@ -304,8 +308,8 @@ async def _settle(
         # Whoever signs next for this collection must have read a block that shows what was settled
         # here.
         await chain.saw_block(conn, look.ctx.wallet_id, look.block.seqno, deployed=True)
-        reach("minter.settling")
-    reach("minter.settled")
+        reach(Point.MINTER_SETTLING)
+    reach(Point.MINTER_SETTLED)
     log.info(
         "tasks_settled",
         operation=look.message.kind.value,

@@ -1,15 +1,62 @@
 """Fault points: named places where a test may end the process.
 
 A kill matrix needs to die *between* two statements, which no signal from outside can aim at. Code
-calls `reach("batch.merged")` at such a place; that is a dictionary look-up and nothing else unless
+calls `reach(Point.BATCH_MERGED)` at such a place; that is a dictionary look-up and nothing else unless
 LAUREL_FAULT_POINT names the place. Armed, the process ends by SIGKILL, exactly as an out-of-memory
 kill would: no handler runs, nothing is flushed.
 """
 
 import os
 import signal
+from enum import StrEnum
 
 VARIABLE = "LAUREL_FAULT_POINT"
+
+
+class Point(StrEnum):
+    """Where a process can be killed: the names that LAUREL_FAULT_POINT takes.
+
+    tests/chaos kills a process at each of them.
+    """
+
+    # Between two statements of a batch's transaction, in their order (processor/batch/pipeline.py).
+    BATCH_BEGUN = "batch.begun"
+    BATCH_FENCED = "batch.fenced"
+    BATCH_STAGED = "batch.staged"
+    BATCH_DEDUPLICATED = "batch.deduplicated"
+    BATCH_CLAIMED = "batch.claimed"
+    BATCH_LINKED = "batch.linked"
+    BATCH_PAIRED = "batch.paired"
+    BATCH_MERGED = "batch.merged"
+    BATCH_LOCKED = "batch.locked"
+    BATCH_CREATED = "batch.created"
+    BATCH_RAISED = "batch.raised"
+    BATCH_REVOKED = "batch.revoked"
+    BATCH_AUDITED = "batch.audited"
+    BATCH_RELEASED = "batch.released"
+    BATCH_MINTING = "batch.minting"
+    BATCH_CANCELLED = "batch.cancelled"
+    BATCH_BURNING = "batch.burning"
+    BATCH_LOGGED = "batch.logged"
+    BATCH_DEAD_LETTERED = "batch.dead_lettered"
+    BATCH_ADVANCED = "batch.advanced"
+    BATCH_PUBLISHED = "batch.published"
+    BATCH_COMMITTED = "batch.committed"
+    # Between two steps of a mint or burn (docs/mint-lifecycle.md).
+    MINTER_CLAIMED = "minter.claimed"
+    MINTER_SIGNING = "minter.signing"
+    MINTER_SIGNED = "minter.signed"
+    MINTER_SENT = "minter.sent"
+    MINTER_SEND_COUNTED = "minter.send_counted"
+    MINTER_SEEN = "minter.seen"
+    MINTER_SETTLING = "minter.settling"
+    MINTER_SETTLED = "minter.settled"
+    # Between two steps of a collection's deployment.
+    DEPLOY_SIGNED = "deploy.signed"
+    DEPLOY_SENT = "deploy.sent"
+    DEPLOY_SEND_COUNTED = "deploy.send_counted"
+    DEPLOY_SEEN = "deploy.seen"
+    DEPLOY_SETTLED = "deploy.settled"
 
 
 def _armed() -> tuple[str, int]:
@@ -20,7 +67,7 @@ def _armed() -> tuple[str, int]:
 _point, _passes_left = _armed()
 
 
-def reach(point: str) -> None:
+def reach(point: Point) -> None:
     """End this process by SIGKILL if `point` is the armed one, at the pass that was asked for.
 
     `name:3` asks for the third.

@@ -17,7 +17,7 @@ from uuid import UUID
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import InvariantBroken, UsageError
-from ops.faults import reach
+from ops.faults import Point, reach
 from ops.logs import logger
 from ops.settings import Settings
 from processor.batch.command_rules import BadgeState, Command, CommandState
@@ -52,31 +52,6 @@ from store import (
 from store.engine import Connection, Database
 from store.ledger import LedgerEntry, Partition
 from store.values import Catalog, RawAddress, TaskOperation, TokenState
-
-FAULT_POINTS = (
-    "batch.begun",
-    "batch.fenced",
-    "batch.staged",
-    "batch.deduplicated",
-    "batch.claimed",
-    "batch.linked",
-    "batch.paired",
-    "batch.merged",
-    "batch.locked",
-    "batch.created",
-    "batch.raised",
-    "batch.revoked",
-    "batch.audited",
-    "batch.released",
-    "batch.minting",
-    "batch.cancelled",
-    "batch.burning",
-    "batch.logged",
-    "batch.dead_lettered",
-    "batch.advanced",
-    "batch.published",
-    "batch.committed",
-)
 
 log = logger("pipeline")
 
@@ -237,7 +212,7 @@ class Pipeline:
             await self.load()
             chunks = [self.read(chunk.chunk) for chunk in chunks]
             committed = await self._attempt(chunks)
-        reach("batch.committed")
+        reach(Point.BATCH_COMMITTED)
         return _reported(committed, self._clock.monotonic() - started)
 
     async def apply(self, command: Command) -> Rejected | None:
@@ -269,12 +244,12 @@ class Pipeline:
         self, conn: Connection, chunks: Sequence[ReadChunk], command: Command | None
     ) -> _Attempt:
         compiled = self._loaded()
-        reach("batch.begun")
+        reach(Point.BATCH_BEGUN)
         version = await catalogs.current_for_share(conn)
         if version != compiled.version or any(chunk.version != version for chunk in chunks):
             raise CatalogChanged
         taken, reached, fenced = await self._fence(conn, chunks)
-        reach("batch.fenced")
+        reach(Point.BATCH_FENCED)
         batch = Batch.of(taken)
         if not taken and command is None:
             return _Attempt(batch, fenced, Decisions(self._clock.now()))
@@ -286,9 +261,9 @@ class Pipeline:
         attempt = _Attempt(batch, fenced, rows, merged, decided)
         await self._write(conn, attempt)
         await ledger.advance(conn, self._options.cluster_id, reached)
-        reach("batch.advanced")
+        reach(Point.BATCH_ADVANCED)
         await outbox.append(conn, rows.outbox)
-        reach("batch.published")
+        reach(Point.BATCH_PUBLISHED)
         return attempt
 
     async def _fence(
@@ -326,18 +301,18 @@ class Pipeline:
         if staged:
             await counting.prepare(conn)
             await counting.stage(conn, staged)
-        reach("batch.staged")
+        reach(Point.BATCH_STAGED)
         known = await counting.dedupe(conn) if staged else frozenset()
-        reach("batch.deduplicated")
+        reach(Point.BATCH_DEDUPLICATED)
         claims = await commands.claim(conn)
-        reach("batch.claimed")
+        reach(Point.BATCH_CLAIMED)
         linked = await wallets.merge(conn, [_observation(change) for change in batch.wallets])
-        reach("batch.linked")
+        reach(Point.BATCH_LINKED)
         if any(staging.has_pairs for staging in staged):
             await counting.pair(conn)
-        reach("batch.paired")
+        reach(Point.BATCH_PAIRED)
         progress = await counting.merge(conn, compiled.bindings) if staged else []
-        reach("batch.merged")
+        reach(Point.BATCH_MERGED)
         return _Merged(known, linked, claims, progress)
 
     async def _decide(
@@ -359,7 +334,7 @@ class Pipeline:
             if commands
             else {}
         )
-        reach("batch.locked")
+        reach(Point.BATCH_LOCKED)
         rows = Decisions(self._clock.now(), self._options.publish, self._options.mint)
         badges = instances.by_holder(locked)
         fresh = (event for event in batch.events if event.key not in merged.known)
@@ -399,33 +374,33 @@ class Pipeline:
         """Write what was decided, set by set, in the order of the locks."""
         rows = attempt.rows
         await instances.create(conn, rows.created)
-        reach("batch.created")
+        reach(Point.BATCH_CREATED)
         await instances.raise_levels(conn, rows.raised)
-        reach("batch.raised")
+        reach(Point.BATCH_RAISED)
         await instances.revoke(conn, list(rows.revoked))
-        reach("batch.revoked")
+        reach(Point.BATCH_REVOKED)
         await audit.append(conn, rows.audit)
-        reach("batch.audited")
+        reach(Point.BATCH_AUDITED)
         users = {change.user_id for change in attempt.batch.wallets}
         await mint_queue.release_held(conn, sorted(users))
-        reach("batch.released")
+        reach(Point.BATCH_RELEASED)
         await mint_queue.enqueue_mints(conn, rows.mints)
-        reach("batch.minting")
+        reach(Point.BATCH_MINTING)
         cancelled = await mint_queue.cancel_unsigned_mints(
             conn, list(rows.revoked), "the badge was revoked"
         )
-        reach("batch.cancelled")
+        reach(Point.BATCH_CANCELLED)
         signed = {badge for badge, had_mint in rows.revoked.items() if had_mint} - cancelled
         burns = sorted(rows.burns | signed)
         await mint_queue.enqueue(
             conn, [mint_queue.NewTask(badge, TaskOperation.BURN) for badge in burns]
         )
-        reach("batch.burning")
+        reach(Point.BATCH_BURNING)
         await settle(conn, attempt.merged.claims, attempt.commands)
-        reach("batch.logged")
+        reach(Point.BATCH_LOGGED)
         letters = [each.dead_letter for each in attempt.rejected]
         await dead_letters.append(conn, self._options.cluster_id, letters)
-        reach("batch.dead_lettered")
+        reach(Point.BATCH_DEAD_LETTERED)
 
     def _loaded(self) -> CompiledCatalog:
         if self._compiled is None:

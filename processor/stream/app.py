@@ -20,7 +20,7 @@ from processor.stream.batcher import Batcher, InFlight
 from processor.stream.offset_store import OffsetStore
 from processor.stream.positions import FetchedChunk
 from processor.stream.transport import FAUST_LOGGER, Consumer, ConsumerOptions, Transport
-from processor.stream.watchdog import Progress
+from processor.stream.watchdog import StreamProgress
 from store.ledger import LedgerEntry
 
 # Chunks that wait for the agent, in each partition's favour; with fewer, reading and fetching stop
@@ -76,13 +76,13 @@ class Stream:
         """Return the consumer; it exists once the app was asked for it."""
         return cast("Consumer", self.app.consumer)
 
-    def progress(self) -> Progress:
+    def progress(self) -> StreamProgress:
         """Return how far each assigned partition is fetched and counted.
 
         No partition while there is no group yet.
         """
         in_group = self.app.started and not self.app.rebalancing
-        return Progress(
+        return StreamProgress(
             positions=self.consumer.positions() if in_group else {},
             counted_to=self.batcher.counted_to,
             committed_at=self.batcher.committed_at,

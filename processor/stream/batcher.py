@@ -21,7 +21,7 @@ from store.ledger import LedgerEntry, Partition
 
 log = logger("batcher")
 
-CountBatch = Callable[[Sequence[ReadChunk]], Awaitable[BatchOutcome]]
+CommitBatch = Callable[[Sequence[ReadChunk]], Awaitable[BatchOutcome]]
 Rewind = Callable[[Iterable[LedgerEntry]], Awaitable[None]]
 
 
@@ -49,7 +49,7 @@ class Batcher:
     """Collects chunks in flight, and commits them batch by batch.
 
     Args:
-        count: counts a batch in one transaction; Pipeline.count.
+        commit: counts a batch in one transaction: the pipeline's part.
         records_max: of a batch; a single larger chunk is a batch of its own.
         readiness: shows the wait for an absent database.
         clock: measures the records' age and the time since the last commit.
@@ -61,12 +61,12 @@ class Batcher:
 
     def __init__(
         self,
-        count: CountBatch,
+        commit: CommitBatch,
         records_max: int,
         readiness: Readiness,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        self._count = count
+        self._commit = commit
         self._records_max = records_max
         self._readiness = readiness
         self._clock = clock
@@ -138,7 +138,7 @@ class Batcher:
         return batch
 
     async def _commit_batch(self, batch: list[InFlight], rewind: Rewind) -> None:
-        outcome = await self._counted([each.chunk for each in batch])
+        outcome = await self._until_committed([each.chunk for each in batch])
         self.committed_at = self._clock.monotonic()
         for in_flight in batch:
             chunk = in_flight.chunk.chunk
@@ -155,19 +155,19 @@ class Batcher:
         for (topic, partition), entry in fenced.items():
             metrics.LEDGER_EVENTS.labels("fenced").inc()
             log.warning(
-                "partition_fenced", topic=topic, partition=partition, next_offset=entry.next_offset
+                "ledger_fenced", topic=topic, partition=partition, next_offset=entry.next_offset
             )
         metrics.LEDGER_EVENTS.labels("seek").inc(len(fenced))
         await rewind(fenced.values())
 
-    async def _counted(self, chunks: list[ReadChunk]) -> BatchOutcome:
-        """Retry counting until PostgreSQL answers.
+    async def _until_committed(self, chunks: list[ReadChunk]) -> BatchOutcome:
+        """Retry the commit until PostgreSQL answers.
 
         A commit whose answer was lost is fenced when it is tried again: nothing counts twice.
         """
         return await until_available(
             Part.POSTGRESQL,
-            lambda: self._count(chunks),
+            lambda: self._commit(chunks),
             DatabaseUnreachable,
             readiness=self._readiness,
             clock=self._clock,

@@ -28,7 +28,7 @@ class Stalled(LaurelError):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class StreamProgress:
     """How far the assigned partitions are fetched and counted.
 
     Args:
@@ -85,7 +85,7 @@ class Watchdog:
         self._clock = clock
         self._idle_at = clock.monotonic()
 
-    async def watch(self, progress: Callable[[], Progress]) -> None:
+    async def watch(self, progress: Callable[[], StreamProgress]) -> None:
         """Check `progress` every second.
 
         Raises:
@@ -95,7 +95,7 @@ class Watchdog:
             await self._clock.sleep(_TICK)
             self.check(progress())
 
-    def check(self, progress: Progress) -> None:
+    def check(self, progress: StreamProgress) -> None:
         """Look once.
 
         Raises:
@@ -117,7 +117,7 @@ class Watchdog:
             stacks.log_all("stalled")
             raise Stalled(f"{lag} records wait, and none was counted for {stalled:.0f} s", lag=lag)
 
-    def _check_brokers(self, progress: Progress) -> None:
+    def _check_brokers(self, progress: StreamProgress) -> None:
         silence = progress.silence(self._clock.now().timestamp())
         if silence > _SILENCE_MAX.total_seconds():
             reason = f"Kafka at {self._brokers} has not answered for {silence:.0f} s"

@@ -105,7 +105,7 @@ class Worker:
             return EXIT_OK
         stream = preparing.result()
         try:
-            await self._count(stream, stopping)
+            await self._process(stream, stopping)
         except BaseException as error:
             self._live = False
             # Nobody has asked for the end, so nobody has set its bound; Faust may never come to its
@@ -180,7 +180,7 @@ class Worker:
             )
         return found
 
-    async def _count(self, stream: Stream, stopping: "asyncio.Task[None]") -> None:
+    async def _process(self, stream: Stream, stopping: "asyncio.Task[None]") -> None:
         """Run the parts of the stream until `stopping`, or until one of them fails."""
         watchdog = Watchdog(
             self._settings.worker.stall_after,

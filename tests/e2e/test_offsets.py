@@ -68,7 +68,7 @@ async def test_aborted_transactions_are_not_counted_and_gaps_do_not_stop_a_worke
             await until_counted(database, 7, second)
             await transaction(1, abort=False)
             await until_counted(database, 8, second)
-            assert second.logged("partition_fenced") == []
+            assert second.logged("ledger_fenced") == []
 
             # The marker after the last record is an offset that nobody will ever count.
             await until(lambda: at_rest(second), "a worker without lag", second)

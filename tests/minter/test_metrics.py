@@ -1,8 +1,4 @@
-"""What a minter's run does to each of its metrics, as docs/metrics.md says.
-
-tests/ops/test_metrics.py holds that every metric is in this table or in that of
-tests/processor/stream/test_metrics.py.
-"""
+"""What a minter's run does to each of its metrics: the table is tests/builders/metric_tables.py."""
 
 from datetime import timedelta
 from typing import Any
@@ -15,41 +11,9 @@ from ops.lifecycle import Readiness
 from ops.settings import MinterSettings, Settings
 from store.engine import Database
 from store.values import TaskOperation
-from tests.builders.metrics import Labels, Moved, series
+from tests.builders.metric_tables import COUNTED_BY_MINTER, OF_THE_CHAIN, SHOWN_BY_MINTER
+from tests.builders.metrics import Moved, series
 from tests.builders.world import World, all_in, eventually, minting
-
-# By series: what the run below adds to it, by label values; no other label moves.
-COUNTED: dict[str, dict[Labels, float]] = {
-    # Two badges in one message, of which one is burned; the first sending counts as `resend`.
-    "laurel_mint_decisions_total": {
-        ("mint", "resend"): 2,
-        ("burn", "resend"): 1,
-        ("mint", "confirm"): 2,
-        ("burn", "sign"): 1,
-        ("burn", "confirm"): 1,
-    },
-    "laurel_mint_stage_seconds_count": {
-        ("mint", "queued"): 2,
-        ("mint", "sent"): 2,
-        ("mint", "total"): 2,
-        ("burn", "queued"): 1,
-        ("burn", "sent"): 1,
-        ("burn", "total"): 1,
-    },
-    "laurel_reconcile_seconds_count": {(): 1},
-    "laurel_errors_total": {("chain_unreachable",): 1},
-}
-# By series: what all of it shows after the run, by label values; a finding that is 0 is left out.
-SHOWN: dict[str, dict[Labels, float]] = {
-    "laurel_mint_tasks": {
-        ("mint", "confirmed", "none"): 2,
-        ("burn", "confirmed", "none"): 1,
-        ("mint", "pending", "no_wallet"): 1,
-    },
-    "laurel_reconcile_findings": {("lost_id",): 1},
-}
-# What the chain shows is only known after the run.
-OF_THE_CHAIN = ("laurel_chain_seqno", "laurel_wallet_balance_nanotons")
 
 
 @pytest.fixture
@@ -89,11 +53,11 @@ async def test_a_run_moves_every_metric_of_the_minter(
         ready.append(series("laurel_ready")[()])
     block, account = running.view.current
 
-    assert {sample: moved.by(sample) for sample in COUNTED} == COUNTED
+    assert {sample: moved.by(sample) for sample in COUNTED_BY_MINTER} == COUNTED_BY_MINTER
     assert {
         sample: {labels: value for labels, value in series(sample).items() if value}
-        for sample in SHOWN
-    } == SHOWN
+        for sample in SHOWN_BY_MINTER
+    } == SHOWN_BY_MINTER
     assert [series(sample) for sample in OF_THE_CHAIN] == [
         {(): block.seqno},
         {(): account.balance_nano},
@@ -103,4 +67,4 @@ async def test_a_run_moves_every_metric_of_the_minter(
 
 
 async def tasks_are_swept() -> bool:
-    return series("laurel_mint_tasks") == SHOWN["laurel_mint_tasks"]
+    return series("laurel_mint_tasks") == SHOWN_BY_MINTER["laurel_mint_tasks"]

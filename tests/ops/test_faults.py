@@ -9,9 +9,9 @@ import pytest
 pytestmark = pytest.mark.integration
 
 CODE = """
-from ops.faults import reach
+from ops.faults import Point, reach
 for n in range(3):
-    reach('batch.merged')
+    reach(Point.BATCH_MERGED)
     print(n, flush=True)
 """
 

@@ -1,7 +1,4 @@
-"""Every metric is documented, and moved by a run that a test asserts.
-
-The runs and their tables: tests/processor/stream/test_metrics.py, tests/minter/test_metrics.py.
-"""
+"""Every metric is documented, and moved by a run that a test asserts."""
 
 import re
 from pathlib import Path
@@ -9,16 +6,15 @@ from pathlib import Path
 from prometheus_client import Counter, Gauge, Histogram
 
 from ops import metrics
-from tests.minter import test_metrics as of_the_minter
-from tests.processor.stream import test_metrics as of_the_worker
+from tests.builders import metric_tables as tables
 
 DOCS = Path(__file__).parents[2] / "docs"
 ASSERTED = {
-    *of_the_worker.COUNTED,
-    *of_the_worker.SHOWN,
-    *of_the_minter.COUNTED,
-    *of_the_minter.SHOWN,
-    *of_the_minter.OF_THE_CHAIN,
+    *tables.COUNTED_BY_WORKER,
+    *tables.SHOWN_BY_WORKER,
+    *tables.COUNTED_BY_MINTER,
+    *tables.SHOWN_BY_MINTER,
+    *tables.OF_THE_CHAIN,
 }
 
 

@@ -36,7 +36,7 @@ async def invited(database: Database) -> int:
         return int(found.scalar_one())
 
 
-async def ledger_entry(database: Database) -> LedgerEntry:
+async def entry_of(database: Database) -> LedgerEntry:
     async with database.transaction() as conn:
         return (await ledger.read(conn, CLUSTER, [PARTNERS]))[PARTNERS]
 
@@ -101,7 +101,7 @@ async def test_offsets_may_have_gaps(counting: Database) -> None:
     await open_ledger(counting, [first])
     outcome = await (await a_pipeline(counting)).run([first, second])
     assert (outcome.counted, outcome.fenced) == (4, {})
-    assert (await ledger_entry(counting)).next_offset == 41
+    assert (await entry_of(counting)).next_offset == 41
 
 
 async def test_a_zombies_late_commit_is_fenced(counting: Database) -> None:

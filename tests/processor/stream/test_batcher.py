@@ -17,11 +17,9 @@ from processor.batch.pipeline import BatchOutcome
 from processor.batch.staging import ReadChunk
 from processor.events.chunks import Chunk, PlainRecord
 from processor.stream.batcher import Batcher, InFlight
-from store import ledger
-from store.engine import Database, DatabaseUnreachable
+from store.engine import DatabaseUnreachable
 from store.ledger import LedgerEntry, Partition
 from tests.builders.clock import FakeClock
-from tests.builders.messages import CLUSTER, Log, a_partner, a_pipeline, open_ledger
 from tests.builders.metrics import Moved
 
 QUESTS = ("laurel.quests", 0)
@@ -52,7 +50,7 @@ class Bench:
         self.clock = FakeClock()
         self.readiness = Readiness()
         self.readiness.arrived(Part.START)
-        self.batcher = Batcher(self._count, records_max, self.readiness, self.clock)
+        self.batcher = Batcher(self._commit, records_max, self.readiness, self.clock)
         self.counted: list[list[int]] = []
         self.acked: list[int] = []
         self.rewound: list[LedgerEntry] = []
@@ -61,7 +59,7 @@ class Bench:
         self.fenced: Mapping[Partition, LedgerEntry] = {}
         self.errors: list[Exception] = []
 
-    async def _count(self, chunks: Sequence[ReadChunk]) -> BatchOutcome:
+    async def _commit(self, chunks: Sequence[ReadChunk]) -> BatchOutcome:
         self.counted.append([each.chunk.position for each in chunks])
         await self.gate.wait()
         if self.errors:
@@ -295,38 +293,3 @@ async def test_a_commit_is_dated_by_the_clock_and_the_age_of_its_last_record_is_
     assert bench.batcher.committed_at == began + 12
     age = metrics.EVENT_LAG_SECONDS.labels(CITIES[0])._value.get()
     assert age == pytest.approx(42.0)
-
-
-async def test_on_postgresql_a_former_owners_chunk_leads_back_to_the_ledger(
-    counting: Database,
-) -> None:
-    """Somebody else has counted what this batcher holds: it goes on behind that, and once."""
-    log = Log()
-    log.append(*(a_partner() for _ in range(8)))
-    (whole,) = log.chunks()
-    await open_ledger(counting, [whole])
-    pipeline = await a_pipeline(counting)
-    await pipeline.run([Chunk(*whole.key, 0, whole.records[:5])])
-    batcher = Batcher(pipeline.commit, 100, Readiness(), FakeClock())
-    acked: list[int] = []
-
-    def in_flight(first: int, end: int) -> InFlight:
-        def ack() -> None:
-            acked.append(first)
-            batcher.stop()
-
-        chunk = pipeline.read(Chunk(*whole.key, first, whole.records[first:end]))
-        return InFlight(chunk, lambda: True, ack)
-
-    async def rewind(entries: Iterable[LedgerEntry]) -> None:
-        (entry,) = entries
-        assert (entry.next_offset, acked) == (5, [])
-        await batcher.add(in_flight(entry.next_offset, 8))
-
-    await batcher.add(in_flight(0, 8))
-    await batcher.run(rewind)
-    async with counting.transaction() as conn:
-        entries = await ledger.read(conn, CLUSTER, [whole.key])
-    assert acked == [5]
-    assert batcher.counted_to == {whole.key: 8}
-    assert entries[whole.key].next_offset == 8

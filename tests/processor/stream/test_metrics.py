@@ -1,14 +1,9 @@
-"""What a worker's run does to each of its metrics, as docs/metrics.md says.
-
-tests/ops/test_metrics.py holds that every metric is in this table or in that of
-tests/minter/test_metrics.py.
-"""
+"""What a worker's run does to each of its metrics: the table is tests/builders/metric_tables.py."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from faust.types import TP
@@ -24,7 +19,7 @@ from processor.stream.app import faust_app
 from processor.stream.batcher import Batcher, InFlight
 from processor.stream.positions import PartitionPosition
 from processor.stream.transport import Consumer, ConsumerOptions
-from processor.stream.watchdog import Progress, Watchdog
+from processor.stream.watchdog import StreamProgress, Watchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
 from store.ledger import LedgerEntry, Partition
@@ -42,50 +37,13 @@ from tests.builders.messages import (
     an_event,
     open_ledger,
 )
-from tests.builders.metrics import Labels, Moved, shown
-
-HIKES = "laurel.hikes"
-PARTNERS = "laurel.partners"
-
-# By series: what the run below adds to it, by label values; no other label moves.
-COUNTED: dict[str, dict[Labels, float]] = {
-    "laurel_events_total": {
-        ("partner.joined", "counted"): 4,
-        ("partner.joined", "duplicate"): 2,
-        ("hike.done", "ignored"): 1,
-        ("wallet.linked", "applied"): 1,
-        ("wallet.linked", "repeated"): 1,
-        ("badge.mint", "applied"): 1,
-        ("badge.mint", "repeated"): 1,
-        ("badge.revoke", "dead_letter"): 1,
-        ("unknown", "dead_letter"): 3,
-    },
-    "laurel_dead_letters_total": {
-        ("not_json",): 2,
-        ("unknown_type",): 1,
-        ("external_id_conflict",): 1,
-    },
-    # One partner makes level 1, three make 2: the fourth changes nothing.
-    "laurel_levels_total": {("ambassador", "1"): 1, ("ambassador", "2"): 1},
-    # Two batches, and the one that is fenced: it has no record.
-    "laurel_batch_seconds_count": {(): 3},
-    "laurel_batch_records_count": {(): 3},
-    "laurel_batch_records_sum": {(): 15},
-    "laurel_ledger_events_total": {
-        ("skipped",): 3,
-        ("fenced",): 1,
-        ("seek",): 1,
-        ("offset_skip_detected",): 1,
-    },
-    "laurel_retries_total": {("postgresql", "database_unreachable"): 2},
-}
-# By series: what it shows after the run, by label values.
-SHOWN: dict[str, dict[Labels, Any]] = {
-    # The Kafka timestamp of the second batch's last record is 90 s before the clock.
-    "laurel_event_lag_seconds": {(PARTNERS,): pytest.approx(90, abs=0.001)},  # of milliseconds
-    "laurel_consumer_lag_records": {(PARTNERS, "0"): 12, (HIKES, "0"): 0},
-    "laurel_ready": {(): 1},
-}
+from tests.builders.metric_tables import (
+    COUNTED_BY_WORKER,
+    HIKES,
+    PARTNERS,
+    SHOWN_BY_WORKER,
+)
+from tests.builders.metrics import Moved, shown
 
 
 async def test_a_run_moves_every_metric_of_the_worker(
@@ -95,8 +53,10 @@ async def test_a_run_moves_every_metric_of_the_worker(
     moved = Moved()
     await run(counting)
     await reassign(monkeypatch)
-    assert {sample: moved.by(sample) for sample in COUNTED} == COUNTED
-    assert {sample: shown(sample, labels) for sample, labels in SHOWN.items()} == SHOWN
+    assert {sample: moved.by(sample) for sample in COUNTED_BY_WORKER} == COUNTED_BY_WORKER
+    assert {
+        sample: shown(sample, labels) for sample, labels in SHOWN_BY_WORKER.items()
+    } == SHOWN_BY_WORKER
 
 
 async def test_a_worker_that_waits_is_not_ready() -> None:
@@ -173,7 +133,7 @@ async def run(database: Database) -> None:
 
     answered_at = clock.now().timestamp()
     Watchdog(timedelta(minutes=5), "kafka:9092", readiness, clock).check(
-        Progress(
+        StreamProgress(
             {
                 (PARTNERS, 0): PartitionPosition(18, 18, 0, 18, answered_at),
                 (HIKES, 0): PartitionPosition(1, 1, 0, 1, answered_at),

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from ops.lifecycle import Part, Readiness
 from processor.stream.positions import PartitionPosition
-from processor.stream.watchdog import Progress, Stalled, Watchdog
+from processor.stream.watchdog import Stalled, StreamProgress, Watchdog
 from tests.builders.clock import FakeClock
 from tests.builders.metrics import value
 
@@ -35,9 +35,9 @@ class Bench:
         """All up to `fetched_to` is fetched, from offset 0; the broker answers at this moment."""
         return PartitionPosition(fetched_to, end, 0, fetched_to, self.epoch)
 
-    def progress(self, counted_to: int, *, committed_at: float = 0.0) -> Progress:
+    def progress(self, counted_to: int, *, committed_at: float = 0.0) -> StreamProgress:
         """A partition of a hundred records, all fetched."""
-        return Progress({QUESTS: self.position()}, {QUESTS: counted_to}, committed_at)
+        return StreamProgress({QUESTS: self.position()}, {QUESTS: counted_to}, committed_at)
 
 
 async def test_records_that_wait_without_a_commit_are_a_stall() -> None:
@@ -69,7 +69,7 @@ async def test_nothing_to_do_is_no_stall_however_long() -> None:
     for _ in range(10):
         bench.clock.advance(timedelta(days=1))
         bench.watchdog.check(bench.progress(100))
-        bench.watchdog.check(Progress({}, {}, 0.0))
+        bench.watchdog.check(StreamProgress({}, {}, 0.0))
     # Work that comes after the idle days has the whole bound to be done.
     bench.clock.advance(STALL_AFTER)
     bench.watchdog.check(bench.progress(40))
@@ -99,16 +99,16 @@ async def test_another_wait_hides_no_stall() -> None:
 async def test_the_lag_of_each_partition_is_published() -> None:
     bench = Bench()
     positions = {QUESTS: bench.position(), CITIES: bench.position(end=130, fetched_to=30)}
-    bench.watchdog.check(Progress(positions, {QUESTS: 93, CITIES: 30}, 0.0))
+    bench.watchdog.check(StreamProgress(positions, {QUESTS: 93, CITIES: 30}, 0.0))
     assert value("laurel_consumer_lag_records", "laurel.quests", "0") == 7
     assert value("laurel_consumer_lag_records", "laurel.cities", "1") == 100
-    bench.watchdog.check(Progress(positions, {QUESTS: 100, CITIES: 30}, 0.0))
+    bench.watchdog.check(StreamProgress(positions, {QUESTS: 100, CITIES: 30}, 0.0))
     assert value("laurel_consumer_lag_records", "laurel.quests", "0") == 0
 
 
 async def test_a_group_with_partitions_ends_the_start() -> None:
     bench = Bench()
-    bench.watchdog.check(Progress({}, {}, 0.0))
+    bench.watchdog.check(StreamProgress({}, {}, 0.0))
     assert Part.START in bench.readiness.waits
     bench.watchdog.check(bench.progress(100))
     assert bench.readiness.ready
@@ -133,7 +133,7 @@ async def test_one_broker_that_answers_is_enough() -> None:
     silent = bench.position()
     bench.clock.advance(timedelta(minutes=1))
     positions = {QUESTS: silent, CITIES: bench.position()}
-    bench.watchdog.check(Progress(positions, {QUESTS: 100, CITIES: 100}, 0.0))
+    bench.watchdog.check(StreamProgress(positions, {QUESTS: 100, CITIES: 100}, 0.0))
     assert bench.readiness.ready
 
 

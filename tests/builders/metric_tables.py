@@ -1,0 +1,87 @@
+"""What a worker's run and a minter's do to their metrics, as docs/metrics.md says.
+
+The runs are tests/processor/stream/test_metrics.py and tests/minter/test_metrics.py;
+tests/ops/test_metrics.py holds that no metric is missing here.
+"""
+
+from typing import Any
+
+import pytest
+
+from tests.builders.metrics import Labels
+
+HIKES = "laurel.hikes"
+PARTNERS = "laurel.partners"
+
+# By series: what the run adds to it, by label values; no other label moves.
+COUNTED_BY_WORKER: dict[str, dict[Labels, float]] = {
+    "laurel_events_total": {
+        ("partner.joined", "counted"): 4,
+        ("partner.joined", "duplicate"): 2,
+        ("hike.done", "ignored"): 1,
+        ("wallet.linked", "applied"): 1,
+        ("wallet.linked", "repeated"): 1,
+        ("badge.mint", "applied"): 1,
+        ("badge.mint", "repeated"): 1,
+        ("badge.revoke", "dead_letter"): 1,
+        ("unknown", "dead_letter"): 3,
+    },
+    "laurel_dead_letters_total": {
+        ("not_json",): 2,
+        ("unknown_type",): 1,
+        ("external_id_conflict",): 1,
+    },
+    # One partner makes level 1, three make 2: the fourth changes nothing.
+    "laurel_levels_total": {("ambassador", "1"): 1, ("ambassador", "2"): 1},
+    # Two batches, and the one that is fenced: it has no record.
+    "laurel_batch_seconds_count": {(): 3},
+    "laurel_batch_records_count": {(): 3},
+    "laurel_batch_records_sum": {(): 15},
+    "laurel_ledger_events_total": {
+        ("skipped",): 3,
+        ("fenced",): 1,
+        ("seek",): 1,
+        ("offset_skip_detected",): 1,
+    },
+    "laurel_retries_total": {("postgresql", "database_unreachable"): 2},
+}
+# By series: what it shows after the run, by label values.
+SHOWN_BY_WORKER: dict[str, dict[Labels, Any]] = {
+    # The Kafka timestamp of the second batch's last record is 90 s before the clock.
+    "laurel_event_lag_seconds": {(PARTNERS,): pytest.approx(90, abs=0.001)},  # of milliseconds
+    "laurel_consumer_lag_records": {(PARTNERS, "0"): 12, (HIKES, "0"): 0},
+    "laurel_ready": {(): 1},
+}
+
+# By series: what the run adds to it, by label values; no other label moves.
+COUNTED_BY_MINTER: dict[str, dict[Labels, float]] = {
+    # Two badges in one message, of which one is burned; the first sending counts as `resend`.
+    "laurel_mint_decisions_total": {
+        ("mint", "resend"): 2,
+        ("burn", "resend"): 1,
+        ("mint", "confirm"): 2,
+        ("burn", "sign"): 1,
+        ("burn", "confirm"): 1,
+    },
+    "laurel_mint_stage_seconds_count": {
+        ("mint", "queued"): 2,
+        ("mint", "sent"): 2,
+        ("mint", "total"): 2,
+        ("burn", "queued"): 1,
+        ("burn", "sent"): 1,
+        ("burn", "total"): 1,
+    },
+    "laurel_reconcile_seconds_count": {(): 1},
+    "laurel_errors_total": {("chain_unreachable",): 1},
+}
+# By series: what all of it shows after the run, by label values; a finding that is 0 is left out.
+SHOWN_BY_MINTER: dict[str, dict[Labels, float]] = {
+    "laurel_mint_tasks": {
+        ("mint", "confirmed", "none"): 2,
+        ("burn", "confirmed", "none"): 1,
+        ("mint", "pending", "no_wallet"): 1,
+    },
+    "laurel_reconcile_findings": {("lost_id",): 1},
+}
+# What the chain shows is only known after the run.
+OF_THE_CHAIN = ("laurel_chain_seqno", "laurel_wallet_balance_nanotons")
