@@ -17,6 +17,7 @@ from minter.ton.highload_wallet import Wallet
 from minter.ton.liteserver import LiteServers, read_config
 from minter.ton.mnemonic import MnemonicSigner
 from minter.waiting import first_of
+from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import UsageError
 from ops.lifecycle import Part, Readiness, Stop, until_available
 from ops.settings import Settings
@@ -39,7 +40,9 @@ async def unless_stopped(stop: Stop, work: Coroutine[Any, Any, Result]) -> Resul
 
 
 @asynccontextmanager
-async def minter_context(settings: Settings, readiness: Readiness) -> AsyncIterator[MinterContext]:
+async def minter_context(
+    settings: Settings, readiness: Readiness, clock: Clock = SYSTEM_CLOCK
+) -> AsyncIterator[MinterContext]:
     """Open everything that the minter needs; wait for PostgreSQL and TON as long as it takes.
 
     Raises:
@@ -58,11 +61,10 @@ async def minter_context(settings: Settings, readiness: Readiness) -> AsyncItera
         row = await until_available(
             Part.POSTGRESQL, lambda: register_wallet(db, wallet, gateway), readiness=readiness
         )
-        view = ChainView(gateway, row)
+        view = ChainView(gateway, row, clock)
         await until_available(Part.TON, lambda: view.refresh(db), readiness=readiness)
-        yield MinterContext(
-            db, gateway, view, wallet, row.id, signer, minter, settings.metadata_base_url
-        )
+        base_url = settings.metadata_base_url
+        yield MinterContext(db, gateway, view, wallet, row.id, signer, minter, base_url, clock)
 
 
 @asynccontextmanager

@@ -3,16 +3,21 @@
 A wallet with money on a local network, settings that hurry, and the database as others leave it.
 """
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from minter.context import MinterContext
+from minter.startup import minter_context
+from ops.lifecycle import Readiness
 from ops.settings import MinterSettings, Settings
 from sandbox.ton.network import TonNetwork
 from store.engine import Database
+from tests.builders.clock import FakeClock
 from tests.builders.minters import funded, minter_on, new_wallet
-from tests.builders.world import World
+from tests.builders.world import World, all_in, minting
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +42,33 @@ async def settings(
 ) -> Settings:
     """Settings of a minter whose wallet has money on the network `ton`."""
     return await funded(minter_on(ton, database_url, mnemonic_file, minter_settings), ton)
+
+
+@pytest.fixture
+async def minted_one(world: World, settings: Settings) -> None:
+    """A collection with one token, and nobody at work any more."""
+    async with minting(settings):
+        await all_in(world, await world.to_mint(), "active/minted")
+
+
+@pytest.fixture
+async def ctx(minted_one: None, settings: Settings) -> AsyncIterator[MinterContext]:
+    """A minter's tools beside a collection with one token, and nobody else at work."""
+    del minted_one
+    async with minter_context(settings, Readiness()) as tools:
+        yield tools
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def hurried(
+    minted_one: None, settings: Settings, clock: FakeClock
+) -> AsyncIterator[MinterContext]:
+    """The same, on a clock that does not wait: whatever the minter waits for passes at once."""
+    del minted_one
+    async with minter_context(settings, Readiness(), clock) as tools:
+        yield tools

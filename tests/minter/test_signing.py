@@ -1,9 +1,7 @@
 """What is signed, what is not and why, and what becomes of the tasks that are not."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -11,51 +9,19 @@ from minter import signing
 from minter.budget import cost_nano
 from minter.context import MinterContext
 from minter.signing import NothingSigned, SignedBatch
-from minter.startup import minter_context
 from ops.errors import LeaseLost
-from ops.lifecycle import Readiness
-from ops.settings import Settings
-from store import chain, claiming
-from store.chain import Collection
 from store.values import (
-    LeasedTask,
-    LeaseToken,
     MessageKind,
     RawAddress,
     TaskOperation,
     TaskStatus,
 )
-from tests.builders.world import Badge, World, all_in, minting
+from tests.builders.minters import claimed, collection_of, sign_due
+from tests.builders.world import Badge, World
 
 ELSEWHERE = RawAddress("0:" + "5a" * 32)
 # Whether it is under a lease, and due.
 RELEASED_NOW, RELEASED_FOR_LATER = (False, True), (False, False)
-
-
-@pytest.fixture
-async def ctx(world: World, settings: Settings) -> AsyncIterator[MinterContext]:
-    """A minter's tools beside a collection with one token, and nobody else at work."""
-    async with minting(settings):
-        await all_in(world, await world.to_mint(), "active/minted")
-    async with minter_context(settings, Readiness()) as tools:
-        yield tools
-
-
-async def claimed(ctx: MinterContext, limit: int = 10) -> tuple[LeaseToken, list[LeasedTask]]:
-    lease = LeaseToken(uuid4())
-    async with ctx.db.transaction() as conn:
-        return lease, await claiming.claim_due(conn, lease, ctx.settings.lease, limit, [])
-
-
-async def collection_of(ctx: MinterContext) -> Collection:
-    async with ctx.db.transaction() as conn:
-        (collection,) = await chain.collections(conn)
-    return collection
-
-
-async def sign_due(ctx: MinterContext) -> SignedBatch | NothingSigned:
-    lease, tasks = await claimed(ctx)
-    return await signing.sign(ctx, lease, tasks, await collection_of(ctx))
 
 
 async def void(world: World, *, hold: str | None = None) -> None:
