@@ -209,6 +209,10 @@ async def _sign(
         delay = _AT_ONCE if choice.entries else _LATER
         await claiming.release(conn, lease, [task.id for task in choice.unsigned], delay)
         if choice.entries:
+            # Before the wallet's row (lock order), and before a query number is used up: a lease
+            # that is lost ends here.
+            ids = [entry.assignment.task.id for entry in choice.entries]
+            await claiming.renew(conn, lease, signing.ctx.settings.lease, ids)
             message = await _commit(conn, signing, [entry.action for entry in choice.entries])
             assignments = [entry.assignment for entry in choice.entries]
             await settling.sign(conn, lease, message, assignments)

@@ -69,7 +69,7 @@ async def minter_context(
 
 @asynccontextmanager
 async def connect(settings: Settings) -> AsyncIterator[tuple[Database, LiteServers]]:
-    """Open the database and the network that belong together, without the wallet's key and without waiting.
+    """Open the database and the network that belong together, without key and without waiting.
 
     Raises:
         UsageError: a setting is missing or wrong, the tables are not there, or the database belongs
@@ -130,19 +130,23 @@ def refuse_drift(stored: WalletIdentity, configured: WalletIdentity) -> None:
     """
     if stored.zero_state_hash != configured.zero_state_hash:
         raise UsageError(
-            f"This database belongs to the TON network with zero state {stored.zero_state_hash.hex()}, and LAUREL_TON_CONFIG names "
-            f"{configured.zero_state_hash.hex()}. Point one of them at the other's network, or use a new database.",
+            "This database belongs to the TON network with zero state "
+            f"{stored.zero_state_hash.hex()}, and LAUREL_TON_CONFIG names "
+            f"{configured.zero_state_hash.hex()}. Point one of them at the other's network, or use "
+            "a new database.",
             setting="LAUREL_TON_CONFIG",
         )
     if stored.public_key != configured.public_key:
         raise UsageError(
-            f"This database belongs to the wallet {stored.address}, and LAUREL_WALLET_MNEMONIC_FILE holds the words of "
-            f"{configured.address}. Its collections obey the first one only: put its words there, or use a new database.",
+            f"This database belongs to the wallet {stored.address}, and "
+            f"LAUREL_WALLET_MNEMONIC_FILE holds the words of {configured.address}. Its collections "
+            "obey the first one only: put its words there, or use a new database.",
             setting="LAUREL_WALLET_MNEMONIC_FILE",
         )
     if stored != configured:
         raise UsageError(
-            f"This database's wallet was made with a timeout of {stored.timeout_s} s, and LAUREL_MINTER__MESSAGE_TTL says "
-            f"{configured.timeout_s} s: that would be another address. Set it back.",
+            f"This database's wallet was made with a timeout of {stored.timeout_s} s, and "
+            f"LAUREL_MINTER__MESSAGE_TTL says {configured.timeout_s} s: that would be another "
+            "address. Set it back.",
             setting="LAUREL_MINTER__MESSAGE_TTL",
         )

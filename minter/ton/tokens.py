@@ -177,7 +177,7 @@ def parse_item(data: bytes) -> Item:
 
 
 def parse_collection(data: bytes) -> CollectionState:
-    """Read the data cell of a collection's account (the reference layout: owner, next_item_index, ...).
+    """Read the data cell of a collection's account: owner, next_item_index, ... (reference layout).
 
     Raises:
         ValueError: it is not a collection's data.

@@ -104,7 +104,10 @@ async def test_a_second_message_waits_until_the_first_is_resolved(
     nothing = await signing.sign(ctx, *second, collection)
     assert nothing == NothingSigned("another message is under way")
     assert await world.sql(
-        "SELECT lease_token, run_after <= clock_timestamp() FROM nft_mint_queue WHERE status = 'pending'"
+        """
+        SELECT lease_token, run_after <= clock_timestamp()
+          FROM nft_mint_queue WHERE status = 'pending'
+        """
     ) == [(None, True)]
 
 
@@ -127,7 +130,10 @@ async def test_mints_that_hold_an_index_go_first_and_keep_it(
     await void(world)
     (late,) = await world.to_mint()
     await world.sql(  # due only later: it comes along for its index alone
-        "UPDATE nft_mint_queue SET run_after = now() + interval '1 hour' WHERE nft_instance_id = :id",
+        """
+        UPDATE nft_mint_queue SET run_after = now() + interval '1 hour'
+         WHERE nft_instance_id = :id
+        """,
         id=early.id,
     )
     signed = await sign_due(ctx)

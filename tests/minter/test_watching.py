@@ -193,7 +193,10 @@ async def test_a_lease_is_renewed_while_its_message_is_watched(
 ) -> None:
     batch, stop = await signed_one(hurried, world), Stop()
     await world.sql(
-        "UPDATE nft_mint_queue SET lease_expires_at = now() + interval '10 seconds' WHERE status = 'sent'"
+        """
+        UPDATE nft_mint_queue SET lease_expires_at = now() + interval '10 seconds'
+         WHERE status = 'sent'
+        """
     )
     async with refreshing(hurried):
         watching = asyncio.create_task(watch(hurried, batch, stop))
