@@ -167,7 +167,10 @@ async def _sign_mints(
         match plan:
             case IndexPlan():
                 entries = _mint_entries(signing, plan, candidates, recipients)
-                return _Choice(entries, _others(candidates, entries), plan.next_index)
+                # Room for mints and none of them signed: they were held, and money is not the matter.
+                reason = "no mint is left to sign" if room else None
+                others = _others(candidates, entries)
+                return _Choice(entries, others, plan.next_index, reason=reason)
             case IndexMismatch(reason):
                 # Only what has no index is held: what has one waits for reconcile in its place.
                 held = tuple(_held(task, HoldReason.BREAKER, reason) for task in fresh)

@@ -182,6 +182,14 @@ async def test_a_mint_to_no_address_is_held_and_the_others_are_signed(
     assert await world.value(holds, id=bad.id) == "recipient"
 
 
+async def test_a_wallet_is_not_blamed_where_every_mint_is_held(
+    ctx: MinterContext, world: World
+) -> None:
+    await world.to_mint()
+    await world.sql("UPDATE user_wallet SET address = 'nonsense'")
+    assert await sign_due(ctx) == NothingSigned("no mint is left to sign")
+
+
 async def test_a_lease_lost_meanwhile_leaves_nothing_behind(
     ctx: MinterContext, world: World
 ) -> None:
