@@ -55,9 +55,9 @@ class CollectionItem:
 
 @dataclass(frozen=True, slots=True)
 class CollectionSnapshot:
-    """A collection from both sides. `open_indexes`.
+    """A collection from both sides.
 
-    Held by open mints, so what lacks there is on its way.
+    `open_indexes` are held by open mints: what lacks there is on its way.
     """
 
     type_code: str
@@ -80,7 +80,9 @@ class Finding:
 
 
 def compare(snapshot: CollectionSnapshot, badges: Mapping[UUID, TokenRecord]) -> list[Finding]:
-    """Return where a collection and the badges of its type differ, in the order of the indexes, then of the badges' ids.
+    """Return where a collection and the badges of its type differ.
+
+    In the order of the indexes, then of the badges' ids.
 
     Args:
         snapshot: the collection, every item of it.
@@ -91,27 +93,27 @@ def compare(snapshot: CollectionSnapshot, badges: Mapping[UUID, TokenRecord]) ->
         found.append(gap)
     holders = {badge.token_id: badge for badge in badges.values() if badge.token_id is not None}
     named: set[UUID] = set()
-    for place in snapshot.items:
-        if place.token is None:
-            if place.index not in snapshot.open_indexes:
-                word = "nothing was initialised at this index, and no mint is under way for it"
+    for item in snapshot.items:
+        if item.token is None:
+            if item.index not in snapshot.open_indexes:
+                detail = "nothing was initialised at this index, and no mint is under way for it"
                 found.append(
                     Finding(
                         FindingKind.INDEX_GAP,
                         snapshot.type_code,
                         None,
-                        place.address,
-                        place.index,
-                        word,
+                        item.address,
+                        item.index,
+                        detail,
                     )
                 )
             continue
-        holder = holders.get(place.address)
-        instance_id = instance_of(place.token.content)
+        holder = holders.get(item.address)
+        instance_id = instance_of(item.token.content)
         badge = holder or (badges.get(instance_id) if instance_id is not None else None)
         if badge is not None:
             named.add(badge.instance_id)
-        if (finding := _about(snapshot.type_code, place, place.token, badge)) is not None:
+        if (finding := _about(snapshot.type_code, item, item.token, badge)) is not None:
             found.append(finding)
     found += _missing(
         snapshot.type_code, (badge for badge in badges.values() if badge.instance_id not in named)
@@ -124,23 +126,26 @@ def _gap(snapshot: CollectionSnapshot) -> Finding | None:
     assigned = set(range(snapshot.next_item_index, snapshot.next_index))
     if not behind and assigned <= snapshot.open_indexes:
         return None
-    word = f"the chain has {snapshot.next_item_index} items, the database assigned {snapshot.next_index}"
-    return Finding(FindingKind.INDEX_GAP, snapshot.type_code, None, None, None, word)
+    detail = (
+        f"the chain has {snapshot.next_item_index} items, "
+        f"the database assigned {snapshot.next_index}"
+    )
+    return Finding(FindingKind.INDEX_GAP, snapshot.type_code, None, None, None, detail)
 
 
 def _about(
-    type_code: str, place: CollectionItem, token: Token, badge: TokenRecord | None
+    type_code: str, item: CollectionItem, token: Token, badge: TokenRecord | None
 ) -> Finding | None:
-    def finding(kind: FindingKind, word: str) -> Finding:
+    def finding(kind: FindingKind, detail: str) -> Finding:
         instance_id = None if badge is None else badge.instance_id
-        return Finding(kind, type_code, instance_id, place.address, place.index, word)
+        return Finding(kind, type_code, instance_id, item.address, item.index, detail)
 
     if badge is None:
         return finding(
             FindingKind.UNKNOWN_TOKEN,
             f"its content {token.content[:60]!r} names no badge of this type",
         )
-    if badge.token_id == place.address:
+    if badge.token_id == item.address:
         return _known(finding, token, badge)
     if badge.token_id is not None:
         return finding(
@@ -150,7 +155,7 @@ def _about(
         return finding(FindingKind.LOST_ID, "the badge is minted and has no token id")
     if (
         badge.mint_status in (TaskStatus.PENDING, TaskStatus.SENT)
-        and badge.token_index == place.index
+        and badge.token_index == item.index
     ):
         return None  # under way: the minter is about to see it
     return finding(FindingKind.UNKNOWN_TOKEN, "it names a badge that the database has not minted")

@@ -84,7 +84,7 @@ class ChainView:
             self._changed.notify_all()
 
     async def after(self, seqno: int, patience: timedelta) -> tuple[Block, Account]:
-        """Return the newest block once it is past `seqno`, or after `patience` whatever there is."""
+        """Return the newest block once it is past `seqno`; after `patience` whatever there is."""
         await first_of(self._past(seqno), self._clock.sleep(patience))
         return self.current
 

@@ -12,9 +12,9 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class ReservedIndex:
-    """A pending mint that holds an index since an earlier message; `held`.
+    """A pending mint that holds an index since an earlier message.
 
-    A person was asked to look at it.
+    `held`: a person was asked to look at it.
     """
 
     task_id: UUID
@@ -67,12 +67,14 @@ def assign(
     """
     if next_item_index > next_index:
         return IndexMismatch(
-            f"the chain has minted up to {next_item_index}, this database assigned up to {next_index}"
+            f"the chain has minted up to {next_item_index}, "
+            f"this database assigned up to {next_index}"
         )
     waiting = sorted(each.index for each in reserved if each.index >= next_item_index)
     if waiting != list(range(next_item_index, next_index)):
         return IndexMismatch(
-            f"indexes {next_item_index} to {next_index - 1} are assigned, but the queue holds {waiting[:5]}"
+            f"indexes {next_item_index} to {next_index - 1} are assigned, "
+            f"but the queue holds {waiting[:5]}"
         )
     stuck = next((each for each in reserved if each.held and each.index >= next_item_index), None)
     if stuck is not None:

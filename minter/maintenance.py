@@ -1,4 +1,4 @@
-"""What a minter does beside minting: free held tasks, count the queue, compare chain and database."""
+"""What a minter does beside minting: free held tasks, count the queue, compare with the chain."""
 
 import asyncio
 from datetime import timedelta

@@ -82,10 +82,9 @@ class ReconcileReport:
 
     def text(self) -> str:
         """Return the report for a person: a line a kind, with one example."""
+        spaced = f"{self.tokens:_}".replace("_", " ")
         lines = [
-            f"block {self.seqno} (masterchain), {self.tokens:_} tokens in {self.collections} collections".replace(
-                "_", " "
-            )
+            f"block {self.seqno} (masterchain), {spaced} tokens in {self.collections} collections"
         ]
         for kind, count in Counter(each.finding.kind for each in self.findings).items():
             of_kind = [each for each in self.findings if each.finding.kind is kind]
@@ -102,7 +101,8 @@ class ReconcileReport:
             )
         left = len(self.findings) - self.repaired
         lines.append(
-            f"{len(self.findings)} findings, {self.repaired} repaired, {left} left.  {self.seconds:.1f} s"
+            f"{len(self.findings)} findings, {self.repaired} repaired, {left} left.  "
+            f"{self.seconds:.1f} s"
         )
         return "\n".join(lines)
 

@@ -167,7 +167,10 @@ async def _sign_mints(
         match plan:
             case IndexPlan():
                 entries = _mint_entries(signing, plan, candidates, recipients)
-                return _Choice(entries, _others(candidates, entries), plan.next_index)
+                # Room for mints and none of them signed: they were held, and money is not the matter.
+                reason = "no mint is left to sign" if room else None
+                others = _others(candidates, entries)
+                return _Choice(entries, others, plan.next_index, reason=reason)
             case IndexMismatch(reason):
                 # Only what has no index is held: what has one waits for reconcile in its place.
                 held = tuple(_held(task, HoldReason.BREAKER, reason) for task in fresh)
@@ -205,10 +208,15 @@ async def _sign(
         if (obstacle := await _obstacle(conn, signing)) is not None:
             await claiming.release(conn, lease, [task.id for task in tasks], _AT_ONCE)
             return obstacle
+        await claiming.lock_badges(conn, [task.id for task in tasks], locked.id)
         choice = await choose(conn, locked, await _room(conn, signing))
         delay = _AT_ONCE if choice.entries else _LATER
         await claiming.release(conn, lease, [task.id for task in choice.unsigned], delay)
         if choice.entries:
+            # Before the wallet's row (lock order), and before a query number is used up: a lease
+            # that is lost ends here.
+            ids = [entry.assignment.task.id for entry in choice.entries]
+            await claiming.renew(conn, lease, signing.ctx.settings.lease, ids)
             message = await _commit(conn, signing, [entry.action for entry in choice.entries])
             assignments = [entry.assignment for entry in choice.entries]
             await settling.sign(conn, lease, message, assignments)

@@ -17,6 +17,7 @@ from minter.ton.highload_wallet import Wallet
 from minter.ton.liteserver import LiteServers, read_config
 from minter.ton.mnemonic import MnemonicSigner
 from minter.waiting import first_of
+from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import UsageError
 from ops.lifecycle import Part, Readiness, Stop, until_available
 from ops.settings import Settings
@@ -39,7 +40,9 @@ async def unless_stopped(stop: Stop, work: Coroutine[Any, Any, Result]) -> Resul
 
 
 @asynccontextmanager
-async def minter_context(settings: Settings, readiness: Readiness) -> AsyncIterator[MinterContext]:
+async def minter_context(
+    settings: Settings, readiness: Readiness, clock: Clock = SYSTEM_CLOCK
+) -> AsyncIterator[MinterContext]:
     """Open everything that the minter needs; wait for PostgreSQL and TON as long as it takes.
 
     Raises:
@@ -58,16 +61,15 @@ async def minter_context(settings: Settings, readiness: Readiness) -> AsyncItera
         row = await until_available(
             Part.POSTGRESQL, lambda: register_wallet(db, wallet, gateway), readiness=readiness
         )
-        view = ChainView(gateway, row)
+        view = ChainView(gateway, row, clock)
         await until_available(Part.TON, lambda: view.refresh(db), readiness=readiness)
-        yield MinterContext(
-            db, gateway, view, wallet, row.id, signer, minter, settings.metadata_base_url
-        )
+        base_url = settings.metadata_base_url
+        yield MinterContext(db, gateway, view, wallet, row.id, signer, minter, base_url, clock)
 
 
 @asynccontextmanager
 async def connect(settings: Settings) -> AsyncIterator[tuple[Database, LiteServers]]:
-    """Open the database and the network that belong together, without the wallet's key and without waiting.
+    """Open the database and the network that belong together, without key and without waiting.
 
     Raises:
         UsageError: a setting is missing or wrong, the tables are not there, or the database belongs
@@ -128,19 +130,23 @@ def refuse_drift(stored: WalletIdentity, configured: WalletIdentity) -> None:
     """
     if stored.zero_state_hash != configured.zero_state_hash:
         raise UsageError(
-            f"This database belongs to the TON network with zero state {stored.zero_state_hash.hex()}, and LAUREL_TON_CONFIG names "
-            f"{configured.zero_state_hash.hex()}. Point one of them at the other's network, or use a new database.",
+            "This database belongs to the TON network with zero state "
+            f"{stored.zero_state_hash.hex()}, and LAUREL_TON_CONFIG names "
+            f"{configured.zero_state_hash.hex()}. Point one of them at the other's network, or use "
+            "a new database.",
             setting="LAUREL_TON_CONFIG",
         )
     if stored.public_key != configured.public_key:
         raise UsageError(
-            f"This database belongs to the wallet {stored.address}, and LAUREL_WALLET_MNEMONIC_FILE holds the words of "
-            f"{configured.address}. Its collections obey the first one only: put its words there, or use a new database.",
+            f"This database belongs to the wallet {stored.address}, and "
+            f"LAUREL_WALLET_MNEMONIC_FILE holds the words of {configured.address}. Its collections "
+            "obey the first one only: put its words there, or use a new database.",
             setting="LAUREL_WALLET_MNEMONIC_FILE",
         )
     if stored != configured:
         raise UsageError(
-            f"This database's wallet was made with a timeout of {stored.timeout_s} s, and LAUREL_MINTER__MESSAGE_TTL says "
-            f"{configured.timeout_s} s: that would be another address. Set it back.",
+            f"This database's wallet was made with a timeout of {stored.timeout_s} s, and "
+            f"LAUREL_MINTER__MESSAGE_TTL says {configured.timeout_s} s: that would be another "
+            "address. Set it back.",
             setting="LAUREL_MINTER__MESSAGE_TTL",
         )

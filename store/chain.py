@@ -243,7 +243,7 @@ async def take_query_seq(conn: Connection, wallet_id: UUID) -> int:
 
 
 async def commitments(conn: Connection, wallet_id: UUID) -> Commitments:
-    """Return how many mints, burns and deploys the wallet's unresolved messages may still pay for."""
+    """Return what the wallet's unresolved messages may still pay for."""
     row = (await conn.execute(COMMITMENTS, {"wallet_id": wallet_id})).one()
     return Commitments(row.mints, row.burns, row.deploys)
 

@@ -115,6 +115,17 @@ TAKE_RESERVED = text("""
      ORDER BY taken.token_index
 """)
 
+# KEY SHARE, as a foreign key's check takes it: a task that one transaction writes twice is checked
+# again, and that would lock the badge after the wallet (docs/architecture.md, lock order).
+LOCK_BADGES = text("""
+    SELECT 1 FROM nft_instance
+     WHERE id IN (SELECT nft_instance_id FROM nft_mint_queue
+                   WHERE id = ANY(CAST(:ids AS uuid[]))
+                      OR (chain_collection_id = :collection_id AND operation = 'mint'
+                          AND token_index IS NOT NULL AND status = 'pending'))
+     ORDER BY id FOR KEY SHARE
+""")
+
 # clock_timestamp(): a lease that ran out while this transaction was open is lost.
 RENEW = text("""
     UPDATE nft_mint_queue SET lease_expires_at = clock_timestamp() + :ttl
@@ -177,6 +188,14 @@ async def take_reserved(
         TAKE_RESERVED, {"lease": lease, "ttl": ttl, "collection_id": collection_id}
     )
     return [_leased(row) for row in rows]
+
+
+async def lock_badges(conn: Connection, task_ids: Sequence[UUID], collection_id: UUID) -> None:
+    """Lock the badges of tasks, and of the collection's mints that hold an index.
+
+    Nobody can settle them until the transaction ends. The caller holds the collection's lock.
+    """
+    await conn.execute(LOCK_BADGES, {"ids": list(task_ids), "collection_id": collection_id})
 
 
 async def renew(

@@ -19,7 +19,7 @@ from store.values import HoldReason, RawAddress, TaskOperation, TokenState
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A wish for the chain. `hold_reason` None: the minter may take it at once."""
+    """A task for the minter. `hold_reason` None: the minter may take it at once."""
 
     nft_instance_id: UUID
     operation: TaskOperation
@@ -28,13 +28,15 @@ class NewTask:
 
 ENQUEUE = text("""
     WITH wanted AS (
-         SELECT * FROM unnest(CAST(:instances AS uuid[]), CAST(:operations AS text[]), CAST(:holds AS text[]))
+         SELECT * FROM unnest(CAST(:instances AS uuid[]), CAST(:operations AS text[]),
+                              CAST(:holds AS text[]))
                 AS listed (nft_instance_id, operation, hold_reason)),
          added AS (
          INSERT INTO nft_mint_queue (nft_instance_id, operation, hold_reason)
          SELECT wanted.nft_instance_id, wanted.operation, wanted.hold_reason
            FROM wanted JOIN nft_instance AS instance ON instance.id = wanted.nft_instance_id
-          WHERE wanted.operation <> 'mint' OR (instance.status = 'active' AND instance.onchain_status <> 'minted')
+          WHERE wanted.operation <> 'mint'
+             OR (instance.status = 'active' AND instance.onchain_status <> 'minted')
           ORDER BY wanted.nft_instance_id, wanted.operation
              ON CONFLICT (nft_instance_id, operation) WHERE status IN ('pending', 'sent') DO NOTHING
          RETURNING nft_instance_id, operation, hold_reason),
@@ -42,7 +44,8 @@ ENQUEUE = text("""
          UPDATE nft_instance AS instance
             SET onchain_status = 'pending', updated_at = clock_timestamp()
            FROM added
-          WHERE instance.id = added.nft_instance_id AND added.operation = 'mint' AND added.hold_reason IS NULL
+          WHERE instance.id = added.nft_instance_id AND added.operation = 'mint'
+            AND added.hold_reason IS NULL
             AND instance.onchain_status IN ('not_minted', 'failed'))
     SELECT count(*) FROM added
 """)
@@ -63,7 +66,8 @@ RECIPIENTS = text("""
 RELEASE = text("""
     WITH held AS MATERIALIZED (
          SELECT task.id, instance.id AS nft_instance_id
-           FROM nft_mint_queue AS task JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
+           FROM nft_mint_queue AS task
+                JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
           WHERE task.hold_reason = 'no_wallet' AND task.status = 'pending'
             AND (CAST(:users AS uuid[]) IS NULL OR instance.user_id = ANY(CAST(:users AS uuid[])))
             AND (SELECT wallet.unlinked_at IS NULL OR wallet.unlinked_at < wallet.linked_at
@@ -99,21 +103,22 @@ CANCEL = text("""
             FOR UPDATE),
          cancelled AS (
          UPDATE nft_mint_queue AS task
-            SET status = 'failed', last_error = :reason, hold_reason = NULL, lease_token = NULL, lease_expires_at = NULL,
-                updated_at = clock_timestamp()
+            SET status = 'failed', last_error = :reason, hold_reason = NULL, lease_token = NULL,
+                lease_expires_at = NULL, updated_at = clock_timestamp()
            FROM listed WHERE task.id = listed.id
          RETURNING task.id, task.nft_instance_id),
          pointless AS (
          UPDATE nft_mint_queue AS task
-            SET status = 'failed', last_error = :reason, hold_reason = NULL, lease_token = NULL, lease_expires_at = NULL,
-                updated_at = clock_timestamp()
+            SET status = 'failed', last_error = :reason, hold_reason = NULL, lease_token = NULL,
+                lease_expires_at = NULL, updated_at = clock_timestamp()
            FROM cancelled
           WHERE task.nft_instance_id = cancelled.nft_instance_id AND task.operation = 'burn'
             AND task.status = 'pending' AND task.chain_message_id IS NULL
          RETURNING task.id),
          history AS (
          INSERT INTO mint_task_event (task_id, event, from_status, to_status, details)
-         SELECT id, 'cancelled', 'pending', 'failed', jsonb_build_object('reason', CAST(:reason AS text))
+         SELECT id, 'cancelled', 'pending', 'failed',
+                jsonb_build_object('reason', CAST(:reason AS text))
            FROM (SELECT id FROM cancelled UNION ALL SELECT id FROM pointless) AS task),
          unsubmitted AS (
          UPDATE nft_instance AS instance
@@ -125,10 +130,13 @@ CANCEL = text("""
 
 TOKEN_STATES = text("""
     SELECT instance.id,
-           coalesce(bool_or(task.operation = 'mint' AND task.status IN ('pending', 'sent')), false) AS mint_open,
-           coalesce(bool_or(task.operation = 'burn' AND task.status IN ('pending', 'sent')), false) AS burn_open,
+           coalesce(bool_or(task.operation = 'mint' AND task.status IN ('pending', 'sent')), false)
+             AS mint_open,
+           coalesce(bool_or(task.operation = 'burn' AND task.status IN ('pending', 'sent')), false)
+             AS burn_open,
            coalesce(bool_or(task.operation = 'burn' AND task.status = 'confirmed'), false) AS burned
-      FROM nft_instance AS instance LEFT JOIN nft_mint_queue AS task ON task.nft_instance_id = instance.id
+      FROM nft_instance AS instance
+           LEFT JOIN nft_mint_queue AS task ON task.nft_instance_id = instance.id
      WHERE instance.id = ANY(CAST(:instances AS uuid[]))
      GROUP BY instance.id
 """)

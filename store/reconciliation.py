@@ -75,7 +75,8 @@ FREE_BREAKER = text("""
 ADOPT_TASK = text("""
     WITH mint AS (
          SELECT id, status FROM nft_mint_queue
-          WHERE nft_instance_id = :instance_id AND operation = 'mint' AND status IN ('pending', 'failed')
+          WHERE nft_instance_id = :instance_id AND operation = 'mint'
+            AND status IN ('pending', 'failed')
           ORDER BY status = 'pending' DESC, created_at DESC
           LIMIT 1 FOR UPDATE),
          adopted AS (
@@ -155,7 +156,10 @@ async def token_records(
 
 
 async def restore_id(conn: Connection, seen: TokenRecord, token_id: RawAddress) -> bool:
-    """Write a lost token id back; return whether the badge still lacked it; audit: metadata_updated."""
+    """Write a lost token id back; return whether the badge still lacked it.
+
+    Audit: metadata_updated.
+    """
     await settling.locked_badges(conn, [seen.instance_id])
     done = await conn.execute(RESTORE_ID, {"id": seen.instance_id, "token_id": token_id})
     if done.rowcount != 1:
@@ -237,7 +241,10 @@ async def agree_on_index(conn: Connection, collection_id: UUID, next_item_index:
 
 
 async def open_indexes(conn: Connection, collection_id: UUID) -> frozenset[int]:
-    """Return the indexes that open mints of a collection hold: what the chain lacks there may come."""
+    """Return the indexes that open mints of a collection hold.
+
+    What the chain lacks there is on its way.
+    """
     return frozenset((await conn.execute(OPEN_INDEXES, {"id": collection_id})).scalars())
 
 

@@ -1,8 +1,8 @@
 """The minting wallet: highload-wallet-v3, whose replay protection is a query id and not a counter.
 
 One external message carries one `internal_transfer` of the wallet to itself with up to 254 actions
-(docs/mint-lifecycle.md, The message). Everything here builds or reads cells; keys are in mnemonic.py.
-The contract: github.com/ton-blockchain/highload-wallet-contract-v3.
+(docs/mint-lifecycle.md, The message). Everything here builds or reads cells; keys are in
+mnemonic.py. The contract: github.com/ton-blockchain/highload-wallet-contract-v3.
 """
 
 from collections.abc import Sequence

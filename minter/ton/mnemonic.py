@@ -56,23 +56,23 @@ def from_file(path: Path) -> MnemonicSigner:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UsageError(
-            f"{path}: the wallet's words cannot be read ({reason}). {_SETTING} should name a text file with the {WORDS} words; "
-            "`laurel wallet new FILE` makes one.",
+            f"{path}: the wallet's words cannot be read ({reason}). {_SETTING} should name a text "
+            f"file with the {WORDS} words; `laurel wallet new FILE` makes one.",
             setting=_SETTING,
         ) from None
     count = len(text.split())
     if count != WORDS:
         raise UsageError(
-            f"{path}: {count} words where a TON wallet has {WORDS}. Put the {WORDS} words there, or make a new wallet with "
-            "`laurel wallet new FILE`.",
+            f"{path}: {count} words where a TON wallet has {WORDS}. Put the {WORDS} words there, "
+            "or make a new wallet with `laurel wallet new FILE`.",
             setting=_SETTING,
         )
     try:
         return MnemonicSigner(SecretStr(text.lower()))
     except ValueError:
         raise UsageError(
-            f"{path}: its {WORDS} words are no TON mnemonic: a word is misspelt, missing from the list, or in the wrong place. "
-            "Compare it with your backup.",
+            f"{path}: its {WORDS} words are no TON mnemonic: a word is misspelt, missing from the "
+            "list, or in the wrong place. Compare it with your backup.",
             setting=_SETTING,
         ) from None
 

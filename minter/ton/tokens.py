@@ -177,16 +177,20 @@ def parse_item(data: bytes) -> Item:
 
 
 def parse_collection(data: bytes) -> CollectionState:
-    """Read the data cell of a collection's account (the reference layout: owner, next_item_index, ...).
+    """Read the data cell of a collection's account: owner, next_item_index, ... (reference layout).
 
     Raises:
         ValueError: it is not a collection's data.
     """
     try:
         part = Cell.one_from_boc(data).begin_parse()
-        return CollectionState(_address(part), part.load_uint(64))
+        state = CollectionState(_address(part), part.load_uint(64))
     except _UNREADABLE as error:
         raise ValueError(f"not a collection's data: {error}") from error
+    # Content, item code, royalty. Another contract's first bits may read as an owner and a count.
+    if (part.remaining_bits, part.remaining_refs) != (0, 3):
+        raise ValueError("not a collection's data: another layout")
+    return state
 
 
 def _address(part: Slice) -> RawAddress | None:

@@ -102,7 +102,7 @@ class Execution(StrEnum):
 
 
 class SendOutcome(StrEnum):
-    """What became of a send, as far as anybody knows. None of them is a result: the chain's state is."""
+    """What became of a send, as far as anybody knows; only the chain's state is a result."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"

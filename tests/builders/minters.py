@@ -1,14 +1,24 @@
-"""Minters for the tests: the settings of one whose wallet has money on a local network."""
+"""Minters for the tests: settings of one with a wallet, and its steps by hand."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
 
+from minter import signing
+from minter.context import MinterContext
+from minter.signing import NothingSigned, SignedBatch
 from minter.startup import minting_wallet
 from minter.ton import mnemonic
 from ops.settings import HttpSettings, MinterSettings, Settings
 from sandbox.ton.network import TonNetwork
+from store import chain, claiming
+from store.chain import Collection
+from store.values import LeasedTask, LeaseToken
 
 FUNDS_NANO = 100 * 10**9
 
@@ -36,3 +46,40 @@ async def funded(settings: Settings, ton: TonNetwork, amount_nano: int = FUNDS_N
     _, wallet = minting_wallet(settings)
     await ton.fund(wallet.address, amount_nano)
     return settings
+
+
+async def claimed(ctx: MinterContext, limit: int = 10) -> tuple[LeaseToken, list[LeasedTask]]:
+    """Lease what is due."""
+    lease = LeaseToken(uuid4())
+    async with ctx.db.transaction() as conn:
+        return lease, await claiming.claim_due(conn, lease, ctx.settings.lease, limit, [])
+
+
+async def collection_of(ctx: MinterContext) -> Collection:
+    """Return the only collection."""
+    async with ctx.db.transaction() as conn:
+        (collection,) = await chain.collections(conn)
+    return collection
+
+
+async def sign_due(ctx: MinterContext) -> SignedBatch | NothingSigned:
+    """Lease and sign what is due."""
+    lease, tasks = await claimed(ctx)
+    return await signing.sign(ctx, lease, tasks, await collection_of(ctx))
+
+
+@asynccontextmanager
+async def refreshing(ctx: MinterContext) -> AsyncIterator[None]:
+    """Look for new blocks, as the daemon's loop does, while the block runs."""
+
+    async def refresh() -> None:
+        while True:
+            await ctx.view.refresh(ctx.db)
+            await asyncio.sleep(0.02)
+
+    task = asyncio.create_task(refresh())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

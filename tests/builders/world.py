@@ -67,10 +67,13 @@ class World:
         await self.sql(
             """
             WITH made AS (
-                 INSERT INTO nft_type (id, code, title, description, category, base_image_url, is_onchain_capable, default_onchain_policy,
-                                       metadata_schema)
-                 VALUES (:id, :code, :code, '', 'traveler', 'https://i.example/x.png', true, 'always', '{}') RETURNING id)
-            INSERT INTO nft_level_rule (type_id, level, title, description, rarity, conditions, auto_mint_onchain, "order")
+                 INSERT INTO nft_type (id, code, title, description, category, base_image_url,
+                                       is_onchain_capable, default_onchain_policy, metadata_schema)
+                 VALUES (:id, :code, :code, '', 'traveler', 'https://i.example/x.png',
+                         true, 'always', '{}')
+                 RETURNING id)
+            INSERT INTO nft_level_rule (type_id, level, title, description, rarity, conditions,
+                                        auto_mint_onchain, "order")
             SELECT id, 1, 'I', '', 'common', '{}', true, 1 FROM made
             """,
             id=type_id,
@@ -89,7 +92,8 @@ class World:
         ]
         await self.sql(
             """
-            INSERT INTO nft_instance (id, type_id, user_id, current_level, source_service, tenant_id)
+            INSERT INTO nft_instance (id, type_id, user_id, current_level, source_service,
+                                      tenant_id)
             SELECT id, :type_id, user_id, 1, 'quest_service', :tenant
               FROM unnest(CAST(:ids AS uuid[]), CAST(:users AS uuid[])) AS given (id, user_id)
             """,
@@ -107,7 +111,9 @@ class World:
         await self.sql(
             """
             INSERT INTO user_wallet (user_id, address, linked_at)
-            SELECT user_id, address, :at FROM unnest(CAST(:users AS uuid[]), CAST(:addresses AS text[])) AS given (user_id, address)
+            SELECT user_id, address, :at
+              FROM unnest(CAST(:users AS uuid[]), CAST(:addresses AS text[]))
+                AS given (user_id, address)
             """,
             users=[badge.user_id for badge in badges],
             addresses=[badge.owner for badge in badges],
@@ -132,7 +138,10 @@ class World:
     async def statuses(self, badges: Sequence[Badge]) -> list[str]:
         """Return `status/onchain_status` of each badge."""
         rows = await self.sql(
-            "SELECT id, status || '/' || onchain_status AS word FROM nft_instance WHERE id = ANY(CAST(:ids AS uuid[]))",
+            """
+            SELECT id, status || '/' || onchain_status AS word
+              FROM nft_instance WHERE id = ANY(CAST(:ids AS uuid[]))
+            """,
             ids=[badge.id for badge in badges],
         )
         by_id = {row.id: row.word for row in rows}
@@ -141,7 +150,10 @@ class World:
     async def tasks(self, badge: Badge) -> list[str]:
         """Return `operation status` of a badge's tasks, oldest first."""
         rows = await self.sql(
-            "SELECT operation || ' ' || status AS word FROM nft_mint_queue WHERE nft_instance_id = :id ORDER BY created_at, operation DESC",
+            """
+            SELECT operation || ' ' || status AS word
+              FROM nft_mint_queue WHERE nft_instance_id = :id ORDER BY created_at, operation DESC
+            """,
             id=badge.id,
         )
         return [row.word for row in rows]
@@ -165,10 +177,16 @@ class World:
     async def dump(self) -> str:
         """Return queue and messages for a failure's report."""
         tasks = await self.sql(
-            "SELECT operation, status, token_index, retry_count, last_error, hold_reason FROM nft_mint_queue ORDER BY created_at LIMIT 20"
+            """
+            SELECT operation, status, token_index, retry_count, last_error, hold_reason
+              FROM nft_mint_queue ORDER BY created_at LIMIT 20
+            """
         )
         messages = await self.sql(
-            "SELECT kind, status, send_count, query_seq, signed_at FROM chain_message ORDER BY query_seq"
+            """
+            SELECT kind, status, send_count, query_seq, signed_at
+              FROM chain_message ORDER BY query_seq
+            """
         )
         return json.dumps(
             [[list(row) for row in tasks], [list(row) for row in messages]], default=str, indent=1

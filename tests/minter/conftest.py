@@ -3,6 +3,7 @@
 A wallet with money on a local network, settings that hurry, and the database as others leave it.
 """
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from minter.context import MinterContext
     from ops.settings import MinterSettings, Settings
     from sandbox.ton.network import TonNetwork
     from store.engine import Database
+    from tests.builders.clock import FakeClock
     from tests.builders.world import World
 
 
@@ -46,3 +49,43 @@ async def settings(
     from tests.builders.minters import funded, minter_on
 
     return await funded(minter_on(ton, database_url, mnemonic_file, minter_settings), ton)
+
+
+@pytest.fixture
+async def minted_one(world: "World", settings: "Settings") -> None:
+    """A collection with one token, and nobody at work any more."""
+    from tests.builders.world import all_in, minting
+
+    async with minting(settings):
+        await all_in(world, await world.to_mint(), "active/minted")
+
+
+@pytest.fixture
+async def ctx(minted_one: None, settings: "Settings") -> "AsyncIterator[MinterContext]":
+    """A minter's tools beside a collection with one token, and nobody else at work."""
+    from minter.startup import minter_context
+    from ops.lifecycle import Readiness
+
+    del minted_one
+    async with minter_context(settings, Readiness()) as tools:
+        yield tools
+
+
+@pytest.fixture
+def clock() -> "FakeClock":
+    from tests.builders.clock import FakeClock
+
+    return FakeClock()
+
+
+@pytest.fixture
+async def hurried(
+    minted_one: None, settings: "Settings", clock: "FakeClock"
+) -> "AsyncIterator[MinterContext]":
+    """The same, on a clock that does not wait: whatever the minter waits for passes at once."""
+    from minter.startup import minter_context
+    from ops.lifecycle import Readiness
+
+    del minted_one
+    async with minter_context(settings, Readiness(), clock) as tools:
+        yield tools

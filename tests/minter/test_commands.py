@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class CommandResult:
     exit_code: int
     out: str
     err: str
 
 
-async def laurel(*arguments: str, **environment: str) -> Said:
+async def laurel(*arguments: str, **environment: str) -> CommandResult:
     """Run the command line in a process of its own."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -35,7 +35,7 @@ async def laurel(*arguments: str, **environment: str) -> Said:
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await process.communicate()
-    return Said(process.returncode or 0, out.decode(), err.decode())
+    return CommandResult(process.returncode or 0, out.decode(), err.decode())
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -46,7 +46,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
     }
 
 
-async def test_a_minter_ends_in_order_and_lets_go_of_its_leases(
+async def test_a_minter_ends_in_order_and_releases_its_leases(
     ton: TonNetwork, world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = await world.to_mint()

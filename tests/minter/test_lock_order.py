@@ -1,7 +1,5 @@
 """The minter's transactions lock tables in the one order of docs/architecture.md."""
 
-import pytest
-
 from minter.reconcile import reconcile
 from ops.settings import Settings
 from store.values import TaskOperation
@@ -31,10 +29,6 @@ async def test_deploying_minting_and_settling_lock_in_order(
     }
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a burn's query number is taken before its task is locked, a settlement's after",
-)
 async def test_burning_locks_in_order(world: World, settings: Settings) -> None:
     (badge,) = await world.to_mint()
     async with minting(settings):
@@ -47,7 +41,7 @@ async def test_burning_locks_in_order(world: World, settings: Settings) -> None:
 
 async def test_adopting_a_token_locks_in_order(world: World, settings: Settings) -> None:
     (badge,) = await world.to_mint()
-    async with minting(settings) as shop:
+    async with minting(settings) as ctx:
         await all_in(world, [badge], "active/minted")
         # As after restoring a backup from before the mint.
         for forget in (
@@ -58,6 +52,6 @@ async def test_adopting_a_token_locks_in_order(world: World, settings: Settings)
         ):
             await world.sql(forget)
         with recorded() as transactions:
-            await reconcile(world.db, shop.gateway, repair=True)
+            await reconcile(world.db, ctx.gateway, repair=True)
     assert await world.tasks(badge) == ["mint confirmed"]
     assert contradictions(transactions) == []

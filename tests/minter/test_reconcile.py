@@ -123,7 +123,10 @@ async def test_a_token_that_a_restored_database_does_not_know_is_adopted(minted:
     await minted.world.sql("DELETE FROM mint_task_event")
     await minted.world.sql("DELETE FROM nft_mint_queue WHERE nft_instance_id = :id", id=badge.id)
     await minted.world.sql(
-        "UPDATE nft_instance SET onchain_token_id = NULL, onchain_status = 'not_minted' WHERE id = :id",
+        """
+        UPDATE nft_instance SET onchain_token_id = NULL, onchain_status = 'not_minted'
+         WHERE id = :id
+        """,
         id=badge.id,
     )
     await minted.world.sql("UPDATE chain_collection SET next_index = 2")
@@ -167,7 +170,10 @@ async def test_a_token_of_nobody_is_named_without_a_badge(minted: Minted, ton: T
 async def test_a_minted_badge_without_a_token_on_chain_is_named(minted: Minted) -> None:
     (badge,) = await minted.world.badges(1)
     await minted.world.sql(
-        "UPDATE nft_instance SET onchain_status = 'minted', onchain_token_id = :token WHERE id = :id",
+        """
+        UPDATE nft_instance SET onchain_status = 'minted', onchain_token_id = :token
+         WHERE id = :id
+        """,
         id=badge.id,
         token=f"0:{'ab' * 32}",
     )

@@ -46,9 +46,13 @@ async def test_a_minter_without_a_lite_server_says_which_and_where(
             "LAUREL_HTTP__PORT": str(own),
         }
         process = await asyncio.create_subprocess_exec(
-            sys.executable, str(ROOT / "cli.py"), "minter", cwd=ROOT, env={**os.environ, **environment},
+            sys.executable,
+            str(ROOT / "cli.py"),
+            "minter",
+            cwd=ROOT,
+            env={**os.environ, **environment},
             stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         try:
             status, word = 0, ""
             async with asyncio.timeout(_PATIENCE_S):

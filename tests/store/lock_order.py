@@ -106,7 +106,9 @@ def recorded() -> Iterator[list[Transaction]]:
         cursor.execute(_HELD)
         held = frozenset(name for (name,) in cursor.fetchall())
         cursor.close()
-        conn.info[_NAME].saw(statement, held)
+        transaction = conn.info.get(_NAME)
+        if transaction is not None:  # None: begun before anybody recorded
+            transaction.saw(statement, held)
 
     event.listen(Engine, "begin", begin)
     event.listen(Engine, "after_cursor_execute", executed)

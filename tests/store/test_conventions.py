@@ -20,16 +20,6 @@ MODULES = sorted(
     for found in pkgutil.iter_modules(store.__path__, "store.")
     if found.name != "store.models"  # its texts are DDL, and it has no functions that are called
 )
-_UNFINISHED = pytest.mark.xfail(
-    strict=True, reason="its statements and records are being rewritten"
-)
-
-
-def modules(*unfinished: str) -> list[Any]:
-    """Return every module's name, those of `unfinished` as expected to fail."""
-    return [
-        pytest.param(name, marks=_UNFINISHED) if name in unfinished else name for name in MODULES
-    ]
 
 
 def public_functions(module: ModuleType) -> Iterator[tuple[str, Any]]:
@@ -90,7 +80,7 @@ def unbounded(statement: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", modules("store.settling"))
+@pytest.mark.parametrize("name", MODULES)
 def test_records_leave_the_store_and_rows_do_not(name: str) -> None:
     loose: list[object] = [Row, RowMapping, Result, CursorResult, Any]
     found = [
@@ -102,12 +92,12 @@ def test_records_leave_the_store_and_rows_do_not(name: str) -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("name", modules("store.chain", "store.reconciliation"))
+@pytest.mark.parametrize("name", MODULES)
 def test_a_statement_is_a_text_with_a_name(name: str) -> None:
     assert [function for function, _ in texts_of(name) if function] == []
 
 
-@pytest.mark.parametrize("name", modules("store.chain"))
+@pytest.mark.parametrize("name", MODULES)
 def test_a_statement_says_which_rows_it_changes(name: str) -> None:
     assert [table for _, statement in texts_of(name) for table in unbounded(statement)] == []
 

@@ -22,7 +22,6 @@ from store.values import (
     AuditEntry,
     InstanceStatus,
     LeasedTask,
-    LeaseToken,
     OutboxEntry,
     OutboxType,
     RawAddress,
@@ -32,6 +31,7 @@ from store.values import (
     TokenEnd,
     TypeCode,
 )
+from tests.builders.tasks import a_leased_task
 
 TOKEN_ID = RawAddress("0:" + "ab" * 32)
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -41,23 +41,7 @@ BURNED = replace(BADGE, status=InstanceStatus.BURNED_ONCHAIN)
 
 
 def a_task(operation: TaskOperation, badge_id: UUID = BADGE.id) -> LeasedTask:
-    return LeasedTask(
-        id=uuid4(),
-        nft_instance_id=badge_id,
-        user_id=BADGE.user_id,
-        type_id=uuid4(),
-        type_code=TypeCode("explorer"),
-        operation=operation,
-        status=TaskStatus.SENT,
-        retry_count=0,
-        recipient=RawAddress("0:cc"),
-        token_id=TOKEN_ID if operation is TaskOperation.BURN else None,
-        token_index=0,
-        chain_message_id=uuid4(),
-        hold_reason=None,
-        lease=LeaseToken(uuid4()),
-        created_at=AT,
-    )
+    return a_leased_task(operation, nft_instance_id=badge_id)
 
 
 def confirmed(

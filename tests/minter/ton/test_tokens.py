@@ -1,5 +1,6 @@
 """What is written is what is read back, and addresses are the standard's."""
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -9,7 +10,7 @@ from ton_core.boc.builder import Builder
 from ton_core.boc.cell import Cell
 from ton_core.contrib.contracts.nft.tlb import NFTItemSoulboundData, OffchainItemContent
 
-from minter.ton import metadata_uris, tokens
+from minter.ton import highload_wallet, metadata_uris, tokens
 from minter.ton.values import CollectionState, Item, Token
 from store.values import RawAddress, TypeCode
 
@@ -93,6 +94,14 @@ def test_a_new_collection_is_empty_and_the_wallets() -> None:
     )
     data = contract.state_init.refs[1]
     assert tokens.parse_collection(data.to_boc()) == CollectionState(MINTER, 0)
+
+
+def test_a_wallet_is_not_read_as_a_collection() -> None:
+    """Its first bits are an owner and a count of 10^16 items, to whoever asks for no more."""
+    wallet = highload_wallet.wallet(bytes.fromhex("93" * 32), timedelta(minutes=5))
+    data = wallet.contract.state_init.refs[1]
+    with pytest.raises(ValueError, match="not a collection's data: another layout"):
+        tokens.parse_collection(data.to_boc())
 
 
 def test_collections_of_two_types_or_wallets_have_different_addresses() -> None:

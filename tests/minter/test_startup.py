@@ -1,0 +1,101 @@
+"""What a minter refuses to work with, and that a stop ends its start."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from minter.startup import connect, minter_context, minting_wallet, refuse_drift, unless_stopped
+from ops.errors import LeaseLost, UsageError
+from ops.lifecycle import Readiness, Stop
+from ops.settings import Settings
+from sandbox.ton.chain import ChainOptions
+from sandbox.ton.network import TonNetwork, TonOptions
+from store.chain import WalletIdentity
+from store.values import RawAddress
+from tests.builders.world import World
+
+STORED = WalletIdentity(RawAddress("0:" + "11" * 32), b"k" * 32, 0x10AD, 300, b"z" * 32)
+OTHER_ADDRESS = RawAddress("0:" + "22" * 32)
+
+
+def test_the_same_wallet_on_the_same_network_is_taken() -> None:
+    refuse_drift(STORED, replace(STORED))
+
+
+@pytest.mark.parametrize(
+    ("configured", "setting"),
+    [
+        (replace(STORED, zero_state_hash=b"y" * 32), "LAUREL_TON_CONFIG"),
+        (
+            replace(STORED, public_key=b"l" * 32, address=OTHER_ADDRESS),
+            "LAUREL_WALLET_MNEMONIC_FILE",
+        ),
+        (replace(STORED, timeout_s=600, address=OTHER_ADDRESS), "LAUREL_MINTER__MESSAGE_TTL"),
+    ],
+)
+def test_what_drifted_is_named_by_its_setting(configured: WalletIdentity, setting: str) -> None:
+    with pytest.raises(UsageError, match=setting) as caught:
+        refuse_drift(STORED, configured)
+    assert caught.value.details["setting"] == setting
+
+
+def test_a_minter_without_words_says_which_setting_is_missing() -> None:
+    with pytest.raises(UsageError, match="LAUREL_WALLET_MNEMONIC_FILE"):
+        minting_wallet(Settings())
+
+
+async def test_a_second_start_finds_the_same_wallet(world: World, settings: Settings) -> None:
+    async with minter_context(settings, Readiness()) as first:
+        pass
+    async with minter_context(settings, Readiness()) as second:
+        assert second.wallet_id == first.wallet_id
+    assert await world.value("SELECT count(*) FROM chain_wallet") == 1
+
+
+async def test_reconcile_refuses_a_database_of_another_network(
+    world: World, settings: Settings, tmp_path: Path
+) -> None:
+    async with minter_context(settings, Readiness()):
+        pass
+    options = TonOptions(
+        chain=ChainOptions(seed="another"), block_interval=None, directory=tmp_path / "another"
+    )
+    async with TonNetwork.start(options) as other:
+        elsewhere = settings.model_copy(update={"ton_config": other.config_path})
+        with pytest.raises(UsageError, match="belongs to the TON network with zero state"):
+            async with connect(elsewhere):
+                pass
+    assert await world.value("SELECT count(*) FROM chain_wallet") == 1
+
+
+async def test_work_that_ends_before_the_stop_gives_its_result() -> None:
+    async def work() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    assert await unless_stopped(Stop(), work()) == 7
+
+
+async def test_the_stop_ends_the_work_and_there_is_no_result() -> None:
+    stop, ended = Stop(), asyncio.Event()
+
+    async def work() -> int:
+        stop.request()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError("an event that nobody sets was set")
+
+    assert await unless_stopped(stop, work()) is None
+    assert ended.is_set()
+
+
+async def test_an_error_of_the_work_is_the_callers() -> None:
+    async def work() -> int:
+        raise LeaseLost("gone")
+
+    with pytest.raises(LeaseLost):
+        await unless_stopped(Stop(), work())
