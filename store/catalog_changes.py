@@ -1,4 +1,4 @@
-"""What a new catalog changes about the old one.
+"""Compare two catalogs: types, levels and counters created, changed and removed.
 
 Pure: two catalogs in, one record out; store/catalogs.py asks the database whether the changes are
 allowed, and makes them.

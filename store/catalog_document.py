@@ -1,6 +1,4 @@
-"""The catalog as JSON.
-
-What catalog_version.document holds, and the hash that tells one catalog from another.
+"""The catalog as JSON, as catalog_version.document holds it, and the hash of that.
 
 Numbers stay exact both ways (Decimal, never float). Ids that the database gives (the version's, the
 counters') are not part of it.

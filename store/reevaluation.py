@@ -62,7 +62,7 @@ class ActiveBadge:
 async def counters(
     conn: Connection, types: Collection[UUID], after: Progress | None
 ) -> list[Progress]:
-    """Return the next slice of the counters that users have for `types`, after the row `after`.
+    """Return the next slice of users' counters for `types`, after the row `after`.
 
     [] at the end.
     """
@@ -81,8 +81,9 @@ async def counters(
 async def lock_badges(
     conn: Connection, types: Collection[UUID], after: ActiveBadge | None
 ) -> list[ActiveBadge]:
-    """Return, under their locks, the next slice of the active badges of `types`, after the badge
-    `after`; [] at the end.
+    """Lock and return the next slice of the active badges of `types`, after the badge `after`.
+
+    [] at the end.
     """
     parameters = {"types": sorted(types), "after": after.id if after else _FIRST, "slice": SLICE}
     return [

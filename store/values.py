@@ -88,9 +88,9 @@ class TaskStatus(StrEnum):
 
 
 class TaskOperation(StrEnum):
-    """What a task asks of the chain. `burn` revokes the token (TEP-85).
+    """What a task asks of the chain.
 
-    Only its owner could destroy it.
+    `burn` revokes the token (TEP-85): only its owner could destroy it.
     """
 
     MINT = "mint"
@@ -137,10 +137,7 @@ class MessageKind(StrEnum):
 
 
 class MessageStatus(StrEnum):
-    """A signed message.
-
-    Unresolved until the chain's word about each of its tasks is in the database.
-    """
+    """A signed message's state: unresolved until the outcome of each of its tasks is recorded."""
 
     UNRESOLVED = "unresolved"
     SETTLED = "settled"
@@ -196,8 +193,10 @@ class FieldKind(StrEnum):
 
 
 class AchievementStatus(StrEnum):
-    """Draft (not listed, not grantable) -> published (listed) -> active (listed, grantable) <->
-    hidden (secret, grantable).
+    """Whether an achievement is listed and may be granted: draft -> published -> active <-> hidden.
+
+    A draft is neither, a published one is listed, an active one is both, a hidden one is granted
+    in secret.
     """
 
     DRAFT = "draft"

@@ -61,13 +61,13 @@ class ApplyResult:
             if self.dry_run
             else f"Version {self.applied.version} of the catalog is in force:"
         ]
-        for word, codes in (
+        for change, codes in (
             ("created", self.applied.created),
             ("changed", self.applied.changed),
             ("removed", self.applied.removed),
         ):
             if codes:
-                lines.append(f"  types {word}: {', '.join(codes)}")
+                lines.append(f"  types {change}: {', '.join(codes)}")
         lines.append(
             f"  badges awarded {self.awarded}, raised {self.raised}, rewritten {self.rewritten}"
         )
@@ -114,7 +114,7 @@ async def apply_catalog(
 async def _evaluate(
     conn: Connection, rulebook: Rulebook, applied: catalogs.Applied, tenant_id: UUID, now: datetime
 ) -> tuple[int, int]:
-    """Give the users of rules_changed types the levels that they have reached by the new rules.
+    """Award and raise badges of the types whose rules changed.
 
     Return badges awarded and raised.
     """
@@ -158,7 +158,7 @@ async def _decide(
 
 
 async def _rewrite(conn: Connection, rulebook: Rulebook, applied: catalogs.Applied) -> int:
-    """Give the active badges of metadata_changed types the metadata that the new catalog asks for.
+    """Rewrite the metadata of active badges whose types map other fields now.
 
     Return how many changed.
     """

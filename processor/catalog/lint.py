@@ -47,9 +47,7 @@ _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
 def lint(catalog: Catalog) -> list[Diagnostic]:
-    """Return everything that is wrong with `catalog`, each with the path of keys to it and the way
-    out; empty when it is sound.
-    """
+    """Return a diagnostic for everything that is wrong with `catalog`: none when it is sound."""
     return list(_Lint(catalog).diagnostics())
 
 

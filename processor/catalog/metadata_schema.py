@@ -25,9 +25,7 @@ _WAY_OUT = "a counter could break it: drop it."
 def schema_diagnostics(
     badge_type: TypeSpec, is_integer: Callable[[str], bool]
 ) -> Iterator[Diagnostic]:
-    """Yield what in the schema could refuse the metadata that Laurel writes.
-
-    `level` and the mapped counters.
+    """Yield what in the schema could refuse the metadata: `level` and the mapped counters.
 
     Args:
         badge_type: its metadata_schema, metadata_fields and levels.

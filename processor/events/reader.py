@@ -128,9 +128,9 @@ class EventReader:
         self._listeners: Mapping[str, Listeners] = listeners_by_type(catalog)
 
     def at(self, now: datetime, topic: str | None) -> Callable[[Record], Parsed]:
-        """Return the function that reads one record of `topic` (the contract's name.
+        """Return the function that reads one record at the time `now`.
 
-        None for a file, which may hold any type).
+        `topic` is the contract's name of its topic; None for a file, which may hold any type.
         """
         latest, earliest = (
             now + self._tolerance,

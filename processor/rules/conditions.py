@@ -1,4 +1,4 @@
-"""The grammar of conditions and filters: parse it once, ask it often.
+"""Parse and evaluate the conditions of levels and the filters of counters.
 
     {counter: {gte|gt|lte|lt|eq|ne: number}, ..., all: [...], any: [...], not: {...}}
 

@@ -103,18 +103,15 @@ class Listener:
 
     @property
     def constant(self) -> Contribution | None:
-        """Return the contribution where it is the same for every event, else None.
-
-        It depends on the data.
-        """
+        """Return the contribution that is the same for every event; None if it needs the data."""
         if self.operation is CounterOperation.ADD and self.field is None and self.filter is None:
             return Contribution(self.counter_id, CounterOperation.ADD, amount=1)
         return None
 
     def contribution(self, data: Mapping[str, object]) -> Contribution | None:
-        """Return what an event with `data` adds.
+        """Return what an event with `data` adds to the counter.
 
-        None where the filter refuses it or the field is missing or null.
+        None where the filter does not match, or the field is missing or null.
 
         Raises:
             ValueError: the field holds something that cannot be counted. Only an undeclared field

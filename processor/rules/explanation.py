@@ -38,7 +38,7 @@ class ConditionCheck:
 
 @dataclass(frozen=True, slots=True)
 class LevelExplained:
-    """A level.
+    """A level of the explained type.
 
     `reached` by the badge (it stays reached when counters fall), `holds` by the counters as they
     are now.

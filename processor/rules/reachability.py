@@ -1,4 +1,4 @@
-"""Can these conditions ever hold? An exact search over the few values that can make a difference.
+"""Prove that a condition can or cannot hold, by search over the few values that matter.
 
 A comparison changes its truth only at its bound, so one value between any two neighbouring bounds,
 and the bounds themselves, stand for all values a counter can have. The search fixes one counter
@@ -91,10 +91,7 @@ def _values(name: str, goal: Condition, is_integer: bool) -> list[Number]:
 
 
 def _settled(condition: Condition, fixed: Mapping[CounterName, Number]) -> bool | None:
-    """Return what `condition` comes to whatever the counters outside `fixed` are.
-
-    None if it depends on them.
-    """
+    """Return whether `condition` holds by the counters in `fixed` alone; None if others decide."""
     match condition:
         case Compare(name):
             return holds(condition, fixed) if name in fixed else None

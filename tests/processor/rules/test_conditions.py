@@ -379,7 +379,7 @@ class TestFilters:
 
     @pytest.mark.parametrize("bound", [[], "gold", {}, None])
     def test_in_takes_a_list(self, bound: object) -> None:
-        with pytest.raises(RuleError, match="expected a list of values under `in`"):
+        with pytest.raises(RuleError, match=r"^tier\.in: expected a list of values under `in`$"):
             parse_filter({"tier": {"in": bound}})
 
     def test_strings_have_no_order(self) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processor.rules import reachability
 from processor.rules.conditions import Condition, holds, parse_condition
 from processor.rules.reachability import reachable
 from store.values import CounterName
@@ -50,6 +51,7 @@ def test_decimals_have_room_between_whole_numbers(document: dict[str, Any]) -> N
     ("document", "whole", "decimal"),
     [
         ({"a": {"gt": 5, "lt": 6}}, False, True),
+        ({"a": {"gt": 5, "lt": 7}}, True, True),
         ({"a": {"eq": Decimal("2.5")}}, False, True),
         ({"a": {"lt": 0}}, False, False),
         ({"a": {"gte": 5, "lt": 5}}, False, False),
@@ -82,3 +84,22 @@ def test_what_cannot_be_settled_in_time_is_not_refused() -> None:
         for hole in holes
     ]
     assert reachable(parse_condition({"all": somewhere + apart}), [], lambda _name: True)
+
+
+@pytest.mark.parametrize(
+    ("document", "work"),
+    [
+        # Two comparisons at the root, and for each of the values 0, 1, 5 and 6.
+        ({"a": {"gte": 5, "lt": 5}}, 10),
+        # Settled by `a` alone: `b` is never tried, and its bound is no value of `a`.
+        ({"a": {"gte": 5, "lt": 5}, "b": {"gte": 3}}, 15),
+    ],
+)
+def test_the_search_tries_the_values_that_matter_and_stops_when_settled(
+    document: dict[str, Any], work: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    condition = parse_condition(document)
+    monkeypatch.setattr(reachability, "WORK_MAX", work)
+    assert not reachable(condition, [], lambda _name: True)
+    monkeypatch.setattr(reachability, "WORK_MAX", work - 1)
+    assert reachable(condition, [], lambda _name: True)
