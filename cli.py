@@ -14,7 +14,8 @@ from ops.console import Console
 from ops.errors import LaurelError, UsageError
 
 EXIT_CODES = """
-Exit codes: 0 done; 1 it failed, or something differs (`reconcile`, `demo`); 2 bad input, setting or catalog: the message names the
+Exit codes: 0 done; 1 it failed, or something differs (`reconcile`, `demo`);
+2 bad input, setting or catalog: the message names the
 place and the way out; 130 interrupted.
 """
 

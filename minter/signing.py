@@ -17,7 +17,7 @@ from minter.context import MinterContext
 from minter.indexes import HeadOfLineBlocked, IndexMismatch, IndexPlan, ReservedIndex
 from minter.mint_decision import Confirm, Fail, Observation, Sign, Task, decide
 from minter.ton import tokens
-from minter.ton.highload_wallet import Action, Envelope, sign_message
+from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from minter.ton.metadata_uris import item_suffix
 from minter.ton.tokens import InvalidAddress
 from minter.ton.values import ACTIONS_MAX, Account, Block, Execution, Token
@@ -167,7 +167,8 @@ async def _sign_mints(
         match plan:
             case IndexPlan():
                 entries = _mint_entries(signing, plan, candidates, recipients)
-                # Room for mints and none of them signed: they were held, and money is not the matter.
+                # Room for mints and none of them signed: they were held; money is not the
+                # matter.
                 reason = "no mint is left to sign" if room else None
                 others = _others(candidates, entries)
                 return _Choice(entries, others, plan.next_index, reason=reason)
@@ -238,7 +239,7 @@ async def _commit(conn: Connection, signing: Signing, actions: Sequence[Action])
         ctx.wallet,
         ctx.signer,
         actions,
-        Envelope(query_seq, signing.block.time, deploy=signing.account.data is None),
+        MessageHeader(query_seq, signing.block.time, deploy=signing.account.data is None),
     )
     return await chain.add_message(
         conn,

@@ -1,7 +1,7 @@
 """Fault points: named places where a test may end the process.
 
 A kill matrix needs to die *between* two statements, which no signal from outside can aim at. Code
-calls `reach(Point.BATCH_MERGED)` at such a place; that is a dictionary look-up and nothing else unless
+calls `reach(Point.BATCH_MERGED)` at such a place; that is a comparison and nothing else unless
 LAUREL_FAULT_POINT names the place. Armed, the process ends by SIGKILL, exactly as an out-of-memory
 kill would: no handler runs, nothing is flushed.
 """

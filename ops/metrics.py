@@ -69,8 +69,8 @@ MINT_STAGE_SECONDS = Histogram(
 )
 MINTS = Counter(
     "laurel_mint_decisions_total",
-    "What the minter decided about tasks: sign, wait (a burn before its signature), resend, confirm, sign_again (same index), "
-    "reassign, park, fail.",
+    "What the minter decided about tasks: sign, wait (a burn before its signature), resend, "
+    "confirm, sign_again (same index), reassign, park, fail.",
     ("operation", "decision"),
 )
 RECONCILE_FINDINGS = Gauge(

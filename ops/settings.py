@@ -137,7 +137,8 @@ class MinterSettings(_Part):
     item_forward_nano: int = Field(
         20_000_000,
         ge=1_281_600,
-        description="nanograms of it, forwarded to the item; below 1 281 600 an item stays uninitialised",
+        description="nanograms of it, forwarded to the item; "
+        "below 1 281 600 an item stays uninitialised",
     )
     revoke_value_nano: int = Field(
         30_000_000, ge=10_000_000, description="nanograms attached to a revocation"

@@ -82,7 +82,7 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class MessageHeader:
     """What an external message says beside its actions.
 
     `query_seq` is its number, never used before. It is dated back from `chain_time`, the newest
@@ -143,7 +143,7 @@ def sign_message(
     wallet: Wallet,
     signer: Signer,
     actions: Sequence[Action],
-    envelope: Envelope,
+    envelope: MessageHeader,
 ) -> SignedMessage:
     """Build and sign one external message.
 

@@ -11,7 +11,7 @@ import pytest
 from minter.context import MinterContext
 from minter.reconcile import ReconcileReport, reconcile
 from minter.ton import tokens
-from minter.ton.highload_wallet import Action, Envelope, sign_message
+from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from minter.ton.values import Token
 from ops.settings import Settings
 from sandbox.ton.accounts import user_wallet
@@ -54,7 +54,7 @@ class Minted:
             self.ctx.wallet,
             self.ctx.signer,
             [action],
-            Envelope(query_seq, block.time, deploy=False),
+            MessageHeader(query_seq, block.time, deploy=False),
         )
         await self.ctx.gateway.send(message.boc)
         for _ in range(3):

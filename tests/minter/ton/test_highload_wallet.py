@@ -15,7 +15,7 @@ from ton_core.boc.builder import Builder
 from ton_core.boc.cell import Cell
 
 from minter.ton import highload_wallet, mnemonic, tokens
-from minter.ton.highload_wallet import Action, Envelope, SignedMessage, Wallet
+from minter.ton.highload_wallet import Action, MessageHeader, SignedMessage, Wallet
 from minter.ton.liteserver import LiteServers
 from minter.ton.mnemonic import MnemonicSigner
 from minter.ton.values import Execution, SendOutcome, Token
@@ -54,7 +54,7 @@ def test_a_message_is_dated_back_and_ends_with_the_wallets_timeout(
     mine: Wallet, key: MnemonicSigner
 ) -> None:
     made = highload_wallet.sign_message(
-        mine, key, [Action(SOMEBODY, 1)], Envelope(0, NOW, deploy=False)
+        mine, key, [Action(SOMEBODY, 1)], MessageHeader(0, NOW, deploy=False)
     )
     assert made.created_at == NOW - timedelta(seconds=30)
     assert made.valid_until == made.created_at + TTL
@@ -66,7 +66,7 @@ def test_the_messages_hash_does_not_depend_on_the_initial_state(
     """TEP-467: the normalised form has no initial state."""
     hashes = {
         highload_wallet.sign_message(
-            mine, key, [Action(SOMEBODY, 1)], Envelope(0, NOW, deploy=deploy)
+            mine, key, [Action(SOMEBODY, 1)], MessageHeader(0, NOW, deploy=deploy)
         ).message_hash
         for deploy in (True, False)
     }
@@ -75,7 +75,7 @@ def test_the_messages_hash_does_not_depend_on_the_initial_state(
 
 def test_the_messages_hash_is_teps_normal_form(mine: Wallet, key: MnemonicSigner) -> None:
     made = highload_wallet.sign_message(
-        mine, key, [Action(SOMEBODY, 1)], Envelope(0, NOW, deploy=True)
+        mine, key, [Action(SOMEBODY, 1)], MessageHeader(0, NOW, deploy=True)
     )
     body = Cell.one_from_boc(made.boc).refs[-1]
     normal = (
@@ -91,7 +91,7 @@ def test_the_messages_hash_is_teps_normal_form(mine: Wallet, key: MnemonicSigner
 def test_a_message_carries_1_to_254_actions(count: int, mine: Wallet, key: MnemonicSigner) -> None:
     with pytest.raises(highload_wallet.MessageTooLarge):
         highload_wallet.sign_message(
-            mine, key, [Action(SOMEBODY, 1)] * count, Envelope(0, NOW, deploy=False)
+            mine, key, [Action(SOMEBODY, 1)] * count, MessageHeader(0, NOW, deploy=False)
         )
 
 
@@ -105,9 +105,9 @@ def test_a_message_of_more_bytes_than_validators_take_is_refused(
     deep = Action(
         SOMEBODY, 1, tokens.mint_body(0, Token(SOMEBODY, SOMEBODY, "x" * 127 * 520), 1, 0)
     )
-    highload_wallet.sign_message(mine, key, large, Envelope(0, NOW, deploy=False))
+    highload_wallet.sign_message(mine, key, large, MessageHeader(0, NOW, deploy=False))
     with pytest.raises(highload_wallet.MessageTooLarge, match="depth"):
-        highload_wallet.sign_message(mine, key, [deep], Envelope(0, NOW, deploy=False))
+        highload_wallet.sign_message(mine, key, [deep], MessageHeader(0, NOW, deploy=False))
 
 
 def test_a_wallet_that_is_not_deployed_has_executed_nothing() -> None:
@@ -159,7 +159,7 @@ async def test_the_contract_and_our_reading_of_it_agree(
                     mine,
                     key,
                     [Action(SOMEBODY, 1000)],
-                    Envelope(query_seq, block.time, deploy=round_number == 0),
+                    MessageHeader(query_seq, block.time, deploy=round_number == 0),
                 )
                 assert (await gateway.send(made.boc)).outcome is SendOutcome.ACCEPTED
                 await ton.next_block()
@@ -193,7 +193,7 @@ async def test_item_addresses_are_the_collections_own(
             mine,
             key,
             [Action(contract.address, 10**8, None, contract.state_init)],
-            Envelope(0, block.time, deploy=True),
+            MessageHeader(0, block.time, deploy=True),
         )
         await gateway.send(made.boc)
         for _ in range(3):
