@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,11 @@ TESTED_ELSEWHERE = {
 }
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def modules(*packages: str) -> list[Path]:
     """Return the modules of packages, without revisions and package docstrings."""
     return [
@@ -51,7 +57,7 @@ def modules(*packages: str) -> list[Path]:
         for package in packages
         for path in sorted((ROOT / package).rglob("*.py"))
         if "versions" not in path.parts
-        and (path.name != "__init__.py" or len(ast.parse(path.read_text()).body) > 1)
+        and (path.name != "__init__.py" or len(parsed(path).body) > 1)
     ]
 
 
@@ -74,17 +80,24 @@ def test_what_says_pure_is_held_to_it() -> None:
     free = [
         name
         for path in modules(*PACKAGES)
-        if re.search(r"\bPure\b", ast.get_docstring(ast.parse(path.read_text())) or "")
+        if re.search(r"\bPure\b", ast.get_docstring(parsed(path)) or "")
         and not (name := relative(path).removesuffix(".py").replace("/", ".")).startswith(held)
     ]
     assert free == [], "a module whose docstring says Pure is not in pyproject's contract"
+
+
+def test_the_page_has_the_layers_of_every_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = [" > ".join(each["layers"]) for each in contracts["contracts"] if "layers" in each]
+    assert len(layers) > 1
+    assert [each for each in layers if f"`{each}`" not in PAGE] == []
 
 
 def test_a_class_name_is_defined_once() -> None:
     """Outside demo/, whose oracle shares no code with the product; private ones stay in a file."""
     places = defaultdict(list)
     for path in modules("processor", "minter", "store", "ops", "sandbox"):
-        for each in ast.walk(ast.parse(path.read_text())):
+        for each in ast.walk(parsed(path)):
             if isinstance(each, ast.ClassDef) and not each.name.startswith("_"):
                 places[each.name].append(f"{relative(path)}:{each.lineno}")
     twice = {name: found for name, found in places.items() if len(found) > 1}

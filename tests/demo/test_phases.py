@@ -12,6 +12,8 @@ from demo.records import Record
 from ops.errors import UsageError
 from tests.demo.conftest import SMALL
 
+pytestmark = pytest.mark.integration
+
 
 def test_a_plan_that_earns_no_tokens_is_refused(badges: Badges, tmp_path: Path) -> None:
     with pytest.raises(
