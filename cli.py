@@ -7,11 +7,15 @@ that Laurel raises on purpose ends here as one message and an exit code.
 
 import importlib
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from ops.console import Console
 from ops.errors import LaurelError, UsageError
+
+if TYPE_CHECKING:
+    from ops.checks import Check
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 it failed, or something differs (`reconcile`, `demo`);
@@ -49,7 +53,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "wallet": ("minter.commands:wallet", "Show the minting wallet."),
     "sandbox": ("sandbox.commands:sandbox", "Run one of the embedded parts alone."),
     "config": ("ops.commands:config", "Check the settings."),
+    "doctor": (
+        "ops.commands:doctor",
+        "Look at everything that Laurel needs, and say what is missing and the way out.",
+    ),
 }
+
+
+# Where each package's checks are, in the order in which a person sets things up.
+CHECKS = ("store.checks", "processor.checks", "minter.checks")
 
 
 class LazyGroup(click.Group):
@@ -107,8 +119,12 @@ def main(ctx: click.Context) -> None:
 
         laurel demo
     """
-    ctx.obj = console = Console()
+    ctx.obj = console = Console(_load_checks)
     ctx.call_on_close(console.close)
+
+
+def _load_checks() -> "list[Check]":
+    return [check for module in CHECKS for check in importlib.import_module(module).CHECKS]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,14 @@
-"""`laurel config`: the settings as this machine has them."""
+"""`laurel config` and `laurel doctor`: the settings of this machine, and what they lead to."""
+
+from typing import TYPE_CHECKING
 
 import click
 from pydantic import BaseModel, SecretStr
 
 from ops.console import Console, json_option
+
+if TYPE_CHECKING:
+    from ops.lifecycle import Stop
 
 
 @click.group()
@@ -26,6 +31,37 @@ def check(console: Console, *, as_json: bool) -> None:
         "\n".join(f"{name:<{width}}  {value}" for name, value in values.items()),
         as_json=as_json,
     )
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def doctor(console: Console, *, as_json: bool) -> None:
+    """Look at everything that Laurel needs, and say what is missing and the way out.
+
+    Database, schema, catalog, Kafka, topics, wallet and TON, a line each. Nothing is written. What
+    has no setting is skipped. Exits 1 when something failed.
+
+    Example: LAUREL_DATABASE_URL=postgresql://laurel@db/laurel laurel doctor
+    """
+
+    async def main(_stop: "Stop") -> int:
+        from ops.checks import CheckState, examine
+        from ops.lifecycle import EXIT_FAILURE, EXIT_OK
+
+        results = await examine(console.load_checks(), console.settings)
+        width = max(len(each.name) for each in results)
+        console.result(
+            {each.name: {"state": each.state.value, "detail": each.detail} for each in results},
+            "\n".join(
+                f"{each.state.value:<7}  {each.name:<{width}}  {each.detail}" for each in results
+            ),
+            as_json=as_json,
+        )
+        failed = any(each.state is CheckState.FAILED for each in results)
+        return EXIT_FAILURE if failed else EXIT_OK
+
+    console.run(main)
 
 
 def _flat(part: BaseModel, prefix: str) -> list[tuple[str, str | None]]:

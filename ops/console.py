@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from ops.checks import Check
     from ops.lifecycle import Stop
     from ops.settings import Settings
 
@@ -23,7 +24,14 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Console:
-    """The settings of this call, and its two voices."""
+    """The settings of this call, and its two voices.
+
+    Args:
+        load_checks: imports the checks of all packages; `laurel doctor` calls it.
+    """
+
+    def __init__(self, load_checks: "Callable[[], list[Check]]") -> None:
+        self.load_checks = load_checks
 
     @cached_property
     def settings(self) -> "Settings":

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from cli import COMMANDS, main
 from ops.errors import LaurelError, UsageError
+from ops.lifecycle import EXIT_FAILURE
 
 # What `laurel --help` may import beyond the standard library and click.
 ALLOWED_ROOTS = {"cli", "ops", "click"}
@@ -112,3 +113,23 @@ def test_a_command_leaves_its_metrics_where_asked(
     monkeypatch.setenv("LAUREL_METRICS_TEXTFILE", str(tmp_path / "laurel.prom"))
     assert CliRunner().invoke(main, ["config", "check"]).exit_code == 0
     assert "# TYPE laurel_dead_letters_total counter" in (tmp_path / "laurel.prom").read_text()
+
+
+def test_doctor_names_what_failed_and_what_was_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAUREL_WALLET_MNEMONIC_FILE", "/nowhere/wallet.words")
+    result = CliRunner().invoke(main, ["doctor", "--json"])
+    found = json.loads(result.stdout)
+    assert result.exit_code == EXIT_FAILURE
+    assert {name: each["state"] for name, each in found.items()} == {
+        "database": "skipped",
+        "schema": "skipped",
+        "catalog": "skipped",
+        "kafka": "skipped",
+        "topics": "skipped",
+        "wallet": "failed",
+        "ton": "skipped",
+        "network": "skipped",
+    }
+    assert "/nowhere/wallet.words" in found["wallet"]["detail"]
+    lines = CliRunner().invoke(main, ["doctor"]).stdout.splitlines()
+    assert lines[0] == "skipped  database  LAUREL_DATABASE_URL is not set"

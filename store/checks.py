@@ -1,0 +1,33 @@
+"""What the database must be like: checks of `laurel doctor`."""
+
+from sqlalchemy import text
+
+from ops.checks import Check
+from ops.settings import Settings
+from store import migrations
+from store.engine import Database
+
+VERSION = text("SELECT current_setting('server_version')")
+
+
+async def _database(settings: Settings) -> str:
+    async with (
+        Database(settings.need("database_url"), settings.database) as db,
+        db.transaction() as conn,
+    ):
+        return f"PostgreSQL {(await conn.execute(VERSION)).scalar_one()} at {db.place}"
+
+
+async def _schema(settings: Settings) -> str:
+    async with (
+        Database(settings.need("database_url"), settings.database) as db,
+        db.transaction() as conn,
+    ):
+        await migrations.check(conn)
+        return f"revision {await migrations.current(conn)}"
+
+
+CHECKS = (
+    Check("database", ("database_url",), _database),
+    Check("schema", ("database_url",), _schema),
+)
