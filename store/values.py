@@ -239,6 +239,7 @@ class Reason(StrEnum):
 
     NO_VALUE = "no_value"
     NOT_JSON = "not_json"
+    UNREADABLE = "unreadable"
     CONTENT_TYPE = "content_type"
     BAD_ENVELOPE = "bad_envelope"
     BAD_SPECVERSION = "bad_specversion"

@@ -8,7 +8,7 @@ message that does not keep to the contract never becomes an event.
 import re
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, Literal, assert_never, cast
@@ -80,10 +80,25 @@ class CommandData(msgspec.Struct, frozen=True, gc=False):
 
 
 ENVELOPE = msgspec.json.Decoder(Envelope)
+
+
+def _exact(number: str) -> Decimal:
+    """Return a JSON number with a fraction or an exponent.
+
+    Raises:
+        ValueError: its exponent is beyond what Decimal holds; msgspec says so in a
+            ValidationError.
+    """
+    try:
+        return Decimal(number)
+    except InvalidOperation:
+        raise ValueError("a number's exponent is beyond any decimal") from None
+
+
 # Numbers of undeclared fields stay exact: filters compare them with what the catalog says.
-ANY_DATA: Callable[[bytes], object] = msgspec.json.Decoder(float_hook=Decimal).decode
+ANY_DATA: Callable[[bytes], object] = msgspec.json.Decoder(float_hook=_exact).decode
 OBJECT: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(
-    dict[str, Any], float_hook=Decimal
+    dict[str, Any], float_hook=_exact
 ).decode
 
 _ATTRIBUTES = {
@@ -179,7 +194,10 @@ def _check_number(field: FieldSpec, raw: bytes) -> None:
         raise ContractViolation(Reason.NULL_FIELD, f"`{field.name}` is null")
     if len(raw) > _NUMBER_BYTES_MAX or not _JSON_NUMBER.fullmatch(raw):
         raise ContractViolation(Reason.BAD_FIELD, f"`{field.name}` is no number")
-    value = Decimal(raw.decode())
+    try:
+        value = _exact(raw.decode())
+    except ValueError as error:
+        raise ContractViolation(Reason.BAD_FIELD, f"`{field.name}`: {error}") from None
     if not within_bounds(value):
         raise ContractViolation(
             Reason.BAD_FIELD, f"`{field.name}` has more than 30 digits, or an exponent beyond 30"

@@ -2,7 +2,8 @@
 
 CloudEvents 1.0 in JSON, structured or binary mode (CloudEvents Kafka protocol binding, section 3).
 Reading never raises: what does not keep to the contract comes out as `Rejected`, with a reason and
-a detail for a person, and the records beside it are read all the same.
+a detail for a person, and the records beside it are read all the same. So does what nobody thought
+of: whatever one record does to a decoder is that record's trouble (`unreadable`).
 """
 
 import hashlib
@@ -169,6 +170,13 @@ class EventReader:
                 return self._event(envelope, data)
             except ContractViolation as violation:
                 return Rejected(violation.reason, violation.detail, declared)
+            except RecursionError:
+                return Rejected(Reason.UNREADABLE, "its JSON is nested too deeply", declared)
+            except MemoryError:
+                raise  # the process's trouble, not the record's
+            except Exception as error:  # noqa: BLE001 - the boundary: what nobody thought of is one record's trouble
+                detail = f"{type(error).__name__} while reading: {error}"
+                return Rejected(Reason.UNREADABLE, detail, declared)
 
         return read
 
@@ -291,8 +299,7 @@ def _opened(record: Record) -> tuple[Envelope, bytes]:
         _check_text(envelope, data)
     if envelope.datacontenttype not in (None, "application/json"):
         _check_json_type(str(envelope.datacontenttype), "datacontenttype")
-    _check_time(envelope.time)
-    return envelope, data or b"{}"
+    return _in_utc(envelope), data or b"{}"
 
 
 def _binary(headers: Headers, value: bytes) -> tuple[Envelope, bytes]:
@@ -359,20 +366,28 @@ def _texts(value: object) -> list[str]:
     return found
 
 
-def _check_time(time: datetime) -> None:
-    if time.tzinfo is UTC:
-        return
+def _in_utc(envelope: Envelope) -> Envelope:
+    """Return the envelope with its time in UTC.
+
+    PostgreSQL takes no offset beyond 15:59, RFC 3339 any up to 23:59.
+    """
+    if envelope.time.tzinfo is UTC:
+        return envelope
     try:
-        time.astimezone(UTC)
+        time = envelope.time.astimezone(UTC)
     except OverflowError:
         raise ContractViolation(Reason.BAD_TIME, "time lies outside the years 1 to 9999") from None
+    return msgspec.structs.replace(envelope, time=time)
 
 
 def _from_base64(text: str) -> bytes:
     try:
-        return b64decode(text, validate=True)
+        data = b64decode(text, validate=True)
     except (Base64Error, ValueError):
         raise ContractViolation(Reason.BAD_ENVELOPE, "data_base64 is no base64") from None
+    if not data.isascii():
+        _check_utf8(data)
+    return data
 
 
 def _wallet_change(envelope: Envelope, data: WalletData) -> WalletChange:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from ops.settings import DEFAULT_TENANT
 from processor.catalog import load
+from processor.events import reader
 from processor.events.chunks import PlainRecord
 from processor.events.message_schema import WalletType
 from processor.events.reader import (
@@ -57,6 +58,7 @@ from tests.builders.messages import (
     encoded,
     topic_of,
 )
+from tests.builders.raw_json import RawRecord, records
 
 SHIPPED = load.load(load.SHIPPED)
 
@@ -449,3 +451,71 @@ def test_no_message_makes_the_reader_fail(value: bytes) -> None:
 )
 def test_no_mutation_of_an_event_makes_the_reader_fail(changes: dict[str, Any]) -> None:
     assert isinstance(read(json.dumps(a_quest() | changes).encode()), (Rejected, Event))
+
+
+@given(records())
+def test_no_record_at_all_makes_the_reader_fail(record: RawRecord) -> None:
+    parsed = a_reader().at(NOW, record.topic)(record.at(0))
+    assert isinstance(parsed, Event | Ignored | WalletChange | BadgeCommand | Rejected)
+    if isinstance(parsed, Event | WalletChange):
+        assert parsed.time.tzinfo is UTC
+
+
+@pytest.mark.parametrize("depth", [1_100, 100_000])
+@pytest.mark.parametrize("place", ["data", "extension"])
+def test_json_nested_too_deeply_is_a_dead_letter(depth: int, place: str) -> None:
+    deep = b"[" * depth + b"]" * depth
+    whole = encoded(a_quest(extra="@") if place == "extension" else a_quest())
+    assert whole is not None
+    nested = (
+        whole.replace(b'"@"', deep)
+        if place == "extension"
+        else whole.replace(b'"quest_id"', b'"extra":' + deep + b',"quest_id"')
+    )
+    assert nested != whole
+    rejected = a_reader().at(NOW, "quests")(PlainRecord(0, nested))
+    assert isinstance(rejected, Rejected)
+    assert (rejected.reason, rejected.detail) == (
+        Reason.UNREADABLE,
+        "its JSON is nested too deeply",
+    )
+
+
+@pytest.mark.parametrize("token", ["1e99999999999999999999", "-1.5e-99999999999999999999"])
+@pytest.mark.parametrize("field", ["rating", "extra"])
+def test_an_exponent_beyond_any_decimal_is_a_dead_letter(token: str, field: str) -> None:
+    whole = encoded(a_visit())
+    assert whole is not None
+    value = whole.replace(b'"city_id"', f'"{field}":{token},"city_id"'.encode())
+    rejected = a_reader().at(NOW, "cities")(PlainRecord(0, value))
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason is Reason.BAD_FIELD
+    assert "beyond any decimal" in rejected.detail
+
+
+def test_base64_that_is_not_utf8_is_a_dead_letter() -> None:
+    message = a_visit()
+    del message["data"]
+    message["data_base64"] = "/w=="
+    rejected = a_reader().at(NOW, "cities")(PlainRecord(0, encoded(message)))
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason is Reason.NOT_JSON
+
+
+def test_time_is_utc_from_the_reader_on() -> None:
+    event = a_reader().at(NOW, "cities")(
+        PlainRecord(0, encoded(a_visit(time="2026-01-02T03:00:00+23:59")))
+    )
+    assert isinstance(event, Event)
+    assert event.time.isoformat() == "2026-01-01T03:01:00+00:00"
+
+
+def test_what_nobody_thought_of_is_one_records_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> bytes:
+        raise ZeroDivisionError("so what")
+
+    monkeypatch.setattr(reader, "event_key", broken)
+    rejected = a_reader().at(NOW, "cities")(PlainRecord(0, encoded(a_visit())))
+    assert rejected == Rejected(
+        Reason.UNREADABLE, "ZeroDivisionError while reading: so what", "city.visited"
+    )
