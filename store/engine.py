@@ -63,6 +63,14 @@ class StatementRefused(Permanent):
         self.constraint = constraint
 
 
+class DataRefused(StatementRefused):
+    """PostgreSQL refused a statement for a value in it: too large, no such date, too complex."""
+
+    code = "data_refused"
+
+
+# PostgreSQL, appendix A: class 22 is data exception, 54 program limit exceeded.
+_OF_THE_DATA = ("22", "54")
 # PostgreSQL, appendix A: class 40 is transaction rollback; 55P03 lock_not_available; 57014
 # query_canceled is the statement timeout.
 _CONFLICTS = frozenset({"40001", "40P01", "55P03", "57014"})
@@ -212,7 +220,8 @@ def translated(error: Exception, place: str) -> Transient | Permanent:
             f"PostgreSQL does not answer at {place}: {_first_line(cause)}", place=place
         )
     constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
-    return StatementRefused(
+    kind = DataRefused if (state or "").startswith(_OF_THE_DATA) else StatementRefused
+    return kind(
         f"PostgreSQL refused a statement: {_first_line(cause)}",
         sqlstate=state,
         constraint=constraint,

@@ -118,6 +118,17 @@ class BatchOutcome:
     rejected: Sequence[RejectedRecord]
     fenced: Mapping[Partition, LedgerEntry]
 
+    def followed_by(self, other: "BatchOutcome") -> "BatchOutcome":
+        """Return what became of this batch and the one after it together."""
+        return BatchOutcome(
+            self.records + other.records,
+            self.counted + other.counted,
+            self.duplicates + other.duplicates,
+            self.levels + other.levels,
+            [*self.rejected, *other.rejected],
+            {**self.fenced, **other.fenced},
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _Merged:

@@ -96,6 +96,13 @@ class ReadChunk:
         other.repeated += self.repeated
         return other
 
+    @property
+    def types(self) -> list[str]:
+        """Return the type of each message that would change something."""
+        found = [event.type for event in self.events]
+        found += [change.type.value for change in self.wallets]
+        return found + [placed.command.type.value for placed in self.commands]
+
     def add(self, event: Event) -> None:
         """Take in an event that this chunk does not have yet."""
         self.keys.add(event.key)
@@ -167,6 +174,15 @@ def read_chunk(chunk: Chunk, reader: EventReader, now: datetime, topic: str | No
                 place = RecordPosition(chunk.topic, chunk.partition, record.offset)
                 result.rejected.append(RejectedRecord(place, record, parsed))
     return result
+
+
+def as_rejected(chunk: ReadChunk, rejected: Rejected) -> ReadChunk:
+    """Return a chunk of one record as if reading had rejected that."""
+    (record,) = chunk.chunk.records
+    position = RecordPosition(chunk.chunk.topic, chunk.chunk.partition, record.offset)
+    return ReadChunk(
+        chunk.chunk, chunk.version, rejected=[RejectedRecord(position, record, rejected)]
+    )
 
 
 def events_of(events: Iterable[Event], users: Collection[UUID]) -> dict[UUID, list[Event]]:

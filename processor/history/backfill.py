@@ -20,6 +20,7 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import UsageError
 from ops.lifecycle import Stop
 from ops.settings import Settings
+from processor.batch import bisection
 from processor.batch.pipeline import Pipeline, PipelineOptions
 from processor.batch.staging import RejectedRecord
 from processor.events.chunks import Chunk, PlainRecord
@@ -189,7 +190,8 @@ class _Backfill:
             while batch := list(islice(chunks, max(1, self._batch_max // self._chunk_max))):
                 if stop.requested:
                     return
-                outcome = await self._pipeline.run(batch)
+                read = [self._pipeline.read(chunk) for chunk in batch]
+                outcome = await bisection.commit(self._pipeline, read)
                 if outcome.fenced:
                     raise UsageError(
                         f"{self._path} is being counted by another backfill at this moment. "

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection
 from datetime import timedelta
+from functools import partial
 
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError, Transient, UsageError
@@ -19,6 +20,7 @@ from ops.lifecycle import (
 )
 from ops.logs import logger
 from ops.settings import Settings
+from processor.batch import bisection
 from processor.batch.pipeline import Pipeline, PipelineOptions
 from processor.stream import topics
 from processor.stream.app import Stream
@@ -154,7 +156,10 @@ class Worker:
         )
         await pipeline.load()
         batcher = Batcher(
-            pipeline.commit, self._settings.worker.batch_records_max, self._readiness, self._clock
+            partial(bisection.commit, pipeline),
+            self._settings.worker.batch_records_max,
+            self._readiness,
+            self._clock,
         )
         offsets = OffsetStore(self._db, cluster.id, self._readiness, self._clock)
         wanted = topics.incoming(self._settings.kafka, catalog)

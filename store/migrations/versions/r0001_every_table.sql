@@ -78,7 +78,8 @@ CREATE TABLE dead_letter (
     created_at timestamptz DEFAULT now() NOT NULL,
     published_at timestamptz,
     CONSTRAINT dead_letter_reason_check CHECK (reason IN (
-        'no_value', 'not_json', 'unreadable', 'content_type', 'bad_envelope', 'bad_specversion', 'bad_subject',
+        'no_value', 'not_json', 'unreadable', 'refused_by_database', 'content_type',
+        'bad_envelope', 'bad_specversion', 'bad_subject',
         'bad_tenant', 'bad_time', 'too_new', 'too_old', 'bad_text', 'unknown_type', 'wrong_topic',
         'bad_data', 'missing_field', 'null_field', 'bad_field', 'bad_address',
         'unsupported_command', 'external_id_conflict', 'unknown_badge_type', 'no_such_badge',

@@ -1,0 +1,132 @@
+"""A record that PostgreSQL refuses becomes a dead letter, and its neighbours count."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from processor.batch import bisection
+from processor.batch.bisection import REFUSED_MIN, halves
+from processor.batch.pipeline import BatchOutcome
+from processor.events.chunks import Chunk, PlainRecord
+from store.engine import Database, DataRefused, StatementRefused
+from store.values import Reason
+from tests.builders.messages import (
+    ALICE,
+    BOB,
+    Log,
+    a_command,
+    a_partner,
+    a_pipeline,
+    a_wallet,
+    an_address,
+    open_ledger,
+)
+from tests.builders.sql import column, rows, value
+
+# Who may not be counted: PostgreSQL says so, as it would of a value that nobody thought of.
+POISON = UUID(int=0xBAD)
+
+
+async def refusing(database: Database, table: str, sqlstate: str = "22003") -> None:
+    """Let PostgreSQL refuse every row of POISON in a table."""
+    async with database.transaction() as conn:
+        for statement in (
+            f"""
+            CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'not this one' USING ERRCODE = '{sqlstate}'; END $$
+            """,
+            f"""
+            CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW
+            WHEN (NEW.user_id = '{POISON}') EXECUTE FUNCTION refuse()
+            """,
+        ):
+            await conn.execute(text(statement))
+
+
+async def committed(database: Database, log: Log, records_max: int = 4) -> BatchOutcome:
+    chunks = log.chunks(records_max=records_max)
+    await open_ledger(database, chunks)
+    pipeline = await a_pipeline(database)
+    return await bisection.commit(pipeline, [pipeline.read(chunk) for chunk in chunks])
+
+
+@pytest.mark.parametrize("sqlstate", ["22003", "22009", "54000"])
+async def test_a_refused_record_is_a_dead_letter_and_its_neighbours_count(
+    counting: Database, sqlstate: str
+) -> None:
+    await refusing(counting, "nft_progress", sqlstate)
+    log = Log()
+    log.append(*(a_partner(ALICE) for _ in range(5)), a_partner(POISON))
+    log.append(*(a_partner(BOB) for _ in range(3)), a_partner(POISON), a_partner(BOB))
+    log.append(a_wallet(ALICE, an_address(1)), a_command("mint", ALICE, type_code="ambassador"))
+    outcome = await committed(counting, log)
+    assert (outcome.records, outcome.counted, outcome.fenced) == (13, 9, {})
+    assert [each.position.offset for each in outcome.rejected] == [5, 9]
+    assert await rows(counting, 'SELECT "offset", reason FROM dead_letter ORDER BY 1') == [
+        (5, Reason.REFUSED_BY_DATABASE),
+        (9, Reason.REFUSED_BY_DATABASE),
+    ]
+    assert "not this one" in await value(counting, "SELECT min(detail) FROM dead_letter")
+    found = await rows(counting, "SELECT user_id, counters FROM nft_progress ORDER BY user_id")
+    assert found == [(ALICE, {"partners_invited": 5}), (BOB, {"partners_invited": 4})]
+    ledger = "SELECT next_offset FROM offset_ledger WHERE topic = 'laurel.partners'"
+    assert await value(counting, ledger) == 11
+
+
+async def test_a_refused_wallet_and_a_refused_command_are_dead_letters_too(
+    counting: Database,
+) -> None:
+    await refusing(counting, "user_wallet")
+    log = Log()
+    log.append(a_wallet(POISON, an_address(1)), a_wallet(BOB, an_address(2)))
+    outcome = await committed(counting, log)
+    assert [each.rejected.type for each in outcome.rejected] == ["wallet.linked"]
+    assert await column(counting, "SELECT user_id FROM user_wallet") == [BOB]
+
+
+async def test_a_refusal_that_is_not_of_the_data_ends_counting_as_before(
+    counting: Database,
+) -> None:
+    await refusing(counting, "nft_progress", "42501")
+    log = Log()
+    log.append(a_partner(ALICE), a_partner(POISON))
+    with pytest.raises(StatementRefused, match="not this one"):
+        await committed(counting, log)
+    assert await value(counting, "SELECT count(*) FROM dead_letter") == 0
+
+
+async def test_what_refuses_everything_is_not_the_records_fault(counting: Database) -> None:
+    await refusing(counting, "nft_progress")
+    log = Log()
+    log.append(*(a_partner(POISON) for _ in range(REFUSED_MIN + 2)))
+    with pytest.raises(DataRefused):
+        await committed(counting, log)
+    letters = await value(counting, "SELECT count(*) FROM dead_letter")
+    assert letters == REFUSED_MIN
+    assert await value(counting, "SELECT next_offset FROM offset_ledger") == letters
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6))
+def test_halves_continue_each_other(sizes: Sequence[int]) -> None:
+    chunks, position = [], 0
+    for size in sizes:
+        records = [PlainRecord(position + 2 * n, b"") for n in range(size)]  # offsets have gaps
+        chunks.append(Chunk("t", 0, position, records))
+        position = chunks[-1].reached.next_offset
+    if sum(sizes) < 2:
+        return
+    first, second = halves(chunks)
+    counts = [sum(len(chunk.records) for chunk in part) for part in (first, second)]
+    assert counts == [sum(sizes) // 2, sum(sizes) - sum(sizes) // 2]
+    parts = [*first, *second]
+    assert [r for chunk in parts for r in chunk.records] == [
+        r for chunk in chunks for r in chunk.records
+    ]
+    reached = 0
+    for chunk in parts:
+        assert chunk.position == reached
+        reached = chunk.reached.next_offset
