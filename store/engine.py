@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 
 import psycopg
 from pydantic import SecretStr
-from sqlalchemy import make_url, text
+from sqlalchemy import AdaptedConnection, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -74,7 +74,17 @@ _OF_THE_DATA = ("22", "54")
 # PostgreSQL, appendix A: class 40 is transaction rollback; 55P03 lock_not_available; 57014
 # query_canceled is the statement timeout.
 _CONFLICTS = frozenset({"40001", "40P01", "55P03", "57014"})
-_GONE = ("08", "57P", "53")
+# 25006 read_only_sql_transaction: after a failover the address may lead to a standby for a while.
+_GONE = ("08", "57P", "53", "25006")
+
+# A peer that is gone without a word is noticed in under a minute (libpq, connection parameters).
+_KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 40_000,
+}
 
 
 def normalised_url(url: str) -> str:
@@ -102,18 +112,25 @@ class Database:
     def __init__(self, url: SecretStr | str, settings: DatabaseSettings | None = None) -> None:
         chosen = settings or DatabaseSettings()
         clear = url.get_secret_value() if isinstance(url, SecretStr) else url
+        address = make_url(normalised_url(clear))
         options = " ".join(
             (
+                # What the URL asks for first; what Laurel depends on is set after it.
+                _text(address.query.get("options", "")),
                 f"-c lock_timeout={_milliseconds(chosen.lock_timeout.total_seconds())}",
                 f"-c statement_timeout={_milliseconds(chosen.statement_timeout.total_seconds())}",
                 "-c timezone=UTC",
+                # Whatever database or role say: a commit that was answered is on disk, or a token
+                # could be minted twice, and each statement sees what is committed before it.
+                "-c synchronous_commit=on",
+                "-c default_transaction_isolation=read\\ committed",
                 "-c application_name=laurel",
                 # Short statements: compiling them costs more than it saves.
                 "-c jit=off",
             )
         )
         self.engine = create_async_engine(
-            normalised_url(clear),
+            address,
             pool_size=chosen.pool_size,
             max_overflow=0,
             pool_pre_ping=True,
@@ -125,8 +142,12 @@ class Database:
             connect_args={
                 "options": options,
                 "connect_timeout": max(1, round(chosen.connect_timeout.total_seconds())),
+                "client_encoding": "utf8",
+                **_KEEPALIVES,
             },
         )
+        # Before SQLAlchemy's own first statement, which such a database answers with bytes.
+        event.listen(self.engine.sync_engine, "connect", _refuse_other_encodings, insert=True)
         self.place = self.engine.url.render_as_string(hide_password=True)
 
     async def __aenter__(self) -> Self:
@@ -196,6 +217,24 @@ class Database:
         """
         async with self.transaction() as conn:
             await conn.execute(PING)
+
+
+def _refuse_other_encodings(connection: AdaptedConnection, _record: object) -> None:
+    """Return where the database's encoding is UTF-8.
+
+    Raises:
+        UsageError: it is another one, in which not every id and text can be stored.
+    """
+    encoding = connection.driver_connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise UsageError(
+            f"LAUREL_DATABASE_URL: the database's encoding is {encoding}. Create it with "
+            "ENCODING 'UTF8' TEMPLATE template0."
+        )
+
+
+def _text(value: str | tuple[str, ...]) -> str:
+    return value if isinstance(value, str) else " ".join(value)
 
 
 def translated(error: Exception, place: str) -> Transient | Permanent:
