@@ -27,6 +27,8 @@ from store.ledger import LedgerEntry
 # for each other.
 _CHUNKS_BUFFERED = 32
 
+_METADATA_AGE_MAX_MS = 30_000
+
 
 class WorkerApp(faust.App):
     """A Faust app without Faust's directories: Laurel keeps no tables."""
@@ -84,6 +86,7 @@ class Stream:
         in_group = self.app.started and not self.app.rebalancing
         return StreamProgress(
             positions=self.consumer.positions() if in_group else {},
+            is_standby=in_group and self.consumer.is_standby(),
             counted_to=self.batcher.counted_to,
             committed_at=self.batcher.committed_at,
         )
@@ -140,6 +143,8 @@ def faust_app(settings: Settings, options: ConsumerOptions) -> WorkerApp:
         broker_commit_interval=1.0,  # Kafka's own offsets are for lag dashboards
         broker_session_timeout=kafka.session_timeout.total_seconds(),
         broker_heartbeat_interval=kafka.session_timeout.total_seconds() / 4,
+        # How late added partitions and topics made anew are noticed; by default after 5 minutes.
+        consumer_metadata_max_age_ms=_METADATA_AGE_MAX_MS,
         broker_request_timeout=max(kafka.request_timeout, kafka.session_timeout).total_seconds(),
         agent_supervisor=CrashingSupervisor,
         loghandlers=[],

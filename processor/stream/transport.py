@@ -165,6 +165,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             for tp, last in zip(assigned, committed, strict=True)
         }
 
+    def is_standby(self) -> bool:
+        """Return whether the group gave this member an assignment, of no partitions."""
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        return assignment is not None and not assignment.tps
+
     def positions(self) -> dict[Partition, PartitionPosition]:
         """Return how far each partition is fetched, as of the last answer of its broker."""
         assignment = self._ensure_consumer()._subscription.subscription
@@ -295,6 +301,10 @@ class Consumer(driver.Consumer):
     def positions(self) -> Mapping[Partition, PartitionPosition]:
         """Return how far each assigned partition is fetched."""
         return self._thread.positions()
+
+    def is_standby(self) -> bool:
+        """Return whether the group has more members than partitions, and this one got none."""
+        return self._thread.is_standby()
 
 
 class Transport(driver.Transport):

@@ -35,11 +35,13 @@ class StreamProgress:
         positions: none while there is no group.
         counted_to: the next offset of each partition that this process counted of.
         committed_at: the last commit, on the clock's monotonic scale.
+        is_standby: in the group, and left without a partition: others have them all.
     """
 
     positions: Mapping[Partition, PartitionPosition]
     counted_to: Mapping[Partition, int]
     committed_at: float
+    is_standby: bool = False
 
     def lags(self) -> dict[Partition, int]:
         """Return how many records wait in each partition."""
@@ -105,7 +107,7 @@ class Watchdog:
         lags = progress.lags()
         for (topic, partition), records in lags.items():
             metrics.CONSUMER_LAG_RECORDS.labels(topic, str(partition)).set(records)
-        if progress.positions:
+        if progress.positions or progress.is_standby:
             self._readiness.arrived(Part.START)
         self._check_brokers(progress)
         lag = sum(lags.values())

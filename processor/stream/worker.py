@@ -32,6 +32,7 @@ from store import catalogs
 from store.engine import Database, DatabaseUnreachable
 from store.values import Catalog
 
+_DRAIN_TICK = timedelta(milliseconds=200)
 _CATALOG_CHECK_INTERVAL = timedelta(seconds=3)
 
 log = logger("worker")
@@ -205,11 +206,21 @@ class Worker:
                 if part.done():
                     part.result()
             stream.batcher.stop()
-            await batching
+            await self._drained(batching)
         finally:
             for part in own:
                 part.cancel()
             await asyncio.gather(*own, return_exceptions=True)
+
+    async def _drained(self, batching: "asyncio.Task[None]") -> None:
+        """Return once the batch in flight is committed; at once where PostgreSQL is away.
+
+        What is not committed then is read again by whoever comes next.
+        """
+        while not batching.done() and Part.POSTGRESQL not in self._readiness.waits:
+            await asyncio.wait({batching}, timeout=_DRAIN_TICK.total_seconds())
+        if batching.done():
+            batching.result()
 
     async def follow_catalog(self, read: Collection[str]) -> None:
         """End the worker where a new catalog names topics that are not `read`.

@@ -77,5 +77,31 @@ async def test_a_worker_outlives_a_database_that_was_killed(
             assert await counted(database) == len(events)
 
 
+async def test_sigterm_ends_a_worker_whose_database_is_away_at_once(
+    broker: Broker, topic_prefix: str, data: Path, tmp_path: Path
+) -> None:
+    with ExitStack() as parts:
+        killed = parts.enter_context(ExitStack())
+        server = killed.enter_context(postgres(data, keep=True))
+        await migrations.upgrade(server.url)
+        site = Site(broker.address, server.url, topic_prefix)
+        await site.make_topics()
+        await produce(site, [a_quest()])
+        worker = parts.enter_context(a_worker(site, tmp_path / "worker.log"))
+        async with Database(server.url) as database:
+            await with_catalog(database)
+            await until_counted(database, 1, worker)
+        os.kill(server.pid, signal.SIGKILL)
+        killed.close()
+        await produce(site, [a_quest()])
+
+        async def waits_for_the_database() -> bool:
+            return "postgresql" in (await worker.ready()).get("waits", {})
+
+        await until(waits_for_the_database, "a wait for PostgreSQL", worker)
+        assert worker.stop() == EXIT_OK
+        assert worker.logged("drain_timed_out") == []
+
+
 def _port(url: str) -> int:
     return int(url.rpartition(":")[2].partition("/")[0])

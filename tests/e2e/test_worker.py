@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -257,3 +258,26 @@ async def test_a_catalog_with_a_new_topic_ends_a_worker_that_does_not_read_it(
         await until(ended, "the end of a worker that would miss a topic")
         assert worker.process.returncode == EXIT_FAILURE
         assert f"{topic_prefix}.hikes" in worker.log_path.read_text()
+
+
+async def test_a_worker_that_gets_no_partition_is_ready_and_takes_over(
+    site: Site, database: Database, tmp_path: Path
+) -> None:
+    """Three workers on topics of two partitions: one stands by, and a rollout can end."""
+    await with_catalog(database)
+    await site.make_topics()
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(a_worker(site, tmp_path / f"worker-{number}.log"))
+            for number in range(3)
+        ]
+
+        async def all_ready() -> bool:
+            return all([(await each.ready()).get("ready") for each in workers])
+
+        await until(all_ready, "three ready workers", workers[0])
+        for each in workers[:2]:
+            each.kill()
+        await produce(site, [a_quest(user(number)) for number in range(20)])
+        await until_counted(database, 20, workers[2])
+        assert workers[2].stop() == EXIT_OK

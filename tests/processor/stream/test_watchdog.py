@@ -174,3 +174,11 @@ async def test_it_looks_every_second_and_names_the_coroutine_that_waits() -> Non
     assert "waits_for_a_lock" in waiter
     assert "Event.wait" in event
     assert "hunter2" not in str(logs)
+
+
+async def test_a_standby_is_ready_and_a_member_that_waits_for_its_group_is_not() -> None:
+    bench = Bench()
+    bench.watchdog.check(StreamProgress({}, {}, 0.0))
+    assert Part.START in bench.readiness.waits
+    bench.watchdog.check(StreamProgress({}, {}, 0.0, is_standby=True))
+    assert bench.readiness.ready
