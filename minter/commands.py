@@ -60,7 +60,7 @@ def reconcile(console: Console, *, repair: bool, as_json: bool) -> None:
     Example: laurel reconcile --repair
     """
 
-    async def main(_stop: "Stop") -> int:
+    async def main() -> int:
         from minter import reconcile
         from minter.startup import connect
         from ops.lifecycle import EXIT_FAILURE, EXIT_OK
@@ -70,7 +70,7 @@ def reconcile(console: Console, *, repair: bool, as_json: bool) -> None:
         console.result(report.document(), report.text(), as_json=as_json)
         return EXIT_FAILURE if report.findings else EXIT_OK
 
-    console.run(main)
+    console.run_once(main)
 
 
 @click.group()
@@ -89,7 +89,7 @@ def show(console: Console, *, as_json: bool) -> None:
     Example: LAUREL_WALLET_MNEMONIC_FILE=wallet.words laurel wallet show --json
     """
 
-    async def main(_stop: "Stop") -> int:
+    async def main() -> int:
         from minter.startup import minting_wallet
 
         settings = console.settings
@@ -109,7 +109,7 @@ def show(console: Console, *, as_json: bool) -> None:
         console.result(document, "\n".join(lines), as_json=as_json)
         return 0
 
-    console.run(main)
+    console.run_once(main)
 
 
 @wallet.command()

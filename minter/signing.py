@@ -88,13 +88,14 @@ class _Entry:
 class _Choice:
     """What a message is to carry, and what becomes of the tasks that it does not.
 
-    `unsigned` are released; `held` are settled after the transaction. `reason` says why nothing is
-    carried, where it is not money.
+    `unsigned` are released, due again after `delay`; `held` are settled after the transaction.
+    `reason` says why nothing is carried, where it is not money.
     """
 
     entries: tuple[_Entry, ...]
     unsigned: tuple[LeasedTask, ...]
     next_index: int
+    delay: timedelta
     held: tuple[Settlement, ...] = ()
     reason: str | None = None
 
@@ -171,13 +172,15 @@ async def _sign_mints(
                 # matter.
                 reason = "no mint is left to sign" if room else None
                 others = _others(candidates, entries)
-                return _Choice(entries, others, plan.next_index, reason=reason)
+                # What is left of a message that is full goes first into the next one.
+                delay = _AT_ONCE if entries else _LATER
+                return _Choice(entries, others, plan.next_index, delay, reason=reason)
             case IndexMismatch(reason):
                 # Only what has no index is held: what has one waits for reconcile in its place.
                 held = tuple(_held(task, HoldReason.BREAKER, reason) for task in fresh)
-                return _Choice((), tuple(reserved), locked.next_index, held, reason)
+                return _Choice((), tuple(reserved), locked.next_index, _LATER, held, reason)
             case HeadOfLineBlocked(reason):
-                return _Choice((), candidates, locked.next_index, reason=reason)
+                return _Choice((), candidates, locked.next_index, _LATER, reason=reason)
 
     return await _sign(signing, lease, tasks, choose)
 
@@ -195,7 +198,9 @@ async def _sign_burns(
         revocable = [task for task in remaining if task.id in token_indexes][:room]
         entries = tuple(_revocation(signing, task, token_indexes[task.id]) for task in revocable)
         reason = None if token_indexes else "nothing to burn"
-        return _Choice(entries, _others(remaining, entries), locked.next_index, reason=reason)
+        # A burn whose token no block shows yet must not keep the head of the queue.
+        others = _others(remaining, entries)
+        return _Choice(entries, others, locked.next_index, _LATER, reason=reason)
 
     return await _sign(signing, lease, remaining, choose)
 
@@ -209,10 +214,10 @@ async def _sign(
         if (obstacle := await _obstacle(conn, signing)) is not None:
             await claiming.release(conn, lease, [task.id for task in tasks], _AT_ONCE)
             return obstacle
-        await claiming.lock_badges(conn, [task.id for task in tasks], locked.id)
+        await claiming.lock_references(conn, [task.id for task in tasks], locked.id)
         choice = await choose(conn, locked, await _room(conn, signing))
-        delay = _AT_ONCE if choice.entries else _LATER
-        await claiming.release(conn, lease, [task.id for task in choice.unsigned], delay)
+        unsigned = [task.id for task in choice.unsigned]
+        await claiming.release(conn, lease, unsigned, choice.delay)
         if choice.entries:
             # Before the wallet's row (lock order), and before a query number is used up: a lease
             # that is lost ends here.

@@ -69,3 +69,5 @@ async def _examine(check: Check, settings: Settings, patience: timedelta) -> Che
     except TimeoutError:
         bound = f"no answer within {patience.total_seconds():.0f} s"
         return CheckResult(check.name, CheckState.FAILED, bound)
+    except Exception as error:  # noqa: BLE001 - whatever one check meets, the others are looked at
+        return CheckResult(check.name, CheckState.FAILED, f"{type(error).__name__}: {error}")

@@ -1,14 +1,9 @@
 """`laurel config` and `laurel doctor`: the settings of this machine, and what they lead to."""
 
-from typing import TYPE_CHECKING
-
 import click
 from pydantic import BaseModel, SecretStr
 
 from ops.console import Console, json_option
-
-if TYPE_CHECKING:
-    from ops.lifecycle import Stop
 
 
 @click.group()
@@ -45,7 +40,7 @@ def doctor(console: Console, *, as_json: bool) -> None:
     Example: LAUREL_DATABASE_URL=postgresql://laurel@db/laurel laurel doctor
     """
 
-    async def main(_stop: "Stop") -> int:
+    async def main() -> int:
         from ops.checks import CheckState, examine
         from ops.lifecycle import EXIT_FAILURE, EXIT_OK
 
@@ -61,7 +56,7 @@ def doctor(console: Console, *, as_json: bool) -> None:
         failed = any(each.state is CheckState.FAILED for each in results)
         return EXIT_FAILURE if failed else EXIT_OK
 
-    console.run(main)
+    console.run_once(main)
 
 
 def _flat(part: BaseModel, prefix: str) -> list[tuple[str, str | None]]:

@@ -49,10 +49,26 @@ class Console:
         return settings
 
     def run(self, main: "Callable[[Stop], Coroutine[Any, Any, int]]") -> None:
-        """Run `main` under ops.lifecycle (signals, drain bound); exit with its code."""
+        """Run a process's `main` under ops.lifecycle (signals, drain bound); exit with its code."""
         from ops import lifecycle
 
         sys.exit(lifecycle.run(main, self.settings.lifecycle.drain_timeout))
+
+    def run_once(self, main: "Callable[[], Coroutine[Any, Any, int]]") -> None:
+        """Run `main`, which ends by itself; exit with its code. A signal ends it at once.
+
+        What is in a transaction is rolled back; nothing is drained.
+        """
+        import asyncio
+
+        from ops.lifecycle import EXIT_INTERRUPTED
+
+        self.settings  # noqa: B018 - refused before anything starts
+        try:
+            code = asyncio.run(main())
+        except KeyboardInterrupt:
+            code = EXIT_INTERRUPTED
+        sys.exit(code)
 
     def close(self) -> None:
         """Write this call's metrics for the node exporter, where LAUREL_METRICS_TEXTFILE is set."""

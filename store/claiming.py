@@ -115,15 +115,22 @@ TAKE_RESERVED = text("""
      ORDER BY taken.token_index
 """)
 
+REFERENCES = text("""
+    SELECT nft_instance_id, chain_message_id FROM nft_mint_queue
+     WHERE id = ANY(CAST(:ids AS uuid[]))
+     UNION ALL
+    SELECT nft_instance_id, chain_message_id FROM nft_mint_queue
+     WHERE chain_collection_id = :collection_id AND operation = 'mint'
+       AND token_index IS NOT NULL AND status = 'pending'
+""")
+
 # KEY SHARE, as a foreign key's check takes it: a task that one transaction writes twice is checked
-# again, and that would lock the badge after the wallet (docs/architecture.md, lock order).
-LOCK_BADGES = text("""
-    SELECT 1 FROM nft_instance
-     WHERE id IN (SELECT nft_instance_id FROM nft_mint_queue
-                   WHERE id = ANY(CAST(:ids AS uuid[]))
-                      OR (chain_collection_id = :collection_id AND operation = 'mint'
-                          AND token_index IS NOT NULL AND status = 'pending'))
-     ORDER BY id FOR KEY SHARE
+# again, and that would lock what it refers to after the wallet (docs/architecture.md, lock order).
+SHARE_MESSAGES = text("""
+    SELECT 1 FROM chain_message WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR KEY SHARE
+""")
+SHARE_BADGES = text("""
+    SELECT 1 FROM nft_instance WHERE id = ANY(CAST(:ids AS uuid[])) ORDER BY id FOR KEY SHARE
 """)
 
 # clock_timestamp(): a lease that ran out while this transaction was open is lost.
@@ -190,12 +197,19 @@ async def take_reserved(
     return [_leased(row) for row in rows]
 
 
-async def lock_badges(conn: Connection, task_ids: Sequence[UUID], collection_id: UUID) -> None:
-    """Lock the badges of tasks, and of the collection's mints that hold an index.
+async def lock_references(conn: Connection, task_ids: Sequence[UUID], collection_id: UUID) -> None:
+    """Lock, shared, the messages and badges of tasks and of the collection's reserved indexes.
 
     Nobody can settle them until the transaction ends. The caller holds the collection's lock.
     """
-    await conn.execute(LOCK_BADGES, {"ids": list(task_ids), "collection_id": collection_id})
+    found = await conn.execute(REFERENCES, {"ids": list(task_ids), "collection_id": collection_id})
+    badges, messages = set[UUID](), set[UUID]()
+    for badge_id, message_id in found:
+        badges.add(badge_id)
+        if message_id is not None:
+            messages.add(message_id)
+    await conn.execute(SHARE_MESSAGES, {"ids": list(messages)})
+    await conn.execute(SHARE_BADGES, {"ids": list(badges)})
 
 
 async def renew(

@@ -1,13 +1,8 @@
 """`laurel db`: what an operator does to the database itself."""
 
-from typing import TYPE_CHECKING
-
 import click
 
 from ops.console import Console, json_option
-
-if TYPE_CHECKING:
-    from ops.lifecycle import Stop
 
 
 @click.group()
@@ -24,7 +19,7 @@ def upgrade(console: Console, *, as_json: bool) -> None:
     Example: LAUREL_DATABASE_URL=postgresql://laurel:secret@db:5432/laurel laurel db upgrade
     """
 
-    async def main(_stop: "Stop") -> int:
+    async def main() -> int:
         from store import migrations
 
         revision = await migrations.upgrade(console.settings.need("database_url"))
@@ -33,4 +28,4 @@ def upgrade(console: Console, *, as_json: bool) -> None:
         )
         return 0
 
-    console.run(main)
+    console.run_once(main)

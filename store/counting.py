@@ -13,7 +13,6 @@ every batch (plan_cache_mode): a plan made for twenty events is a disaster for t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Protocol
 from uuid import UUID
 
@@ -22,9 +21,7 @@ from sqlalchemy import text
 from ops.errors import InvariantBroken
 from store import exact_json
 from store.engine import Connection
-from store.values import CounterBinding, CounterName, CounterOperation
-
-Number = int | Decimal
+from store.values import CounterBinding, CounterName, CounterOperation, Number
 
 PREPARE = (
     text("SET LOCAL plan_cache_mode = force_custom_plan"),

@@ -16,6 +16,8 @@ from uuid import UUID
 
 TypeCode = NewType("TypeCode", str)
 CounterName = NewType("CounterName", str)
+# What is counted and compared, exact: never a float.
+Number = int | Decimal
 # A TON account in raw form, `workchain:64 hex digits`, lower case.
 RawAddress = NewType("RawAddress", str)
 # Marks the rows of one claim (nft_mint_queue.lease_token): who names it holds the lease.

@@ -143,7 +143,7 @@ def sign_message(
     wallet: Wallet,
     signer: Signer,
     actions: Sequence[Action],
-    envelope: MessageHeader,
+    header: MessageHeader,
 ) -> SignedMessage:
     """Build and sign one external message.
 
@@ -151,15 +151,15 @@ def sign_message(
         wallet: the sender.
         signer: holds the wallet's key.
         actions: sent in this order; the collection receives them in this order.
-        envelope: number and date; whether the wallet is deployed too.
+        header: number and date; whether the wallet is deployed too.
 
     Raises:
         MessageTooLarge: it would be refused by every validator.
     """
     if not 1 <= len(actions) <= ACTIONS_MAX:
         raise MessageTooLarge(f"{len(actions)} actions: a message carries 1 to {ACTIONS_MAX}")
-    query = query_id(envelope.query_seq)
-    created_at = envelope.chain_time.replace(microsecond=0) - min(_BACKDATED, wallet.timeout / 10)
+    query = query_id(header.query_seq)
+    created_at = header.chain_time.replace(microsecond=0) - min(_BACKDATED, wallet.timeout / 10)
     created_at = datetime.fromtimestamp(int(created_at.timestamp()), UTC)
     order = (
         Builder()
@@ -172,9 +172,7 @@ def sign_message(
         .end_cell()
     )
     body = Builder().store_bytes(signer.sign(order.hash)).store_ref(order).end_cell()
-    message = _external(
-        wallet.address, body, wallet.contract.state_init if envelope.deploy else None
-    )
+    message = _external(wallet.address, body, wallet.contract.state_init if header.deploy else None)
     boc = message.to_boc()
     if len(boc) > EXTERNAL_BYTES_MAX or message.get_depth() >= EXTERNAL_DEPTH_MAX:
         raise MessageTooLarge(

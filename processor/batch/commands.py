@@ -1,14 +1,11 @@
 """`laurel badge`."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from ops.console import Console, json_option
-
-if TYPE_CHECKING:
-    from ops.lifecycle import Stop
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -69,7 +66,7 @@ def badge_revoke(console: Console, /, *, as_json: bool, **request: Any) -> None:
 
 
 def _apply(console: Console, kind: str, request: dict[str, Any], *, as_json: bool) -> None:
-    async def main(_stop: "Stop") -> int:
+    async def main() -> int:
         from ops.lifecycle import EXIT_OK
         from processor.batch.admin import BadgeRequest, apply
 
@@ -77,4 +74,4 @@ def _apply(console: Console, kind: str, request: dict[str, Any], *, as_json: boo
         console.result(document, f"{kind}: done, as {document['external_id']}", as_json=as_json)
         return EXIT_OK
 
-    console.run(main)
+    console.run_once(main)

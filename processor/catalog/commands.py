@@ -4,15 +4,11 @@ Thin shells around load.py, apply.py and processor/rules/explanation.py.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import click
 
 from ops.console import Console, json_option
-
-if TYPE_CHECKING:
-    from ops.lifecycle import Stop
 
 _DIRECTORY = click.Path(path_type=Path)
 
@@ -74,7 +70,7 @@ def apply(console: Console, directory: Path | None, *, dry_run: bool, as_json: b
     place = _place(console, directory)
     found = load(place)
 
-    async def main(_stop: "Stop") -> int:
+    async def main() -> int:
         from store import migrations
         from store.engine import Database
 
@@ -89,7 +85,7 @@ def apply(console: Console, directory: Path | None, *, dry_run: bool, as_json: b
         console.result(outcome.document, outcome.text, as_json=as_json)
         return 0
 
-    console.run(main)
+    console.run_once(main)
 
 
 @click.command()
@@ -105,7 +101,7 @@ def explain(console: Console, user: UUID, badge: str | None, *, as_json: bool) -
     Example: laurel explain 7f3a1c9e-0000-4000-8000-000000000001 explorer
     """
 
-    async def main(_stop: "Stop") -> int:
+    async def main() -> int:
         from dataclasses import asdict
 
         from ops.errors import UsageError
@@ -136,7 +132,7 @@ def explain(console: Console, user: UUID, badge: str | None, *, as_json: bool) -
         console.result(document, "\n\n".join(map(explanation.as_text, badges)), as_json=as_json)
         return 0
 
-    console.run(main)
+    console.run_once(main)
 
 
 def _place(console: Console, directory: Path | None) -> Path:

@@ -17,9 +17,8 @@ from enum import StrEnum
 from typing import Any, TypeGuard, assert_never
 
 from processor.rules.diagnostics import Diagnostic, KeyPath
-from store.values import CounterName
+from store.values import CounterName, Number
 
-Number = int | Decimal
 Scalar = Number | str | bool
 
 # Of a number, and its exponent either way: the contract's bound on summed numbers

@@ -13,7 +13,6 @@ from typing import Self
 from processor.rules.conditions import (
     DIGITS_MAX,
     Condition,
-    Number,
     comparisons,
     is_number,
     matches,
@@ -29,6 +28,7 @@ from store.values import (
     CounterOperation,
     CounterSpec,
     FieldKind,
+    Number,
     TypeSpec,
 )
 

@@ -8,18 +8,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from processor.rules.conditions import (
-    All,
-    AnyOf,
-    Compare,
-    Condition,
-    Not,
-    Number,
-    holds,
-    shortfalls,
-)
+from processor.rules.conditions import All, AnyOf, Compare, Condition, Not, holds, shortfalls
 from processor.rules.levels import LevelRules, TypeRules
-from store.values import CounterName, Instance, InstanceStatus, OnchainStatus, Rarity, TypeCode
+from store.values import (
+    CounterName,
+    Instance,
+    InstanceStatus,
+    Number,
+    OnchainStatus,
+    Rarity,
+    TypeCode,
+)
 
 
 @dataclass(frozen=True, slots=True)

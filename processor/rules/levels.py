@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
-from processor.rules.conditions import Condition, Number, compiled, parse_condition
+from processor.rules.conditions import Condition, compiled, parse_condition
 from store.values import (
     Catalog,
     CounterName,
     Instance,
     InstanceStatus,
     LevelSpec,
+    Number,
     TypeCode,
     TypeSpec,
 )

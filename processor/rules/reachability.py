@@ -19,12 +19,11 @@ from processor.rules.conditions import (
     Compare,
     Condition,
     Not,
-    Number,
     comparisons,
     holds,
     is_number,
 )
-from store.values import CounterName
+from store.values import CounterName, Number
 
 # Comparisons looked at, a second or so. Beyond it the search says "perhaps": lint refuses only what
 # it has proved wrong.

@@ -1,13 +1,8 @@
 """`laurel worker`, `laurel topics` and `laurel send`."""
 
-from typing import TYPE_CHECKING
-
 import click
 
 from ops.console import Console, json_option
-
-if TYPE_CHECKING:
-    from ops.lifecycle import Stop
 
 
 @click.command()
@@ -44,7 +39,7 @@ def create(console: Console, *, dry_run: bool, as_json: bool) -> None:
     Example: LAUREL_KAFKA__PARTITIONS=12 laurel topics create
     """
 
-    async def main(_stop: "Stop") -> int:
+    async def main() -> int:
         from ops.lifecycle import EXIT_OK
         from processor.stream import topics
 
@@ -59,7 +54,7 @@ def create(console: Console, *, dry_run: bool, as_json: bool) -> None:
         console.result(document, "\n".join(lines), as_json=as_json)
         return EXIT_OK
 
-    console.run(main)
+    console.run_once(main)
 
 
 @click.command()
@@ -83,7 +78,7 @@ def send(
         0b9e2c1e-7a54-4f36-9a55-0d0c9b7a4a10
     """
 
-    async def main(_stop: "Stop") -> int:
+    async def main() -> int:
         from ops.lifecycle import EXIT_OK
         from processor.stream.send import TypedEvent, send
 
@@ -92,4 +87,4 @@ def send(
         console.say(f"{times} x {event_type} sent to {topic}.")
         return EXIT_OK
 
-    console.run(main)
+    console.run_once(main)

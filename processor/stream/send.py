@@ -22,7 +22,7 @@ from processor.events.message_schema import (
     WALLETS_TOPIC,
     WalletType,
 )
-from store.values import Catalog, CommandType, EventSpec
+from store.values import Catalog, CommandType, EventSpec, FieldKind
 
 _SOURCE = "/laurel-cli"
 _HEADERS = [("content-type", b"application/cloudevents+json")]
@@ -84,9 +84,9 @@ def _field(spec: EventSpec, written: str) -> tuple[str, object]:
         raise UsageError(f"{written}: data is written as FIELD=VALUE, for example city_id=2950159.")
     kinds = {field.name: field.kind for field in spec.fields}
     match kinds.get(name):
-        case "integer":
+        case FieldKind.INTEGER:
             return name, _number(int, written, f"{name} is a whole number")
-        case "number":
+        case FieldKind.NUMBER:
             return name, _number(_finite, written, f"{name} is a number")
         case _:
             return name, value

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, for_code
 
-from ops.errors import Permanent, Transient
+from ops.errors import Permanent, Transient, UsageError
 from ops.settings import KafkaSettings, Settings
 from processor.catalog import load
 from processor.events.message_schema import topics_of
-from store import catalogs
+from store import catalogs, migrations
 from store.engine import Database
 from store.values import Catalog
 
@@ -116,6 +116,7 @@ async def _catalog(settings: Settings) -> Catalog:
             Database(settings.database_url, settings.database) as db,
             db.transaction() as conn,
         ):
+            await migrations.check(conn)
             found = await catalogs.current(conn)
         if found is not None:
             return found
@@ -131,7 +132,7 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     )
     try:
         try:
-            await admin.start()
+            await _start(admin, brokers)
             yield admin
         finally:
             await admin.close()
@@ -139,3 +140,12 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
         raise KafkaUnreachable(
             f"Kafka does not answer at {brokers}: {error}", brokers=brokers
         ) from error
+
+
+async def _start(admin: AIOKafkaAdminClient, brokers: str) -> None:
+    try:
+        await admin.start()
+    except ValueError as error:  # what aiokafka says of an address that it cannot read
+        raise UsageError(
+            f"LAUREL_KAFKA_BROKERS: {brokers} is no list of host:port: {error}."
+        ) from None

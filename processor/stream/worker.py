@@ -28,7 +28,7 @@ from processor.stream.batcher import Batcher
 from processor.stream.offset_store import OffsetStore
 from processor.stream.topics import Cluster, KafkaUnreachable, TopicsMissing
 from processor.stream.watchdog import Watchdog
-from store import catalogs
+from store import catalogs, migrations
 from store.engine import Database, DatabaseUnreachable
 from store.values import Catalog
 
@@ -169,6 +169,7 @@ class Worker:
 
     async def _catalog(self) -> Catalog:
         async with self._db.transaction() as conn:
+            await migrations.check(conn)
             found = await catalogs.current(conn)
         if found is None:
             raise CatalogMissing(catalogs.NO_CATALOG)

@@ -17,7 +17,7 @@ def laurel(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
         check=False,
     )
 

@@ -1,9 +1,13 @@
 """The minter's transactions lock tables in the one order of docs/architecture.md."""
 
+from minter.context import MinterContext
 from minter.reconcile import reconcile
+from minter.signing import SignedBatch
 from ops.settings import Settings
 from store.values import TaskOperation
+from tests.builders.minters import sign_due
 from tests.builders.world import World, all_in, minting
+from tests.minter.test_signing import void
 from tests.store.lock_order import Transaction, contradictions, recorded
 
 
@@ -55,3 +59,14 @@ async def test_adopting_a_token_locks_in_order(world: World, settings: Settings)
             await reconcile(world.db, ctx.gateway, repair=True)
     assert await world.tasks(badge) == ["mint confirmed"]
     assert contradictions(transactions) == []
+
+
+async def test_signing_again_locks_in_order(ctx: MinterContext, world: World) -> None:
+    """A mint that is written twice has its foreign keys checked again: of the void message too."""
+    await world.to_mint(2)
+    assert isinstance(await sign_due(ctx), SignedBatch)
+    await void(world)
+    with recorded() as transactions:
+        assert isinstance(await sign_due(ctx), SignedBatch)
+    assert contradictions(transactions) == []
+    assert "chain_message" in locked(transactions)

@@ -9,7 +9,10 @@ from minter import signing
 from minter.budget import cost_nano
 from minter.context import MinterContext
 from minter.signing import NothingSigned, SignedBatch
+from minter.startup import minter_context
 from ops.errors import LeaseLost
+from ops.lifecycle import Readiness
+from ops.settings import Settings
 from store.values import (
     MessageKind,
     RawAddress,
@@ -17,7 +20,7 @@ from store.values import (
     TaskStatus,
 )
 from tests.builders.minters import claimed, collection_of, sign_due
-from tests.builders.world import Badge, World
+from tests.builders.world import Badge, World, all_in, minting
 
 ELSEWHERE = RawAddress("0:" + "5a" * 32)
 # Whether it is under a lease, and due.
@@ -242,3 +245,33 @@ async def test_a_deployment_that_the_wallet_cannot_pay_for_is_not_signed(
     assert isinstance(nothing, NothingSigned)
     assert nothing.insufficient_funds
     assert await world.value("SELECT count(*) FROM chain_message WHERE status = 'unresolved'") == 0
+
+
+async def test_a_burn_that_has_to_wait_does_not_keep_the_head_of_the_queue(
+    world: World, settings: Settings
+) -> None:
+    """Its token is on no block yet; the burns behind it fill the next message."""
+    badges = await world.to_mint(4)
+    async with minting(settings):
+        await all_in(world, badges, "active/minted")
+    nowhere = f"0:{'ab' * 32}"
+    statement = "UPDATE nft_instance SET onchain_token_id = :token WHERE id = :id"
+    await world.sql(statement, token=nowhere, id=badges[0].id)
+    for badge in badges:
+        await world.enqueue([badge], TaskOperation.BURN)
+    async with minter_context(settings, Readiness()) as tools:
+        ctx = replace(tools, settings=tools.settings.model_copy(update={"claim_limit": 2}))
+        carried = []
+        for _ in range(2):
+            lease, tasks = await claimed(ctx, 2)
+            signed = await signing.sign(ctx, lease, tasks, await collection_of(ctx))
+            assert isinstance(signed, SignedBatch)
+            carried.append(len(signed.tasks))
+            await world.sql(
+                "UPDATE nft_mint_queue SET status = 'confirmed', lease_token = NULL, "
+                "lease_expires_at = NULL WHERE status = 'sent'"
+            )
+            await world.sql(
+                "UPDATE chain_message SET status = 'settled' WHERE status = 'unresolved'"
+            )
+    assert carried == [1, 2]

@@ -44,3 +44,9 @@ async def test_a_broker_that_is_away_is_named() -> None:
         CheckState.FAILED,
     ]
     assert "127.0.0.1:9" in results[1].detail
+
+
+async def test_brokers_that_are_no_addresses_are_named_by_their_setting() -> None:
+    results = await examine(CHECKS, Settings(kafka_brokers="localhost:notaport"))
+    assert results[1].state is CheckState.FAILED
+    assert results[1].detail.startswith("LAUREL_KAFKA_BROKERS: localhost:notaport")

@@ -92,31 +92,42 @@ def _written(statement: str) -> set[str]:
     return writes
 
 
+# The lists that transactions are recorded in at this moment.
+_recordings: list[list[Transaction]] = []
+
+
+# Listened to for as long as the process lives: a listener yields to other tasks while it asks, and
+# SQLAlchemy's list of listeners must not change under those.
+@event.listens_for(Engine, "begin")
+def _begin(conn: Connection) -> None:
+    conn.info.pop(_NAME, None)
+    if _recordings:
+        conn.info[_NAME] = transaction = Transaction()
+        for recording in _recordings:
+            recording.append(transaction)
+
+
+@event.listens_for(Engine, "after_cursor_execute")
+def _executed(conn: Connection, _cursor: object, statement: str, *_rest: Any) -> None:
+    transaction = conn.info.get(_NAME)
+    if transaction is None:
+        return
+    cursor = conn.connection.cursor()
+    cursor.execute(_HELD)
+    held = frozenset(name for (name,) in cursor.fetchall())
+    cursor.close()
+    transaction.saw(statement, held)
+
+
 @contextmanager
 def recorded() -> Iterator[list[Transaction]]:
-    """Yield the list that every transaction of this process is added to while the block runs."""
+    """Yield the list that every transaction begun while the block runs is added to."""
     transactions: list[Transaction] = []
-
-    def begin(conn: Connection) -> None:
-        transactions.append(Transaction())
-        conn.info[_NAME] = transactions[-1]
-
-    def executed(conn: Connection, _cursor: object, statement: str, *_rest: Any) -> None:
-        cursor = conn.connection.cursor()
-        cursor.execute(_HELD)
-        held = frozenset(name for (name,) in cursor.fetchall())
-        cursor.close()
-        transaction = conn.info.get(_NAME)
-        if transaction is not None:  # None: begun before anybody recorded
-            transaction.saw(statement, held)
-
-    event.listen(Engine, "begin", begin)
-    event.listen(Engine, "after_cursor_execute", executed)
+    _recordings.append(transactions)
     try:
         yield transactions
     finally:
-        event.remove(Engine, "begin", begin)
-        event.remove(Engine, "after_cursor_execute", executed)
+        _recordings.remove(transactions)
 
 
 def contradictions(transactions: Sequence[Transaction]) -> list[str]:

@@ -87,3 +87,7 @@ async def test_what_is_asked_for_each_message_reads_no_whole_queue(world: World)
     committed = await plan(world, chain.COMMITMENTS, wallet_id=uuid4())
     assert "nft_mint_queue" not in scanned(sent) | scanned(kept) | scanned(committed)
     assert "nft_mint_queue_token_index_key" in indexes(kept)
+    ids = [uuid4() for _ in range(100)]
+    references = await plan(world, claiming.REFERENCES, ids=ids, collection_id=uuid4())
+    badges = await plan(world, claiming.SHARE_BADGES, ids=ids[:10])
+    assert scanned(references) | scanned(badges) == set()

@@ -14,7 +14,6 @@ from processor.rules.conditions import (
     Compare,
     Condition,
     Not,
-    Number,
     Op,
     RuleError,
     holds,
@@ -25,7 +24,7 @@ from processor.rules.conditions import (
     shortfalls,
 )
 from processor.rules.diagnostics import Diagnostic
-from store.values import CounterName
+from store.values import CounterName, Number
 
 NAMES = ("a", "b", "c")
 

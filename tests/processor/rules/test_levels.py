@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.rules.conditions import Number
 from processor.rules.levels import (
     Award,
     LevelUp,
@@ -16,7 +15,7 @@ from processor.rules.levels import (
     evaluate,
     metadata,
 )
-from store.values import CounterName, Instance, InstanceStatus, TypeSpec
+from store.values import CounterName, Instance, InstanceStatus, Number, TypeSpec
 from tests.builders.catalogs import a_catalog, a_level, a_type, an_instance
 
 POINTS, CITIES = CounterName("points"), CounterName("cities")
