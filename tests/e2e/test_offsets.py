@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from sqlalchemy import text
 
 from ops.lifecycle import EXIT_OK, EXIT_USAGE
@@ -196,3 +196,25 @@ async def delete_before(site: Site, offset: int) -> None:
         )
     finally:
         await admin.close()
+
+
+async def test_partitions_that_are_added_are_read_within_half_a_minute(
+    kafka_site: Site, database: Database, tmp_path: Path
+) -> None:
+    """Kafka's clients look for them when their metadata are old: by default after five minutes."""
+    with a_worker(kafka_site, tmp_path / "worker.log") as worker:
+        async with a_producer(kafka_site) as producer:
+            await send(producer, kafka_site, 1)
+        await until_counted(database, 1, worker)
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka_site.brokers)
+        await admin.start()
+        try:
+            await admin.create_partitions({f"{kafka_site.prefix}.quests": NewPartitions(3)})
+        finally:
+            await admin.close()
+        async with a_producer(kafka_site) as producer:
+            await producer.send_and_wait(
+                f"{kafka_site.prefix}.quests", encoded(a_quest()), partition=2
+            )
+        await until_counted(database, 2, worker)
+        assert worker.stop() == EXIT_OK
