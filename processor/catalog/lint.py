@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 
 from processor.catalog.metadata_schema import schema_diagnostics
+from processor.events.message_schema import INTEGER_MAX
 from processor.rules.conditions import (
     Condition,
     RuleError,
@@ -352,6 +353,17 @@ def _event(event: EventSpec) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 inner,
                 f"no number is at least {field.minimum} and at most {field.maximum}: swap them.",
+            )
+        elif any(abs(bound) > INTEGER_MAX for bound in (field.minimum or 0, field.maximum or 0)):
+            yield Diagnostic(
+                inner,
+                f"a bound is at most {INTEGER_MAX} away from 0: no JSON reader agrees beyond.",
+            )
+        elif field.maximum is not None and field.minimum is None and field.maximum < 0:
+            yield Diagnostic(
+                inner,
+                f"without a minimum a number is at least 0, and none is at most {field.maximum}: "
+                "say the minimum.",
             )
 
 

@@ -5,8 +5,10 @@ unique over all files. Everything that is wrong is reported at once, with file, 
 (docs/catalog.md). What they mean together is checked by processor/catalog/lint.py.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +20,10 @@ from pydantic_core import ErrorDetails
 from ops.errors import UsageError
 from processor.catalog.lint import lint
 from processor.catalog.yaml_source import read
+from processor.events.reader import EventReader
+from processor.rules.counters import counter_bindings
 from processor.rules.diagnostics import Diagnostic, KeyPath, SourceLocation
+from processor.rules.levels import Rulebook
 from store.values import (
     Catalog,
     Category,
@@ -39,6 +44,11 @@ SHIPPED = Path(__file__).resolve().parents[2] / "catalog"
 # Any UUID, fixed for ever: an nft_type.id is the same in every installation, and derived files can
 # name it.
 TYPE_NAMESPACE = UUID("7ea27d75-60f9-5029-84af-34c78e39a3b3")
+
+
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
+# PostgreSQL's integer: nft_level_rule.level and .order.
+_Int4 = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 
 
 class _Document(BaseModel):
@@ -76,7 +86,7 @@ class _Words(_Document):
 
 
 class _Level(_Words):
-    order: int | None = None
+    order: _Int4 | None = None
     rarity: Annotated[Rarity, Field(strict=False)]
     image_url: str | None = None
     conditions: Any
@@ -95,7 +105,7 @@ class _Type(_Words):
     metadata_schema: dict[str, Any]
     metadata: dict[str, str] = {}
     counters: tuple[str, ...] = Field(strict=False)
-    levels: dict[int, _Level]
+    levels: dict[_Int4, _Level]
     i18n: dict[str, _Words] = {}
 
 
@@ -132,7 +142,7 @@ def load(directory: Path) -> Catalog:
             f"{directory} {what}: name a catalog's directory, or leave it out for the shipped one."
         )
     sections, locations, diagnostics = _gathered(files)
-    _refuse(diagnostics)
+    _refuse([*diagnostics, *_located(_unstorable(sections), locations)])
     try:
         document = _CatalogDocument.model_validate(sections)
     except ValidationError as error:
@@ -145,7 +155,38 @@ def load(directory: Path) -> Catalog:
         raise  # unreachable: a ValidationError has at least one error
     catalog = _catalog(document)
     _refuse(_located(lint(catalog), locations))
+    _refuse(_located(_unusable(catalog), locations))
     return catalog
+
+
+def _unstorable(value: object, path: KeyPath = ()) -> Iterator[Diagnostic]:
+    """Yield the texts, keys among them, that PostgreSQL cannot store."""
+    match value:
+        case str() if "\x00" in value or (not value.isascii() and _HALF_A_CHARACTER.search(value)):
+            yield Diagnostic(
+                path, "a text holds the character NUL, or half of a character: write another one."
+            )
+        case Mapping():
+            for key, inner in value.items():
+                yield from _unstorable(key, (*path, key))
+                yield from _unstorable(inner, (*path, key))
+        case list():
+            for place, inner in enumerate(value):
+                yield from _unstorable(inner, (*path, place))
+        case _:
+            pass
+
+
+def _unusable(catalog: Catalog) -> Iterator[Diagnostic]:
+    """Build what a worker builds of a catalog: nothing that lint passes can stop one."""
+    try:
+        EventReader(catalog, UUID(int=0), timedelta(), None)
+        Rulebook.compile(catalog)
+        counter_bindings(catalog)
+    except (ValueError, TypeError) as error:
+        yield Diagnostic(
+            (), f"a worker cannot use this catalog: {error}. Lint should have said why: report it."
+        )
 
 
 def _gathered(
