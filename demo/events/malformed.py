@@ -77,12 +77,32 @@ def _half_a_character(event: Event) -> Record:
     return _value(visit, json.dumps(visit.attributes() | {"data": {"city_id": "\ud800"}}).encode())
 
 
+def _nested(event: Event) -> Record:
+    deep = b"[" * 5_000 + b"]" * 5_000
+    whole = structured(event).value or b""
+    return _value(event, b'{"extra":' + deep + b"," + whole[1:])
+
+
+def _exponent(event: Event) -> Record:
+    visit = replace(event, topic="cities", type="city.visited", data={"city_id": "1"})
+    whole = structured(visit).value or b""
+    return _value(visit, whole.replace(b'"city_id"', b'"height":1e99999999999999999999,"city_id"'))
+
+
+def _base64(event: Event) -> Record:
+    document: dict[str, object] = {**event.attributes(), "data_base64": "/w=="}
+    return _value(event, as_json(document))
+
+
 KINDS = (
     Kind("a null value", "no_value", lambda e: _value(e, None)),
     Kind("an empty value", "not_json", lambda e: _value(e, b"")),
     Kind("JSON cut off", "not_json", lambda e: _value(e, (structured(e).value or b"")[:-7])),
     Kind("not UTF-8", "not_json", lambda e: _value(e, b'{"id":"\xff\xfe"}')),
     Kind("bytes of another format", "not_json", lambda e: _value(e, bytes(range(256)))),
+    Kind("JSON nested too deeply", "unreadable", _nested),
+    Kind("an exponent beyond any decimal", "bad_field", _exponent),
+    Kind("base64 that is not UTF-8", "not_json", _base64),
     Kind("a list", "bad_envelope", lambda e: _value(e, b"[1,2,3]")),
     Kind(
         "another content type",

@@ -5,9 +5,10 @@ Nothing of the product's code.
 
 import json
 import re
+from base64 import b64decode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
@@ -83,12 +84,18 @@ def _opened(record: Record) -> tuple[dict[str, Any], Any]:
     document = _parsed(record.value)
     if not isinstance(document, dict):
         raise _ContractViolation("bad_envelope")
+    if "data_base64" in document:
+        return document, _parsed(b64decode(document["data_base64"]))
     return document, document.get("data", {})
 
 
 def _parsed(value: bytes) -> Any:  # noqa: ANN401 - any JSON
     try:
         return json.loads(value.decode(), parse_float=Decimal)
+    except RecursionError:
+        raise _ContractViolation("unreadable") from None
+    except InvalidOperation:
+        raise _ContractViolation("bad_field") from None
     except ValueError:
         raise _ContractViolation("not_json") from None
 

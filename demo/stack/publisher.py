@@ -1,8 +1,8 @@
 """Publish records to Kafka as fast as the client goes, and keep each partition's end offset."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -13,6 +13,15 @@ from ops.errors import Transient
 
 # Messages handed to the client and not yet acknowledged: bounds memory, not speed.
 _IN_FLIGHT = 5_000
+# Producers choose their codec; each of Kafka's is met somewhere.
+_CODECS = {
+    "quests": None,
+    "cities": "gzip",
+    "reviews": "snappy",
+    "partners": "lz4",
+    "wallets": "zstd",
+    "commands": "zstd",
+}
 
 Ends = dict[tuple[str, int], int]
 
@@ -29,10 +38,11 @@ class Publisher:
     `ends` is the offset behind the last message sent to each (topic, partition).
     """
 
-    def __init__(self, producer: Any, topic_prefix: str) -> None:  # noqa: ANN401 - aiokafka has no types
+    def __init__(self, producers: Mapping[str | None, Any], topic_prefix: str) -> None:
+        """Take a running producer for each codec."""
         self.ends: Ends = {}
         self.sent = 0
-        self._producer = producer
+        self._producers = producers
         self.prefix = topic_prefix
 
     async def send(self, records: Iterable[Record]) -> None:
@@ -46,8 +56,9 @@ class Publisher:
             for record in records:
                 headers = list(record.headers)
                 topic = f"{self.prefix}.{record.topic}"
+                producer = self._producers[_CODECS.get(record.topic)]
                 waiting.append(
-                    await self._producer.send(topic, record.value, record.key, headers=headers)
+                    await producer.send(topic, record.value, record.key, headers=headers)
                 )
                 if len(waiting) == _IN_FLIGHT:
                     await self._acknowledged(waiting)
@@ -72,16 +83,21 @@ async def publishing(brokers: str, topic_prefix: str) -> AsyncIterator[Publisher
     Raises:
         PublishFailed: there is no broker.
     """
-    # No idempotence: Tansu has none. One request in flight a broker keeps the order of a key.
-    producer = AIOKafkaProducer(
-        bootstrap_servers=brokers, acks="all", linger_ms=5, max_batch_size=256 * 1024
-    )
-    try:
-        await producer.start()
-    except KafkaError as error:
-        await producer.stop()
-        raise PublishFailed(f"Kafka does not answer at {brokers}: {error!r}") from error
-    try:
-        yield Publisher(producer, topic_prefix)
-    finally:
-        await producer.stop()
+    # No idempotence: Tansu has none. One request in flight a broker keeps the order of a key, whose
+    # topic has one producer.
+    async with AsyncExitStack() as running:
+        producers = {}
+        for codec in set(_CODECS.values()):
+            producer = producers[codec] = AIOKafkaProducer(
+                bootstrap_servers=brokers,
+                acks="all",
+                linger_ms=5,
+                max_batch_size=256 * 1024,
+                compression_type=codec,
+            )
+            running.push_async_callback(producer.stop)
+            try:
+                await producer.start()
+            except KafkaError as error:
+                raise PublishFailed(f"Kafka does not answer at {brokers}: {error!r}") from error
+        yield Publisher(producers, topic_prefix)
