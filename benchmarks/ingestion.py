@@ -31,7 +31,7 @@ from processor.stream import topics, transport
 from processor.stream.app import WorkerApp
 from sandbox.postgres import PostgresServer, postgres
 from sandbox.process import PartMissing
-from store.ledger import LedgerEntry
+from store.values import LedgerEntry
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "200000"))
 ROUNDS = 3

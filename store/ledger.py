@@ -6,34 +6,11 @@ worker that was thought dead) count once, whatever Kafka's own committed offset 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import TextClause, text
 
 from store.engine import Connection
-
-Partition = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """How far one partition is counted.
-
-    `last_offset` and `last_timestamp_ms` are those of the last record counted, None before the
-    first: another record at that offset means another topic under the same name.
-    """
-
-    topic: str
-    partition: int
-    next_offset: int
-    last_offset: int | None = None
-    last_timestamp_ms: int | None = None
-
-    @property
-    def key(self) -> Partition:
-        """Return topic and partition."""
-        return self.topic, self.partition
-
+from store.values import LedgerEntry, Partition
 
 READ = text("""
     SELECT topic, partition, next_offset, last_offset, last_timestamp_ms

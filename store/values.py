@@ -24,6 +24,8 @@ RawAddress = NewType("RawAddress", str)
 LeaseToken = NewType("LeaseToken", UUID)
 # user_id, type_id: whose badge, and of which type.
 Holder = tuple[UUID, UUID]
+# topic, partition: what Kafka keeps in order, and the ledger counts by.
+Partition = tuple[str, int]
 
 
 class Category(StrEnum):
@@ -283,6 +285,26 @@ class RecordPosition:
     topic: str
     partition: int
     offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """How far one partition is counted (offset_ledger).
+
+    `last_offset` and `last_timestamp_ms` are those of the last record counted, None before the
+    first: another record at that offset means another topic under the same name.
+    """
+
+    topic: str
+    partition: int
+    next_offset: int
+    last_offset: int | None = None
+    last_timestamp_ms: int | None = None
+
+    @property
+    def key(self) -> Partition:
+        """Return topic and partition."""
+        return self.topic, self.partition
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,7 @@ from store import (
     wallets,
 )
 from store.engine import Connection, Database
-from store.ledger import LedgerEntry, Partition
-from store.values import Catalog, RawAddress, TaskOperation, TokenState
+from store.values import Catalog, LedgerEntry, Partition, RawAddress, TaskOperation, TokenState
 
 log = logger("pipeline")
 

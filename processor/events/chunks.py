@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from processor.events.reader import Headers, Record
-from store.ledger import LedgerEntry, Partition
+from store.values import LedgerEntry, Partition
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from processor.batch.staging import RejectedRecord
 from processor.events.chunks import Chunk, PlainRecord
 from store import ledger
 from store.engine import Database
-from store.ledger import LedgerEntry
+from store.values import LedgerEntry
 
 CLUSTER = "file"
 # Of broken lines in the report.

@@ -21,7 +21,7 @@ from processor.stream.offset_store import OffsetStore
 from processor.stream.positions import FetchedChunk
 from processor.stream.transport import FAUST_LOGGER, Consumer, ConsumerOptions, Transport
 from processor.stream.watchdog import StreamProgress
-from store.ledger import LedgerEntry
+from store.values import LedgerEntry
 
 # Chunks that wait for the agent, in each partition's favour; with fewer, reading and fetching stop
 # for each other.

@@ -17,7 +17,7 @@ from ops.logs import logger
 from processor.batch.pipeline import BatchOutcome
 from processor.batch.staging import ReadChunk
 from store.engine import DatabaseUnreachable
-from store.ledger import LedgerEntry, Partition
+from store.values import LedgerEntry, Partition
 
 log = logger("batcher")
 

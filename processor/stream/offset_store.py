@@ -10,7 +10,7 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.lifecycle import Part, Readiness, until_available
 from store import ledger
 from store.engine import Database, DatabaseUnreachable
-from store.ledger import LedgerEntry, Partition
+from store.values import LedgerEntry, Partition
 
 
 class OffsetStore:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from processor.events.chunks import Chunk
 from processor.events.reader import Record
-from store.ledger import LedgerEntry, Partition
+from store.values import LedgerEntry, Partition
 
 _RECOVERY_HINT = (
     "Nothing of this partition was counted since. Restore the topic; or, if the loss is known and "

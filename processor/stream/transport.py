@@ -36,7 +36,7 @@ from processor.stream.positions import (
     SeekTo,
     seek_offset,
 )
-from store.ledger import LedgerEntry, Partition
+from store.values import LedgerEntry, Partition
 
 # Below `faust`, which is kept quiet (ops/logs.py); by itself mode would name one after this module.
 FAUST_LOGGER = logging.getLogger("faust.laurel")

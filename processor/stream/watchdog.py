@@ -14,7 +14,7 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError
 from ops.lifecycle import Part, Readiness
 from processor.stream.positions import PartitionPosition
-from store.ledger import Partition
+from store.values import Partition
 
 _TICK = timedelta(seconds=1)
 # Without an answer of any broker: not ready. Idle fetches are answered many times a second.

@@ -6,7 +6,7 @@ import pytest
 
 from store import ledger
 from store.engine import Database
-from store.ledger import LedgerEntry
+from store.values import LedgerEntry, Partition
 from tests.builders.sql import somebody_waits
 
 QUESTS, TRIPS = ("laurel.quests", 0), ("laurel.trips", 3)
@@ -90,7 +90,7 @@ async def test_two_who_lock_the_same_partitions_in_another_order_do_not_deadlock
 ) -> None:
     await opened(database, quests=5, trips=7)
 
-    async def lock(partitions: list[ledger.Partition]) -> None:
+    async def lock(partitions: list[Partition]) -> None:
         for _ in range(20):
             async with database.transaction() as conn:
                 await ledger.lock(conn, "test", partitions)

@@ -18,7 +18,7 @@ from processor.batch.staging import ReadChunk
 from processor.events.chunks import Chunk, PlainRecord
 from processor.stream.batcher import Batcher, InFlight
 from store.engine import DatabaseUnreachable
-from store.ledger import LedgerEntry, Partition
+from store.values import LedgerEntry, Partition
 from tests.builders.clock import FakeClock
 from tests.builders.metrics import Moved
 

@@ -7,7 +7,7 @@ from processor.events.chunks import Chunk
 from processor.stream.batcher import Batcher, InFlight
 from store import ledger
 from store.engine import Database
-from store.ledger import LedgerEntry
+from store.values import LedgerEntry
 from tests.builders.clock import FakeClock
 from tests.builders.messages import CLUSTER, Log, a_partner, a_pipeline, open_ledger
 

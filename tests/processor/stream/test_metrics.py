@@ -22,8 +22,7 @@ from processor.stream.transport import Consumer, ConsumerOptions
 from processor.stream.watchdog import StreamProgress, Watchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
-from store.ledger import LedgerEntry, Partition
-from store.values import EventSpec, FieldKind, FieldSpec
+from store.values import EventSpec, FieldKind, FieldSpec, LedgerEntry, Partition
 from tests.builders.clock import FakeClock
 from tests.builders.messages import (
     ALICE,

@@ -16,7 +16,7 @@ from processor.stream.positions import (
     SeekTo,
     seek_offset,
 )
-from store.ledger import LedgerEntry
+from store.values import LedgerEntry
 
 QUESTS = ("laurel.quests", 0)
 CITIES = ("laurel.cities", 3)

@@ -38,7 +38,7 @@ from processor.stream.transport import (
     OffsetsLost,
     Transport,
 )
-from store.ledger import LedgerEntry, Partition
+from store.values import LedgerEntry, Partition
 
 QUESTS = TP("laurel.quests", 0)
 
