@@ -1,7 +1,7 @@
 """The catalog as JSON, as catalog_version.document holds it, and the hash of that.
 
 Numbers stay exact both ways (Decimal, never float). Ids that the database gives (the version's, the
-counters') are not part of it.
+counters') are not part of it. Pure.
 """
 
 import hashlib

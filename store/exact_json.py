@@ -2,7 +2,7 @@
 
 Every connection reads and writes its json and jsonb columns by these two functions
 (store/engine.py), so a number from the database is int or Decimal, never float
-(docs/adr/0012-exact-numbers.md).
+(docs/adr/0012-exact-numbers.md). Pure.
 """
 
 from decimal import Decimal

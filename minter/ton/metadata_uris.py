@@ -1,7 +1,7 @@
 """Where a badge's metadata lives (TEP-64): the collection's part of the URI, and the item's.
 
 A URI never changes; the document behind it follows the level. The item's part names the badge, so
-the chain alone tells whose token an item is.
+the chain alone tells whose token an item is. Pure.
 """
 
 from uuid import UUID

@@ -1,7 +1,7 @@
 """What a masterchain block shows of wallet, collections and tokens: small frozen records.
 
-Standard library only, so that the modules that decide load no library of TON's; the modules beside
-this one turn cells and lite servers' answers into these.
+Pure, and of the standard library only, so that the modules that decide load no library of TON's;
+the modules beside this one turn cells and lite servers' answers into these.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,8 @@
-"""A chunk read, and several of them put together into one batch. No I/O.
+"""A chunk read, and several of them put together into one batch.
 
-This runs while the database works on the batch before.
+This runs while the database works on the batch before. It asks neither database nor clock, but is
+not under the contract of what is pure: it fills the lines and rows of two modules of the store
+(store/counting.py, store/dead_letters.py), which stand there beside the SQL that takes them.
 
 Within a batch the first of several messages with the same source and id counts. Across batches the
 database knows.

@@ -2,7 +2,7 @@
 
 A wallet event brings an address in raw form (`0:64 hex digits`) or in the user-friendly form of
 TEP-2: 36 bytes in base64 or base64url, that is flags, workchain, account hash and a CRC-16 over the
-first 34.
+first 34. Pure.
 """
 
 import re

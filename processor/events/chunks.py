@@ -2,7 +2,7 @@
 
 Offsets have gaps (transaction markers, compaction), so a chunk cannot be known to continue another
 one by its first record; it carries the position it was read from. A batch commits only where the
-ledger stands at that position.
+ledger stands at that position. Pure.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 docs/data-model.md, Events, has the table. The catalog declares the types that are counted; wallets
 and commands are built in, because code acts on them. Decoding checks as it goes (msgspec): a
-message that does not keep to the contract never becomes an event.
+message that does not keep to the contract never becomes an event. Pure.
 """
 
 import re

@@ -4,6 +4,8 @@ CloudEvents 1.0 in JSON, structured or binary mode (CloudEvents Kafka protocol b
 Reading never raises: what does not keep to the contract comes out as `Rejected`, with a reason and
 a detail for a person, and the records beside it are read all the same. So does what nobody thought
 of: whatever one record does to a decoder is that record's trouble (`unreadable`).
+
+Pure: the time that messages are held against is given.
 """
 
 import hashlib

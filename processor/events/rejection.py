@@ -1,7 +1,7 @@
 """Why a message is rejected: one value and one exception, over the reasons of store.values.
 
 A rejected message becomes a dead letter. Reading and the rules of commands reject by the same value
-(processor/events/reader.py, processor/batch/command_rules.py).
+(processor/events/reader.py, processor/batch/command_rules.py). Pure.
 """
 
 import msgspec
