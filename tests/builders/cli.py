@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.builders.patience import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -17,7 +19,7 @@ def laurel(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=PATIENCE_S,
         check=False,
     )
 

@@ -28,8 +28,7 @@ from store import mint_queue
 from store.engine import Database
 from store.mint_queue import NewTask
 from store.values import RawAddress, TaskOperation, TypeCode
-
-PATIENCE_S = 30.0
+from tests.builders.patience import PATIENCE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,18 +207,16 @@ async def minting(
             await daemon
 
 
-async def eventually(
-    world: World, check: Callable[[], Awaitable[bool]], what: str, within_s: float = PATIENCE_S
-) -> None:
+async def eventually(world: World, check: Callable[[], Awaitable[bool]], what: str) -> None:
     """Wait until `check` holds.
 
     Raises:
         AssertionError: it did not; the message shows the queue.
     """
-    deadline = asyncio.get_running_loop().time() + within_s
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
     while not await check():
         if asyncio.get_running_loop().time() > deadline:
-            raise AssertionError(f"not within {within_s} s: {what}\n{await world.dump()}")
+            raise AssertionError(f"not within {PATIENCE_S} s: {what}\n{await world.dump()}")
         await asyncio.sleep(0.05)
 
 

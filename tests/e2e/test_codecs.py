@@ -7,9 +7,9 @@ import pytest
 from ops.lifecycle import EXIT_OK
 from store.engine import Database
 from tests.builders.messages import a_quest, encoded
-from tests.e2e.workers import TIMEOUT_S, Site, a_producer, a_worker, until_counted
+from tests.e2e.workers import Site, a_producer, a_worker, until_counted
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(TIMEOUT_S)]
+pytestmark = pytest.mark.kafka
 
 CODECS = (None, "gzip", "snappy", "lz4", "zstd")
 EVENTS_OF_EACH = 20

@@ -19,7 +19,6 @@ from store import migrations
 from store.engine import Database
 from tests.builders.messages import a_quest, user, with_catalog
 from tests.e2e.workers import (
-    TIMEOUT_S,
     Site,
     a_worker,
     counted,
@@ -28,8 +27,6 @@ from tests.e2e.workers import (
     until_counted,
     until_read,
 )
-
-pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 
 @pytest.fixture

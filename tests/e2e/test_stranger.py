@@ -19,9 +19,9 @@ from sqlalchemy import text
 
 from ops.lifecycle import EXIT_OK
 from store.engine import Database
-from tests.e2e.workers import TIMEOUT_S, Site, a_producer, a_worker, until_counted, until_read
+from tests.e2e.workers import Site, a_producer, a_worker, until_counted, until_read
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(TIMEOUT_S)]
+pytestmark = pytest.mark.kafka
 
 EVENTS = 300_000
 USERS = 3_000

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy import text
 
 from ops.lifecycle import EXIT_FAILURE, EXIT_OK
@@ -32,7 +31,6 @@ from tests.builders.messages import (
     with_catalog,
 )
 from tests.e2e.workers import (
-    TIMEOUT_S,
     Site,
     a_worker,
     counted,
@@ -41,8 +39,6 @@ from tests.e2e.workers import (
     until_counted,
     until_read,
 )
-
-pytestmark = pytest.mark.timeout(TIMEOUT_S)
 
 
 def some_events(number: int) -> list[dict[str, Any]]:

@@ -22,12 +22,9 @@ from processor.stream import topics
 from sandbox import ports
 from store.engine import Database
 from tests.builders.messages import encoded, topic_of
+from tests.builders.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
-# For one thing to happen, or for a number to grow; never for all of a test's work, whose time is
-# the machine's. What waits longer stands still: a worker is up in ten seconds on a loaded machine.
-PATIENCE_S = 240.0
-TIMEOUT_S = 900  # of a whole test, for pytest-timeout: several waits, none of which gives up first
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +95,14 @@ class RunningWorker:
 
     def _lines(self) -> list[str]:
         try:
-            with urllib.request.urlopen(f"{self.url}/metrics", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.url}/metrics", timeout=PATIENCE_S) as answer:
                 return answer.read().decode().splitlines()  # type: ignore[no-any-return]
         except OSError:
             return []
 
     def _get(self) -> dict[str, Any]:
         try:
-            with urllib.request.urlopen(f"{self.url}/ready", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.url}/ready", timeout=PATIENCE_S) as answer:
                 return dict(json.load(answer))
         except urllib.error.HTTPError as error:
             with error:

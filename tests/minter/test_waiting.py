@@ -16,15 +16,14 @@ from typing import Any
 from ops.settings import Settings
 from sandbox import ports
 from sandbox.ton.network import TonNetwork
+from tests.builders.patience import PATIENCE_S
 from tests.minter.test_commands import ROOT, environment_of
-
-_PATIENCE_S = 60
 
 
 def asked(url: str) -> tuple[int, dict[str, Any]]:
     """What /ready answers; (0, {}) while nobody listens."""
     try:
-        with urllib.request.urlopen(f"{url}/ready", timeout=5) as answer:
+        with urllib.request.urlopen(f"{url}/ready", timeout=PATIENCE_S) as answer:
             return answer.status, dict(json.load(answer))
     except urllib.error.HTTPError as error:
         with error:
@@ -55,7 +54,7 @@ async def test_a_minter_without_a_lite_server_says_which_and_where(
         )
         try:
             status, word = 0, ""
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while not word:
                     status, answer = await asyncio.to_thread(asked, f"http://127.0.0.1:{own}")
                     word = answer.get("waits", {}).get("ton", "")
@@ -63,7 +62,7 @@ async def test_a_minter_without_a_lite_server_says_which_and_where(
             assert status == 503
             assert f"127.0.0.1:{dead}" in word
             process.terminate()
-            assert await asyncio.wait_for(process.wait(), _PATIENCE_S) == 0
+            assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
         finally:
             if process.returncode is None:
                 process.kill()

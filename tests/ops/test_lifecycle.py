@@ -11,8 +11,7 @@ import pytest
 from ops.errors import Permanent, Transient
 from ops.lifecycle import Part, Readiness, until_available
 from tests.builders.clock import FakeClock
-
-PATIENCE_S = 120  # nothing here takes that long; a child that is waited for longer hangs
+from tests.builders.patience import PATIENCE_S
 
 PROGRAM = """
 import asyncio, sys, time
@@ -30,7 +29,7 @@ async def main(stop: Stop) -> int:
     return 0
 
 def hangs(secret):
-    time.sleep(600)
+    time.sleep(3600)
 
 async def waits(secret):
     await asyncio.Event().wait()
@@ -39,7 +38,9 @@ sys.exit(run(main, timedelta(seconds={bound})))
 """
 
 
-def start(after_stop: str, before_stop: str = "", bound: float = 100) -> subprocess.Popen[str]:
+def start(
+    after_stop: str, before_stop: str = "", bound: float = PATIENCE_S
+) -> subprocess.Popen[str]:
     code = PROGRAM.format(after_stop=after_stop, before_stop=before_stop, bound=bound)
     child = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -104,7 +105,7 @@ def test_a_process_that_cannot_write_its_log_ends_hard_too() -> None:
 
 @pytest.mark.integration
 def test_a_second_interrupt_ends_at_once() -> None:
-    child = start("print('stopping', flush=True); await asyncio.sleep(600)")
+    child = start("print('stopping', flush=True); await asyncio.sleep(3600)")
     child.send_signal(signal.SIGINT)
     assert child.stdout is not None
     assert child.stdout.readline() == "stopping\n"

@@ -1,4 +1,7 @@
-"""A second process that owns parts of the sandbox, for tests of what happens when it goes."""
+"""A second process that owns parts of the sandbox, for tests of what happens when it goes.
+
+It and its parts sleep for an hour, far longer than PATIENCE_S: who is gone by then was ended.
+"""
 
 import subprocess
 import sys
@@ -8,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.builders.patience import PATIENCE_S
+
 REPOSITORY = Path(__file__).parents[2]
-# Ends a test that hangs; no machine is so slow that it means anything.
-BOUND_SECONDS = 150.0
 
 
 @contextmanager
@@ -36,16 +39,16 @@ def is_running(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> None:
-    """Return as soon as `pid` does not run any more; fail if it still does after a bound."""
+    """Return as soon as `pid` does not run any more; fail if it never goes."""
     wait_for(lambda: not is_running(pid), f"process {pid} outlived its owner")
 
 
 def wait_for(condition: Callable[[], bool], otherwise: str) -> None:
     """Return as soon as `condition()` holds.
 
-    Fail with `otherwise` if it does not within a bound.
+    Fail with `otherwise` if it never does.
     """
-    deadline = time.monotonic() + BOUND_SECONDS
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.02)

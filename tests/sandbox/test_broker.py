@@ -113,7 +113,7 @@ def test_it_is_gone_after_kill_9_of_its_owner() -> None:
         from sandbox.broker import broker
         with broker() as running:
             print(running.pid, flush=True)
-            time.sleep(600)
+            time.sleep(3600)
     """
     with an_owner(program) as (pid,):
         assert is_running(int(pid))

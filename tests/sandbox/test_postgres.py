@@ -100,7 +100,7 @@ def test_kept_rows_survive_kill_9_of_the_owner(open_directory: Path) -> None:
         from sandbox.postgres import postgres
         with postgres(Path(sys.argv[1]), keep=True) as server:
             print(server.pid, server.url, flush=True)
-            time.sleep(600)
+            time.sleep(3600)
     """
     with an_owner(program, open_directory) as (pid, url):
         execute(url, "CREATE TABLE kept AS SELECT 7 AS n")
@@ -115,7 +115,7 @@ def test_what_a_killed_owner_left_is_swept_by_the_next_start() -> None:
         from sandbox.postgres import postgres
         with postgres() as server:
             print(server.pid, server.directory, flush=True)
-            time.sleep(600)
+            time.sleep(3600)
     """
     with an_owner(program) as (pid, left):
         pass

@@ -18,8 +18,12 @@ def database_server(any_postgres: "PostgresServer") -> "PostgresServer":
 
 
 @pytest.fixture
-def in_lock_order() -> Iterator[None]:
-    """Fail the test if one of its transactions locked tables in another order than all others."""
+def in_lock_order(database_url: str) -> Iterator[None]:
+    """Fail the test if one of its transactions locked tables in another order than all others.
+
+    It asks for the database so as to begin after it: migrations lock in an order of their own.
+    """
+    del database_url
     from tests.store.lock_order import contradictions, recorded
 
     with recorded() as transactions:

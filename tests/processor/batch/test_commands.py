@@ -11,6 +11,7 @@ from store.engine import Database
 from tests.builders.cli import ROOT
 from tests.builders.cli import laurel_beside as laurel
 from tests.builders.messages import ALICE, Log, a_partner, count
+from tests.builders.patience import PATIENCE_S
 
 # Faust and what it stands on: half a second, and nothing that a badge needs.
 HEAVY = ("faust", "mode", "aiokafka")
@@ -87,7 +88,7 @@ def test_a_badge_needs_no_faust(arguments: list[str], exit_code: int) -> None:
         env={"LAUREL_DATABASE_URL": "postgresql://laurel@127.0.0.1:9/laurel"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == exit_code, done.stderr

@@ -63,9 +63,11 @@ async def test_blocks_come_by_themselves(ton: TonNetwork) -> None:
 
 
 async def test_without_an_interval_blocks_come_on_demand_only() -> None:
-    async with TonNetwork.start(ON_DEMAND) as network:
+    ticking = TonOptions(block_interval=timedelta(milliseconds=1))
+    async with TonNetwork.start(ON_DEMAND) as network, TonNetwork.start(ticking) as beside:
         before = network.chain.last.id.seqno
-        await asyncio.sleep(0.05)
+        for _ in range(3):
+            await beside.next_block()
         assert network.chain.last.id.seqno == before
         assert (await network.produce()).id.seqno == before + 1
 

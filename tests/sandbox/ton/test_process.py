@@ -103,7 +103,7 @@ def test_it_is_gone_after_kill_9_of_its_owner(tmp_path: Path) -> None:
         from sandbox.ton.process import ton_network
         with ton_network(Path(sys.argv[1])) as process:
             print(process.pid, flush=True)
-            time.sleep(600)
+            time.sleep(3600)
     """
     with an_owner(program, tmp_path) as (pid,):
         assert is_running(int(pid))
