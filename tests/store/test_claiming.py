@@ -255,6 +255,7 @@ async def test_nothing_is_signed_under_a_lease_that_ran_out_while_the_transactio
         await out_since_the_start(desk, conn)
         await chain.lock_collection(conn, desk.collection_id)
         await claiming.lock_references(conn, [leased.id], desk.collection_id)
+        await claiming.take_reserved(conn, lease, TTL, desk.collection_id)
         message = await chain.add_message(conn, await desk.new_message(conn))
         with pytest.raises(LeaseLost):
             await settling.sign(conn, lease, message, [Assignment(leased, 0, RawAddress("0:cc"))])
