@@ -37,12 +37,11 @@ TESTED_ELSEWHERE = {
     "processor/stream/offset_store.py": "tests/e2e/test_offsets.py",
     "processor/stream/topics.py": "tests/e2e/test_worker.py",
     "store/catalog_document.py": "tests/store/test_catalogs.py",
-    "store/claiming.py": "tests/store/test_mint_queue.py",
     "store/inspection.py": "tests/demo/test_inspection.py",
     "store/migrations/env.py": "tests/store/test_migrations.py",
     "store/reconciliation.py": "tests/minter/test_reconcile.py",
     "store/reevaluation.py": "tests/processor/catalog/test_apply.py",
-    "store/settling.py": "tests/minter/test_daemon.py",
+    "store/settling.py": "tests/store/test_chain.py",
     "store/values.py": "tests/store/test_enums.py",
 }
 

@@ -10,6 +10,8 @@ import pytest
 
 if TYPE_CHECKING:
     from sandbox.postgres import PostgresServer
+    from store.engine import Database
+    from tests.store.desk import Desk
 
 
 @pytest.fixture(scope="session")
@@ -18,14 +20,22 @@ def database_server(any_postgres: "PostgresServer") -> "PostgresServer":
 
 
 @pytest.fixture
+async def desk(database: "Database") -> "Desk":
+    """A wallet and a collection, and the minter's steps without a chain."""
+    from tests.store import desk
+
+    return await desk.opened(database)
+
+
+@pytest.fixture
 def in_lock_order(database_url: str) -> Iterator[None]:
     """Fail the test if one of its transactions locked tables in another order than all others.
 
-    It asks for the database so as to begin after it: migrations lock in an order of their own.
+    The database is made first: the migrations of its template are no work of the test.
     """
-    del database_url
     from tests.store.lock_order import contradictions, recorded
 
+    del database_url
     with recorded() as transactions:
         yield
     assert contradictions(transactions) == []

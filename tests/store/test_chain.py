@@ -1,23 +1,19 @@
-"""Leases, signatures and settlements: whoever lost the lease changes nothing."""
+"""Signatures and settlements: whoever lost the lease changes nothing."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from ops.errors import LeaseLost
-from store import chain, claiming, settling
-from store.chain import MessageRecord, NewCollection, NewMessage, WalletIdentity
-from store.engine import Connection, Database, StatementRefused
+from store import chain, claiming
+from store.engine import StatementRefused
 from store.settlement_effects import Settlement
-from store.settling import TRANSITIONS, Assignment
+from store.settling import TRANSITIONS
 from store.values import (
     Commitments,
     HoldReason,
-    LeasedTask,
     LeaseToken,
-    MessageKind,
     MessageStatus,
     RawAddress,
     TaskEvent,
@@ -25,139 +21,9 @@ from store.values import (
     TaskStatus,
     TokenEnd,
 )
-from tests.builders.world import Badge, World
+from tests.store.desk import IDENTITY, TOKEN_ID, TTL, Desk, confirmed, sent
 
 pytestmark = pytest.mark.usefixtures("in_lock_order")
-
-TTL = timedelta(minutes=1)
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-TOKEN_ID = RawAddress("0:" + "ab" * 32)
-IDENTITY = WalletIdentity(RawAddress("0:" + "11" * 32), b"k" * 32, 0x10AD, 300, b"z" * 32)
-
-
-class Desk:
-    """A wallet and a collection, and the minter's steps without a chain."""
-
-    def __init__(self, world: World, wallet_id: UUID, collection_id: UUID) -> None:
-        self.world = world
-        self.wallet_id = wallet_id
-        self.collection_id = collection_id
-
-    async def claim(
-        self, lease: LeaseToken, ttl: timedelta = TTL, limit: int = 10
-    ) -> list[LeasedTask]:
-        async with self.world.db.transaction() as conn:
-            return await claiming.claim_due(conn, lease, ttl, limit, [])
-
-    async def sign(
-        self, lease: LeaseToken, leased: list[LeasedTask], first_index: int = 0
-    ) -> MessageRecord:
-        async with self.world.db.transaction() as conn:
-            await chain.lock_collection(conn, self.collection_id)
-            await claiming.take_reserved(conn, lease, TTL, self.collection_id)
-            message = await chain.add_message(conn, await self.new_message(conn))
-            given = [
-                Assignment(work, first_index + number, RawAddress("0:cc"))
-                for number, work in enumerate(leased)
-            ]
-            await settling.sign(conn, lease, message, given)
-        return message
-
-    async def new_message(self, conn: Connection) -> NewMessage:
-        return NewMessage(
-            self.wallet_id,
-            self.collection_id,
-            MessageKind.MINT,
-            await chain.take_query_seq(conn, self.wallet_id),
-            NOW,
-            NOW + timedelta(minutes=5),
-            b"boc",
-            b"hash",
-        )
-
-    async def settle(self, lease: LeaseToken, *settlements: Settlement) -> None:
-        async with self.world.db.transaction() as conn:
-            await settling.settle(conn, lease, settlements, NOW)
-
-    async def expire(self) -> None:
-        await self.world.sql(
-            "UPDATE nft_mint_queue SET lease_expires_at = clock_timestamp() - interval '1 second'"
-        )
-
-
-@pytest.fixture
-async def desk(database: Database) -> Desk:
-    world = World(database)
-    type_id = await world.badge_type()
-    async with database.transaction() as conn:
-        wallet = await chain.register_wallet(conn, IDENTITY)
-    async with database.transaction() as conn:
-        collection = await chain.add_collection(
-            conn, NewCollection(type_id, wallet.id, RawAddress("0:" + "22" * 32), "c", "p")
-        )
-    return Desk(world, wallet.id, collection.id)
-
-
-async def sent(
-    desk: Desk, lease: LeaseToken, count: int = 1
-) -> tuple[list[Badge], list[LeasedTask], MessageRecord]:
-    badges = await desk.world.to_mint(count)
-    leased = await desk.claim(lease)
-    message = await desk.sign(lease, leased)
-    return (
-        badges,
-        [
-            work.after_signing(message.id, number, RawAddress("0:cc"))
-            for number, work in enumerate(leased)
-        ],
-        message,
-    )
-
-
-def confirmed(leased: LeasedTask) -> Settlement:
-    return Settlement(leased, TaskStatus.CONFIRMED, TaskEvent.CONFIRMED, token_id=TOKEN_ID)
-
-
-async def test_a_task_is_leased_once(desk: Desk) -> None:
-    await desk.world.to_mint(3)
-    first, second = (
-        await desk.claim(LeaseToken(uuid4()), limit=2),
-        await desk.claim(LeaseToken(uuid4())),
-    )
-    assert len(first) == 2
-    assert len(second) == 1
-    assert await desk.claim(LeaseToken(uuid4())) == []
-
-
-async def test_an_expired_lease_is_anybodys(desk: Desk) -> None:
-    await desk.world.to_mint()
-    await desk.claim(LeaseToken(uuid4()))
-    await desk.expire()
-    assert len(await desk.claim(LeaseToken(uuid4()))) == 1
-
-
-@pytest.mark.parametrize(
-    "change",
-    ["hold_reason = 'operator'", "run_after = now() + interval '1 hour'", "status = 'failed'"],
-)
-async def test_what_is_held_early_or_over_is_not_claimed(change: str, desk: Desk) -> None:
-    await desk.world.to_mint()
-    await desk.world.sql(f"UPDATE nft_mint_queue SET {change}")
-    assert await desk.claim(LeaseToken(uuid4())) == []
-
-
-async def test_a_burn_waits_for_its_mint(desk: Desk) -> None:
-    badges = await desk.world.to_mint()
-    await desk.world.enqueue(badges, TaskOperation.BURN)
-    claimed = await desk.claim(LeaseToken(uuid4()))
-    assert [work.operation for work in claimed] == [TaskOperation.MINT]
-
-
-async def test_a_collection_with_a_message_under_way_is_left_alone(desk: Desk) -> None:
-    lease = LeaseToken(uuid4())
-    await sent(desk, lease)
-    await desk.world.to_mint()
-    assert await desk.claim(LeaseToken(uuid4())) == []
 
 
 async def test_a_collection_has_one_unresolved_message_at_most(desk: Desk) -> None:
