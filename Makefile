@@ -35,7 +35,7 @@ cov: $(VENV)/.dev ## Run tests and say which lines of each package they reach (A
 	  printf '%-10s %s %%\n' $$package "$$($(BIN)/coverage report --include="$$package/*" --format=total)"; done
 	$(BIN)/coverage html -q -d .cache/coverage/html
 
-fmt: $(VENV)/.dev ## ruff: mend what can be mended, and format.
+fmt: $(VENV)/.dev ## ruff: fix what can be fixed, and format.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -1,4 +1,4 @@
-"""What Laurel's counting is held beside.
+"""The peers that Laurel's counting is compared with.
 
 The least that a person would write by hand for these two counters, and the most naive.
 

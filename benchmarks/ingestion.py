@@ -23,8 +23,8 @@ from pydantic import SecretStr
 
 from benchmarks import _peers
 from benchmarks._broker import BROKERS, fill, reader, start_at_zero
+from benchmarks._database import database, hush
 from benchmarks._events import PARTITIONS, TOPICS, Partition, by_partition
-from benchmarks._house import database, hush
 from benchmarks._table import Rate, ratio, show
 from ops.settings import KafkaSettings, Settings
 from processor.stream import topics, transport

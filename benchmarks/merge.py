@@ -15,8 +15,8 @@ from itertools import islice
 import psycopg
 
 from benchmarks import _peers
+from benchmarks._database import database, hush
 from benchmarks._events import Partition, by_partition
-from benchmarks._house import database, hush
 from benchmarks._table import Rate, ratio, show
 from ops.settings import DEFAULT_TENANT
 from processor.batch.pipeline import Pipeline, PipelineOptions

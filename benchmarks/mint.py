@@ -21,7 +21,7 @@ from uuid import UUID, uuid4
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from benchmarks._house import database, hush
+from benchmarks._database import database, hush
 from benchmarks._table import Rate, ratio, show
 from minter.daemon import Daemon
 from minter.startup import minter_context, minting_wallet

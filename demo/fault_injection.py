@@ -19,6 +19,7 @@ from sandbox.ton.process import TonProcess
 from store import testing
 from store.engine import Database
 from store.inspection import BadgeRow, Snapshot
+from store.values import InstanceStatus
 
 # TEP-85: for the owner alone.
 _DESTROY = 0x1F04537A
@@ -103,7 +104,7 @@ async def destroy(
 
 
 async def drop_token_id(target: BadgeRow, database: Database) -> None:
-    """Drop the token id of `target`'s row."""
+    """Set the token id of `target`'s row to null."""
     async with database.transaction() as conn:
         if not await testing.drop_token_id(conn, target.id):
             raise InvariantBroken(f"badge {target.id} had no token id to lose")
@@ -112,19 +113,19 @@ async def drop_token_id(target: BadgeRow, database: Database) -> None:
 def repair_differences(targets: Targets, before: Snapshot, after: Snapshot) -> list[Difference]:
     """Return how the badges after the repair differ from what they must be.
 
-    The two mended, the others untouched.
+    The two targets are repaired, the others untouched.
     """
     gone, kept = targets.destroyed, targets.token_lost
-    mended = [
+    repaired = [
         replace(
             gone,
-            status="burned_onchain",
+            status=InstanceStatus.BURNED_ONCHAIN,
             audit={**gone.audit, "burned_onchain": 1},
             outbox={**gone.outbox, "badge.burned": 1},
         ),
         replace(kept, audit={**kept.audit, "metadata_updated": 1}),
     ]
-    expected = {row.id: row for row in (*before.badges, *mended)}
+    expected = {row.id: row for row in (*before.badges, *repaired)}
     found = {row.id: row for row in after.badges}
     return [
         Difference(

@@ -19,7 +19,7 @@ _LINE_EVERY_SECONDS = 5.0
 
 
 class View:
-    """Talks on stderr: the result is for stdout. Use it as a context."""
+    """Shows progress on stderr; the result is for stdout. Use it as a context."""
 
     def __init__(self, console: Console | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock

@@ -125,7 +125,7 @@ class Park:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """It cannot be, and nothing signed for it can take effect any more."""
+    """The task cannot succeed, and nothing signed for it can take effect any more."""
 
     label: ClassVar[str] = "fail"
     reason: str

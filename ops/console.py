@@ -1,4 +1,4 @@
-"""What every command shares.
+"""Settings, output and exit code: what every command shares.
 
 Settings when they are first needed, results on stdout, talk on stderr.
 
@@ -24,7 +24,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Console:
-    """The settings of this call, and its two voices.
+    """The settings of this call, and its output: results on stdout, the rest on stderr.
 
     Args:
         load_checks: imports the checks of all packages; `laurel doctor` calls it.

@@ -31,7 +31,7 @@ class Transient(LaurelError):
 
 
 class Permanent(LaurelError):
-    """Trying again cannot help: dead letter or park, and go on with the neighbours."""
+    """A retry cannot help: dead letter or park; the other records or tasks continue."""
 
     code = "permanent"
 
@@ -43,7 +43,7 @@ class LeaseLost(LaurelError):
 
 
 class InvariantBroken(LaurelError):
-    """Something that cannot be, is: crash before it spreads."""
+    """The state contradicts an invariant: crash before the damage spreads."""
 
     code = "invariant_broken"
 

@@ -93,11 +93,11 @@ class WorkerSettings(_Part):
     )
     event_retention: Duration | None = Field(
         None,
-        description="keep ids of processed events this long, and refuse older events; "
+        description="keep ids of processed events this long, and reject older events; "
         "none = for ever",
     )
     future_tolerance: Duration = Field(
-        timedelta(minutes=10), description="events further ahead than this are refused"
+        timedelta(minutes=10), description="events further ahead than this are rejected"
     )
     stall_after: Duration = Field(
         timedelta(minutes=2), description="lag without progress for this long ends the process"
@@ -166,7 +166,7 @@ class HttpSettings(_Part):
 
 
 class LogSettings(_Part):
-    """How a process speaks on stderr."""
+    """Level and format of the log on stderr."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["auto", "json", "text"] = "auto"

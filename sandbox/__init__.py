@@ -1,4 +1,4 @@
-"""What a laptop lacks: PostgreSQL, a Kafka broker, a TON network.
+"""Embedded parts for a laptop: PostgreSQL, a Kafka broker, a TON network.
 
 The embedded defaults of demo, dev and tests.
 """

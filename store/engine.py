@@ -1,4 +1,4 @@
-"""The way to PostgreSQL.
+"""Connections, transactions and errors of PostgreSQL.
 
 One async engine a process, transactions, and the drivers' errors in Laurel's words.
 

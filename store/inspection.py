@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 
 from store.engine import Connection
+from store.values import InstanceStatus, OnchainStatus, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,8 @@ class BadgeRow:
     user_id: UUID
     type_code: str
     level: int
-    status: str
-    onchain_status: str
+    status: InstanceStatus
+    onchain_status: OnchainStatus
     token_id: str | None
     recipient: str | None
     audit: Mapping[str, int]
@@ -53,7 +55,7 @@ class DeadLetterRow:
     """One dead letter; `topic` with its prefix."""
 
     topic: str
-    reason: str
+    reason: Reason
     value: bytes | None
 
 
@@ -178,12 +180,21 @@ async def snapshot(conn: Connection) -> Snapshot:
         events=(await conn.execute(EVENTS)).scalar_one(),
         commands=(await conn.execute(COMMANDS)).scalar_one(),
         progress=tuple(ProgressRow(*row) for row in await conn.execute(PROGRESS)),
-        badges=tuple(BadgeRow(*row) for row in await conn.execute(BADGES)),
-        letters=tuple(DeadLetterRow(*row) for row in await conn.execute(LETTERS)),
+        badges=tuple(_badge(row) for row in await conn.execute(BADGES)),
+        letters=tuple(
+            DeadLetterRow(topic, Reason(reason), value)
+            for topic, reason, value in await conn.execute(LETTERS)
+        ),
         collections=tuple(CollectionRow(*row) for row in await conn.execute(COLLECTIONS)),
         outbox_messages=(await conn.execute(OUTBOX)).scalar_one(),
         gapped_users=tuple((await conn.execute(GAPS)).scalars()),
     )
+
+
+def _badge(row: Row[Any]) -> BadgeRow:
+    badge_id, user_id, code, level, status, onchain_status, *others = tuple(row)
+    standing = InstanceStatus(status), OnchainStatus(onchain_status)
+    return BadgeRow(badge_id, user_id, code, level, *standing, *others)
 
 
 async def figures(conn: Connection) -> Figures:

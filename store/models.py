@@ -291,7 +291,7 @@ class NFTAuditLog(_Identified, _Created, Base):
 
 
 class AchievementCategory(_Identified, _Dated, Base):
-    """A tenant's heading for achievements."""
+    """A tenant's category of achievements."""
 
     __tablename__ = "achievement_category"
     __table_args__ = (
@@ -329,7 +329,7 @@ class Achievement(_Identified, _Dated, Base):
 
 
 class AchievementGrant(_Identified, _Created, Base):
-    """An achievement in a person's hands."""
+    """An achievement granted to a person."""
 
     __tablename__ = "achievement_grant"
     __table_args__ = (
@@ -359,7 +359,7 @@ class AchievementGrant(_Identified, _Created, Base):
 
 
 class OutboxMessage(_Identified, Base):
-    """A change that others care about, written in the transaction that made it."""
+    """A message to publish, written in the transaction of the change that it tells of."""
 
     __tablename__ = "outbox_message"
     __table_args__ = (
@@ -442,7 +442,7 @@ class ProgressMember(Base):
 
 
 class DeadLetter(Base):
-    """+ A message that could not be understood or was refused, as it came."""
+    """+ A message that was rejected, or that PostgreSQL refused, as it came."""
 
     __tablename__ = "dead_letter"
     __table_args__ = (

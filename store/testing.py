@@ -18,7 +18,7 @@ DROP_TOKEN_ID = text("""
 
 
 async def drop_token_id(conn: Connection, instance_id: UUID) -> bool:
-    """Drop a badge's token id, as a hand at the database might; return whether there was one.
+    """Set a badge's token id to null; return whether it had one.
 
     Reconcile has to find it (docs/demo.md).
     """

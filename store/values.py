@@ -266,7 +266,7 @@ class Reason(StrEnum):
     UNKNOWN_BADGE_TYPE = "unknown_badge_type"
     NO_SUCH_BADGE = "no_such_badge"
     NOT_ACTIVE = "not_active"
-    POLICY_REFUSED = "policy_refused"
+    POLICY_REJECTED = "policy_rejected"
     NO_TOKEN = "no_token"  # noqa: S105 - a token on chain, no secret
 
 

@@ -1,6 +1,6 @@
 """Generate the commands, and whatever else needs a badge or a token to exist.
 
-Users' requests, an operator's revocation, and requests that must be refused.
+Users' requests, an operator's revocation, and requests that must be rejected.
 
 Phase 2 is sent once phase 1 is counted and minted, phase 3 once phase 2 is, phase 4 once the burns
 of phase 3 are on chain.
@@ -23,7 +23,7 @@ from ops.clock import SYSTEM_CLOCK
 # Share of the badges whose token is for the asking that are asked for.
 ASKED = 0.4
 BURNED = 12
-# Of each kind of request that must be refused.
+# Of each kind of request that must be rejected.
 REFUSED = 3
 # Requests sent again as they were, and as many with their external_id and other content.
 REPEATED = 5

@@ -201,7 +201,7 @@ class Oracle:
         return None if left is not None and left >= times["wallet.linked"] else address
 
     def _apply(self, command: Event) -> str | None:
-        """Apply `command`, or return the reason why it is refused."""
+        """Apply `command`, or return the reason why it is rejected."""
         external_id, code = str(command.data["external_id"]), str(command.data["type_code"])
         content = (command.type, command.subject, command.data)
         if external_id in self._commands:
@@ -217,7 +217,7 @@ class Oracle:
         match command.type:
             case "badge.mint":
                 if not self._catalog.by_code[code].may_mint(badge.level):
-                    return "policy_refused"
+                    return "policy_rejected"
                 changed = replace(badge, wanted=True)
             case "badge.burn":
                 if not badge.wanted:

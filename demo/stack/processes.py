@@ -242,7 +242,7 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a laptop lacks, running."""
+    """The embedded parts, running."""
 
     postgres: PostgresServer
     broker: Broker

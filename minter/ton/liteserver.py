@@ -1,6 +1,6 @@
 """TON through pytonlib.
 
-Several lite servers side by side, clients rebuilt when they die, errors in Laurel's words.
+Several lite servers side by side, clients rebuilt when they die, errors of Laurel's kinds.
 
 A TonlibClient talks to one lite server and never recovers once it is `stuck` or `crashed`; it is
 then thrown away and made anew. Reads are repeated, each time by the server that was asked least and
@@ -130,9 +130,9 @@ class _Server:
         except (TonlibException, RuntimeError, OSError) as error:
             self.failures += 1
             await self._drop_if_dead(client)
-            word = str(error).strip() or type(error).__name__
+            reason = str(error).strip() or type(error).__name__
             raise ChainUnreachable(
-                f"the lite server at {self._place} does not answer: {word}", server=self._place
+                f"the lite server at {self._place} does not answer: {reason}", server=self._place
             ) from None
         self.failures = 0
         return answer

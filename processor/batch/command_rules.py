@@ -177,7 +177,7 @@ def _mint(command: BadgeCommand, rules: TypeRules, badge: BadgeState) -> Accepte
     if not may_mint(rules.spec, level):
         return _rejected(
             command,
-            Reason.POLICY_REFUSED,
+            Reason.POLICY_REJECTED,
             f"{rules.spec.code} at level {level.level} may not go on chain",
         )
     if badge.token.mint_open or instance.onchain_status is OnchainStatus.MINTED:

@@ -6,6 +6,7 @@ For the metrics, the log line and the report of a backfill.
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Self
 from uuid import UUID
 
@@ -15,11 +16,26 @@ from processor.batch.staging import Batch
 from store.values import RawAddress
 
 
+class MessageOutcome(StrEnum):
+    """What became of a message; the label `outcome` of laurel_events_total."""
+
+    COUNTED = "counted"
+    DUPLICATE = "duplicate"
+    """An event with the same source and id was counted before."""
+    IGNORED = "ignored"
+    """No counter listens to its type."""
+    APPLIED = "applied"
+    """A command or wallet change."""
+    REPEATED = "repeated"
+    """A command or wallet change that had been applied before."""
+    DEAD_LETTER = "dead_letter"
+
+
 @dataclass(frozen=True, slots=True)
 class BatchStats:
     """Messages by outcome and type, and dead letters by reason."""
 
-    outcomes: dict[str, Counter[str]]
+    outcomes: dict[MessageOutcome, Counter[str]]
     reasons: Counter[str]
 
     @classmethod
@@ -40,19 +56,24 @@ class BatchStats:
         """
         rejected = [each.rejected for chunk in batch.chunks for each in chunk.rejected]
         rejected += [each for _, each in commands.rejected]
-        outcomes: dict[str, Counter[str]] = {
-            "counted": Counter(event.type for event in batch.events if event.key not in known),
-            "duplicate": Counter(event.type for event in batch.events if event.key in known),
-            "ignored": Counter(),
-            "applied": Counter(command.type.value for command, _ in commands.accepted),
-            "repeated": Counter(command.type.value for command in commands.repeated),
-            "dead_letter": Counter(each.type for each in rejected),
+        outcomes: dict[MessageOutcome, Counter[str]] = {
+            MessageOutcome.COUNTED: Counter(
+                event.type for event in batch.events if event.key not in known
+            ),
+            MessageOutcome.DUPLICATE: Counter(
+                event.type for event in batch.events if event.key in known
+            ),
+            MessageOutcome.IGNORED: Counter(),
+            MessageOutcome.APPLIED: Counter(command.type.value for command, _ in commands.accepted),
+            MessageOutcome.REPEATED: Counter(command.type.value for command in commands.repeated),
+            MessageOutcome.DEAD_LETTER: Counter(each.type for each in rejected),
         }
         for chunk in batch.chunks:
-            outcomes["duplicate"].update(chunk.repeated)
-            outcomes["ignored"].update(chunk.ignored)
+            outcomes[MessageOutcome.DUPLICATE].update(chunk.repeated)
+            outcomes[MessageOutcome.IGNORED].update(chunk.ignored)
             for change in chunk.wallets:
-                outcome = "applied" if (change.user_id, change.address) in linked else "repeated"
+                is_news = (change.user_id, change.address) in linked
+                outcome = MessageOutcome.APPLIED if is_news else MessageOutcome.REPEATED
                 outcomes[outcome][change.type.value] += 1
         return cls(outcomes, Counter(each.reason.value for each in rejected))
 
@@ -67,17 +88,17 @@ class BatchStats:
     @property
     def counted(self) -> int:
         """Return how many events were counted."""
-        return self.outcomes["counted"].total()
+        return self.outcomes[MessageOutcome.COUNTED].total()
 
     @property
     def duplicates(self) -> int:
         """Return how many events had been counted before."""
-        return self.outcomes["duplicate"].total()
+        return self.outcomes[MessageOutcome.DUPLICATE].total()
 
     @property
     def applied(self) -> int:
         """Return how many commands and wallet changes were applied."""
-        return self.outcomes["applied"].total()
+        return self.outcomes[MessageOutcome.APPLIED].total()
 
     @property
     def dead_letters(self) -> int:

@@ -1,4 +1,4 @@
-"""Check a catalog beyond its form: names that exist, levels that can be reached, and no luck.
+"""Check a catalog beyond its form: names, reachable levels, and outcomes that no order changes.
 
 Pure: a Catalog in, diagnostics with their paths out; processor/catalog/load.py adds file and line.
 Every rule in prose: docs/catalog.md.

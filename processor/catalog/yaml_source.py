@@ -57,7 +57,8 @@ def read(file: Path) -> Source:
         return _spoiled(
             source,
             location,
-            f"this is no YAML: {error.problem or error.context}. Mend or quote what stands here.",
+            f"this is no YAML: {error.problem or error.context}. "
+            "Correct or quote what stands here.",
         )
     except yaml.reader.ReaderError as error:
         location = SourceLocation(str(file), text.count("\n", 0, error.position) + 1)

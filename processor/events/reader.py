@@ -56,7 +56,7 @@ class Record(Protocol):
 class Event(msgspec.Struct, frozen=True, gc=False):
     """A counted event. `key` is 32 hex digits.
 
-    `contributions` is empty where every filter refused it.
+    `contributions` is empty where no filter lets it pass.
     """
 
     type: str
@@ -109,8 +109,8 @@ class EventReader:
     Args:
         catalog: the event types and counters in force.
         tenant_id: the tenant of a message without `tenantid`.
-        future_tolerance: a `time` further ahead than this is refused.
-        retention: a counted event older than this is refused; None = any age is welcome.
+        future_tolerance: a `time` further ahead than this is rejected.
+        retention: a counted event older than this is rejected; None = any age is welcome.
     """
 
     def __init__(
@@ -290,7 +290,7 @@ def _opened(record: Record) -> tuple[Envelope, bytes]:
         raise ContractViolation(Reason.NOT_JSON, str(error)) from None
     if not value.isascii():
         _check_utf8(value)
-    # PostgreSQL's text holds no NUL. Escapes of lone surrogates are refused by msgspec as broken
+    # PostgreSQL's text holds no NUL. Escapes of lone surrogates are rejected by msgspec as broken
     # JSON.
     if (
         b"\\u0000" in value

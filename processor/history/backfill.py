@@ -156,7 +156,8 @@ class _Backfill:
                 raise UsageError(
                     f"{self._path} has {report.broken} broken lines; nothing was counted:\n"
                     f"{listed}{more}\n"
-                    "Mend them, or count the others and keep these as dead letters: --dead-letter."
+                    "Correct them, or count the others and keep these as dead letters: "
+                    "--dead-letter."
                 )
         if not options.dry_run and not stop.requested:
             report = BackfillReport(self._path)

@@ -259,16 +259,16 @@ class Consumer(driver.Consumer):
         return offset
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Let go of the chunks of `revoked`, so that nothing waits for them."""
+        """Drop the chunks in flight of `revoked`, so that nothing waits for them."""
         for tp in revoked:
             self._inflight.pop(tp, None)
             self._generations.pop(tp, None)
         await super().on_partitions_revoked(revoked)
 
     async def perform_seek(self) -> None:
-        """Go to the ledger. Faust calls this after an assignment, and when it was interrupted.
+        """Seek to the ledger; by itself Faust would seek to Kafka's offsets.
 
-        By itself it would go to Kafka's offsets.
+        Faust calls this after an assignment, and when it was interrupted.
 
         Faust waits for it within a bound only, and goes on without it. The seek goes on too: until
         it is done, nothing is delivered.

@@ -83,7 +83,7 @@ class BlockFinder:
             raise QueryError(PROTOCOL, "a masterchain block is wanted here")
         return block
 
-    def sought(self, query: TlObject) -> Block:
+    def looked_up(self, query: TlObject) -> Block:
         """Return the block that a `lookupBlock` describes.
 
         By seqno, or the first that reaches a logical time or an instant.
@@ -272,10 +272,10 @@ class BlockAnswers:
         return _header(self._find.block(query["id"]), query["mode"])
 
     def _lookup_block(self, query: TlObject) -> TlObject:
-        return _header(self._find.sought(query), query["mode"])
+        return _header(self._find.looked_up(query), query["mode"])
 
     def _lookup_block_with_proof(self, query: TlObject) -> TlObject:
-        block, client = self._find.sought(query), self._find.master(query["mc_block_id"])
+        block, client = self._find.looked_up(query), self._find.master(query["mc_block_id"])
         master = block if block.id.workchain == MASTERCHAIN else self._find.companion(block)
         known = header = b""
         if master is not client:  # the names of these two fields mislead: the header comes first

@@ -376,7 +376,7 @@ class Chain:
         return make_block(self.network, previous, span, State(root, no_accounts(), earlier), extra)
 
     def _forget_old_state(self) -> None:
-        """Let go of the states that leave the window.
+        """Drop the states that leave the window.
 
         Those of the zero state and block 1 stay, since proofs start there.
         """

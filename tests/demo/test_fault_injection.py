@@ -11,16 +11,16 @@ from demo.fault_injection import Targets, choose, repair_differences
 from demo.oracle.expected import ExpectedBadge, ExpectedOutcome
 from ops.errors import InvariantBroken
 from store.inspection import BadgeRow, Snapshot
+from store.values import InstanceStatus, OnchainStatus
 
 OWNER = "0:" + "ab" * 32
+STANDING = InstanceStatus.ACTIVE, OnchainStatus.MINTED
 
 
 def a_row(user: UUID, token: str | None = "0:" + "cd" * 32) -> BadgeRow:
     audit = {"created": 1, "submitted_onchain": 1, "minted_onchain": 1}
     outbox = {"badge.created": 1, "badge.minted": 1}
-    return BadgeRow(
-        uuid4(), user, "explorer", 2, "active", "minted", token, OWNER, audit, outbox, 1, 0, 0
-    )
+    return BadgeRow(uuid4(), user, "explorer", 2, *STANDING, token, OWNER, audit, outbox, 1, 0, 0)
 
 
 def a_snapshot(*rows: BadgeRow) -> Snapshot:
@@ -46,7 +46,7 @@ ACTIVE = ExpectedBadge(2, owner=OWNER, wanted=True)
 def test_two_users_with_standing_tokens_are_chosen() -> None:
     rows = [a_row(UUID(int=number)) for number in range(1, 6)]
     expected = an_outcome(
-        (rows[0], replace(ACTIVE, status="burned_onchain", burned=True)),
+        (rows[0], replace(ACTIVE, status=InstanceStatus.BURNED_ONCHAIN, burned=True)),
         (rows[1], ACTIVE),
         (rows[2], replace(ACTIVE, owner=None)),
         (rows[3], replace(ACTIVE, status="revoked", burned=True)),
@@ -76,27 +76,27 @@ def other() -> BadgeRow:
     return a_row(UUID(int=3))
 
 
-def mended(gone: BadgeRow, kept: BadgeRow, other: BadgeRow) -> list[BadgeRow]:
+def repaired(gone: BadgeRow, kept: BadgeRow, other: BadgeRow) -> list[BadgeRow]:
     burned = replace(
         gone,
-        status="burned_onchain",
+        status=InstanceStatus.BURNED_ONCHAIN,
         audit={**gone.audit, "burned_onchain": 1},
         outbox={**gone.outbox, "badge.burned": 1},
     )
     return [burned, replace(kept, audit={**kept.audit, "metadata_updated": 1}), other]
 
 
-def test_two_mended_and_the_others_untouched_is_right(
+def test_two_repaired_and_the_others_untouched_is_right(
     gone: BadgeRow, kept: BadgeRow, other: BadgeRow
 ) -> None:
-    after = a_snapshot(*mended(gone, kept, other))
+    after = a_snapshot(*repaired(gone, kept, other))
     assert repair_differences(Targets(gone, kept), a_snapshot(gone, kept, other), after) == []
 
 
 @pytest.mark.parametrize(
     ("place", "change", "fields"),
     [
-        (0, lambda row: replace(row, status="active"), {"status"}),
+        (0, lambda row: replace(row, status=InstanceStatus.ACTIVE), {"status"}),
         (0, lambda row: replace(row, token_id=None), {"token_id"}),
         (1, lambda row: replace(row, token_id=None), {"token_id"}),
         (1, lambda row: replace(row, token_id=OWNER, mints=2), {"token_id", "mints"}),
@@ -111,7 +111,7 @@ def test_what_the_repair_left_or_touched_is_named(
     change: Callable[[BadgeRow], BadgeRow],
     fields: set[str],
 ) -> None:
-    rows = mended(gone, kept, other)
+    rows = repaired(gone, kept, other)
     rows[place] = change(rows[place])
     (difference,) = repair_differences(
         Targets(gone, kept), a_snapshot(gone, kept, other), a_snapshot(*rows)
@@ -122,6 +122,6 @@ def test_what_the_repair_left_or_touched_is_named(
 
 
 def test_a_badge_that_vanished_is_named(gone: BadgeRow, kept: BadgeRow, other: BadgeRow) -> None:
-    after = a_snapshot(*mended(gone, kept, other)[:2])
+    after = a_snapshot(*repaired(gone, kept, other)[:2])
     (difference,) = repair_differences(Targets(gone, kept), a_snapshot(gone, kept, other), after)
     assert (difference.place, difference.found) == (f"badge {other.id}", None)

@@ -82,7 +82,7 @@ async def test_a_free_mint_makes_the_badge_pending_and_a_held_one_does_not(world
     assert await world.statuses([free, held]) == ["active/pending", "active/not_minted"]
 
 
-async def test_a_failed_mint_can_be_wished_again(world: World) -> None:
+async def test_a_failed_mint_can_be_enqueued_again(world: World) -> None:
     (badge,) = await world.badges()
     await enqueue(world, NewTask(badge.id, MINT))
     await cancel(world, badge)

@@ -83,7 +83,7 @@ CREATE TABLE dead_letter (
         'bad_tenant', 'bad_time', 'too_new', 'too_old', 'bad_text', 'unknown_type', 'wrong_topic',
         'bad_data', 'missing_field', 'null_field', 'bad_field', 'bad_address',
         'unsupported_command', 'external_id_conflict', 'unknown_badge_type', 'no_such_badge',
-        'not_active', 'policy_refused', 'no_token')),
+        'not_active', 'policy_rejected', 'no_token')),
     CONSTRAINT dead_letter_cluster_id_topic_partition_offset_key
         UNIQUE (cluster_id, topic, partition, "offset")
 );

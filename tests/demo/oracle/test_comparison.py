@@ -14,6 +14,7 @@ from demo.oracle.expected import ExpectedBadge, ExpectedOutcome, expected_outcom
 from demo.records import Record
 from ops.clock import SYSTEM_CLOCK
 from store.inspection import BadgeRow, CollectionRow, DeadLetterRow, ProgressRow, Snapshot
+from store.values import InstanceStatus, OnchainStatus, Reason
 
 pytestmark = pytest.mark.integration
 
@@ -68,8 +69,8 @@ def a_row(user: UUID, code: str, badge: ExpectedBadge) -> BadgeRow:
         user_id=user,
         type_code=code,
         level=badge.level,
-        status=badge.status,
-        onchain_status="minted" if has else "not_minted",
+        status=InstanceStatus(badge.status),
+        onchain_status=OnchainStatus.MINTED if has else OnchainStatus.NOT_MINTED,
         token_id=f"0:{uuid4().hex * 2}" if has else None,
         recipient=badge.owner,
         audit={action: int(number) for action, number in audit.items() if number},
@@ -151,7 +152,9 @@ PLANTED: dict[str, tuple[str, Callable[[Snapshot], Snapshot]]] = {
     ),
     "a letter of nobody": (
         "dead letters",
-        lambda found: replace(found, letters=(DeadLetterRow("laurel.quests", "not_json", b"{"),)),
+        lambda found: replace(
+            found, letters=(DeadLetterRow("laurel.quests", Reason.NOT_JSON, b"{"),)
+        ),
     ),
     "a badge twice": (
         "badges",
@@ -170,14 +173,16 @@ PLANTED: dict[str, tuple[str, Callable[[Snapshot], Snapshot]]] = {
     ),
     "a badge revoked": (
         "badges",
-        first_badge(lambda row: replace(row, status="revoked"), minted=False),
+        first_badge(lambda row: replace(row, status=InstanceStatus.REVOKED), minted=False),
     ),
     "a token twice": ("tokens", first_badge(lambda row: replace(row, mints=2), minted=True)),
     "a token lost": ("tokens", first_badge(lambda row: replace(row, token_id=None), minted=True)),
     "a token for nobody": (
         "tokens",
         first_badge(
-            lambda row: replace(row, mints=1, token_id=AUTHORITY, onchain_status="minted"),
+            lambda row: replace(
+                row, mints=1, token_id=AUTHORITY, onchain_status=OnchainStatus.MINTED
+            ),
             minted=False,
         ),
     ),
@@ -225,11 +230,11 @@ def test_dead_letters_are_held_to_topic_reason_and_bytes(
     expected: ExpectedOutcome, badges: Badges, right: Snapshot, small: list[Record]
 ) -> None:
     letters = [
-        DeadLetterRow(f"laurel.{record.topic}", read.reason, record.value)
+        DeadLetterRow(f"laurel.{record.topic}", Reason(read.reason), record.value)
         for record in small
         if isinstance(read := read_event(record, badges, SYSTEM_CLOCK.now()), Rejected)
     ]
-    refused = {
+    rejected = {
         letter
         for letter in expected.letters
         if letter.topic == "commands" and letter.reason != "missing_field"
@@ -237,7 +242,7 @@ def test_dead_letters_are_held_to_topic_reason_and_bytes(
     understood = replace(
         expected,
         letters=type(expected.letters)(
-            {k: n for k, n in expected.letters.items() if k not in refused}
+            {k: n for k, n in expected.letters.items() if k not in rejected}
         ),
     )
     assert differences(understood, badges, replace(right, letters=tuple(letters)), "laurel") == []

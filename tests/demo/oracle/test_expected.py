@@ -146,7 +146,7 @@ def test_a_token_stays_where_it_was_minted(badges: Badges) -> None:
     assert expected.badges[ANNA, "ambassador"].owner == HOME
 
 
-def test_commands_are_applied_once_and_refused_for_their_reason(badges: Badges) -> None:
+def test_commands_are_applied_once_and_rejected_for_their_reason(badges: Badges) -> None:
     vouchers = [an_event("partners", "voucher.redeemed", voucher_id="v")]
     expected = outcome_of(
         badges,
@@ -164,7 +164,7 @@ def test_commands_are_applied_once_and_refused_for_their_reason(badges: Badges) 
     assert expected.repeated_commands == 1
     assert {letter.reason: number for letter, number in expected.letters.items()} == {
         "external_id_conflict": 1,
-        "policy_refused": 1,
+        "policy_rejected": 1,
         "no_such_badge": 1,
         "no_token": 1,
     }

@@ -39,7 +39,7 @@ def test_without_an_id_each_request_is_a_command_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("external_id", ["x" * (ID_LENGTH_MAX + 1), "a\x00b"])
-def test_an_id_that_the_database_cannot_hold_is_refused(external_id: str) -> None:
+def test_an_id_that_the_database_cannot_hold_is_rejected(external_id: str) -> None:
     with pytest.raises(UsageError, match="--external-id"):
         BadgeRequest("badge.mint", ALICE, "ambassador", external_id).command()
     longest = BadgeRequest("badge.mint", ALICE, "ambassador", "x" * ID_LENGTH_MAX)

@@ -135,7 +135,7 @@ async def test_an_id_that_was_rejected_may_name_another_command_in_the_same_batc
         (a_command("mint", ALICE, type_code="nothing"), Reason.UNKNOWN_BADGE_TYPE),
         (a_command("mint", BOB, type_code="ambassador"), Reason.NO_SUCH_BADGE),
         (a_command("mint", ALICE, instance_id=str(UUID(int=7))), Reason.NO_SUCH_BADGE),
-        (a_command("mint", ALICE, type_code="explorer"), Reason.POLICY_REFUSED),
+        (a_command("mint", ALICE, type_code="explorer"), Reason.POLICY_REJECTED),
         (a_command("burn", ALICE, type_code="explorer"), Reason.NO_TOKEN),
     ],
 )

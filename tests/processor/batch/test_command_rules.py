@@ -87,7 +87,7 @@ def test_a_mint_is_asked_for_once_and_where_the_policy_allows_it() -> None:
     for state in ACTIVE:
         decision = decided(CommandType.MINT, state)
         if state.instance.current_level == 2:
-            assert reason(decision) is Reason.POLICY_REFUSED, state
+            assert reason(decision) is Reason.POLICY_REJECTED, state
         elif state.token.mint_open or state.instance.onchain_status is OnchainStatus.MINTED:
             assert decision == Accepted(state), state
         else:

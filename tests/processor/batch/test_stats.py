@@ -7,7 +7,7 @@ from prometheus_client import REGISTRY
 from processor.batch.command_rules import Accepted, Repeated
 from processor.batch.command_set import CommandDecisions, CommandSet
 from processor.batch.staging import Batch
-from processor.batch.stats import BatchStats
+from processor.batch.stats import BatchStats, MessageOutcome
 from processor.events.rejection import Rejected
 from store.values import RawAddress, Reason
 from tests.builders.commands import a_badge_state
@@ -71,23 +71,27 @@ def stats() -> BatchStats:
 def test_each_message_has_one_outcome() -> None:
     found = stats()
     assert found.outcomes == {
-        "counted": Counter({"partner.joined": 2, "city.visited": 1}),
-        "duplicate": Counter({"partner.joined": 3}),
-        "ignored": Counter({UNHEARD: 1}),
+        MessageOutcome.COUNTED: Counter({"partner.joined": 2, "city.visited": 1}),
+        MessageOutcome.DUPLICATE: Counter({"partner.joined": 3}),
+        MessageOutcome.IGNORED: Counter({UNHEARD: 1}),
         # A wallet change is applied where the row changed, and repeated where it did not: two of
         # Alice's were news, her other address and Bob's were known.
-        "applied": Counter(
+        MessageOutcome.APPLIED: Counter(
             {"wallet.linked": 1, "wallet.unlinked": 1, "badge.mint": 1, "badge.revoke": 1}
         ),
-        "repeated": Counter({"wallet.linked": 2, "badge.revoke": 1}),
-        "dead_letter": Counter({"unknown": 1, "partner.joined": 1, "badge.burn": 1}),
+        MessageOutcome.REPEATED: Counter({"wallet.linked": 2, "badge.revoke": 1}),
+        MessageOutcome.DEAD_LETTER: Counter({"unknown": 1, "partner.joined": 1, "badge.burn": 1}),
     }
     assert sum(types.total() for types in found.outcomes.values()) == BATCH.records
 
 
 def test_dead_letters_are_counted_by_reason() -> None:
     found = stats()
-    assert found.reasons.total() == found.dead_letters == found.outcomes["dead_letter"].total()
+    assert (
+        found.reasons.total()
+        == found.dead_letters
+        == found.outcomes[MessageOutcome.DEAD_LETTER].total()
+    )
     assert (found.reasons["not_json"], found.reasons["no_token"]) == (1, 1)
 
 
@@ -103,7 +107,7 @@ def sample(name: str, **labels: str) -> float:
 def test_the_metrics_move_by_what_happened_and_by_nothing_else() -> None:
     found = stats()
     events = {
-        (kind, outcome): number
+        (kind, outcome.value): number
         for outcome, kinds in found.outcomes.items()
         for kind, number in kinds.items()
     }

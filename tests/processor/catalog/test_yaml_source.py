@@ -122,7 +122,7 @@ NO_KEY = "a key must be a word or a whole number: put it in quotes if it is mean
                     2,
                     (
                         "this is no YAML: expected the node content, but found '<stream end>'. "
-                        "Mend or quote what stands here."
+                        "Correct or quote what stands here."
                     ),
                 )
             ],

@@ -1,4 +1,4 @@
-"""A database as a worker finds it.
+"""A database to count into, and silence for the benchmark.
 
 PostgreSQL with durable settings, the tables, and the shipped catalog in force.
 """
@@ -20,7 +20,7 @@ from store.engine import Database
 
 
 def hush() -> None:
-    """Let nobody but the benchmark speak."""
+    """Log errors only, so that the output is the benchmark's."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     logging.basicConfig(
         level=logging.CRITICAL
