@@ -1,10 +1,13 @@
 """What a minter does beside minting, and when."""
 
+import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 
+from minter import reconcile
 from minter.context import MinterContext
 from minter.maintenance import Maintenance
 from minter.ton.gateway import ChainUnreachable
@@ -69,6 +72,41 @@ async def test_a_comparison_runs_when_it_is_due_and_never_twice_at_once(
     await compared(world, before)
     await maintenance.close()
     assert sample("laurel_reconcile_seconds_count") == before + 1
+
+
+async def test_a_comparison_does_not_run_again_before_its_interval(
+    hurried: MinterContext, world: World, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads every token there is: run each turn, it would be all that a minter does."""
+    run, started = reconcile.reconcile, list[float]()
+
+    async def noting(*arguments: Any, **options: Any) -> Any:
+        started.append(clock.monotonic())
+        return await run(*arguments, **options)
+
+    monkeypatch.setattr(reconcile, "reconcile", noting)
+    before, every = sample("laurel_reconcile_seconds_count"), hurried.settings.reconcile_every
+    maintenance = Maintenance(hurried)
+    clock.advance(every)
+    maintenance.compare()
+    await compared(world, before)
+    second = timedelta(seconds=1)
+    for waited in (timedelta(), every - second):
+        clock.advance(waited)
+        maintenance.compare()
+        await turns()
+    assert started == [every.total_seconds()]
+    clock.advance(second)
+    maintenance.compare()
+    await turns()
+    assert started == [every.total_seconds(), 2 * every.total_seconds()]
+    await maintenance.close()
+
+
+async def turns() -> None:
+    """Let a task that was created begin, and one that has ended be done."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 async def test_a_comparison_reports_and_repairs_nothing(

@@ -19,6 +19,7 @@ from store.values import (
     TaskOperation,
     TaskStatus,
 )
+from tests.builders.metrics import Moved
 from tests.builders.minters import claimed, collection_of, sign_due
 from tests.builders.world import Badge, World, all_in, minting
 
@@ -147,6 +148,60 @@ async def test_mints_that_hold_an_index_go_first_and_keep_it(
     ]
 
 
+async def test_a_mint_that_holds_an_index_and_has_no_room_is_free_for_the_next_message(
+    ctx: MinterContext, world: World
+) -> None:
+    """Whoever signed leased it for its index: it must not wait until that lease runs out."""
+    badges = await world.to_mint(2)
+    assert isinstance(await sign_due(ctx), SignedBatch)
+    await void(world)
+    signed = await sign_due(with_room_for(ctx, 1))
+    assert isinstance(signed, SignedBatch)
+    assert [task.token_index for task in signed.tasks] == [1]
+    (left,) = [badge for badge in badges if badge.id != signed.tasks[0].nft_instance_id]
+    assert await state(world, left) == RELEASED_NOW
+
+
+@pytest.mark.parametrize("due", [True, False])
+async def test_what_was_signed_once_keeps_its_recipient(
+    due: bool, ctx: MinterContext, world: World
+) -> None:
+    """The first message may still take effect: two owners of one index would be two tokens."""
+    (badge,) = await world.to_mint()
+    assert isinstance(await sign_due(ctx), SignedBatch)
+    await void(world)
+    if not due:
+        # It comes along for its index, with another's mint.
+        await world.sql(
+            """
+            UPDATE nft_mint_queue SET run_after = now() + interval '1 hour'
+             WHERE nft_instance_id = :id
+            """,
+            id=badge.id,
+        )
+        await world.to_mint()
+    await world.sql("DELETE FROM user_wallet WHERE user_id = :id", id=badge.user_id)
+    await world.link([replace(badge, owner=ELSEWHERE)])
+    signed = await sign_due(ctx)
+    assert isinstance(signed, SignedBatch)
+    assert (signed.tasks[0].nft_instance_id, signed.tasks[0].recipient) == (badge.id, badge.owner)
+    assert badge.owner == await world.value(
+        "SELECT recipient FROM nft_mint_queue WHERE nft_instance_id = :id", id=badge.id
+    )
+
+
+async def test_the_wait_in_the_queue_is_measured_at_the_first_signature_only(
+    ctx: MinterContext, world: World
+) -> None:
+    """Later ones come minutes after: they would pass for a queue that nobody works on."""
+    moved = Moved()
+    await world.to_mint(2)
+    for _ in range(2):
+        assert isinstance(await sign_due(ctx), SignedBatch)
+        await void(world)
+    assert moved.by("laurel_mint_stage_seconds_count") == {("mint", "queued"): 2}
+
+
 async def test_a_parked_mint_blocks_the_indexes_behind_its_own(
     ctx: MinterContext, world: World
 ) -> None:
@@ -167,6 +222,22 @@ async def test_where_chain_and_database_count_differently_new_mints_are_held(
     assert nothing == NothingSigned("the chain has minted up to 1, this database assigned up to 0")
     holds = "SELECT hold_reason FROM nft_mint_queue WHERE nft_instance_id = :id"
     assert await world.value(holds, id=badge.id) == "breaker"
+
+
+async def test_a_mint_that_holds_an_index_is_not_held_where_the_counts_differ(
+    ctx: MinterContext, world: World
+) -> None:
+    """It waits for reconcile in its place; a held one would block the indexes behind it."""
+    (early,) = await world.to_mint()
+    assert isinstance(await sign_due(ctx), SignedBatch)
+    await void(world)
+    (late,) = await world.to_mint()
+    await world.sql("UPDATE chain_collection SET next_index = 5")
+    assert isinstance(await sign_due(ctx), NothingSigned)
+    holds = "SELECT hold_reason FROM nft_mint_queue WHERE nft_instance_id = :id"
+    assert await world.value(holds, id=early.id) is None
+    assert await state(world, early) == RELEASED_FOR_LATER
+    assert await world.value(holds, id=late.id) == "breaker"
 
 
 async def test_a_mint_to_no_address_is_held_and_the_others_are_signed(
@@ -275,3 +346,22 @@ async def test_a_burn_that_has_to_wait_does_not_keep_the_head_of_the_queue(
                 "UPDATE chain_message SET status = 'settled' WHERE status = 'unresolved'"
             )
     assert carried == [1, 2]
+
+
+async def test_a_message_carries_as_many_burns_as_there_is_room_for(
+    world: World, settings: Settings
+) -> None:
+    badges = await world.to_mint(3)
+    async with minting(settings):
+        await all_in(world, badges, "active/minted")
+    await world.enqueue(badges, TaskOperation.BURN)
+    async with minter_context(settings, Readiness()) as ctx:
+        _, account = ctx.view.current
+        reserve_nano = account.balance_nano - cost_nano(MessageKind.BURN, 2, ctx.prices)
+        poor = ctx.settings.model_copy(update={"balance_reserve_nano": reserve_nano})
+        signed = await sign_due(replace(ctx, settings=poor))
+    assert isinstance(signed, SignedBatch)
+    assert len(signed.tasks) == 2
+    carried = {task.nft_instance_id for task in signed.tasks}
+    (left,) = [badge for badge in badges if badge.id not in carried]
+    assert await state(world, left) == RELEASED_FOR_LATER

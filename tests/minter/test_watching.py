@@ -1,7 +1,9 @@
 """From a decision to a settlement, and how a watch waits, renews and ends."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -20,17 +22,27 @@ from minter.mint_decision import (
     SignAgain,
     Wait,
 )
-from minter.signing import SignedBatch
+from minter.signing import NothingSigned, SignedBatch
 from minter.ton import metadata_uris, tokens
 from minter.ton.gateway import AnswerRejected
 from minter.ton.liteserver import LiteServers
-from minter.ton.values import Account, Token
-from minter.watching import _execution, _settlement, _WatchedTask, watch, watch_deploy
+from minter.ton.values import Account, Block, Execution, Token
+from minter.watching import (
+    _execution,
+    _Look,
+    _send_due,
+    _settle,
+    _settlement,
+    _WatchedTask,
+    watch,
+    watch_deploy,
+)
 from ops.errors import InvariantBroken, LeaseLost
 from ops.lifecycle import Stop
 from sandbox.ton.network import TonNetwork
-from store import chain
-from store.chain import MessageRecord, NewCollection
+from store import chain, claiming
+from store.chain import Collection, MessageRecord, NewCollection
+from store.engine import Connection
 from store.settlement_effects import Settlement
 from store.values import (
     HoldReason,
@@ -44,6 +56,7 @@ from store.values import (
     TokenEnd,
     TypeCode,
 )
+from tests.builders.clock import FakeClock
 from tests.builders.minters import refreshing, sign_due
 from tests.builders.tasks import a_leased_task
 from tests.builders.world import World, eventually, is_value
@@ -210,6 +223,114 @@ async def test_a_lease_is_renewed_while_its_message_is_watched(
     assert lost != []
 
 
+async def test_a_lease_is_renewed_each_third_of_it_also_while_no_block_comes(
+    hurried: MinterContext,
+    world: World,
+    clock: FakeClock,
+    lost: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also one look that takes long leaves it time to be renewed before it runs out."""
+    batch, stop = await signed_one(hurried, world), Stop()
+    renew, renewed_at = claiming.renew, [clock.monotonic()]
+
+    async def noting(conn: Connection, *arguments: Any) -> None:
+        await renew(conn, *arguments)
+        renewed_at.append(clock.monotonic())
+        if len(renewed_at) == 4:
+            stop.request()
+
+    monkeypatch.setattr(claiming, "renew", noting)
+    await watch(hurried, batch, stop)
+    third, patience = hurried.settings.lease.total_seconds() / 3, 2.0
+    waited = [after - before for before, after in pairwise(renewed_at)]
+    assert len(waited) == 3
+    assert all(third < each <= third + patience for each in waited), waited
+    assert lost == [batch.message.boc]
+
+
+def look_at(batch: SignedBatch, ctx: MinterContext, *, blocks_later: int = 0) -> _Look:
+    """Return a look at the batch's message at a block that nobody else has seen."""
+    block, _ = ctx.view.current
+    later = replace(block, seqno=block.seqno + blocks_later)
+    return _Look(ctx, batch.collection, batch.message, later, Execution.UNKNOWN)
+
+
+async def message_status(world: World, message: MessageRecord) -> object:
+    return await world.value("SELECT status FROM chain_message WHERE id = :id", id=message.id)
+
+
+async def test_a_message_whose_tasks_are_all_void_is_void(ctx: MinterContext, world: World) -> None:
+    await world.to_mint(2)
+    batch = await sign_due(ctx)
+    assert isinstance(batch, SignedBatch)
+    first, second = (void(task) for task in batch.tasks)
+    await _settle(look_at(batch, ctx), batch.lease, [first, second], left=0)
+    assert await message_status(world, batch.message) == "void"
+
+
+async def test_a_message_with_a_confirmed_task_is_settled(ctx: MinterContext, world: World) -> None:
+    await world.to_mint(2)
+    batch = await sign_due(ctx)
+    assert isinstance(batch, SignedBatch)
+    one, other = batch.tasks
+    both = [void(one), confirmed(other)]
+    await _settle(look_at(batch, ctx), batch.lease, both, left=0)
+    assert await message_status(world, batch.message) == "settled"
+
+
+async def test_a_message_stays_open_while_one_of_its_tasks_is_watched(
+    ctx: MinterContext, world: World
+) -> None:
+    await world.to_mint(2)
+    batch = await sign_due(ctx)
+    assert isinstance(batch, SignedBatch)
+    await _settle(look_at(batch, ctx), batch.lease, [confirmed(batch.tasks[0])], left=1)
+    assert await message_status(world, batch.message) == "unresolved"
+
+
+async def test_whoever_signs_next_must_have_read_a_block_that_shows_what_was_settled(
+    ctx: MinterContext, world: World
+) -> None:
+    batch = await signed_one(ctx, world)
+    look = look_at(batch, ctx, blocks_later=1_000)
+    await _settle(look, batch.lease, [confirmed(batch.tasks[0])], left=0)
+    assert await world.value("SELECT seqno_seen FROM chain_wallet") == look.block.seqno
+    await world.to_mint()
+    nothing = await sign_due(ctx)
+    assert isinstance(nothing, NothingSigned)
+    assert nothing.reason.startswith(f"another minter has seen block {look.block.seqno}")
+
+
+def void(task: LeasedTask) -> Settlement:
+    return Settlement(task, TaskStatus.PENDING, TaskEvent.VOID, reason="its message expired")
+
+
+def confirmed(task: LeasedTask) -> Settlement:
+    return Settlement(task, TaskStatus.CONFIRMED, TaskEvent.CONFIRMED, token_id=ITEM)
+
+
+async def test_a_deployment_is_sent_again_after_a_while_and_never_once_it_expired(
+    ctx: MinterContext, world: World
+) -> None:
+    batch = await signed_one(ctx, world)
+    sent_at, after = batch.message.signed_at, ctx.settings.resend_after
+    second = timedelta(seconds=1)
+
+    def due(at: datetime, last_sent_at: datetime | None) -> bool:
+        look = look_at(batch, ctx)
+        message = replace(look.message, last_sent_at=last_sent_at)
+        return _send_due(replace(look, message=message, block=replace(look.block, time=at)))
+
+    assert due(sent_at, None)
+    assert not due(sent_at + after - second, sent_at)
+    assert due(sent_at + after, sent_at)
+    expires = batch.message.valid_until
+    assert due(expires - second, None)
+    assert not due(expires, None)
+    assert not due(expires + second, sent_at)
+
+
 async def test_a_watch_whose_lease_another_minter_took_ends(
     hurried: MinterContext, world: World, lost: list[bytes]
 ) -> None:
@@ -224,25 +345,66 @@ async def test_a_watch_whose_lease_another_minter_took_ends(
     assert lost != []
 
 
+async def signed_deploy(ctx: MinterContext, world: World) -> tuple[Collection, MessageRecord]:
+    """Add a collection of another type, and sign its deployment."""
+    type_id, code, base = await world.badge_type("author"), TypeCode("author"), "https://x.example"
+    uri, prefix = metadata_uris.collection_uri(base, code), metadata_uris.item_prefix(base, code)
+    contract = tokens.collection(ctx.wallet.address, uri, prefix)
+    new = NewCollection(type_id, ctx.wallet_id, contract.address, uri, prefix)
+    async with ctx.db.transaction() as conn:
+        collection = await chain.add_collection(conn, new)
+    message = await signing.sign_deploy(ctx, collection)
+    assert isinstance(message, MessageRecord)
+    return collection, message
+
+
 async def test_a_deployment_that_expired_is_void_and_can_be_signed_again(
     hurried: MinterContext, world: World, ton: TonNetwork, lost: list[bytes]
 ) -> None:
-    type_id, code, base = await world.badge_type("author"), TypeCode("author"), "https://x.example"
-    uri, prefix = metadata_uris.collection_uri(base, code), metadata_uris.item_prefix(base, code)
-    contract = tokens.collection(hurried.wallet.address, uri, prefix)
-    new = NewCollection(type_id, hurried.wallet_id, contract.address, uri, prefix)
-    async with hurried.db.transaction() as conn:
-        collection = await chain.add_collection(conn, new)
-    message = await signing.sign_deploy(hurried, collection)
-    assert isinstance(message, MessageRecord)
+    collection, message = await signed_deploy(hurried, world)
     ton.advance(hurried.settings.message_ttl + hurried.settings.expiry_margin)
     async with refreshing(hurried):
         await watch_deploy(hurried, message, collection, Stop())
     assert len(lost) <= 1, "only while it could execute"
-    assert (
-        await world.value(
-            "SELECT status FROM chain_message WHERE kind = 'deploy' AND id = :id", id=message.id
-        )
-        == "void"
-    )
+    assert await message_status(world, message) == "void"
     assert isinstance(await signing.sign_deploy(hurried, collection), MessageRecord)
+
+
+async def looked_once(
+    ctx: MinterContext, message: MessageRecord, collection: Collection, at: datetime
+) -> None:
+    """Watch a deployment for one block, of the time `at`."""
+    stop, (block, account) = Stop(), ctx.view.current
+
+    async def one_block(seqno: int, _patience: timedelta) -> tuple[Block, Account]:
+        if seqno == block.seqno:
+            stop.request()
+        return replace(block, time=at), account
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ctx.view, "after", one_block)
+        await watch_deploy(ctx, message, collection, stop)
+
+
+async def test_a_deployment_is_not_given_up_within_the_margin_after_its_expiry(
+    ctx: MinterContext, world: World, lost: list[bytes]
+) -> None:
+    """A message that is taken into a block late still costs what it carries."""
+    collection, message = await signed_deploy(ctx, world)
+    margin_ends = message.valid_until + ctx.settings.expiry_margin
+    await looked_once(ctx, message, collection, at=margin_ends)
+    assert await message_status(world, message) == "unresolved"
+    await looked_once(ctx, message, collection, at=margin_ends + timedelta(seconds=1))
+    assert await message_status(world, message) == "void"
+    assert lost == []
+
+
+async def test_a_block_older_than_the_newest_ever_seen_proves_no_deployment_missing(
+    ctx: MinterContext, world: World, lost: list[bytes]
+) -> None:
+    collection, message = await signed_deploy(ctx, world)
+    ctx.view.seqno_seen = ctx.view.current[0].seqno + 1
+    late = message.valid_until + 2 * ctx.settings.expiry_margin
+    await looked_once(ctx, message, collection, at=late)
+    assert await message_status(world, message) == "unresolved"
+    assert lost == []

@@ -88,6 +88,22 @@ def test_a_burn_ends_the_token(badge: LockedBadge, end: TokenEnd) -> None:
     assert of(confirmed(BURN, end), badge) == Effects(ended=(EndedToken(badge, end),))
 
 
+@pytest.mark.parametrize("badge", [BADGE, REVOKED])
+def test_the_audit_says_in_which_state_the_end_of_its_token_met_the_badge(
+    badge: LockedBadge,
+) -> None:
+    """A revoked badge stays revoked: the log is the only place that tells the two apart."""
+    found = of(confirmed(BURN, TokenEnd.REVOKED), badge)
+    assert audit_entries(found, "system") == [
+        AuditEntry(
+            BADGE.id,
+            AuditAction.BURNED_ONCHAIN,
+            "system",
+            {"how": "revoked", "status_before": badge.status.value},
+        )
+    ]
+
+
 def test_the_end_of_a_token_is_told_once() -> None:
     assert of(confirmed(BURN, TokenEnd.DESTROYED), BURNED) == Effects()
 

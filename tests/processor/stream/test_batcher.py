@@ -203,6 +203,19 @@ async def test_a_fenced_partition_is_rewound_to_the_ledger_and_not_acknowledged(
     assert moved.by("laurel_ledger_events_total") == {("fenced",): 1, ("seek",): 1}
 
 
+async def test_each_partition_that_is_rewound_counts_as_a_seek() -> None:
+    bench = Bench()
+    moved = Moved()
+    entries = [LedgerEntry(*QUESTS, 17, 16, 5), LedgerEntry(*CITIES, 4)]
+    bench.fenced = {entry.key: entry for entry in entries}
+    await bench.add(a_chunk(3, 2))
+    await bench.add(a_chunk(5, 2, CITIES))
+    async with bench.running():
+        pass
+    assert (bench.rewound, bench.acked) == (entries, [])
+    assert moved.by("laurel_ledger_events_total") == {("fenced",): 2, ("seek",): 2}
+
+
 async def test_a_stale_chunk_is_acknowledged_and_skipped() -> None:
     bench = Bench()
     moved = Moved()
@@ -293,3 +306,13 @@ async def test_a_commit_is_dated_by_the_clock_and_the_age_of_its_last_record_is_
     assert bench.batcher.committed_at == began + 12
     age = metrics.EVENT_LAG_SECONDS.labels(CITIES[0])._value.get()
     assert age == pytest.approx(42.0)
+
+
+async def test_a_record_of_a_clock_that_is_ahead_has_no_negative_age() -> None:
+    bench = Bench()
+    ahead = PlainRecord(0, b"", timestamp=round((bench.clock.now().timestamp() + 30) * 1_000))
+    metrics.EVENT_LAG_SECONDS.labels(CITIES[0]).set(7.0)
+    async with bench.running():
+        await bench.add(Chunk(*CITIES, 0, [ahead]))
+        await settle()
+    assert metrics.EVENT_LAG_SECONDS.labels(CITIES[0])._value.get() == 0.0

@@ -168,6 +168,16 @@ def test_the_next_record_out_of_range_is_a_loss_also_after_the_last_was_found_go
     assert where.out_of_range(QUESTS, 5) == RecordsMissing(QUESTS, 5)
 
 
+@pytest.mark.parametrize("offset", [3, 5, 7, 8])
+def test_another_offset_than_the_last_counted_out_of_range_is_a_loss_before_the_first_fetch(
+    offset: int,
+) -> None:
+    """Seeking on over it would lose records without a word."""
+    where = positions(LedgerEntry(*QUESTS, 7, 4, 1_004))
+    assert where.out_of_range(QUESTS, offset) == RecordsMissing(QUESTS, offset)
+    assert where.out_of_range(QUESTS, 4) == SeekTo(7), "that is still no loss"
+
+
 @pytest.mark.parametrize(
     ("first_offset", "words"),
     [
