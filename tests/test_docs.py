@@ -7,46 +7,92 @@ import re
 import subprocess
 import sys
 import tokenize
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+import click
 import pytest
+import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from cli import COMMANDS
+from cli import COMMANDS, main
 from ops import metrics, settings
+from store.models import Base
 
 # They read the whole tree.
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parent.parent
-PRODUCT = ("cli.py", "processor", "minter", "store", "ops", "sandbox", "demo", "benchmarks")
+PRODUCT = ("cli.py", "processor", "minter", "store", "ops", "sandbox", "demo")
 GENERATED = {"cli.md", "metrics.md"}
 PAGES = [
     ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "SECURITY.md",
     *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name not in GENERATED),
+    *sorted((ROOT / ".github").rglob("*.md")),
+    *sorted((ROOT / ".github").rglob("*.yml")),
 ]
 FOLDERS = "benchmarks|catalog|demo|deploy|docs|minter|ops|processor|sandbox|store|tests|third_party"
 PATH = re.compile(rf"(?<![\w./-])(?:{FOLDERS})/[\w/.-]*\w\.(?:py|md|yaml|yml|sql|toml|xml)\b")
 
-# Words of others that pages quote, each with whose it is.
+LOG_METHODS = {"debug", "info", "warning", "error", "exception"}
+
+# Words that pages quote and that the code does not define, each with whose it is.
 FOREIGN = {
-    "get_nft_address_by_index": "TEP-62",
-    "global_balance": "TL-B",
-    "internal_transfer": "highload-wallet-v3's contract",
-    "prev_blocks_info": "the TON virtual machine",
-    "state_update": "TL-B",
-    "read_uncommitted": "Kafka",
+    "App": "Faust",
     "auto_offset_reset": "aiokafka",
+    "binascii.crc_hqx": "Python",
+    "BlockDeleted": "pytonlib",
+    "ce_": "CloudEvents: the prefix of headers",
+    "crc16": "the distribution that third_party stands in for",
+    "CrashingSupervisor": "mode, beneath Faust",
+    "create_all": "SQLAlchemy",
+    "float_hook": "msgspec",
+    "get_nft_address_by_index": "TEP-62",
+    "get_revoked_time": "TEP-85",
+    "getLibraries": "TON's lite servers",
+    "global_balance": "TL-B",
+    "init_block": "TON's global config",
+    "internal_transfer": "highload-wallet-v3's contract",
+    "liteServer.error": "TL",
+    "make": "GNU",
+    "multipleOf": "JSON Schema",
+    "nobody": "Linux: a user",
+    "pipx": "Python",
+    "plan_cache_mode": "PostgreSQL",
+    "force_custom_plan": "PostgreSQL",
+    "postgresql-15": "Debian",
+    "prev_blocks_info": "the TON virtual machine",
+    "raw_run_method": "pytonlib",
+    "read_committed": "Kafka",
+    "read_uncommitted": "Kafka",
+    "restrict_violation": "PostgreSQL",
+    "runSmcMethod": "TON's lite servers",
+    "session_replication_role": "PostgreSQL",
+    "sslmode": "libpq",
+    "src/": "Python's projects: the folder that this one lacks",
+    "state_update": "TL-B",
+    "synchronous_commit": "PostgreSQL",
+    "ton_core": "a wheel that tonutils brings",
+    "True": "Python",
+    "vX.Y.Z": "git: the form of a tag",
+    "work_mem": "PostgreSQL",
+    "yes": "YAML 1.1",
+    # Ours, and no name of the code.
+    "around": "an argument of TonNetwork.start",
+    "details.level": "a key in the JSON of nft_audit_log.details",
+    "laurel.": "a prefix that no import has",
+    "laurel.quests": "a topic: the prefix of the settings and the catalog's name",
 }
 
 
 def source_files() -> Iterator[Path]:
-    """Yield the modules of the product, and those of the tests."""
-    for name in (*PRODUCT, "tests", "docs"):
+    """Yield the modules of the product, and those beside it."""
+    for name in (*PRODUCT, "benchmarks", "tests", "docs"):
         place = ROOT / name
         yield from [place] if place.is_file() else sorted(place.rglob("*.py"))
 
@@ -65,46 +111,123 @@ def test_the_generated_pages_are_up_to_date() -> None:
 
 @cache
 def vocabulary() -> frozenset[str]:
-    """Return every name that the product defines or uses, and every word of its strings.
+    """Return the words that a page may quote: the names and closed sets of the product.
 
-    Comments and docstrings do not count: they are prose as well.
+    Modules, classes, functions, fields and constants; columns and tables; codes, log events, enum
+    values, labels of metrics; settings; the catalog's keys and names; targets of the Makefile and
+    the words of pyproject.toml. No local variable, no argument, no other text.
     """
     words: set[str] = set()
     for name in PRODUCT:
         place = ROOT / name
         for path in [place] if place.is_file() else place.rglob("*.py"):
-            words |= _names(ast.parse(path.read_text()))
-            words.add(path.stem)
-    others = ["docker-compose.yml", "pyproject.toml", "Makefile", *map(str, ROOT.glob("catalog/*"))]
-    for file in [*others, *map(str, ROOT.glob("store/migrations/versions/*.sql"))]:
-        words |= set(re.findall(r"\w+", (ROOT / file).read_text()))
+            words |= {path.stem, *path.relative_to(ROOT).parent.parts}
+            words |= set(_names(ast.parse(path.read_text())))
+    for table in Base.metadata.tables.values():
+        words |= {table.name, *(column.name for column in table.columns)}
+        words |= {f"{table.name}.{column.name}" for column in table.columns}
+    words |= set(settings.environment_names())
+    for file in ROOT.glob("catalog/*.yaml"):
+        words |= set(_yaml_words(yaml.safe_load(file.read_text())))
+    words |= set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    words |= {re.split(r"[^\w-]", each)[0] for each in project["project"]["dependencies"]}
+    for extra, needed in project["project"]["optional-dependencies"].items():
+        words |= {extra, *(re.split(r"[^\w-]", each)[0] for each in needed)}
+    words |= {each.split(":")[0] for each in project["tool"]["pytest"]["ini_options"]["markers"]}
     return frozenset(words)
 
 
-def _names(tree: ast.Module) -> set[str]:
-    prose = {
-        id(each.body[0].value)
-        for each in ast.walk(tree)
-        if isinstance(each, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and each.body
-        and isinstance(each.body[0], ast.Expr)
-    }
-    words: set[str] = set()
+def _names(tree: ast.Module) -> Iterator[str]:
+    """Yield what a module defines, and the words of its closed sets."""
     for each in ast.walk(tree):
         match each:
-            case ast.Name(id=word) | ast.Attribute(attr=word) | ast.arg(arg=word):
-                words.add(word)
-            case ast.ClassDef(name=word) | ast.FunctionDef(name=word):
-                words.add(word)
-            case ast.AsyncFunctionDef(name=word) | ast.alias(name=word):
-                words |= set(word.split("."))
-            case ast.keyword(arg=str(word)):
-                words.add(word)
-            case ast.Constant(value=str(text)) if id(each) not in prose:
-                words |= set(re.findall(r"\w+", text))
+            case ast.ClassDef(name=word, body=body):
+                yield word
+                yield from _fields(body, word)
+            case ast.FunctionDef(name=word) | ast.AsyncFunctionDef(name=word):
+                yield word
+            case ast.Call(func=ast.Attribute(attr=method), args=args) if method in LOG_METHODS:
+                yield from _texts(args[:1])
+            case ast.Call(func=ast.Attribute(attr="labels"), args=args):
+                yield from _texts(args)
             case _:
                 pass
-    return words
+    yield from _fields(tree.body, "")
+
+
+def _fields(body: list[ast.stmt], owner: str) -> Iterator[str]:
+    """Yield the names that a module or class binds, and the words in what it binds them to."""
+    for each in body:
+        match each:
+            case ast.AnnAssign(target=ast.Name(id=word), value=value):
+                yield from (word, f"{owner}.{word}")
+                yield from _texts([value] if value else [])
+            case ast.Assign(targets=[ast.Name(id=word)], value=value):
+                yield from (word, f"{owner}.{word}")
+                yield from _texts([value])
+            case ast.FunctionDef(name=word) | ast.AsyncFunctionDef(name=word):
+                yield f"{owner}.{word}"
+            case _:
+                pass
+
+
+def _texts(values: Iterable[ast.expr]) -> Iterator[str]:
+    """Yield the strings in `values` that are one word."""
+    for value in values:
+        for each in ast.walk(value):
+            match each:
+                case ast.Constant(value=str(text)) if re.fullmatch(r"[\w.-]+", text):
+                    yield text
+                case _:
+                    pass
+
+
+def _yaml_words(value: object) -> Iterator[str]:
+    match value:
+        case dict():
+            for key, inner in value.items():
+                yield str(key)
+                yield from _yaml_words(inner)
+        case list():
+            for inner in value:
+                yield from _yaml_words(inner)
+        case str() if re.fullmatch(r"[\w.-]+", value):
+            yield value
+        case _:
+            pass
+
+
+@cache
+def literals() -> frozenset[str]:
+    """Return the strings of the product that are an option, a path of HTTP or a TL name."""
+    found: set[str] = set()
+    for name in PRODUCT:
+        place = ROOT / name
+        for path in [place] if place.is_file() else place.rglob("*.py"):
+            tree = ast.parse(path.read_text())
+            prose = {id(each.value) for each in ast.walk(tree) if isinstance(each, ast.Expr)}
+            for each in ast.walk(tree):
+                match each:
+                    case ast.Constant(value=str(text)) if id(each) not in prose:
+                        found |= set(re.findall(r"^(?:--|/)[a-z][\w-]*$", text))
+                        found |= set(re.findall(r"liteServer\.(\w+)", text))
+                    case _:
+                        pass
+    return frozenset(found)
+
+
+@cache
+def files() -> frozenset[str]:
+    """Return the tree's files and folders, and every shorter way to write one of them."""
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    found: set[str] = set()
+    for file in map(Path, listed):
+        for path, end in [(file, ""), *((parent, "/") for parent in file.parents)]:
+            found |= {"/".join(path.parts[at:]) + end for at in range(len(path.parts))}
+    return frozenset(found)
 
 
 def quoted(page: Path) -> list[str]:
@@ -120,26 +243,61 @@ def test_a_name_in_a_page_is_one_of_the_code(page: Path) -> None:
 
 
 def _unknown(text: str) -> str | None:
-    """Return what of a quoted text is no name of the code; None where all are."""
-    dotted = re.fullmatch(r"((?:processor|minter|store|ops|sandbox|demo)\.[\w.]+)(?:\(.*\))?", text)
-    if dotted:
+    """Return what of a quoted text is no name of ours, nor a known one of others."""
+    if text in FOREIGN or text in vocabulary() or text in literals() or text in files():
+        return None
+    words = text.split()
+    if words[0] == "laurel" or (len(words) > 1 and words[0] in COMMANDS):
+        return _unknown_command(words[1:] if words[0] == "laurel" else words)
+    if re.fullmatch(r"make [a-z]+", text):
+        return None if words[1] in vocabulary() else text
+    if dotted := re.fullmatch(rf"((?:{FOLDERS})\.[\w.]+)(?:\(.*\))?", text):
         return None if _resolves(dotted[1]) else text
-    if command := re.fullmatch(r"laurel ([a-z]+)\b.*", text):
-        return None if command[1] in COMMANDS else text
-    named: list[str] = re.findall(r"LAUREL_\w+", text)
-    for word in named:
-        if word not in settings.environment_names() and word not in vocabulary():
-            return word
-    metric_names: list[str] = re.findall(r"\blaurel_\w+", text)
-    for word in metric_names:
-        if word not in _metric_names():
-            return word
-    snake: list[str] = re.findall(r"(?<![\w/-])[a-z]+(?:_[a-z0-9]+)+\b", text)
-    camel: list[str] = re.findall(r"(?<![\w/-])(?:[A-Z][a-z0-9]+){2,}\b", text)
-    for word in [*snake, *camel]:
-        if word not in vocabulary() and word not in FOREIGN and not word.startswith("laurel_"):
-            return word
+    if len(words) == 1 and re.fullmatch(r"(?:--|/)?[A-Za-z_][\w./-]*", text):
+        return text
+    return next((word for word in _names_in(text) if not _is_known(word)), None)
+
+
+def _names_in(text: str) -> Iterator[str]:
+    """Yield what in a text of several words can only be meant as a name."""
+    yield from re.findall(r"^([A-Za-z_][\w.]*) ?[=:{]", text)
+    yield from re.findall(r"LAUREL_\w+", text)
+    yield from re.findall(r"(?<![\w/-])[a-z]+(?:_[a-z0-9]+)+\b", text)
+    yield from re.findall(r"(?<![\w/-])(?:[A-Z][a-z0-9]+){2,}\b", text)
+
+
+def _is_known(word: str) -> bool:
+    return word in vocabulary() or word in FOREIGN or word in _metric_names()
+
+
+def _unknown_command(words: list[str]) -> str | None:
+    """Return the first word that the command line does not take."""
+    command: click.Command = main
+    context = click.Context(main)
+    for word in words:
+        options = [*command.params, *main.params]
+        names = {opt for each in options for opt in (*each.opts, *each.secondary_opts)}
+        if word.startswith("-"):
+            if word not in names | {"-h", "--help", "--version"}:
+                return word
+        elif isinstance(command, click.Group):
+            found = command.get_command(context, word)
+            if found is None:
+                return word
+            command = found
     return None
+
+
+def test_a_command_in_an_example_is_one_of_ours() -> None:
+    wrong = [
+        f"{page.relative_to(ROOT)}: {line}"
+        for page in PAGES
+        for block in re.findall(r"^```\w*$(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+        for line in re.findall(r"^(?:.*/bin/|[A-Z_=.\w]+ )*laurel (.+)$", block, re.MULTILINE)
+        for command in line.partition(" #")[0].split(" && laurel ")
+        if _unknown_command(command.split()) is not None
+    ]
+    assert wrong == []
 
 
 def _metric_names() -> set[str]:
@@ -167,6 +325,7 @@ def _resolves(dotted: str) -> bool:
 def test_words_of_others_are_still_quoted() -> None:
     there = " ".join(text for page in PAGES for text in quoted(page))
     assert [word for word in FOREIGN if word not in there] == []
+    assert [word for word in FOREIGN if word in vocabulary()] == [], "ours: no need to list it"
 
 
 def test_a_path_in_a_page_exists() -> None:
@@ -208,12 +367,30 @@ def _prose(file: Path) -> str:
     "text",
     [
         "balance_low",
+        "balancelow",
+        "balancelow = 5",
         "LAUREL_DATBASE_URL",
         "laurel_event_total",
         "laurel mnt",
+        "laurel catalog frobnicate",
+        "laurel worker --nonsense",
+        "laurel reconcile --repair --jsonn",
+        "catalog frobnicate",
+        "make tests",
         "PipelineOption",
+        "Workshop",
+        "Resign",
+        "no-such-thing",
+        "stalledd",
+        "by_hand",
         "processor.rules.levels.evaluat",
         "nft_instance.nft_statuss",
+        "batch.mergedd",
+        "badge.mnt",
+        "foo.py",
+        "streams/",
+        "--nonsense",
+        "/readyy",
     ],
 )
 def test_a_name_that_does_not_exist_is_seen(text: str) -> None:
