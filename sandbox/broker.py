@@ -21,10 +21,9 @@ from pathlib import Path
 
 from sandbox import ports
 from sandbox.directories import data_directory
-from sandbox.process import PartMissing, platform_name, running
+from sandbox.process import START_BOUND, PartMissing, platform_name, running
 from sandbox.wire import metadata_answers
 
-_START_BOUND = timedelta(seconds=20)
 _STOP_BOUND = timedelta(seconds=2)
 
 
@@ -99,7 +98,7 @@ def broker(
             stop_bound=_STOP_BOUND,
         ) as child:
             child.wait_until_ready(
-                lambda: metadata_answers(ports.reachable(host), number), _START_BOUND
+                lambda: metadata_answers(ports.reachable(host), number), START_BOUND
             )
             yield Broker(address, cluster, child.pid, child.log_path, place)
 

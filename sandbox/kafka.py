@@ -24,15 +24,13 @@ from pathlib import Path
 from sandbox import ports
 from sandbox.broker import Broker
 from sandbox.directories import data_directory
-from sandbox.process import PartFailed, PartMissing, running
+from sandbox.process import START_BOUND, PartFailed, PartMissing, running
 from sandbox.wire import metadata_answers
 
 JARS_VARIABLE = "LAUREL_KAFKA_JARS"
 DEFAULT_JARS = Path(__file__).parents[1] / ".cache" / "kafka"
 JAVA_VERSION_MIN = 17  # Kafka 4's brokers
 
-_FORMAT_BOUND = timedelta(seconds=60)
-_START_BOUND = timedelta(seconds=90)
 _STOP_BOUND = timedelta(seconds=15)
 _JVM = (
     "-Xmx256m",
@@ -118,7 +116,7 @@ def kafka(
             stop_bound=_STOP_BOUND,
         ) as child:
             child.wait_until_ready(
-                lambda: metadata_answers(ports.reachable(host), number), _START_BOUND
+                lambda: metadata_answers(ports.reachable(host), number), START_BOUND
             )
             yield Broker(address, _cluster_id(place), child.pid, log_path, place)
 
@@ -192,7 +190,7 @@ def _formatted(
         configuration,
     ]
     with running("Kafka's StorageTool", command, log_path=log, cwd=place) as child:
-        if child.wait(_FORMAT_BOUND) != 0:
+        if child.wait(START_BOUND) != 0:
             raise PartFailed(
                 f"Kafka's StorageTool failed. The end of {log}:\n{child.log_tail()}", part="kafka"
             )

@@ -26,6 +26,7 @@ from ops.errors import UsageError
 from sandbox import ports
 from sandbox.directories import data_directory, first_closed, refuse_unreachable
 from sandbox.process import (
+    START_BOUND,
     Account,
     PartFailed,
     PartMissing,
@@ -36,8 +37,6 @@ from sandbox.process import (
 
 _NAME = "PostgreSQL"
 _USER = "laurel"
-_START_BOUND = timedelta(seconds=60)  # crash recovery of a kept directory included
-_INITDB_BOUND = timedelta(seconds=60)
 _STOP_BOUND = timedelta(seconds=20)
 # postmaster.pid, line 8: PM_STATUS_READY of PostgreSQL's src/include/utils/pidfile.h; pg_ctl --wait
 # reads the same.
@@ -122,7 +121,7 @@ def postgres(
             stop_signal=signal.SIGINT if keep else signal.SIGQUIT,
             stop_bound=_STOP_BOUND,
         ) as child:
-            child.wait_until_ready(lambda: _accepts(data, child.pid), _START_BOUND)
+            child.wait_until_ready(lambda: _accepts(data, child.pid), START_BOUND)
             url = f"postgresql://{_USER}:{password}@{address}:{number}/postgres"
             yield PostgresServer(url=url, pid=child.pid, log_path=log_path, directory=place)
 
@@ -190,7 +189,7 @@ def _prepared(
     with running(
         "initdb", command, log_path=log_path, env=_environment(), cwd=place, account=account
     ) as child:
-        if child.wait(_INITDB_BOUND) != 0:
+        if child.wait(START_BOUND) != 0:
             raise PartFailed(
                 f"initdb failed. The end of {log_path}:\n{child.log_tail()}", part=_NAME
             )

@@ -4,7 +4,7 @@ Also after kill -9 of the owner. Every part of the sandbox, and every process th
 `laurel dev` start, runs through here:
 
     with running("tansu", [binary, "broker"], log_path=directory / "broker.log") as child:
-        child.wait_until_ready(lambda: answers(port), timedelta(seconds=10))
+        child.wait_until_ready(lambda: answers(port), START_BOUND)
 
 The child has a session of its own, so that Ctrl-C in the owner's terminal reaches the owner alone,
 who then decides on the order.
@@ -30,6 +30,8 @@ from ops.errors import Permanent, UsageError
 _GUARD = Path(__file__).with_name("guard.py")
 _POLL_SECONDS = 0.01
 _LOG_LINES_IN_ERROR = 15
+# They end what hangs; a slow machine needs a fraction of the first, and what dies is seen at once.
+START_BOUND = timedelta(minutes=5)
 STOP_BOUND = timedelta(seconds=10)
 
 # Linux signals a guarded child when the *thread* that forked it ends. This one ends with the

@@ -79,16 +79,16 @@ def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path, watchdog:
     children = []
 
     def ask() -> None:
-        children.append(
-            start("sleeper", command, log_path=tmp_path / "child.log", watchdog=watchdog)
-        )
+        child = start("sleeper", command, log_path=tmp_path / "child.log", watchdog=watchdog)
+        children.append(child)
+        # The signal is asked for by the child: a thread that ended before would cause none.
+        child.wait_until_ready(lambda: "up" in child.log_tail(), PATIENCE)
 
     thread = threading.Thread(target=ask)
     thread.start()
     thread.join()
     (child,) = children
     try:
-        child.wait_until_ready(lambda: "up" in child.log_tail(), PATIENCE)
         if sys.platform == "linux":
             task = Path(f"/proc/self/task/{thread.native_id}")
             wait_for(lambda: not task.exists(), "the thread did not end")
