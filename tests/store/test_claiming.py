@@ -265,8 +265,11 @@ async def test_a_released_task_is_anybodys_at_once_and_in_its_old_place(desk: De
     first, second = await desk.world.to_mint(2)
     await due_since(desk, first, timedelta(hours=2))
     await due_since(desk, second, timedelta(hours=1))
+    places = "SELECT id, run_after FROM nft_mint_queue ORDER BY id"
+    before = await desk.world.sql(places)
     lease = LeaseToken(uuid4())
     await release(desk, lease, *await desk.claim(lease))
+    assert await desk.world.sql(places) == before
     claimed = await desk.claim(LeaseToken(uuid4()))
     assert [work.nft_instance_id for work in claimed] == [first.id, second.id]
 
