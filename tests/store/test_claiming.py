@@ -161,7 +161,7 @@ async def test_a_sent_task_is_taken_over_once_its_lease_has_run_out(desk: Desk) 
 
 
 async def test_a_sent_task_of_a_type_that_is_worked_on_already_is_left_alone(desk: Desk) -> None:
-    """A second watch of the same message in one process would settle what the first one waits for."""
+    """A second watch in one process would settle what the first one waits for."""
     lease = LeaseToken(uuid4())
     _, leased, _ = await sent(desk, lease)
     await desk.expire()
