@@ -190,6 +190,27 @@ async def test_what_was_signed_once_keeps_its_recipient(
     )
 
 
+async def test_what_was_signed_once_keeps_its_recipient_beside_a_new_mint_of_its_user(
+    ctx: MinterContext, world: World
+) -> None:
+    """The user has another wallet since: only the new token goes there."""
+    (early,) = await world.to_mint()
+    assert isinstance(await sign_due(ctx), SignedBatch)
+    await void(world)
+    (late,) = await world.to_mint()
+    await world.sql("UPDATE nft_instance SET status = 'revoked' WHERE id = :id", id=early.id)
+    statement = "UPDATE nft_instance SET user_id = :user WHERE id = :id"
+    await world.sql(statement, user=early.user_id, id=late.id)
+    await world.sql("DELETE FROM user_wallet WHERE user_id = :id", id=early.user_id)
+    await world.link([replace(early, owner=ELSEWHERE)])
+    signed = await sign_due(ctx)
+    assert isinstance(signed, SignedBatch)
+    assert [(task.nft_instance_id, task.recipient) for task in signed.tasks] == [
+        (early.id, early.owner),
+        (late.id, ELSEWHERE),
+    ]
+
+
 async def test_the_wait_in_the_queue_is_measured_at_the_first_signature_only(
     ctx: MinterContext, world: World
 ) -> None:

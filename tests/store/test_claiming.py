@@ -161,7 +161,7 @@ async def test_a_sent_task_is_taken_over_once_its_lease_has_run_out(desk: Desk) 
 
 
 async def test_a_sent_task_of_a_type_that_is_worked_on_already_is_left_alone(desk: Desk) -> None:
-    """A second watch of the same message in one process would settle what the first one waits for."""
+    """A second watch in one process would settle what the first one waits for."""
     lease = LeaseToken(uuid4())
     _, leased, _ = await sent(desk, lease)
     await desk.expire()
@@ -265,8 +265,11 @@ async def test_a_released_task_is_anybodys_at_once_and_in_its_old_place(desk: De
     first, second = await desk.world.to_mint(2)
     await due_since(desk, first, timedelta(hours=2))
     await due_since(desk, second, timedelta(hours=1))
+    places = "SELECT id, run_after FROM nft_mint_queue ORDER BY id"
+    before = await desk.world.sql(places)
     lease = LeaseToken(uuid4())
     await release(desk, lease, *await desk.claim(lease))
+    assert await desk.world.sql(places) == before
     claimed = await desk.claim(LeaseToken(uuid4()))
     assert [work.nft_instance_id for work in claimed] == [first.id, second.id]
 

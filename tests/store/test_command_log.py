@@ -55,6 +55,24 @@ async def test_of_two_transactions_with_one_id_the_later_learns_what_the_first_a
     assert await other == (frozenset(), {"one": b"1" * 32})
 
 
+async def test_two_batches_with_the_same_ids_in_another_order_do_not_block_each_other(
+    database: Database,
+) -> None:
+    """A batch that waits for an id holds none that sorts behind it: no circle of waits."""
+    commands = {each: NewCommand(each, b"1" * 32, CommandType.MINT) for each in "amz"}
+
+    async def other() -> frozenset[str]:
+        async with database.transaction() as conn:
+            return await command_log.claim(conn, [commands[each] for each in "zma"])
+
+    async with database.transaction() as conn:
+        assert await command_log.claim(conn, [commands["m"]]) == {"m"}
+        waiting = asyncio.create_task(other())
+        await until_somebody_waits(conn)
+        assert await command_log.claim(conn, [commands["z"]]) == {"z"}
+    assert await waiting == {"a"}
+
+
 async def test_hashes_are_those_of_the_ids_asked_for(database: Database) -> None:
     async with database.transaction() as conn:
         await command_log.claim(conn, [ONE, TWO])
