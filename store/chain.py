@@ -185,8 +185,14 @@ SET_NEXT_INDEX = text("""
 
 LOCK_MESSAGE = text("SELECT 1 FROM chain_message WHERE id = :id FOR UPDATE")
 
+# A message is void only if none of its tasks was confirmed: they may be settled in several steps.
 RESOLVE_MESSAGE = text("""
-    UPDATE chain_message AS message SET status = :status, updated_at = clock_timestamp()
+    UPDATE chain_message AS message
+       SET status = CASE WHEN EXISTS (SELECT 1 FROM nft_mint_queue AS task
+                                       WHERE task.chain_message_id = message.id
+                                         AND task.status = 'confirmed')
+                         THEN 'settled' ELSE CAST(:status AS text) END,
+           updated_at = clock_timestamp()
      WHERE id = :id AND status = 'unresolved'
        AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS task
                         WHERE task.chain_message_id = message.id AND task.status = 'sent')

@@ -242,7 +242,7 @@ class Consumer(driver.Consumer):
         """Do nothing: offsets between chunks are no gaps, and Faust's tree of them only grows."""
 
     def ack(self, message: Message) -> bool:
-        """Note that a chunk is counted, and let its records go."""
+        """Mark a chunk as counted, and release its records."""
         if message.value is None:
             return False
         message.acked, message.value = True, None
