@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: real parts, started once a session."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -9,6 +10,11 @@ from hypothesis import HealthCheck, settings
 # that drawing it takes. A test that suppresses checks of its own names `too_slow` again.
 settings.register_profile("laurel", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("laurel")
+
+# A shell lets what it starts in the background ignore SIGINT, and children inherit that: a test that
+# interrupts one would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Settings of the person who runs the tests must not leak into them.
 _OF_THE_TESTS = {"LAUREL_REQUIRE_ALL_PARTS", "LAUREL_KAFKA_JARS"}
