@@ -279,6 +279,19 @@ async def test_a_message_with_a_confirmed_task_is_settled(ctx: MinterContext, wo
     assert await message_status(world, batch.message) == "settled"
 
 
+async def test_a_message_whose_tasks_end_in_two_steps_is_settled_if_one_was_confirmed(
+    ctx: MinterContext, world: World
+) -> None:
+    """The minter that sees the last one end does not know what was confirmed before it."""
+    await world.to_mint(2)
+    batch = await sign_due(ctx)
+    assert isinstance(batch, SignedBatch)
+    one, other = batch.tasks
+    await _settle(look_at(batch, ctx), batch.lease, [confirmed(one)], left=1)
+    await _settle(look_at(batch, ctx), batch.lease, [void(other)], left=0)
+    assert await message_status(world, batch.message) == "settled"
+
+
 async def test_a_message_stays_open_while_one_of_its_tasks_is_watched(
     ctx: MinterContext, world: World
 ) -> None:
