@@ -52,6 +52,15 @@ class TransactionConflict(Transient):
     code = "transaction_conflict"
 
 
+class StatementTimedOut(Transient):
+    """A statement took longer than `database.statement_timeout`, or was cancelled.
+
+    Nothing was written. The same again would take as long: less may fit.
+    """
+
+    code = "statement_timed_out"
+
+
 class StatementRefused(Permanent):
     """PostgreSQL refused a statement: a constraint, a type, a missing table."""
 
@@ -71,9 +80,10 @@ class DataRefused(StatementRefused):
 
 # PostgreSQL, appendix A: class 22 is data exception, 54 program limit exceeded.
 _OF_THE_DATA = ("22", "54")
-# PostgreSQL, appendix A: class 40 is transaction rollback; 55P03 lock_not_available; 57014
-# query_canceled is the statement timeout.
-_CONFLICTS = frozenset({"40001", "40P01", "55P03", "57014"})
+# PostgreSQL, appendix A: class 40 is transaction rollback; 55P03 lock_not_available.
+_CONFLICTS = frozenset({"40001", "40P01", "55P03"})
+# query_canceled: the statement timeout, or somebody's pg_cancel_backend.
+_TIMED_OUT = "57014"
 # 25006 read_only_sql_transaction: after a failover the address may lead to a standby for a while.
 _GONE = ("08", "57P", "53", "25006")
 
@@ -247,6 +257,10 @@ def translated(error: Exception, place: str) -> Transient | Permanent:
     if state in _CONFLICTS:
         return TransactionConflict(
             f"PostgreSQL gave up on a transaction ({state}): {_first_line(cause)}", sqlstate=state
+        )
+    if state == _TIMED_OUT:
+        return StatementTimedOut(
+            f"PostgreSQL cancelled a statement: {_first_line(cause)}", sqlstate=state
         )
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     if (

@@ -2,7 +2,8 @@
 
 The second line behind the reader, for what nobody thought of there: a batch that is refused is cut
 in two, down to one record, each part in a transaction of its own with the ledger moving as ever.
-That record becomes a dead letter (`refused_by_database`).
+That record becomes a dead letter (`refused_by_database`). A batch that takes PostgreSQL too long is
+cut in two as well: the same again would take as long.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from processor.batch.pipeline import BatchOutcome, Pipeline
 from processor.batch.staging import ReadChunk, as_rejected
 from processor.events.chunks import Chunk
 from processor.events.rejection import UNKNOWN, Rejected
-from store.engine import DataRefused
+from store.engine import DataRefused, StatementTimedOut
 from store.values import Reason
 
 # So many records of a batch may be refused, or one in a hundred if that is more; beyond it the
@@ -29,6 +30,7 @@ async def commit(pipeline: Pipeline, chunks: Sequence[ReadChunk]) -> BatchOutcom
     Raises:
         DataRefused: so many records are refused that the records are not the reason; what was
             committed before that stays committed, as the ledger says.
+        StatementTimedOut: a single record takes too long.
         TransactionConflict, DatabaseUnreachable: as of Pipeline.commit.
     """
     records = sum(len(each.chunk.records) for each in chunks)
@@ -63,10 +65,12 @@ class _Search:
     async def commit(self, chunks: Sequence[ReadChunk]) -> BatchOutcome:
         try:
             return await self._pipeline.commit(chunks)
-        except DataRefused as refusal:
+        except (DataRefused, StatementTimedOut) as error:
             if sum(len(each.chunk.records) for each in chunks) > 1:
                 return await self._commit_halves([each.chunk for each in chunks])
-            return await self._reject(chunks[0], refusal)
+            if isinstance(error, StatementTimedOut):
+                raise
+            return await self._reject(chunks[0], error)
 
     async def _commit_halves(self, chunks: Sequence[Chunk]) -> BatchOutcome:
         first, second = halves(chunks)

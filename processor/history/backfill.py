@@ -227,10 +227,14 @@ class _Backfill:
             )
 
     def _chunks(self, file: BinaryIO, first: int) -> Iterator[Chunk]:
-        lines = enumerate(file, first)
+        # A blank line is no event and no fault: a file may end with one.
+        lines = ((offset, line) for offset, line in enumerate(file, first) if line.strip())
+        position = first
         while part := list(islice(lines, self._chunk_max)):
             records = [_record(offset, line.rstrip(b"\r\n")) for offset, line in part]
-            yield Chunk(str(self._path), 0, part[0][0], records)
+            chunk = Chunk(str(self._path), 0, position, records)
+            position = chunk.reached.next_offset
+            yield chunk
 
     def _note_broken(self, report: BackfillReport, rejected: Iterable[RejectedRecord]) -> None:
         for each in rejected:

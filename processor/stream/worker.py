@@ -155,7 +155,13 @@ class Worker:
         pipeline = Pipeline(
             self._db, PipelineOptions.of(self._settings, cluster.id), clock=self._clock
         )
-        await pipeline.load()
+        await until_available(
+            Part.POSTGRESQL,
+            pipeline.load,
+            DatabaseUnreachable,
+            readiness=self._readiness,
+            clock=self._clock,
+        )
         batcher = Batcher(
             partial(bisection.commit, pipeline),
             self._settings.worker.batch_records_max,

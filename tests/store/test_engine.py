@@ -18,6 +18,7 @@ from store.engine import (
     Database,
     DatabaseUnreachable,
     StatementRefused,
+    StatementTimedOut,
     TransactionConflict,
     normalised_url,
 )
@@ -113,6 +114,21 @@ async def test_a_lost_connection_is_transient_and_the_next_one_works(database: D
     with pytest.raises(DatabaseUnreachable):
         await rows(database, "SELECT pg_terminate_backend(pg_backend_pid())")
     await database.ping()
+
+
+async def test_a_statement_that_takes_too_long_is_not_run_again(database_url: str) -> None:
+    hurried = DatabaseSettings(statement_timeout=timedelta(milliseconds=50))
+    runs = 0
+    async with Database(database_url, hurried) as database:
+
+        async def slow(conn: Connection) -> None:
+            nonlocal runs
+            runs += 1
+            await conn.execute(text("SELECT pg_sleep(60)"))
+
+        with pytest.raises(StatementTimedOut, match="statement timeout"):
+            await database.retried("test", slow)
+    assert runs == 1
 
 
 async def test_a_refused_statement_names_its_constraint_and_not_its_values(

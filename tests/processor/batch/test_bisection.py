@@ -110,6 +110,32 @@ async def test_what_refuses_everything_is_not_the_records_fault(counting: Databa
     assert await value(counting, "SELECT next_offset FROM offset_ledger") == letters
 
 
+async def test_a_batch_that_takes_too_long_is_cut_until_it_fits(counting: Database) -> None:
+    """Here more than three rows of a statement take too long; by the clock it would be chance."""
+    async with counting.transaction() as conn:
+        for statement in (
+            """
+            CREATE FUNCTION too_long() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN
+                 IF (SELECT count(*) FROM added) > 3 THEN
+                    RAISE EXCEPTION 'canceling statement' USING ERRCODE = '57014';
+                 END IF;
+                 RETURN NULL;
+               END $$
+            """,
+            """
+            CREATE TRIGGER too_long AFTER INSERT ON processed_event
+            REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION too_long()
+            """,
+        ):
+            await conn.execute(text(statement))
+    log = Log()
+    log.append(*(a_partner(ALICE) for _ in range(11)))
+    outcome = await committed(counting, log)
+    assert (outcome.records, outcome.counted, list(outcome.rejected)) == (11, 11, [])
+    assert await value(counting, "SELECT counters->'partners_invited' FROM nft_progress") == 11
+
+
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6))
 def test_halves_continue_each_other(sizes: Sequence[int]) -> None:
     chunks, position = [], 0

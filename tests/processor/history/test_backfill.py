@@ -139,6 +139,23 @@ async def test_more_lines_at_the_end_are_counted(
     assert (report.resumed_at, report.counted) == (4, 1)
 
 
+async def test_blank_lines_are_no_events_and_no_fault(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """Also where a chunk ends, at the end of the file, and where a run goes on after them."""
+    path = tmp_path / "history.jsonl"
+    lines = [encoded(a_partner(ALICE)) or b"" for _ in range(9)]
+    gaps = [b"\n" * (number % 3) for number in range(9)]
+    path.write_bytes(b"".join(gap + line + b"\r\n" for gap, line in zip(gaps, lines, strict=True)))
+    first = await backfill(settings, path)
+    with path.open("ab") as file:
+        file.write(b"\n\n" + (encoded(a_partner(ALICE)) or b"") + b"\n\n")
+    second = await backfill(settings, path)
+    third = await backfill(settings, path)
+    assert (first.counted, first.broken, second.counted, third.counted) == (9, 0, 1, 0)
+    assert await invited(counting) == 10
+
+
 async def test_broken_lines_may_become_dead_letters(
     counting: Database, settings: Settings, tmp_path: Path
 ) -> None:
