@@ -68,14 +68,14 @@ CREATE = text("""
      ORDER BY user_id, type_id
 """)
 
+# The tenant is that of the event or command that created the badge, for ever.
 RAISE = text("""
     UPDATE nft_instance AS instance
        SET current_level = raised.level, metadata = raised.metadata,
            source_service = raised.source_service, source_event_id = raised.source_event_id,
-           tenant_id = raised.tenant_id, updated_at = clock_timestamp()
+           updated_at = clock_timestamp()
       FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-        AS raised (id uuid, level int, metadata jsonb, source_service text, source_event_id text,
-                   tenant_id uuid)
+        AS raised (id uuid, level int, metadata jsonb, source_service text, source_event_id text)
      WHERE instance.id = raised.id
 """)
 

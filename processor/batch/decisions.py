@@ -102,9 +102,7 @@ class Decisions:
                 self.raised.append(
                     RaisedInstance(instance.id, decision.level.level, decision.metadata, provenance)
                 )
-                after = replace(
-                    instance, tenant_id=provenance.tenant_id, current_level=decision.level.level
-                )
+                after = replace(instance, current_level=decision.level.level)
                 self._note_levels(
                     after, rules, decision.passed, provenance, OutboxType.BADGE_LEVELED_UP
                 )

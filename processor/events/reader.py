@@ -157,10 +157,11 @@ class EventReader:
                         Reason.UNKNOWN_TYPE, f"the catalog declares no event type {kind[:128]!r}"
                     )
                 self._check_topic(kind, topic)
-                if envelope.time > latest:
+                if envelope.time > latest and envelope.time > self._latest_of(record):
                     raise ContractViolation(
                         Reason.TOO_NEW,
-                        f"time is {envelope.time.isoformat()}, ahead of this host's clock",
+                        f"time is {envelope.time.isoformat()}, "
+                        "ahead of this host's clock and of the record's timestamp",
                     )
                 if declared in _BUILT_IN:
                     return self._built_in(envelope, data)
@@ -181,6 +182,16 @@ class EventReader:
                 return Rejected(Reason.UNREADABLE, detail, declared)
 
         return read
+
+    def _latest_of(self, record: Record) -> datetime:
+        """Return how late an event may be by Kafka's timestamp of its record.
+
+        A host whose clock is behind must not take what is on time for the future.
+        """
+        try:
+            return datetime.fromtimestamp((record.timestamp or 0) / 1000, UTC) + self._tolerance
+        except (OverflowError, ValueError, OSError):  # no such instant
+            return datetime.min.replace(tzinfo=UTC)
 
     def _check_topic(self, kind: str, topic: str | None) -> None:
         # Who may write to a topic is the broker's access list; a command on a topic for events

@@ -116,9 +116,10 @@ async def test_a_created_badge_is_active_and_its_metadata_exact(world: World) ->
     )
 
 
-async def test_a_raised_badge_names_its_new_source_and_others_stay(world: World) -> None:
+async def test_a_raised_badge_names_its_new_source_and_keeps_its_tenant(world: World) -> None:
     one, two = await world.badges(2)
     before = await row(world, two.id)
+    tenant = (await row(world, one.id))[4]
     await world.sql(
         """
         INSERT INTO nft_level_rule (type_id, level, title, description, rarity, conditions,
@@ -135,7 +136,7 @@ async def test_a_raised_badge_names_its_new_source_and_others_stay(world: World)
         '{"level": 2}',
         "review_service",
         None,
-        OTHER_TENANT,
+        tenant,
         "active",
         "not_minted",
     )

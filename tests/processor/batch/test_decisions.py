@@ -81,15 +81,15 @@ def test_a_first_badge_is_created_with_every_level_on_the_way_in_the_audit_log()
     assert (decisions.raised, decisions.mints, decisions.burns) == ([], {}, set())
 
 
-def test_a_badge_that_rises_takes_the_tenant_of_the_event() -> None:
+def test_a_badge_that_rises_keeps_its_tenant() -> None:
     source = Provenance("quest_service", "event-7", OTHER_TENANT)
     decisions, after = level_taken(12, an_instance(1), source)
-    assert after == an_instance(2, tenant_id=OTHER_TENANT)
+    assert after == an_instance(2, tenant_id=TENANT)
     shown = {"level": 2, "points": 12}
     assert decisions.raised == [RaisedInstance(BADGE, 2, shown, source)]
     assert decisions.audit == [an_entry(BADGE, 2, AuditAction.LEVEL_UP)]
     assert decisions.outbox == [
-        OutboxEntry(USER, OTHER_TENANT, OutboxType.BADGE_LEVELED_UP, a_payload(BADGE, 2), NOW)
+        OutboxEntry(USER, TENANT, OutboxType.BADGE_LEVELED_UP, a_payload(BADGE, 2), NOW)
     ]
     assert (decisions.created, decisions.levels) == ([], Counter({("walker", 2): 1}))
 

@@ -519,3 +519,37 @@ def test_what_nobody_thought_of_is_one_records_trouble(monkeypatch: pytest.Monke
     assert rejected == Rejected(
         Reason.UNREADABLE, "ZeroDivisionError while reading: so what", "city.visited"
     )
+
+
+@pytest.mark.parametrize(
+    ("minutes_behind", "timestamp", "expected"),
+    [
+        (0, 0, True),
+        (11, 0, False),
+        (11, 12, True),
+        (11, -5, False),
+        (600, 600, True),
+    ],
+)
+def test_a_host_whose_clock_is_behind_takes_nothing_on_time_for_the_future(
+    minutes_behind: int, timestamp: int, expected: bool
+) -> None:
+    """Kafka's timestamp of the record vouches for the time, within the same tolerance."""
+    now = NOW - timedelta(minutes=minutes_behind)
+    stamped = round((now + timedelta(minutes=timestamp)).timestamp() * 1000)
+    record = PlainRecord(0, encoded(a_visit(time=NOW.isoformat())), timestamp=stamped)
+    parsed = a_reader().at(now, "cities")(record)
+    if expected:
+        assert isinstance(parsed, Event)
+    else:
+        assert isinstance(parsed, Rejected)
+        assert parsed.reason is Reason.TOO_NEW
+
+
+@pytest.mark.parametrize("timestamp", [-1, 0, 2**62, -(2**62)])
+def test_a_timestamp_that_is_no_instant_vouches_for_nothing(timestamp: int) -> None:
+    future = (NOW + timedelta(hours=1)).isoformat()
+    record = PlainRecord(0, encoded(a_visit(time=future)), timestamp=timestamp)
+    parsed = a_reader().at(NOW, "cities")(record)
+    assert isinstance(parsed, Rejected)
+    assert parsed.reason is Reason.TOO_NEW
