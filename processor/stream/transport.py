@@ -27,6 +27,7 @@ from mode.utils.futures import notify
 
 from ops import metrics
 from ops.errors import UsageError
+from processor.stream import lenient_headers
 from processor.stream.positions import (
     FetchedChunk,
     OffsetsMismatch,
@@ -85,6 +86,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._positions = PartitionPositions(self._options.chunk_records_max)
 
     def _create_worker_consumer(self, transport: Any) -> Any:  # noqa: ANN401 - Faust is untyped
+        lenient_headers.install()
         consumer = super()._create_worker_consumer(transport)
         # Faust hard-codes the first two, and knows no auto_offset_reset but `earliest` and
         # `latest`.
