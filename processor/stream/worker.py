@@ -28,7 +28,7 @@ from processor.stream.batcher import Batcher
 from processor.stream.offset_store import OffsetStore
 from processor.stream.topics import Cluster, KafkaUnreachable, TopicsMissing
 from processor.stream.watchdog import Watchdog
-from store import catalogs, migrations
+from store import catalogs, migrations, rights
 from store.engine import Database, DatabaseUnreachable
 from store.values import Catalog
 
@@ -131,7 +131,7 @@ class Worker:
         """
         await until_available(
             Part.POSTGRESQL,
-            self._db.ping,
+            self._rights,
             DatabaseUnreachable,
             readiness=self._readiness,
             clock=self._clock,
@@ -172,6 +172,10 @@ class Worker:
         wanted = topics.incoming(self._settings.kafka, catalog)
         log.info("worker_prepared", cluster_id=cluster.id, catalog=catalog.version)
         return Stream(self._settings, wanted, pipeline, batcher, offsets)
+
+    async def _rights(self) -> None:
+        async with self._db.transaction() as conn:
+            await rights.check(conn, temporary=True)
 
     async def _catalog(self) -> Catalog:
         async with self._db.transaction() as conn:
