@@ -40,6 +40,12 @@ CONSUMER_LAG_RECORDS = Gauge(
     "Records between the ledger and the high watermark.",
     ("topic", "partition"),
 )
+PARTITIONS_PAUSED = Gauge(
+    "laurel_partitions_paused",
+    "Partitions of this worker that wait for an operator (laurel partitions list), by topic and "
+    "reason.",
+    ("topic", "reason"),
+)
 LEDGER_EVENTS = Counter(
     "laurel_ledger_events_total",
     "What the offset ledger noticed: skipped (records of a chunk from before a seek), fenced (a "

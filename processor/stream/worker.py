@@ -1,7 +1,7 @@
 """`laurel worker`: wait for what is needed, then count until asked to stop."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from functools import partial
 
@@ -26,7 +26,9 @@ from processor.stream import topics
 from processor.stream.app import Stream
 from processor.stream.batcher import Batcher
 from processor.stream.offset_store import OffsetStore
+from processor.stream.pausing import Pausing
 from processor.stream.topics import Cluster, KafkaUnreachable, TopicsMissing
+from processor.stream.transport import Consumer
 from processor.stream.watchdog import Watchdog
 from store import catalogs, migrations
 from store.engine import Database, DatabaseUnreachable
@@ -60,7 +62,7 @@ async def run(settings: Settings, stop: Stop) -> int:
     """Count until `stop`; return the exit code.
 
     Raises:
-        UsageError: a setting is missing, or the ledger and a topic do not fit each other.
+        UsageError: a setting is missing.
     """
     settings.need("kafka_brokers")
     readiness = Readiness()
@@ -171,7 +173,11 @@ class Worker:
         offsets = OffsetStore(self._db, cluster.id, self._readiness, self._clock)
         wanted = topics.incoming(self._settings.kafka, catalog)
         log.info("worker_prepared", cluster_id=cluster.id, catalog=catalog.version)
-        return Stream(self._settings, wanted, pipeline, batcher, offsets)
+        pausing = partial(self._pausing, cluster.id)
+        return Stream(self._settings, wanted, pipeline, batcher, offsets, pausing)
+
+    def _pausing(self, cluster_id: str, consumer: Callable[[], Consumer]) -> Pausing:
+        return Pausing(self._db, cluster_id, self._readiness, consumer, self._clock)
 
     async def _catalog(self) -> Catalog:
         async with self._db.transaction() as conn:
@@ -204,8 +210,9 @@ class Worker:
         batching = asyncio.create_task(stream.batcher.run(stream.rewind), name="batcher")
         watching = asyncio.create_task(watchdog.watch(stream.progress), name="watchdog")
         following = asyncio.create_task(self.follow_catalog(stream.topics), name="catalog")
+        pausing = asyncio.create_task(stream.pausing.watch(), name="pausing")
         streaming = asyncio.create_task(_stream(stream), name="faust")
-        own = (batching, watching, following, streaming)
+        own = (batching, watching, following, pausing, streaming)
         parts: set[asyncio.Future[None]] = {stopping, *own, stream.failed}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)

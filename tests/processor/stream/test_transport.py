@@ -35,10 +35,9 @@ from processor.stream.transport import (
     Consumer,
     ConsumerOptions,
     ConsumerThread,
-    OffsetsLost,
     Transport,
 )
-from store.values import LedgerEntry, Partition
+from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
 
 QUESTS = TP("laurel.quests", 0)
 
@@ -125,7 +124,7 @@ def test_values_pass_faust_unread() -> None:
     assert registry.loads_value(None, chunk, serializer="raw") is chunk  # type: ignore[arg-type]
 
 
-FAILURES: list[BaseException] = []
+PAUSED: list[PausedPartition] = []
 
 
 async def nothing_counted(partitions: Mapping[Partition, int]) -> dict[Partition, LedgerEntry]:
@@ -138,9 +137,9 @@ async def app() -> AsyncIterator[WorkerApp]:
     settings = Settings(
         kafka_brokers="127.0.0.1:9092,127.0.0.1:9093", database_url=SecretStr("postgresql://h/d")
     )
-    FAILURES.clear()
-    yield faust_app(settings, ConsumerOptions(3, 50, nothing_counted, FAILURES.append))
-    FAILURES.clear()
+    PAUSED.clear()
+    yield faust_app(settings, ConsumerOptions(3, 50, nothing_counted, PAUSED.append))
+    PAUSED.clear()
 
 
 @pytest.fixture
@@ -161,23 +160,28 @@ async def test_the_app_reads_by_our_transport(app: WorkerApp, consumer: Consumer
     assert type(consumer._thread) is ConsumerThread
 
 
-async def test_an_offset_out_of_range_ends_the_worker(consumer: Consumer) -> None:
+async def test_an_offset_out_of_range_pauses_its_partition(consumer: Consumer) -> None:
     async def beginning_offsets(partitions: list[TP]) -> dict[TP, int]:
         return dict.fromkeys(partitions, 8)
 
     thread = consumer._thread
     seeks: list[tuple[TP, int]] = []
+    paused: list[TP] = []
     thread._consumer = SimpleNamespace(
-        beginning_offsets=beginning_offsets, seek=lambda *to: seeks.append(to)
+        beginning_offsets=beginning_offsets,
+        seek=lambda *to: seeks.append(to),
+        pause=paused.append,
+        resume=lambda tp: None,
     )
     await thread._seek_to_ledger([LedgerEntry(*QUESTS, 5, 4, 1_004)])
     await thread._out_of_range(OffsetOutOfRangeError({QUESTS: 4}))
     assert seeks == [(QUESTS, 4), (QUESTS, 5)]
     await thread._out_of_range(OffsetOutOfRangeError({QUESTS: 5}))
-    await asyncio.sleep(0)  # `fail` is called on the loop of the app
-    (error,) = FAILURES
-    assert isinstance(error, OffsetsLost)
-    assert "records 5 to 7 were removed before they were counted" in error.message
+    assert paused == [QUESTS], "at once: no fetch comes between"
+    await asyncio.sleep(0)  # `pause` is called on the loop of the app
+    (found,) = PAUSED
+    assert (found.key, found.offset, found.skip_to) == (QUESTS, 5, 8)
+    assert found.reason is PauseReason.RECORDS_REMOVED
 
 
 async def test_the_app_is_made_as_the_guards_say(app: WorkerApp) -> None:
