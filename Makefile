@@ -64,7 +64,7 @@ kafka: .cache/kafka/.fetched ## Fetch Apache Kafka's jars for the tests (Java 17
 bench: $(VENV)/.dev ## Print the benchmarks' ratios (minutes; never part of the tests).
 	$(BIN)/python -m benchmarks
 
-docs: $(VENV)/.dev ## Write docs/cli.md and docs/metrics.md from the code.
+docs: $(VENV)/.dev ## Write docs/cli.md, docs/metrics.md and docs/events from the code.
 	$(BIN)/python docs/generate.py
 
 constraints: ## Resolve constraints.txt anew from pyproject.toml.

@@ -32,6 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "dev": ("demo.commands:dev", "Keep the whole stack up until Ctrl-C, with every address."),
     "send": ("processor.stream.commands:send", "Send an event to Kafka, as a producer would."),
+    "events": (
+        "processor.history.event_commands:events",
+        "Check what producers write, and print the JSON Schemas of it.",
+    ),
     "db": ("store.commands:db", "Prepare the database."),
     "topics": ("processor.stream.commands:topics", "Prepare Kafka's topics."),
     "catalog": ("processor.catalog.commands:catalog", "Check and apply the catalog of badges."),

@@ -236,10 +236,7 @@ class EventReader:
 
 
 _WALLET_TYPES = frozenset(WalletType)
-_BUILT_IN: dict[str, str] = {
-    **dict.fromkeys(WalletType, message_schema.WALLETS_TOPIC),
-    **dict.fromkeys(CommandType, message_schema.COMMANDS_TOPIC),
-}
+_BUILT_IN = message_schema.BUILT_IN_TOPICS
 _WALLET_DATA = msgspec.json.Decoder(WalletData).decode
 _COMMAND_DATA = msgspec.json.Decoder(CommandData).decode
 

@@ -13,10 +13,8 @@ from aiokafka.errors import KafkaError, for_code
 
 from ops.errors import Permanent, Transient, UsageError
 from ops.settings import KafkaSettings, Settings
-from processor.catalog import load
+from processor.catalog.in_force import in_force
 from processor.events.message_schema import topics_of
-from store import catalogs, migrations
-from store.engine import Database
 from store.values import Catalog
 
 OUTGOING = ("badges", "dead-letters")  # written by the relay (docs/data-model.md, Events)
@@ -103,24 +101,11 @@ async def prepare(settings: Settings, *, dry_run: bool) -> tuple[list[str], list
         KafkaUnreachable, TopicRejected, UsageError.
     """
     found = await cluster(settings)
-    wanted = [*incoming(settings.kafka, await _catalog(settings)), *outgoing(settings.kafka)]
+    wanted = [*incoming(settings.kafka, await in_force(settings)), *outgoing(settings.kafka)]
     absent = [name for name in wanted if name not in found.topics]
     if not dry_run:
         await create(settings, absent)
     return absent, [name for name in wanted if name in found.topics]
-
-
-async def _catalog(settings: Settings) -> Catalog:
-    if settings.database_url is not None:
-        async with (
-            Database(settings.database_url, settings.database) as db,
-            db.transaction() as conn,
-        ):
-            await migrations.check(conn)
-            found = await catalogs.current(conn)
-        if found is not None:
-            return found
-    return load.load(settings.catalog_dir or load.SHIPPED)
 
 
 @asynccontextmanager
