@@ -16,6 +16,7 @@ import msgspec
 from msgspec import structs
 
 from processor.events.message_schema import (
+    BASE64,
     BUILT_IN_DATA,
     BUILT_IN_TOPICS,
     ID_LENGTH_MAX,
@@ -56,7 +57,6 @@ _PATTERNS = {
         "([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])$"
     ),
 }
-_BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 # application/json, or anything that ends in +json; whatever follows a semicolon.
 _JSON_TYPE = (
     "^\\s*([Aa][Pp][Pp][Ll][Ii][Cc][Aa][Tt][Ii][Oo][Nn]/[Jj][Ss][Oo][Nn]|[^;]*\\+[Jj][Ss][Oo][Nn])"
@@ -85,7 +85,7 @@ _ATTRIBUTES: Mapping[str, Schema] = {
     "tenantid": {"description": "The tenant; the configured one unless given."},
     "datacontenttype": {"pattern": _JSON_TYPE},
     "data_base64": {
-        "pattern": _BASE64,
+        "pattern": f"^{BASE64}$",
         "contentEncoding": "base64",
         "contentMediaType": "application/json",
         "contentSchema": {"$ref": "#/properties/data"},

@@ -31,6 +31,8 @@ _NUMBER_BYTES_MAX = 128
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
 Text = Annotated[str, Meta(min_length=1)]
+# RFC 4648, section 4; Python's decoder takes more padding than that.
+BASE64 = "([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 WALLETS_TOPIC = "wallets"
 COMMANDS_TOPIC = "commands"
 
