@@ -68,11 +68,21 @@ def create(console: Console, *, dry_run: bool, as_json: bool) -> None:
     type=click.IntRange(min=1),
     help="So many events, each with an id of its own.",
 )
+@click.option("--dry-run", is_flag=True, help="Print the messages, one a line, and send none.")
 @click.pass_obj
 def send(
-    console: Console, event_type: str, data: tuple[str, ...], user: object, times: int
+    console: Console,
+    event_type: str,
+    data: tuple[str, ...],
+    user: object,
+    times: int,
+    *,
+    dry_run: bool,
 ) -> None:
     """Send an event to Kafka, as a producer would.
+
+    The catalog in force says which types and fields there are; where there is none, that of
+    LAUREL_CATALOG_DIR, else the shipped one. What a worker would reject is not sent.
 
     Example: laurel send city.visited city_id=2950159 country=DE --user
         0b9e2c1e-7a54-4f36-9a55-0d0c9b7a4a10
@@ -80,11 +90,18 @@ def send(
 
     async def main() -> int:
         from ops.lifecycle import EXIT_OK
-        from processor.stream.send import TypedEvent, send
+        from processor.stream.send import TypedEvent, prepare, publish
 
-        event = TypedEvent(event_type, str(user), data)
-        topic = await send(console.settings, event, times)
-        console.say(f"{times} x {event_type} sent to {topic}.")
+        messages = await prepare(console.settings, TypedEvent(event_type, str(user), data), times)
+        for name in messages.undeclared:
+            console.say(f"{name} is no declared field: only a filter may read it.")
+        if dry_run:
+            for value in messages.values:
+                click.echo(value)
+            console.say(f"{times} x {event_type} would be sent to {messages.topic}.")
+        else:
+            await publish(console.settings, messages)
+            console.say(f"{times} x {event_type} sent to {messages.topic}.")
         return EXIT_OK
 
     console.run_once(main)
