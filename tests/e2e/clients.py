@@ -140,7 +140,7 @@ async def by_aiokafka(site: Site, orders: Iterable[Order]) -> None:
 async def by_the_java_console(site: Site, orders: Iterable[Order]) -> None:
     """Kafka's own kafka-console-producer, without its shell script."""
     jars = Path(os.environ.get(JARS_VARIABLE) or DEFAULT_JARS)
-    if not any(jars.glob("kafka-tools-*.jar")):  # noqa: ASYNC240 - nothing else runs yet
+    if not any(jars.glob("kafka-tools-[0-9]*.jar")):  # noqa: ASYNC240 - nothing else runs yet
         missing(f"kafka-tools is not among the jars in {jars}: `make kafka` fetches it")
     for order in orders:
         lines = [
