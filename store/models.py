@@ -7,7 +7,7 @@ one place that says which columns, constraints and indexes exist. The migration 
 is generated from it, and a test holds both equal.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -416,15 +416,20 @@ class OffsetLedger(Base):
 
 
 class ProcessedEvent(Base):
-    """+ The events that were counted.
+    """+ The events that were counted, by their identity (docs/data-model.md, Identity).
 
-    The first 128 bits of SHA-256 over the length-prefixed source and id.
+    A row an event, for ever: the columns are in the order that wastes no byte, 60 a row.
     """
 
     __tablename__ = "processed_event"
 
     event_key: Mapped[UUID] = mapped_column(primary_key=True)
-    occurred_at: Mapped[datetime]  # the event's time: what a retention deletes by
+    # catalog_version.id, which never changes: what counters of a later one have not seen.
+    # Without a foreign key, like progress_member.counter_id.
+    first_version: Mapped[int]
+    fingerprint: Mapped[int]  # of type and subject; 0 = unknown
+    occurred_on: Mapped[date]  # the UTC day of the event's time: what a retention deletes by
+    silent: Mapped[bool]  # a silent job counted it, and the stream has not brought it since
 
 
 class ProgressMember(Base):

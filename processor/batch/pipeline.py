@@ -26,6 +26,7 @@ from processor.batch.compiled_catalog import CompiledCatalog
 from processor.batch.decisions import Decisions, provenance_of
 from processor.batch.staging import (
     Batch,
+    Held,
     PlacedCommand,
     ReadChunk,
     RejectedRecord,
@@ -47,9 +48,11 @@ from store import (
     ledger,
     mint_queue,
     outbox,
+    processed_events,
     wallets,
 )
 from store.engine import Connection, Database
+from store.processed_events import CountedEvent
 from store.values import Catalog, LedgerEntry, Partition, RawAddress, TaskOperation, TokenState
 
 log = logger("pipeline")
@@ -76,6 +79,11 @@ class PipelineOptions:
     attempts_max: int = 8
     publish: bool = True
     mint: bool = True
+
+    @property
+    def is_silent(self) -> bool:
+        """Return whether something that the stream would cause is left out."""
+        return not (self.publish and self.mint)
 
     @classmethod
     def of(
@@ -133,11 +141,12 @@ class BatchOutcome:
 class _Merged:
     """What the database said of a batch while it was merged.
 
-    `known` are its events that had been counted before, `linked` the wallets that it changed,
-    `progress` the counters that may have changed a level.
+    `known` are its events that had been counted before, `held` all that do not count, `linked` the
+    wallets that it changed, `progress` the counters that may have changed a level.
     """
 
-    known: frozenset[str] = frozenset()
+    known: Mapping[str, CountedEvent] = field(default_factory=dict)
+    held: Held = field(default_factory=Held)
     linked: frozenset[tuple[UUID, RawAddress]] = frozenset()
     claims: Claims = field(default_factory=Claims)
     progress: Sequence[counting.Progress] = ()
@@ -161,6 +170,7 @@ class _Attempt:
         )
         return [
             *(each for chunk in self.batch.chunks for each in chunk.rejected),
+            *self.merged.held.conflicts,
             *(each for each in of_commands if each is not None),
         ]
 
@@ -312,7 +322,11 @@ class Pipeline:
             await counting.prepare(conn)
             await counting.stage(conn, staged)
         reach(Point.BATCH_STAGED)
-        known = await counting.dedupe(conn) if staged else frozenset()
+        known = (
+            await processed_events.dedupe(conn, compiled.version, silent=self._options.is_silent)
+            if staged
+            else {}
+        )
         reach(Point.BATCH_DEDUPLICATED)
         claims = await commands.claim(conn)
         reach(Point.BATCH_CLAIMED)
@@ -323,7 +337,7 @@ class Pipeline:
         reach(Point.BATCH_PAIRED)
         progress = await counting.merge(conn, compiled.bindings) if staged else []
         reach(Point.BATCH_MERGED)
-        return _Merged(known, linked, claims, progress)
+        return _Merged(known, batch.held_against(known), linked, claims, progress)
 
     async def _decide(
         self,
@@ -421,7 +435,7 @@ class Pipeline:
 def _reported(attempt: _Attempt, seconds: float) -> BatchOutcome:
     """Count what was committed in the metrics, log it, and return it."""
     batch, merged = attempt.batch, attempt.merged
-    stats = BatchStats.of(batch, merged.known, merged.linked, attempt.commands)
+    stats = BatchStats.of(batch, merged.known, merged.held, merged.linked, attempt.commands)
     stats.observe()
     for (code, level), number in attempt.rows.levels.items():
         metrics.LEVELS.labels(code, str(level)).inc(number)

@@ -22,6 +22,7 @@ from msgspec import UNSET
 
 from processor.events import message_schema
 from processor.events.addresses import normalised
+from processor.events.identity import event_key, fingerprint
 from processor.events.message_schema import (
     CommandData,
     Envelope,
@@ -54,13 +55,16 @@ class Record(Protocol):
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """A counted event. `key` is 32 hex digits.
+    """A counted event, and the offset of its record.
 
-    `contributions` is empty where no filter lets it pass.
+    `key` (32 hex digits) and `fingerprint` are of processor/events/identity.py; `contributions` is
+    empty where no filter lets it pass.
     """
 
     type: str
+    offset: int
     key: str
+    fingerprint: int
     user_id: UUID
     time: datetime
     source: str
@@ -170,7 +174,7 @@ class EventReader:
                         Reason.TOO_OLD,
                         f"time is {envelope.time.isoformat()}, older than the retention",
                     )
-                return self._event(envelope, data)
+                return self._event(envelope, data, record.offset)
             except ContractViolation as violation:
                 return Rejected(violation.reason, violation.detail, declared)
             except RecursionError:
@@ -200,7 +204,7 @@ class EventReader:
         if topic is not None and topic != expected:
             raise ContractViolation(Reason.WRONG_TOPIC, f"{kind} belongs on the topic {expected}")
 
-    def _event(self, envelope: Envelope, data: bytes) -> Event | Ignored:
+    def _event(self, envelope: Envelope, data: bytes, offset: int) -> Event | Ignored:
         kind = envelope.type
         try:
             self._checks[kind](data)
@@ -215,14 +219,17 @@ class EventReader:
                 contributions = listeners.contributions(message_schema.OBJECT(data))
             except ValueError as error:
                 raise ContractViolation(Reason.BAD_FIELD, str(error)) from None
+        tenant_id = envelope.tenantid or self._tenant_id
         return Event(
             kind,
-            event_key(envelope.source, envelope.id),
+            offset,
+            event_key(tenant_id, envelope.source, envelope.id),
+            fingerprint(kind, envelope.subject),
             envelope.subject,
             envelope.time,
             envelope.source,
             envelope.id,
-            envelope.tenantid or self._tenant_id,
+            tenant_id,
             contributions,
         )
 
@@ -242,16 +249,6 @@ _BUILT_IN: dict[str, str] = {
 }
 _WALLET_DATA = msgspec.json.Decoder(WalletData).decode
 _COMMAND_DATA = msgspec.json.Decoder(CommandData).decode
-
-
-def event_key(source: str, event_id: str) -> str:
-    """Return the identity of an event.
-
-    The first 128 bits of SHA-256 over the length-prefixed source and id, in hex.
-    """
-    # The length keeps ("ab", "c") and ("a", "bc") apart.
-    head, tail = source.encode(), event_id.encode()
-    return hashlib.sha256(b"%d:%b%d:%b" % (len(head), head, len(tail), tail)).hexdigest()[:32]
 
 
 def service_of(source: str) -> str:

@@ -82,8 +82,8 @@ CREATE TABLE dead_letter (
         'bad_envelope', 'bad_specversion', 'bad_subject',
         'bad_tenant', 'bad_time', 'too_new', 'too_old', 'bad_text', 'unknown_type', 'wrong_topic',
         'bad_data', 'missing_field', 'null_field', 'bad_field', 'bad_address',
-        'unsupported_command', 'external_id_conflict', 'unknown_badge_type', 'no_such_badge',
-        'not_active', 'policy_rejected', 'no_token')),
+        'event_id_conflict', 'unsupported_command', 'external_id_conflict', 'unknown_badge_type',
+        'no_such_badge', 'not_active', 'policy_rejected', 'no_token')),
     CONSTRAINT dead_letter_cluster_id_topic_partition_offset_key
         UNIQUE (cluster_id, topic, partition, "offset")
 );
@@ -162,7 +162,10 @@ CREATE TABLE outbox_sequence (
 
 CREATE TABLE processed_event (
     event_key uuid PRIMARY KEY,
-    occurred_at timestamptz NOT NULL
+    first_version integer NOT NULL,
+    fingerprint integer NOT NULL,
+    occurred_on date NOT NULL,
+    silent boolean NOT NULL
 );
 
 CREATE TABLE user_wallet (

@@ -176,7 +176,9 @@ def test_a_revocation_keeps_the_burn_of_a_token_that_is_there() -> None:
 def test_a_badge_names_the_service_and_the_id_of_its_event() -> None:
     event = Event(
         type="t",
+        offset=0,
         key="k",
+        fingerprint=1,
         user_id=USER,
         time=NOW,
         source="/quest-service/eu",
