@@ -210,6 +210,22 @@ class NFTProgress(_Identified, _Dated, Base):
     last_event_at: Mapped[datetime]
 
 
+class SilencedBadge(Base):
+    """+ What a silent job has left unsaid about a badge (docs/data-model.md, Silence)."""
+
+    __tablename__ = "silenced_badge"
+    __table_args__ = (
+        CheckConstraint(
+            "message IS NULL OR message IN ('badge.created', 'badge.leveled_up')", name="message"
+        ),
+        CheckConstraint("message IS NOT NULL OR mint", name="left_out"),
+    )
+
+    nft_instance_id: Mapped[UUID] = mapped_column(ForeignKey("nft_instance.id"), primary_key=True)
+    message: Mapped[str | None] = mapped_column(String(128))  # what was not published
+    mint: Mapped[bool]  # a level asked for a token, and nobody was asked
+
+
 class NFTMintQueue(_Identified, _Dated, Base):
     """A task for the chain: mint or burn one instance's token."""
 

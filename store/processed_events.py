@@ -4,7 +4,7 @@ An event enters once, by its key; its first row stays as it was written, but for
 two batches the first to commit decides what the key stands for, within one the first record.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -33,6 +33,18 @@ DEDUPE = text("""
 FIND = text("""
     SELECT event_key, fingerprint, silent FROM processed_event
      WHERE event_key = ANY(CAST(:keys AS uuid[]))
+""")
+
+# Of two live records with one event, one ends its silence: the other waits, and finds it ended.
+END_SILENCE = text("""
+    WITH held AS MATERIALIZED (
+         SELECT event_key FROM processed_event
+          WHERE event_key = ANY(CAST(:keys AS uuid[])) AND silent
+          ORDER BY event_key
+            FOR UPDATE)
+    UPDATE processed_event AS event SET silent = false
+      FROM held WHERE event.event_key = held.event_key
+    RETURNING event.event_key
 """)
 
 
@@ -64,3 +76,11 @@ async def dedupe(conn: Connection, version: int, *, silent: bool) -> Mapping[str
         return {}
     rows = await conn.execute(FIND, {"keys": keys})
     return {row.event_key.hex: CountedEvent(row.fingerprint, row.silent) for row in rows}
+
+
+async def end_silence(conn: Connection, keys: Collection[str]) -> frozenset[str]:
+    """Note that the stream brings the events `keys`; return those that it brings first."""
+    if not keys:
+        return frozenset()
+    rows = await conn.execute(END_SILENCE, {"keys": sorted(keys)})
+    return frozenset(row.event_key.hex for row in rows)

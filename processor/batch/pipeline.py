@@ -20,6 +20,7 @@ from ops.errors import InvariantBroken, UsageError
 from ops.faults import Point, reach
 from ops.logs import logger
 from ops.settings import Settings
+from processor.batch import silence
 from processor.batch.command_rules import BadgeState, Command, CommandState
 from processor.batch.command_set import Claims, CommandDecisions, CommandSet, settle
 from processor.batch.compiled_catalog import CompiledCatalog
@@ -37,7 +38,7 @@ from processor.batch.staging import (
 from processor.batch.stats import BatchStats
 from processor.events import message_schema
 from processor.events.chunks import Chunk
-from processor.events.reader import WalletChange
+from processor.events.reader import Event, WalletChange
 from processor.events.rejection import Rejected
 from store import (
     audit,
@@ -49,6 +50,7 @@ from store import (
     mint_queue,
     outbox,
     processed_events,
+    silenced_badges,
     wallets,
 )
 from store.engine import Connection, Database
@@ -141,12 +143,14 @@ class BatchOutcome:
 class _Merged:
     """What the database said of a batch while it was merged.
 
-    `known` are its events that had been counted before, `held` all that do not count, `linked` the
-    wallets that it changed, `progress` the counters that may have changed a level.
+    `known` are its events that had been counted before, `held` all that do not count, `heard` those
+    that a silent job had counted and that the stream brings now, `linked` the wallets that it
+    changed, `progress` the counters that may have changed a level.
     """
 
     known: Mapping[str, CountedEvent] = field(default_factory=dict)
     held: Held = field(default_factory=Held)
+    heard: Sequence[Event] = ()
     linked: frozenset[tuple[UUID, RawAddress]] = frozenset()
     claims: Claims = field(default_factory=Claims)
     progress: Sequence[counting.Progress] = ()
@@ -327,7 +331,10 @@ class Pipeline:
             if staged
             else {}
         )
+        held = batch.held_against(known)
         reach(Point.BATCH_DEDUPLICATED)
+        heard = [] if self._options.is_silent else await silence.hear(conn, held, known)
+        reach(Point.BATCH_HEARD)
         claims = await commands.claim(conn)
         reach(Point.BATCH_CLAIMED)
         linked = await wallets.merge(conn, [_observation(change) for change in batch.wallets])
@@ -337,7 +344,7 @@ class Pipeline:
         reach(Point.BATCH_PAIRED)
         progress = await counting.merge(conn, compiled.bindings) if staged else []
         reach(Point.BATCH_MERGED)
-        return _Merged(known, batch.held_against(known), linked, claims, progress)
+        return _Merged(known, held, heard, linked, claims, progress)
 
     async def _decide(
         self,
@@ -350,8 +357,9 @@ class Pipeline:
         """Lock the badges concerned, and decide by the pure rules: levels first, then commands."""
         rulebook = compiled.rulebook
         holders = {(each.user_id, each.type_id) for each in merged.progress}
+        heard = silence.holders_of(merged.heard, compiled.counters_of)
         locked = await instances.lock(
-            conn, holders | commands.holders(rulebook), commands.instance_ids
+            conn, holders | heard | commands.holders(rulebook), commands.instance_ids
         )
         tokens = (
             await mint_queue.token_states(conn, [instance.id for instance in locked])
@@ -361,6 +369,8 @@ class Pipeline:
         reach(Point.BATCH_LOCKED)
         rows = Decisions(self._clock.now(), self._options.publish, self._options.mint)
         badges = instances.by_holder(locked)
+        await silence.say(conn, rows, rulebook, badges, heard)
+        reach(Point.BATCH_SAID)
         fresh = (event for event in batch.events if event.key not in merged.known)
         events = events_of(fresh, {user_id for user_id, _ in holders})
         for each in merged.progress:
@@ -403,6 +413,8 @@ class Pipeline:
         reach(Point.BATCH_RAISED)
         await instances.revoke(conn, list(rows.revoked))
         reach(Point.BATCH_REVOKED)
+        await silenced_badges.keep(conn, rows.silenced)
+        reach(Point.BATCH_SILENCED)
         await audit.append(conn, rows.audit)
         reach(Point.BATCH_AUDITED)
         users = {change.user_id for change in attempt.batch.wallets}

@@ -29,6 +29,7 @@ ORDER = (
     "chain_collection",
     "chain_message",
     "nft_instance",
+    "silenced_badge",
     "nft_mint_queue",
     "outbox_sequence",
     "chain_wallet",

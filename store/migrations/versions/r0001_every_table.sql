@@ -342,6 +342,17 @@ CREATE INDEX nft_instance_type_id_idx ON nft_instance (type_id);
 CREATE INDEX nft_instance_user_id_idx ON nft_instance (user_id);
 CREATE INDEX nft_instance_user_id_type_id_idx ON nft_instance (user_id, type_id);
 
+CREATE TABLE silenced_badge (
+    nft_instance_id uuid PRIMARY KEY,
+    message varchar(128),
+    mint boolean NOT NULL,
+    CONSTRAINT silenced_badge_message_check
+        CHECK (message IS NULL OR message IN ('badge.created', 'badge.leveled_up')),
+    CONSTRAINT silenced_badge_left_out_check CHECK (message IS NOT NULL OR mint),
+    CONSTRAINT silenced_badge_nft_instance_id_fkey
+        FOREIGN KEY (nft_instance_id) REFERENCES nft_instance (id)
+);
+
 CREATE TABLE nft_level_achievement (
     level_rule_id uuid NOT NULL,
     tenant_id uuid NOT NULL,
