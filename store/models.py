@@ -448,6 +448,19 @@ class ProcessedEvent(Base):
     silent: Mapped[bool]  # a silent job counted it, and the stream has not brought it since
 
 
+class DedupeFloor(Base):
+    """+ One row: of events before this UTC day the ids may have been forgotten. It only rises.
+
+    The database refuses to lower it, or to take the row away.
+    """
+
+    __tablename__ = "dedupe_floor"
+    __table_args__ = (CheckConstraint("is_only", name="is_only"),)
+
+    is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    floor: Mapped[date]
+
+
 class ProgressMember(Base):
     """+ An id that a distinct or undoable counter has seen for a user, whichever came first."""
 

@@ -60,6 +60,9 @@ class CountedEvent:
         return self.fingerprint not in (0, fingerprint)
 
 
+_FORGOTTEN = CountedEvent(0, silent=False)
+
+
 async def dedupe(conn: Connection, version: int, *, silent: bool) -> Mapping[str, CountedEvent]:
     """Keep of the staged events what was never counted, and note that it is now.
 
@@ -74,8 +77,12 @@ async def dedupe(conn: Connection, version: int, *, silent: bool) -> Mapping[str
     keys = [row.event_key for row in left if row.is_first]
     if not keys:
         return {}
-    rows = await conn.execute(FIND, {"keys": keys})
-    return {row.event_key.hex: CountedEvent(row.fingerprint, row.silent) for row in rows}
+    found = {
+        row.event_key: CountedEvent(row.fingerprint, row.silent)
+        for row in await conn.execute(FIND, {"keys": keys})
+    }
+    # One that was forgotten between the two statements has left the staging table all the same.
+    return {key.hex: found.get(key, _FORGOTTEN) for key in keys}
 
 
 async def end_silence(conn: Connection, keys: Collection[str]) -> frozenset[str]:

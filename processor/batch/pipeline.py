@@ -50,6 +50,7 @@ from store import (
     mint_queue,
     outbox,
     processed_events,
+    retention,
     silenced_badges,
     wallets,
 )
@@ -61,7 +62,7 @@ log = logger("pipeline")
 
 
 class CatalogChanged(Exception):
-    """The batch was read by a catalog that is no longer in force: read it again."""
+    """The batch was read by a catalog or a floor that is no longer in force: read it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,6 @@ class PipelineOptions:
     topic_prefix: str | None
     tenant_id: UUID
     future_tolerance: timedelta
-    retention: timedelta | None = None
     attempts_max: int = 8
     publish: bool = True
     mint: bool = True
@@ -106,7 +106,6 @@ class PipelineOptions:
             topic_prefix=settings.kafka.topic_prefix if has_contract_topics else None,
             tenant_id=settings.tenant_id,
             future_tolerance=settings.worker.future_tolerance,
-            retention=settings.worker.event_retention,
             attempts_max=settings.worker.retries_max,
             publish=publish,
             mint=mint,
@@ -202,10 +201,11 @@ class Pipeline:
         """
         async with self._db.transaction() as conn:
             found = await catalogs.current(conn)
+            floor = await retention.floor(conn)
         if found is None:
             raise UsageError(catalogs.NO_CATALOG)
         self._compiled = CompiledCatalog.of(
-            found, self._options.tenant_id, self._options.future_tolerance, self._options.retention
+            found, self._options.tenant_id, self._options.future_tolerance, floor
         )
 
     @property
@@ -270,7 +270,10 @@ class Pipeline:
         compiled = self._loaded()
         reach(Point.BATCH_BEGUN)
         version = await catalogs.current_for_share(conn)
-        if version != compiled.version or any(chunk.version != version for chunk in chunks):
+        basis = (version, await retention.floor_for_share(conn))
+        if basis != (compiled.version, compiled.reader.floor) or any(
+            (chunk.version, chunk.floor) != basis for chunk in chunks
+        ):
             raise CatalogChanged
         taken, reached, fenced = await self._fence(conn, chunks)
         reach(Point.BATCH_FENCED)

@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from itertools import chain
 from uuid import UUID
 
@@ -73,7 +73,7 @@ class PlacedCommand:
 
 @dataclass(slots=True)
 class ReadChunk:
-    """What a chunk says. `version` is the catalog it was read by.
+    """What a chunk says. `version` and `floor` are of the catalog and of the ids it was read by.
 
     `keys` maps each of `events` to its fingerprint; `repeated` are events with a key that came
     earlier in the batch, whatever else they say.
@@ -81,6 +81,7 @@ class ReadChunk:
 
     chunk: Chunk
     version: int
+    floor: date | None = None
     staging: Staging = field(default_factory=Staging)
     events: list[Event] = field(default_factory=list)
     keys: dict[str, int] = field(default_factory=dict)
@@ -92,7 +93,7 @@ class ReadChunk:
 
     def without(self, keys: Collection[str]) -> "ReadChunk":
         """Return this chunk as if the events `keys` were repetitions."""
-        other = ReadChunk(self.chunk, self.version)
+        other = ReadChunk(self.chunk, self.version, self.floor)
         for event in self.events:
             if event.key in keys:
                 other.repeated.append(event)
@@ -200,7 +201,7 @@ def read_chunk(chunk: Chunk, reader: EventReader, now: datetime, topic: str | No
 
     `topic` is the contract's name of its topic, None where any type may come (a file).
     """
-    result = ReadChunk(chunk, reader.catalog.version)
+    result = ReadChunk(chunk, reader.catalog.version, reader.floor)
     read = reader.at(now, topic)
     keys, add = result.keys, result.add
     for record in chunk.records:
@@ -230,7 +231,10 @@ def as_rejected(chunk: ReadChunk, rejected: Rejected) -> ReadChunk:
     (record,) = chunk.chunk.records
     position = RecordPosition(chunk.chunk.topic, chunk.chunk.partition, record.offset)
     return ReadChunk(
-        chunk.chunk, chunk.version, rejected=[RejectedRecord(position, record, rejected)]
+        chunk.chunk,
+        chunk.version,
+        chunk.floor,
+        rejected=[RejectedRecord(position, record, rejected)],
     )
 
 

@@ -12,7 +12,7 @@ import hashlib
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -114,7 +114,8 @@ class EventReader:
         catalog: the event types and counters in force.
         tenant_id: the tenant of a message without `tenantid`.
         future_tolerance: a `time` further ahead than this is rejected.
-        retention: a counted event older than this is rejected; None = any age is welcome.
+        floor: a counted event of a day (UTC) before it is rejected, since its id may have been
+            forgotten; None = any age is welcome.
     """
 
     def __init__(
@@ -122,12 +123,12 @@ class EventReader:
         catalog: Catalog,
         tenant_id: UUID,
         future_tolerance: timedelta,
-        retention: timedelta | None,
+        floor: date | None,
     ) -> None:
         self.catalog = catalog
         self._tenant_id = tenant_id
         self._tolerance = future_tolerance
-        self._retention = retention
+        self.floor = floor
         self._specs = {spec.type: spec for spec in catalog.events}
         self._checks: dict[str, Callable[[bytes], None]] = {
             spec.type: message_schema.checker(spec) for spec in catalog.events
@@ -139,10 +140,8 @@ class EventReader:
 
         `topic` is the contract's name of its topic; None for a file, which may hold any type.
         """
-        latest, earliest = (
-            now + self._tolerance,
-            None if self._retention is None else now - self._retention,
-        )
+        latest = now + self._tolerance
+        earliest = None if self.floor is None else datetime.combine(self.floor, time(), UTC)
 
         def read(record: Record) -> Parsed:
             declared = UNKNOWN
@@ -172,7 +171,8 @@ class EventReader:
                 if earliest is not None and envelope.time < earliest:
                     raise ContractViolation(
                         Reason.TOO_OLD,
-                        f"time is {envelope.time.isoformat()}, older than the retention",
+                        f"time is {envelope.time.isoformat()}, and ids of events before "
+                        f"{self.floor} may have been forgotten",
                     )
                 return self._event(envelope, data, record.offset)
             except ContractViolation as violation:

@@ -112,6 +112,8 @@ async def run(database: Database, statement: str) -> None:
         ),
         ("chain_wallet_single_key", copied("chain_wallet", address="0:99")),
         ("chain_message_one_unresolved_key", copied("chain_message", query_seq=1)),
+        ("dedupe_floor_is_only_check", "INSERT INTO dedupe_floor VALUES (false, '2026-01-01')"),
+        ("dedupe_floor_pkey", "INSERT INTO dedupe_floor VALUES (true, '2026-01-01')"),
         (
             "silenced_badge_message_check",
             f"INSERT INTO silenced_badge VALUES ('{UUID(int=4)}', 'badge.minted', true)",

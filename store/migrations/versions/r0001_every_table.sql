@@ -64,6 +64,12 @@ CREATE TABLE counter_definition (
     CONSTRAINT counter_definition_name_key UNIQUE (name)
 );
 
+CREATE TABLE dedupe_floor (
+    is_only boolean DEFAULT true PRIMARY KEY,
+    floor date NOT NULL,
+    CONSTRAINT dedupe_floor_is_only_check CHECK (is_only)
+);
+
 CREATE TABLE dead_letter (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     cluster_id text NOT NULL,
@@ -444,3 +450,23 @@ $$;
 CREATE TRIGGER nft_audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON nft_audit_log
    FOR EACH STATEMENT EXECUTE FUNCTION nft_audit_log_refuse();
 ALTER TABLE nft_audit_log ENABLE ALWAYS TRIGGER nft_audit_log_append_only;
+
+-- Whoever lowered the floor would count again what was forgotten.
+INSERT INTO dedupe_floor (floor) VALUES ('0001-01-01');
+CREATE FUNCTION dedupe_floor_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF NEW.floor >= OLD.floor THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    RAISE EXCEPTION 'dedupe_floor only rises: what was forgotten is not known again'
+          USING ERRCODE = 'restrict_violation';
+END
+$$;
+CREATE TRIGGER dedupe_floor_rises BEFORE UPDATE OR DELETE ON dedupe_floor
+   FOR EACH ROW EXECUTE FUNCTION dedupe_floor_refuse();
+CREATE TRIGGER dedupe_floor_stays BEFORE TRUNCATE ON dedupe_floor
+   FOR EACH STATEMENT EXECUTE FUNCTION dedupe_floor_refuse();
+ALTER TABLE dedupe_floor ENABLE ALWAYS TRIGGER dedupe_floor_rises;
+ALTER TABLE dedupe_floor ENABLE ALWAYS TRIGGER dedupe_floor_stays;

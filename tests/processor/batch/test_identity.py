@@ -2,12 +2,14 @@
 
 import asyncio
 import random
+from datetime import date
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from processor.batch.pipeline import BatchOutcome
+from store import retention
 from store.engine import Database
 from tests.builders.messages import (
     ALICE,
@@ -163,3 +165,38 @@ async def test_an_id_remembers_the_catalog_that_first_counted_it(counting: Datab
     assert await rows(
         counting, "SELECT first_version FROM processed_event ORDER BY first_version"
     ) == [(version,), (version + 1,)]
+
+
+async def test_an_event_is_too_old_by_the_floor_and_by_nothing_else(counting: Database) -> None:
+    """A pipeline that runs notices a floor that rose, also for chunks that it has read before."""
+    ancient, old = a_partner(time="1999-12-31T12:00:00Z"), a_partner(time="2025-12-31T12:00:00Z")
+    log = Log()
+    log.append(ancient, old)
+    chunks = log.chunks()
+    await open_ledger(counting, chunks)
+    pipeline = await a_pipeline(counting)
+    assert (await pipeline.run(chunks)).counted == 2
+    log.append(a_partner(time="2025-12-31T12:00:00Z"), a_partner(time="2026-01-01T00:00:00Z"))
+    read = [pipeline.read(chunk) for chunk in log.chunks()]
+    await rows(counting, "UPDATE dedupe_floor SET floor = '2026-01-01'")
+    outcome = await pipeline.commit(read)
+    assert (outcome.counted, [each.rejected.reason for each in outcome.rejected]) == (
+        1,
+        ["too_old"],
+    )
+    assert await counted(counting, ALICE) == 3
+
+
+async def test_what_is_forgotten_is_refused_and_never_counts_twice(counting: Database) -> None:
+    old = a_partner(time="2025-12-31T12:00:00Z")
+    log = Log()
+    log.append(old)
+    await run(counting, log)
+    async with counting.transaction() as conn:
+        await retention.raise_floor(conn, date(2026, 1, 1))
+    async with counting.transaction() as conn:
+        assert await retention.forget(conn, 0) == 1
+    log.append(old)
+    (outcome,) = await run(counting, log)
+    assert (outcome.counted, outcome.duplicates, len(outcome.rejected)) == (0, 0, 1)
+    assert await counted(counting, ALICE) == 1

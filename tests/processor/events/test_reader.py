@@ -8,7 +8,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -63,8 +63,8 @@ from tests.builders.raw_json import RawRecord, records
 SHIPPED = load.load(load.SHIPPED)
 
 
-def a_reader(definitions: Catalog = SHIPPED, retention: timedelta | None = None) -> EventReader:
-    return EventReader(definitions, DEFAULT_TENANT, timedelta(minutes=10), retention)
+def a_reader(definitions: Catalog = SHIPPED, floor: date | None = None) -> EventReader:
+    return EventReader(definitions, DEFAULT_TENANT, timedelta(minutes=10), floor)
 
 
 def read(
@@ -304,14 +304,17 @@ def test_a_foreign_content_type_is_a_dead_letter() -> None:
     )
 
 
-def test_events_older_than_the_retention_are_dead_letters_and_wallets_are_not() -> None:
-    reader = a_reader(retention=timedelta(days=1))
-    old = NOW - timedelta(days=1, seconds=1)
-    assert reason(a_quest(time=old.isoformat()), reader=reader) is Reason.TOO_OLD
-    assert isinstance(
-        read(a_quest(time=(NOW - timedelta(days=1)).isoformat()), reader=reader), Event
-    )
-    assert isinstance(read(a_wallet(ALICE, an_address(1), old), reader=reader), WalletChange)
+def test_events_whose_ids_may_be_forgotten_are_dead_letters_and_wallets_are_not() -> None:
+    """Days are those of UTC, and an old event is old by the floor alone, never by the clock."""
+    reader = a_reader(floor=date(2026, 5, 31))
+    old, at_the_floor = "2026-05-31T00:59:59+01:00", "2026-05-31T01:00:00+01:00"
+    assert reason(a_quest(time=old), reader=reader) is Reason.TOO_OLD
+    assert isinstance(read(a_quest(time=at_the_floor), reader=reader), Event)
+    long_ago = datetime(2001, 1, 1, tzinfo=UTC)
+    assert isinstance(read(a_wallet(ALICE, an_address(1), long_ago), reader=reader), WalletChange)
+    for lowest in (None, date.min):
+        anybody = a_reader(floor=lowest)
+        assert isinstance(read(a_quest(time="0001-01-01T00:00:00Z"), reader=anybody), Event)
 
 
 def test_a_wallet_event_brings_one_form_of_the_address() -> None:
