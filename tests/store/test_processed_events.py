@@ -3,6 +3,9 @@
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
+import psycopg
+from sqlalchemy import event
+
 from store import counting, processed_events
 from store.counting import Staging
 from store.engine import Database
@@ -69,3 +72,30 @@ async def test_a_row_takes_sixty_bytes(database: Database) -> None:
     )
     # 8 192 bytes, less the page's header of 24.
     assert 10_000 / pages > 8_168 // 60 - 1
+
+
+async def test_an_event_that_is_forgotten_meanwhile_is_known_all_the_same(
+    database: Database, database_url: str
+) -> None:
+    """Between the statement that leaves it out and the one that asks what it was."""
+    await dedupe(database, (1, 7), (2, 8))
+
+    def forget(_conn: object, _cursor: object, statement: str, *_more: object) -> None:
+        if "SELECT event_key, fingerprint" in statement:
+            with psycopg.connect(database_url) as other:
+                other.execute("DELETE FROM processed_event WHERE fingerprint = 7")
+
+    event.listen(database.engine.sync_engine, "before_cursor_execute", forget)
+    assert await dedupe(database, (1, 9), (2, 9)) == {
+        key(1): CountedEvent(0, silent=False),
+        key(2): CountedEvent(8, silent=False),
+    }
+
+
+async def test_a_silence_ends_once(database: Database) -> None:
+    await dedupe(database, (1, 7), (2, 8), silent=True)
+    await dedupe(database, (3, 9))
+    for expected in ({key(1)}, set()):
+        async with database.transaction() as conn:
+            assert await processed_events.end_silence(conn, [key(3), key(1)]) == expected
+    assert (await dedupe(database, (2, 8)))[key(2)].silent

@@ -63,6 +63,13 @@ async def test_a_longer_retention_does_not_lower_the_floor(database: Database) -
     assert await value(database, FLOOR) == before
 
 
+async def test_a_lower_floor_is_no_news(database: Database) -> None:
+    for day in (date(2026, 1, 2), date(2026, 1, 1)):
+        async with database.transaction() as conn:
+            await retention.raise_floor(conn, day)
+    assert await value(database, FLOOR) == date(2026, 1, 2)
+
+
 @pytest.mark.parametrize(
     "statement",
     [

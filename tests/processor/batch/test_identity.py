@@ -187,6 +187,22 @@ async def test_an_event_is_too_old_by_the_floor_and_by_nothing_else(counting: Da
     assert await counted(counting, ALICE) == 3
 
 
+async def test_a_chunk_that_was_read_by_an_older_floor_is_read_again(counting: Database) -> None:
+    """Also where the pipeline knows the new one by then: another batch has met it."""
+    old = a_partner(time="2025-12-31T12:00:00Z")
+    log = Log()
+    log.append(old, partition=0)
+    log.append(a_partner(), partition=1)
+    first, second = log.chunks()
+    await open_ledger(counting, [first, second])
+    pipeline = await a_pipeline(counting)
+    read = pipeline.read(first)
+    await rows(counting, "UPDATE dedupe_floor SET floor = '2026-01-01'")
+    await pipeline.run([second])
+    outcome = await pipeline.commit([read])
+    assert [each.rejected.reason for each in outcome.rejected] == ["too_old"]
+
+
 async def test_what_is_forgotten_is_refused_and_never_counts_twice(counting: Database) -> None:
     old = a_partner(time="2025-12-31T12:00:00Z")
     log = Log()
