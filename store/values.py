@@ -309,7 +309,11 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One user's badge of one type (nft_instance)."""
+    """One user's badge of one type (nft_instance).
+
+    `ordinal` is 1 for the user's first badge of the type, 2 for one awarded after that was revoked
+    or burned.
+    """
 
     id: UUID
     type_id: UUID
@@ -319,6 +323,7 @@ class Instance:
     status: InstanceStatus
     onchain_status: OnchainStatus
     onchain_token_id: RawAddress | None
+    ordinal: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import assert_never
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from processor.batch.command_rules import Accepted, Command
 from processor.events.reader import Event, service_of
+from processor.rules.badge_ids import FIRST_ORDINAL, instance_id
 from processor.rules.levels import Award, LevelUp, TypeRules, Unchanged, evaluate
 from processor.rules.onchain_policy import mints_by_itself
 from store.counting import Progress
@@ -76,9 +77,10 @@ class Decisions:
                 return instance
             case Award():
                 made = NewInstance(
-                    uuid4(),
+                    instance_id(progress.user_id, rules.spec.code, FIRST_ORDINAL),
                     rules.spec.id,
                     progress.user_id,
+                    FIRST_ORDINAL,
                     decision.level.level,
                     decision.metadata,
                     provenance,
@@ -93,6 +95,7 @@ class Decisions:
                     InstanceStatus.ACTIVE,
                     OnchainStatus.NOT_MINTED,
                     None,
+                    made.ordinal,
                 )
                 self._note_levels(
                     after, rules, decision.passed, provenance, OutboxType.BADGE_CREATED

@@ -320,6 +320,7 @@ CREATE TABLE nft_instance (
     source_service text NOT NULL,
     source_event_id text,
     tenant_id uuid NOT NULL,
+    ordinal smallint DEFAULT 1 NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT nft_instance_type_id_current_level_fkey
@@ -331,7 +332,9 @@ CREATE TABLE nft_instance (
         CHECK (onchain_token_id ~ '^-?[0-9]+:[0-9a-f]{64}$'),
     CONSTRAINT nft_instance_type_id_fkey FOREIGN KEY (type_id) REFERENCES nft_type (id),
     CONSTRAINT nft_instance_onchain_token_id_key UNIQUE (onchain_token_id),
-    CONSTRAINT nft_instance_external_id_key UNIQUE (external_id)
+    CONSTRAINT nft_instance_external_id_key UNIQUE (external_id),
+    CONSTRAINT nft_instance_ordinal_check CHECK (ordinal >= 1),
+    CONSTRAINT nft_instance_user_id_type_id_ordinal_key UNIQUE (user_id, type_id, ordinal)
 );
 CREATE UNIQUE INDEX nft_instance_one_active_key
     ON nft_instance (user_id, type_id) WHERE status = 'active';

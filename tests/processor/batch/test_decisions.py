@@ -10,6 +10,7 @@ import pytest
 from processor.batch.command_rules import Accepted
 from processor.batch.decisions import Decisions, provenance_of
 from processor.events.reader import Event
+from processor.rules.badge_ids import instance_id
 from processor.rules.levels import TypeRules
 from store.counting import Progress
 from store.instances import NewInstance, Provenance, RaisedInstance
@@ -65,10 +66,10 @@ def an_entry(badge: UUID, level: int, action: AuditAction) -> AuditEntry:
 def test_a_first_badge_is_created_with_every_level_on_the_way_in_the_audit_log() -> None:
     decisions, after = level_taken(12, None)
     assert after is not None
-    assert after == an_instance(2, id=after.id)
+    assert after == an_instance(2, id=instance_id(USER, RULES.spec.code, 1))
     shown = {"level": 2, "points": 12}
     assert decisions.created == [
-        NewInstance(after.id, RULES.spec.id, USER, 2, shown, SOURCE),
+        NewInstance(after.id, RULES.spec.id, USER, 1, 2, shown, SOURCE),
     ]
     assert decisions.audit == [
         an_entry(after.id, 1, AuditAction.CREATED),
