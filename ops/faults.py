@@ -28,6 +28,7 @@ class Point(StrEnum):
     BATCH_LINKED = "batch.linked"
     BATCH_PAIRED = "batch.paired"
     BATCH_MERGED = "batch.merged"
+    BATCH_READ = "batch.read"
     BATCH_LOCKED = "batch.locked"
     BATCH_CREATED = "batch.created"
     BATCH_RAISED = "batch.raised"

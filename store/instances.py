@@ -23,7 +23,11 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class NewInstance:
-    """A badge to create, active and not minted."""
+    """A badge to create, not minted.
+
+    `external_id` is that of the command that asks for it; `status` is another than active where
+    the same batch takes it away again.
+    """
 
     id: UUID
     type_id: UUID
@@ -32,6 +36,8 @@ class NewInstance:
     level: int
     metadata: Mapping[str, object]
     provenance: Provenance
+    external_id: str | None = None
+    status: InstanceStatus = InstanceStatus.ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +67,15 @@ LOCK = text("""
 """)
 
 CREATE = text("""
-    INSERT INTO nft_instance (id, type_id, user_id, ordinal, current_level, metadata,
-                              source_service, source_event_id, tenant_id)
-    SELECT id, type_id, user_id, ordinal, level, metadata, source_service, source_event_id,
-           tenant_id
+    INSERT INTO nft_instance (id, type_id, user_id, ordinal, current_level, status, metadata,
+                              external_id, source_service, source_event_id, tenant_id)
+    SELECT id, type_id, user_id, ordinal, level, status, metadata, external_id, source_service,
+           source_event_id, tenant_id
       FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-        AS made (id uuid, type_id uuid, user_id uuid, ordinal smallint, level int, metadata jsonb,
-                 source_service text, source_event_id text, tenant_id uuid)
-     ORDER BY user_id, type_id
+        AS made (id uuid, type_id uuid, user_id uuid, ordinal smallint, level int, status text,
+                 metadata jsonb, external_id text, source_service text, source_event_id text,
+                 tenant_id uuid)
+     ORDER BY user_id, type_id, ordinal
 """)
 
 # The tenant is that of the event or command that created the badge, for ever.
@@ -160,6 +167,8 @@ def _rows(instances: Sequence[NewInstance] | Sequence[RaisedInstance]) -> str:
                 "type_id": str(instance.type_id),
                 "user_id": str(instance.user_id),
                 "ordinal": instance.ordinal,
+                "external_id": instance.external_id,
+                "status": instance.status.value,
             }
         rows.append(row)
     return exact_json.dumped(rows)

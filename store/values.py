@@ -267,12 +267,14 @@ class Reason(StrEnum):
     NO_SUCH_BADGE = "no_such_badge"
     NOT_ACTIVE = "not_active"
     POLICY_REJECTED = "policy_rejected"
+    UNKNOWN_LEVEL = "unknown_level"
     NO_TOKEN = "no_token"  # noqa: S105 - a token on chain, no secret
 
 
 class CommandType(StrEnum):
     """CloudEvents types of the commands that are carried out."""
 
+    AWARD = "badge.award"
     MINT = "badge.mint"
     BURN = "badge.burn"
     REVOKE = "badge.revoke"

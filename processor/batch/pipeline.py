@@ -47,6 +47,7 @@ from store import (
     ledger,
     mint_queue,
     outbox,
+    progress,
     wallets,
 )
 from store.engine import Connection, Database
@@ -336,6 +337,8 @@ class Pipeline:
         """Lock the badges concerned, and decide by the pure rules: levels first, then commands."""
         rulebook = compiled.rulebook
         holders = {(each.user_id, each.type_id) for each in merged.progress}
+        counters = await progress.share(conn, commands.awarded(rulebook))
+        reach(Point.BATCH_READ)
         locked = await instances.lock(
             conn, holders | commands.holders(rulebook), commands.instance_ids
         )
@@ -374,6 +377,8 @@ class Pipeline:
                     for badge in known.values()
                 },
                 {holder: badge.id for holder, badge in badges.items()},
+                counters,
+                auto_mint=self._options.mint,
             )
         )
         for command, accepted in decided.accepted:
@@ -383,12 +388,13 @@ class Pipeline:
     async def _write(self, conn: Connection, attempt: _Attempt) -> None:
         """Write what was decided, set by set, in the order of the locks."""
         rows = attempt.rows
-        await instances.create(conn, rows.created)
-        reach(Point.BATCH_CREATED)
         await instances.raise_levels(conn, rows.raised)
         reach(Point.BATCH_RAISED)
         await instances.revoke(conn, list(rows.revoked))
         reach(Point.BATCH_REVOKED)
+        # Last: a badge is active only once the one before it is not.
+        await instances.create(conn, rows.created)
+        reach(Point.BATCH_CREATED)
         await audit.append(conn, rows.audit)
         reach(Point.BATCH_AUDITED)
         users = {change.user_id for change in attempt.batch.wallets}

@@ -48,7 +48,8 @@ CREATE TABLE command_log (
     type varchar(128) NOT NULL,
     nft_instance_id uuid,
     created_at timestamptz DEFAULT now() NOT NULL,
-    CONSTRAINT command_log_type_check CHECK (type IN ('badge.mint', 'badge.burn', 'badge.revoke'))
+    CONSTRAINT command_log_type_check
+        CHECK (type IN ('badge.award', 'badge.mint', 'badge.burn', 'badge.revoke'))
 );
 
 CREATE TABLE counter_definition (
@@ -83,7 +84,7 @@ CREATE TABLE dead_letter (
         'bad_tenant', 'bad_time', 'too_new', 'too_old', 'bad_text', 'unknown_type', 'wrong_topic',
         'bad_data', 'missing_field', 'null_field', 'bad_field', 'bad_address',
         'unsupported_command', 'external_id_conflict', 'unknown_badge_type', 'no_such_badge',
-        'not_active', 'policy_rejected', 'no_token')),
+        'not_active', 'policy_rejected', 'unknown_level', 'no_token')),
     CONSTRAINT dead_letter_cluster_id_topic_partition_offset_key
         UNIQUE (cluster_id, topic, partition, "offset")
 );
