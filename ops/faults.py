@@ -29,6 +29,7 @@ class Point(StrEnum):
     BATCH_LINKED = "batch.linked"
     BATCH_PAIRED = "batch.paired"
     BATCH_MERGED = "batch.merged"
+    BATCH_READ = "batch.read"
     BATCH_LOCKED = "batch.locked"
     BATCH_SAID = "batch.said"
     BATCH_CREATED = "batch.created"

@@ -174,6 +174,8 @@ class NFTInstance(_Identified, _Dated, Base):
             unique=True,
             postgresql_where=text(f"status = '{InstanceStatus.ACTIVE}'"),
         ),
+        UniqueConstraint("user_id", "type_id", "ordinal"),
+        CheckConstraint("ordinal >= 1", name="ordinal"),
     )
 
     type_id: Mapped[UUID] = mapped_column(ForeignKey("nft_type.id"))
@@ -191,6 +193,8 @@ class NFTInstance(_Identified, _Dated, Base):
     source_service: Mapped[str]
     source_event_id: Mapped[str | None]
     tenant_id: Mapped[UUID]  # +
+    # + 1 for the first badge of the type, 2 for one awarded after that was revoked or burned.
+    ordinal: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
 
 
 class NFTProgress(_Identified, _Dated, Base):

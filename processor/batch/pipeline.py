@@ -50,6 +50,7 @@ from store import (
     mint_queue,
     outbox,
     processed_events,
+    progress,
     retention,
     silenced_badges,
     wallets,
@@ -361,6 +362,8 @@ class Pipeline:
         rulebook = compiled.rulebook
         holders = {(each.user_id, each.type_id) for each in merged.progress}
         heard = silence.holders_of(merged.heard, compiled.counters_of)
+        counters = await progress.share(conn, commands.awarded(rulebook))
+        reach(Point.BATCH_READ)
         locked = await instances.lock(
             conn, holders | heard | commands.holders(rulebook), commands.instance_ids
         )
@@ -401,6 +404,8 @@ class Pipeline:
                     for badge in known.values()
                 },
                 {holder: badge.id for holder, badge in badges.items()},
+                counters,
+                auto_mint=self._options.mint,
             )
         )
         for command, accepted in decided.accepted:
@@ -410,12 +415,13 @@ class Pipeline:
     async def _write(self, conn: Connection, attempt: _Attempt) -> None:
         """Write what was decided, set by set, in the order of the locks."""
         rows = attempt.rows
-        await instances.create(conn, rows.created)
-        reach(Point.BATCH_CREATED)
         await instances.raise_levels(conn, rows.raised)
         reach(Point.BATCH_RAISED)
         await instances.revoke(conn, list(rows.revoked))
         reach(Point.BATCH_REVOKED)
+        # Last: a badge is active only once the one before it is not.
+        await instances.create(conn, rows.created)
+        reach(Point.BATCH_CREATED)
         await silenced_badges.keep(conn, rows.silenced)
         reach(Point.BATCH_SILENCED)
         await audit.append(conn, rows.audit)

@@ -24,6 +24,7 @@ from processor.events import message_schema
 from processor.events.addresses import normalised
 from processor.events.identity import event_key, fingerprint
 from processor.events.message_schema import (
+    AwardData,
     CommandData,
     Envelope,
     WalletData,
@@ -91,7 +92,9 @@ class WalletChange(msgspec.Struct, frozen=True, gc=False):
 class BadgeCommand(msgspec.Struct, frozen=True, gc=False):
     """A request about one badge, named by its type or its own id, or both.
 
-    `content_hash` covers type, subject and data; `actor` is the service that asks.
+    `content_hash` covers type, subject and data; `actor` is the service that asks. `level` is the
+    one that badge.award asks for; None leaves it to the counters. `event_id` is the message's own
+    id, None where a person gave the command.
     """
 
     type: CommandType
@@ -102,6 +105,9 @@ class BadgeCommand(msgspec.Struct, frozen=True, gc=False):
     reason: str | None
     content_hash: bytes
     actor: str
+    tenant_id: UUID
+    level: int | None = None
+    event_id: str | None = None
 
 
 Parsed = Event | Ignored | WalletChange | BadgeCommand | Rejected
@@ -237,7 +243,7 @@ class EventReader:
         try:
             if envelope.type in _WALLET_TYPES:
                 return _wallet_change(envelope, _WALLET_DATA(data))
-            return _command(envelope, data)
+            return _command(envelope, data, envelope.tenantid or self._tenant_id)
         except msgspec.DecodeError as error:
             raise message_schema.data_violation(error) from None
 
@@ -249,6 +255,7 @@ _BUILT_IN: dict[str, str] = {
 }
 _WALLET_DATA = msgspec.json.Decoder(WalletData).decode
 _COMMAND_DATA = msgspec.json.Decoder(CommandData).decode
+_AWARD_DATA = msgspec.json.Decoder(AwardData).decode
 
 
 def service_of(source: str) -> str:
@@ -408,24 +415,36 @@ def _wallet_change(envelope: Envelope, data: WalletData) -> WalletChange:
     return WalletChange(WalletType(envelope.type), envelope.subject, address, envelope.time)
 
 
-def _command(envelope: Envelope, data: bytes) -> BadgeCommand:
+def _command(envelope: Envelope, data: bytes, tenant_id: UUID) -> BadgeCommand:
+    kind = CommandType(envelope.type)
+    request = _AWARD_DATA(data) if kind is CommandType.AWARD else _named(kind, data)
+    level = request.level if isinstance(request, AwardData) else UNSET
+    instance_id = UNSET if isinstance(request, AwardData) else request.instance_id
+    return BadgeCommand(
+        kind,
+        request.external_id,
+        envelope.subject,
+        None if request.type_code is UNSET else request.type_code,
+        None if instance_id is UNSET else instance_id,
+        None if request.reason is UNSET else request.reason,
+        content_hash(envelope.type, envelope.subject, message_schema.OBJECT(data)),
+        service_of(envelope.source),
+        tenant_id,
+        None if level is UNSET else level,
+        envelope.id,
+    )
+
+
+def _named(kind: CommandType, data: bytes) -> CommandData:
+    """Return the data of a command about a badge that is there."""
     request = _COMMAND_DATA(data)
     if request.type_code is UNSET and request.instance_id is UNSET:
         raise ContractViolation(
             Reason.MISSING_FIELD, "neither `type_code` nor `instance_id` names the badge"
         )
-    if envelope.type == CommandType.REVOKE and request.reason is UNSET:
+    if kind is CommandType.REVOKE and request.reason is UNSET:
         raise ContractViolation(Reason.MISSING_FIELD, "a revocation needs its `reason`")
-    return BadgeCommand(
-        CommandType(envelope.type),
-        request.external_id,
-        envelope.subject,
-        None if request.type_code is UNSET else request.type_code,
-        None if request.instance_id is UNSET else request.instance_id,
-        None if request.reason is UNSET else request.reason,
-        content_hash(envelope.type, envelope.subject, message_schema.OBJECT(data)),
-        service_of(envelope.source),
-    )
+    return request
 
 
 def content_hash(kind: str, subject: UUID, data: Mapping[str, object]) -> bytes:

@@ -87,7 +87,7 @@ def spelled(numbers: object) -> object:
 
 async def test_a_number_is_read_as_it_was_written_by_every_reader(database: Database) -> None:
     badge = NewInstance(
-        UUID(int=7), TYPE.id, USER, 1, NUMBERS, Provenance("test_service", None, TENANT)
+        UUID(int=7), TYPE.id, USER, 1, 1, NUMBERS, Provenance("test_service", None, TENANT)
     )
     async with database.transaction() as conn:
         await catalogs.apply(conn, a_catalog(TYPE), "admin")
@@ -117,7 +117,9 @@ async def test_a_number_is_read_as_it_was_written_by_every_reader(database: Data
 
 
 async def test_a_rewritten_badge_keeps_its_numbers(database: Database) -> None:
-    badge = NewInstance(UUID(int=7), TYPE.id, USER, 1, {}, Provenance("test_service", None, TENANT))
+    badge = NewInstance(
+        UUID(int=7), TYPE.id, USER, 1, 1, {}, Provenance("test_service", None, TENANT)
+    )
     async with database.transaction() as conn:
         await catalogs.apply(conn, a_catalog(TYPE), "admin")
         await instances.create(conn, [badge])

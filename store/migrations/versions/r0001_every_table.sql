@@ -48,7 +48,8 @@ CREATE TABLE command_log (
     type varchar(128) NOT NULL,
     nft_instance_id uuid,
     created_at timestamptz DEFAULT now() NOT NULL,
-    CONSTRAINT command_log_type_check CHECK (type IN ('badge.mint', 'badge.burn', 'badge.revoke'))
+    CONSTRAINT command_log_type_check
+        CHECK (type IN ('badge.award', 'badge.mint', 'badge.burn', 'badge.revoke'))
 );
 
 CREATE TABLE counter_definition (
@@ -89,7 +90,7 @@ CREATE TABLE dead_letter (
         'bad_tenant', 'bad_time', 'too_new', 'too_old', 'bad_text', 'unknown_type', 'wrong_topic',
         'bad_data', 'missing_field', 'null_field', 'bad_field', 'bad_address',
         'event_id_conflict', 'unsupported_command', 'external_id_conflict', 'unknown_badge_type',
-        'no_such_badge', 'not_active', 'policy_rejected', 'no_token')),
+        'no_such_badge', 'not_active', 'policy_rejected', 'unknown_level', 'no_token')),
     CONSTRAINT dead_letter_cluster_id_topic_partition_offset_key
         UNIQUE (cluster_id, topic, partition, "offset")
 );
@@ -329,6 +330,7 @@ CREATE TABLE nft_instance (
     source_service text NOT NULL,
     source_event_id text,
     tenant_id uuid NOT NULL,
+    ordinal smallint DEFAULT 1 NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT nft_instance_type_id_current_level_fkey
@@ -340,7 +342,9 @@ CREATE TABLE nft_instance (
         CHECK (onchain_token_id ~ '^-?[0-9]+:[0-9a-f]{64}$'),
     CONSTRAINT nft_instance_type_id_fkey FOREIGN KEY (type_id) REFERENCES nft_type (id),
     CONSTRAINT nft_instance_onchain_token_id_key UNIQUE (onchain_token_id),
-    CONSTRAINT nft_instance_external_id_key UNIQUE (external_id)
+    CONSTRAINT nft_instance_external_id_key UNIQUE (external_id),
+    CONSTRAINT nft_instance_ordinal_check CHECK (ordinal >= 1),
+    CONSTRAINT nft_instance_user_id_type_id_ordinal_key UNIQUE (user_id, type_id, ordinal)
 );
 CREATE UNIQUE INDEX nft_instance_one_active_key
     ON nft_instance (user_id, type_id) WHERE status = 'active';

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,8 @@ import pytest
 from processor.batch.command_rules import Accepted
 from processor.batch.decisions import Decisions, provenance_of
 from processor.events.reader import Event
-from processor.rules.levels import TypeRules
+from processor.rules.badge_ids import instance_id
+from processor.rules.levels import Award, LevelUp, TypeRules
 from store.counting import Progress
 from store.instances import NewInstance, Provenance, RaisedInstance
 from store.silenced_badges import Silenced
@@ -66,10 +68,10 @@ def an_entry(badge: UUID, level: int, action: AuditAction) -> AuditEntry:
 def test_a_first_badge_is_created_with_every_level_on_the_way_in_the_audit_log() -> None:
     decisions, after = level_taken(12, None)
     assert after is not None
-    assert after == an_instance(2, id=after.id)
+    assert after == an_instance(2, id=instance_id(USER, RULES.spec.code, 1))
     shown = {"level": 2, "points": 12}
     assert decisions.created == [
-        NewInstance(after.id, RULES.spec.id, USER, 2, shown, SOURCE),
+        NewInstance(after.id, RULES.spec.id, USER, 1, 2, shown, SOURCE),
     ]
     assert decisions.audit == [
         an_entry(after.id, 1, AuditAction.CREATED),
@@ -256,3 +258,56 @@ def test_a_mint_alone_is_no_message() -> None:
     decisions = Decisions(NOW)
     decisions.end_silence(an_instance(3, id=BADGE), RULES, Silenced(BADGE, None, True))
     assert (decisions.outbox, decisions.mints) == ([], {BADGE: USER})
+
+
+def test_a_badge_that_a_command_makes_and_takes_away_is_written_as_it_ends() -> None:
+    made = a_badge_state(id=instance_id(USER, RULES.spec.code, 1), tenant_id=OTHER_TENANT)
+    decisions = Decisions(NOW)
+    given = a_badge_command(CommandType.AWARD, "a1", tenant_id=OTHER_TENANT, event_id="e1")
+    award = Award(RULES.levels[0].spec, (RULES.levels[0].spec,), {"level": 1})
+    decisions.take_command(given, RULES, Accepted(made, award=award))
+    by_admin = a_badge_command(CommandType.AWARD, "a2", actor="admin", reason="won")
+    rise = LevelUp(RULES.levels[2].spec, (RULES.levels[2].spec,), {"level": 3})
+    raised = replace(made, instance=replace(made.instance, current_level=3))
+    decisions.take_command(by_admin, RULES, Accepted(raised, award=rise, mint=True))
+    gone = replace(raised, instance=replace(raised.instance, status=InstanceStatus.REVOKED))
+    revoked = a_badge_command(CommandType.REVOKE, "r1", reason="why")
+    decisions.take_command(revoked, RULES, Accepted(gone, revoke=True))
+    assert (decisions.raised, decisions.mints) == ([], {})
+    assert decisions.created == [
+        NewInstance(
+            made.instance.id,
+            RULES.spec.id,
+            USER,
+            1,
+            3,
+            {"level": 3},
+            Provenance("admin", None, OTHER_TENANT),
+            external_id="a1",
+            status=InstanceStatus.REVOKED,
+        )
+    ]
+    told = [(entry.action, entry.actor_service, dict(entry.details)) for entry in decisions.audit]
+    source = {"source_service": "connect_service", "source_event_id": "e1", "external_id": "a1"}
+    by_hand = {"source_service": "admin", "source_event_id": None, "external_id": "a2"}
+    assert told == [
+        (AuditAction.CREATED, "connect_service", {"level": 1, **source}),
+        (AuditAction.LEVEL_UP, "admin", {"level": 3, **by_hand, "reason": "won"}),
+        (AuditAction.REVOKED, "connect_service", {"reason": "why", "external_id": "r1"}),
+    ]
+    assert [(entry.event_type, entry.tenant_id) for entry in decisions.outbox] == [
+        (OutboxType.BADGE_CREATED, OTHER_TENANT),
+        (OutboxType.BADGE_LEVELED_UP, OTHER_TENANT),
+        (OutboxType.BADGE_REVOKED, OTHER_TENANT),
+    ]
+
+
+def test_a_badge_that_rises_twice_in_a_batch_is_raised_once() -> None:
+    decisions, after = level_taken(10, an_instance(1))
+    assert after is not None
+    state = a_badge_state(level=3)
+    rise = LevelUp(RULES.levels[2].spec, (RULES.levels[2].spec,), {"level": 3})
+    award = a_badge_command(CommandType.AWARD, "a1", event_id="e1")
+    decisions.take_command(award, RULES, Accepted(state, award=rise))
+    source = Provenance("connect_service", "e1", TENANT)
+    assert decisions.raised == [RaisedInstance(BADGE, 3, {"level": 3}, source)]

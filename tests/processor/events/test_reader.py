@@ -251,7 +251,7 @@ LONG = "x" * 129
             id="an address on the masterchain",
         ),
         pytest.param(
-            an_event("badge.award", ALICE, {"external_id": "x"}),
+            an_event("achievement.grant", ALICE, {"external_id": "x"}),
             Reason.UNSUPPORTED_COMMAND,
             id="a later command",
         ),
@@ -260,6 +260,26 @@ LONG = "x" * 129
             a_command("revoke", type_code="explorer"),
             Reason.MISSING_FIELD,
             id="a revocation without a reason",
+        ),
+        pytest.param(
+            a_command("award", instance_id=str(ALICE)),
+            Reason.MISSING_FIELD,
+            id="an award that names no type",
+        ),
+        pytest.param(
+            a_command("award", type_code="explorer", level=0),
+            Reason.BAD_FIELD,
+            id="an award of level 0",
+        ),
+        pytest.param(
+            a_command("award", type_code="explorer", level=2**31),
+            Reason.BAD_FIELD,
+            id="a level beyond PostgreSQL's integer",
+        ),
+        pytest.param(
+            a_command("award", type_code="explorer", level=None),
+            Reason.NULL_FIELD,
+            id="a level that is null",
         ),
         pytest.param(
             an_event("badge.mint", ALICE, {"type_code": "explorer"}),
