@@ -4,9 +4,11 @@ A worker reads messages by the one in the database; whoever sends, checks or pre
 here for the same one.
 """
 
+from datetime import date
+
 from ops.settings import Settings
 from processor.catalog import load
-from store import catalogs, migrations
+from store import catalogs, migrations, retention
 from store.engine import Database
 from store.values import Catalog
 
@@ -31,3 +33,17 @@ async def in_force(settings: Settings) -> Catalog:
         if found is not None:
             return found
     return load.load(settings.catalog_dir or load.SHIPPED)
+
+
+async def floor_in_force(settings: Settings) -> date | None:
+    """Return the day before which a worker calls an event too old; None without a database.
+
+    Raises:
+        UsageError: the database has another revision.
+        Transient: it does not answer.
+    """
+    if settings.database_url is None:
+        return None
+    async with Database(settings.database_url, settings.database) as db, db.transaction() as conn:
+        await migrations.check(conn)
+        return await retention.floor(conn)

@@ -31,8 +31,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # What the reader holds a message against beside its schema: a line each in docs/events/README.md.
 BEYOND = (
     (
-        "The clock: `time` may be ahead by ten minutes at most, and no older than a retention that"
-        " is set."
+        "The clock: `time` may be ahead by ten minutes at most, and no older than ids that may"
+        " have been forgotten."
     ),
     "The calendar: a 30th of February.",
     "How a whole number is written: JSON Schema takes `5.0` and `5e0` for 5, Laurel rejects them.",

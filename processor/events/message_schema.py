@@ -33,6 +33,8 @@ Identifier = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
 Text = Annotated[str, Meta(min_length=1)]
 # RFC 4648, section 4; Python's decoder takes more padding than that.
 BASE64 = "([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+# PostgreSQL's integer, as a catalog's levels.
+Level = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 WALLETS_TOPIC = "wallets"
 COMMANDS_TOPIC = "commands"
 
@@ -45,7 +47,7 @@ class WalletType(StrEnum):
 
 
 # Part of the contract, not yet carried out: rejected with a detail, so that nobody waits for them.
-LATER_COMMANDS = frozenset({"badge.award", "achievement.grant", "achievement.revoke"})
+LATER_COMMANDS = frozenset({"achievement.grant", "achievement.revoke"})
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -81,10 +83,20 @@ class CommandData(msgspec.Struct, frozen=True, gc=False):
     reason: Text | UnsetType = UNSET
 
 
+class AwardData(msgspec.Struct, frozen=True, gc=False):
+    """The data of badge.award."""
+
+    external_id: Identifier
+    type_code: Identifier
+    level: Level | UnsetType = UNSET
+    reason: Text | UnsetType = UNSET
+
+
 # Laurel's own types: the data of each, and the topic that it belongs on.
 BUILT_IN_DATA: Mapping[str, type[msgspec.Struct]] = {
     **dict.fromkeys(WalletType, WalletData),
     **dict.fromkeys(CommandType, CommandData),
+    CommandType.AWARD: AwardData,
 }
 BUILT_IN_TOPICS: Mapping[str, str] = {
     **dict.fromkeys(WalletType, WALLETS_TOPIC),

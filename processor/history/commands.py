@@ -38,7 +38,8 @@ def backfill(console: Console, /, file: Path, *, as_json: bool, **options: bool)
     that was counted before, from Kafka or a file, is not counted again; an interrupted run goes on
     where it stopped. A file with broken lines is refused as a whole, unless they may become dead
     letters; a dry run ends with the exit code that the run would end with. What a pipe brings is
-    copied to a temporary file first (TMPDIR says where).
+    copied to a temporary file first (TMPDIR says where). What history leaves unsaid and unminted
+    follows once Kafka brings one of the same events.
 
     Example: laurel backfill --dry-run events-2025.jsonl
     """

@@ -78,8 +78,7 @@ def validate(console: Console, file: Path, directory: Path | None, *, as_json: b
     name, tally = sources.name_of(file), validation.Tally()
     try:
         # The loop is over before the first line: whoever waits for one ends at a signal.
-        catalog = asyncio.run(validation.catalog_of(console.settings, directory))
-        reader = validation.reader_of(console.settings, catalog)
+        reader = asyncio.run(validation.reader_of(console.settings, directory))
         with sources.streamed(file) as lines:
             for verdict in validation.verdicts(lines, reader, SYSTEM_CLOCK.now):
                 tally.add(verdict)

@@ -83,10 +83,11 @@ async def opened(path: Path, stop: Stop) -> AsyncIterator[LineSource | None]:
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - left to its thread where that does not end
     copy = _started(path, spool)
     stopped = ensure_future(stop.wait())
-    either: list[AnyFuture[Any]] = [wrap_future(copy), stopped]
+    copied = wrap_future(copy)
+    either: list[AnyFuture[Any]] = [copied, stopped]
     try:
         await wait(either, return_when=FIRST_COMPLETED)
-        yield LineSource(name, f"sha256:{copy.result()}", path, spool) if copy.done() else None
+        yield LineSource(name, f"sha256:{copied.result()}", path, spool) if copied.done() else None
     finally:
         stopped.cancel()
         copy.add_done_callback(lambda _done: spool.close())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ops.settings import Settings
 from processor.catalog import load
-from processor.catalog.in_force import in_force
+from processor.catalog.in_force import floor_in_force, in_force
 from processor.events.chunks import PlainRecord
 from processor.events.reader import (
     BadgeCommand,
@@ -63,10 +63,14 @@ async def catalog_of(settings: Settings, directory: Path | None) -> Catalog:
     return await in_force(settings) if directory is None else load.load(directory)
 
 
-def reader_of(settings: Settings, catalog: Catalog) -> EventReader:
-    """Return the reader that a worker with these settings has."""
-    worker = settings.worker
-    return EventReader(catalog, settings.tenant_id, worker.future_tolerance, worker.event_retention)
+async def reader_of(settings: Settings, directory: Path | None) -> EventReader:
+    """Return the reader that a worker with these settings has, by the catalog in `directory`."""
+    return EventReader(
+        await catalog_of(settings, directory),
+        settings.tenant_id,
+        settings.worker.future_tolerance,
+        await floor_in_force(settings) if directory is None else None,
+    )
 
 
 def verdicts(

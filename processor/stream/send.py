@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import Transient, UsageError
 from ops.settings import Settings
-from processor.catalog.in_force import in_force
+from processor.catalog.in_force import floor_in_force, in_force
 from processor.catalog.spelling import did_you_mean, no_such_type
 from processor.events.chunks import PlainRecord
 from processor.events.json_schema import Schema, schemas
@@ -81,7 +81,13 @@ async def prepare(settings: Settings, event: TypedEvent, times: int) -> Prepared
     data = dict(_field(event.type, expected, written) for written in event.data)
     values = [_cloud_event(event, data) for _ in range(times)]
     topic = _topic(catalog, event.type)
-    _check(settings, catalog, topic, values, expected)
+    reader = EventReader(
+        catalog,
+        settings.tenant_id,
+        settings.worker.future_tolerance,
+        await floor_in_force(settings),
+    )
+    _check(reader, topic, values, expected)
     return Prepared(
         f"{settings.kafka.topic_prefix}.{topic}",
         event.user.encode(),
@@ -126,13 +132,7 @@ def _topic(catalog: Catalog, kind: str) -> str:
     return BUILT_IN_TOPICS.get(kind) or next(declared)
 
 
-def _check(
-    settings: Settings, catalog: Catalog, topic: str, values: Sequence[bytes], expected: Schema
-) -> None:
-    worker = settings.worker
-    reader = EventReader(
-        catalog, settings.tenant_id, worker.future_tolerance, worker.event_retention
-    )
+def _check(reader: EventReader, topic: str, values: Sequence[bytes], expected: Schema) -> None:
     read = reader.at(SYSTEM_CLOCK.now(), topic)
     for value in values:
         match read(PlainRecord(0, value)):

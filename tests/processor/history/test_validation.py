@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ops.settings import Settings, WorkerSettings
+from ops.settings import Settings
 from processor.catalog import load
 from processor.history import validation
 from processor.history.validation import Tally, Verdict
+from store import retention
+from store.engine import Database
 from tests.builders.messages import (
     ALICE,
     NOW,
@@ -20,8 +22,9 @@ from tests.builders.messages import (
     an_address,
     an_event,
     encoded,
+    with_catalog,
 )
-from tests.builders.reading import CATALOG, READER, UNHEARD
+from tests.builders.reading import READER, UNHEARD
 
 
 def of(*messages: dict[str, object] | bytes) -> list[Verdict]:
@@ -73,12 +76,15 @@ def test_the_tally_counts_by_type_and_by_reason() -> None:
     )
 
 
-async def test_a_worker_with_a_retention_rejects_what_is_older() -> None:
-    settings = Settings(worker=WorkerSettings(event_retention=timedelta(days=30)))
-    reader = validation.reader_of(settings, CATALOG)
-    (verdict,) = validation.verdicts(
-        [json.dumps(a_partner(ALICE)).encode()], reader, lambda: NOW + timedelta(days=31)
-    )
+async def test_what_may_have_been_forgotten_is_too_old(
+    database: Database, database_url: str
+) -> None:
+    await with_catalog(database)
+    async with database.transaction() as conn:
+        await retention.raise_floor(conn, (NOW + timedelta(days=1)).date())
+    reader = await validation.reader_of(Settings(database_url=database_url), None)
+    line = json.dumps(a_partner(ALICE)).encode()
+    (verdict,) = validation.verdicts([line], reader, lambda: NOW + timedelta(days=2))
     assert verdict.reason == "too_old"
 
 
