@@ -261,6 +261,7 @@ class Reason(StrEnum):
     NULL_FIELD = "null_field"
     BAD_FIELD = "bad_field"
     BAD_ADDRESS = "bad_address"
+    EVENT_ID_CONFLICT = "event_id_conflict"
     UNSUPPORTED_COMMAND = "unsupported_command"
     EXTERNAL_ID_CONFLICT = "external_id_conflict"
     UNKNOWN_BADGE_TYPE = "unknown_badge_type"

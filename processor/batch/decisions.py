@@ -19,6 +19,7 @@ from processor.rules.levels import Award, LevelUp, TypeRules, Unchanged, evaluat
 from processor.rules.onchain_policy import mints_by_itself
 from store.counting import Progress
 from store.instances import NewInstance, Provenance, RaisedInstance
+from store.silenced_badges import Silenced
 from store.values import (
     Actor,
     AuditAction,
@@ -55,6 +56,8 @@ class Decisions:
     burns: set[UUID] = field(default_factory=set)
     outbox: list[OutboxEntry] = field(default_factory=list)
     levels: Counter[tuple[str, int]] = field(default_factory=Counter)
+    # What `publish` and `mint` have left out, an entry a badge.
+    silenced: list[Silenced] = field(default_factory=list)
 
     @property
     def created(self) -> list[NewInstance]:
@@ -119,6 +122,16 @@ class Decisions:
             case unreachable:
                 assert_never(unreachable)
 
+    def end_silence(self, instance: Instance, rules: TypeRules, silenced: Silenced) -> None:
+        """Say of a badge, as it is, what a silent job has left out, and mint it.
+
+        One message, with the level that it has by now: what came since is not said again.
+        """
+        if silenced.message is not None:
+            self._publish(instance, rules, instance.current_level, silenced.message, {})
+        if silenced.mint:
+            self._mint(instance)
+
     def take_command(self, command: Command, rules: TypeRules, decision: Accepted) -> None:
         """Gather what a command that is carried out asks for."""
         instance = decision.badge.instance
@@ -172,9 +185,13 @@ class Decisions:
         self, instance: Instance, rules: TypeRules, decision: Award | LevelUp, source: Provenance
     ) -> None:
         self._note_levels(instance, rules, decision, source, Actor.SYSTEM.value, {})
-        wanted = self.mint and mints_by_itself(rules.spec, decision.passed)
-        if wanted and instance.onchain_status is OnchainStatus.NOT_MINTED:
-            self.mints[instance.id] = instance.user_id
+        wanted = mints_by_itself(rules.spec, decision.passed)
+        if self.mint and wanted:
+            self._mint(instance)
+        unsaid = None if self.publish else _message_of(decision)
+        unminted = wanted and not self.mint
+        if unsaid is not None or unminted:
+            self.silenced.append(Silenced(instance.id, unsaid, unminted))
 
     def _raise(self, instance: Instance, decision: LevelUp, provenance: Provenance) -> None:
         level, made = decision.level.level, self.new.get(instance.id)
@@ -210,8 +227,11 @@ class Decisions:
             }
             self.audit.append(AuditEntry(instance.id, action, actor, details))
         self.levels[rules.spec.code, instance.current_level] += 1
-        message = OutboxType.BADGE_CREATED if is_new else OutboxType.BADGE_LEVELED_UP
-        self._publish(instance, rules, instance.current_level, message, {})
+        self._publish(instance, rules, instance.current_level, _message_of(decision), {})
+
+    def _mint(self, instance: Instance) -> None:
+        if instance.onchain_status is OnchainStatus.NOT_MINTED:
+            self.mints[instance.id] = instance.user_id
 
     def _publish(
         self,
@@ -233,6 +253,11 @@ class Decisions:
         self.outbox.append(
             OutboxEntry(instance.user_id, instance.tenant_id, message, payload, self.now)
         )
+
+
+def _message_of(decision: Award | LevelUp) -> OutboxType:
+    is_new = isinstance(decision, Award)
+    return OutboxType.BADGE_CREATED if is_new else OutboxType.BADGE_LEVELED_UP
 
 
 def provenance_of(event: Event) -> Provenance:

@@ -117,6 +117,20 @@ async def run(database: Database, statement: str) -> None:
         ),
         ("chain_wallet_single_key", copied("chain_wallet", address="0:99")),
         ("chain_message_one_unresolved_key", copied("chain_message", query_seq=1)),
+        ("dedupe_floor_is_only_check", "INSERT INTO dedupe_floor VALUES (false, '2026-01-01')"),
+        ("dedupe_floor_pkey", "INSERT INTO dedupe_floor VALUES (true, '2026-01-01')"),
+        (
+            "silenced_badge_message_check",
+            f"INSERT INTO silenced_badge VALUES ('{UUID(int=4)}', 'badge.minted', true)",
+        ),
+        (
+            "silenced_badge_left_out_check",
+            f"INSERT INTO silenced_badge VALUES ('{UUID(int=4)}', NULL, false)",
+        ),
+        (
+            "silenced_badge_nft_instance_id_fkey",
+            f"INSERT INTO silenced_badge VALUES ('{UUID(int=99)}', NULL, true)",
+        ),
         ("outbox_message_user_id_seq_key", copied("outbox_message")),
         ("achievement_category_tenant_id_slug_key", copied("achievement_category")),
         ("achievement_category_id_fkey", "DELETE FROM achievement_category"),

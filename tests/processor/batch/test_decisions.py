@@ -15,6 +15,7 @@ from processor.rules.badge_ids import instance_id
 from processor.rules.levels import Award, LevelUp, TypeRules
 from store.counting import Progress
 from store.instances import NewInstance, Provenance, RaisedInstance
+from store.silenced_badges import Silenced
 from store.values import (
     Actor,
     AuditAction,
@@ -178,7 +179,9 @@ def test_a_revocation_keeps_the_burn_of_a_token_that_is_there() -> None:
 def test_a_badge_names_the_service_and_the_id_of_its_event() -> None:
     event = Event(
         type="t",
+        offset=0,
         key="k",
+        fingerprint=1,
         user_id=USER,
         time=NOW,
         source="/quest-service/eu",
@@ -197,6 +200,64 @@ def test_a_type_that_never_goes_on_chain_mints_nothing_by_itself() -> None:
     progress = Progress(USER, rules.spec.id, {CounterName("points"): 5})
     assert decisions.take_level(rules, progress, None, SOURCE) is not None
     assert decisions.mints == {}
+
+
+@pytest.mark.parametrize(
+    ("points", "options", "left_out"),
+    [
+        (5, {"publish": False, "mint": False}, (OutboxType.BADGE_CREATED, False)),
+        (15, {"publish": False, "mint": False}, (OutboxType.BADGE_CREATED, True)),
+        (15, {"publish": False}, (OutboxType.BADGE_CREATED, False)),
+        (15, {"mint": False}, (None, True)),
+        (5, {"mint": False}, None),
+        (15, {}, None),
+    ],
+)
+def test_what_a_silent_job_leaves_out_is_noted(
+    points: int, options: dict[str, bool], left_out: tuple[OutboxType | None, bool] | None
+) -> None:
+    decisions, after = level_taken(points, None, SOURCE, **options)
+    assert after is not None
+    assert decisions.silenced == ([] if left_out is None else [Silenced(after.id, *left_out)])
+
+
+def test_a_level_up_in_silence_is_noted_as_one() -> None:
+    decisions, _ = level_taken(10, an_instance(1, id=BADGE), publish=False, mint=False)
+    assert decisions.silenced == [Silenced(BADGE, OutboxType.BADGE_LEVELED_UP, False)]
+
+
+def test_what_was_left_out_is_said_of_the_badge_as_it_is() -> None:
+    decisions = Decisions(NOW)
+    badge = an_instance(2, id=BADGE)
+    decisions.end_silence(badge, RULES, Silenced(BADGE, OutboxType.BADGE_CREATED, True))
+    assert decisions.outbox == [
+        OutboxEntry(USER, TENANT, OutboxType.BADGE_CREATED, a_payload(BADGE, 2), NOW)
+    ]
+    assert decisions.mints == {BADGE: USER}
+    assert (decisions.audit, decisions.levels) == ([], Counter())
+
+
+@pytest.mark.parametrize(
+    ("silenced", "status"),
+    [
+        (Silenced(BADGE, OutboxType.BADGE_CREATED, False), OnchainStatus.NOT_MINTED),
+        (Silenced(BADGE, OutboxType.BADGE_CREATED, True), OnchainStatus.PENDING),
+        (Silenced(BADGE, OutboxType.BADGE_CREATED, True), OnchainStatus.MINTED),
+    ],
+)
+def test_a_token_is_asked_for_only_where_there_is_none(
+    silenced: Silenced, status: OnchainStatus
+) -> None:
+    decisions = Decisions(NOW)
+    decisions.end_silence(an_instance(3, id=BADGE, onchain_status=status), RULES, silenced)
+    assert decisions.mints == {}
+    assert len(decisions.outbox) == 1
+
+
+def test_a_mint_alone_is_no_message() -> None:
+    decisions = Decisions(NOW)
+    decisions.end_silence(an_instance(3, id=BADGE), RULES, Silenced(BADGE, None, True))
+    assert (decisions.outbox, decisions.mints) == ([], {BADGE: USER})
 
 
 def test_a_badge_that_a_command_makes_and_takes_away_is_written_as_it_ends() -> None:
