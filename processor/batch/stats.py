@@ -13,6 +13,7 @@ from uuid import UUID
 from ops import metrics
 from processor.batch.command_set import CommandDecisions
 from processor.batch.staging import Batch, Held
+from processor.events.reader import WalletChange
 from store.values import RawAddress
 
 
@@ -69,10 +70,13 @@ class BatchStats:
             MessageOutcome.REPEATED: Counter(command.type.value for command in commands.repeated),
             MessageOutcome.DEAD_LETTER: Counter(each.type for each in rejected),
         }
+        # What says the same as another of the batch has changed nothing itself.
+        seen: set[WalletChange] = set()
         for chunk in batch.chunks:
             outcomes[MessageOutcome.IGNORED].update(chunk.ignored)
             for change in chunk.wallets:
-                is_news = (change.user_id, change.address) in linked
+                is_news = (change.user_id, change.address) in linked and change not in seen
+                seen.add(change)
                 outcome = MessageOutcome.APPLIED if is_news else MessageOutcome.REPEATED
                 outcomes[outcome][change.type.value] += 1
         return cls(outcomes, Counter(each.reason.value for each in rejected))

@@ -46,6 +46,8 @@ BATCH = Batch.of(
         a_read_chunk(
             TWICE,
             IMPOSTOR,
+            # Another message, maybe of another id, that says what the first one said.
+            a_wallet(ALICE, NEW),
             a_command("mint", type_code="x"),
             a_command("burn", type_code="x"),
             a_command("revoke", type_code="x", reason="r"),
@@ -82,11 +84,11 @@ def test_each_message_has_one_outcome() -> None:
         MessageOutcome.DUPLICATE: Counter({"partner.joined": 3}),
         MessageOutcome.IGNORED: Counter({UNHEARD: 1}),
         # A wallet change is applied where the row changed, and repeated where it did not: two of
-        # Alice's were news, her other address and Bob's were known.
+        # Alice's were news; her other address and Bob's were known, and one said the same again.
         MessageOutcome.APPLIED: Counter(
             {"wallet.linked": 1, "wallet.unlinked": 1, "badge.mint": 1, "badge.revoke": 1}
         ),
-        MessageOutcome.REPEATED: Counter({"wallet.linked": 2, "badge.revoke": 1}),
+        MessageOutcome.REPEATED: Counter({"wallet.linked": 3, "badge.revoke": 1}),
         MessageOutcome.DEAD_LETTER: Counter({"unknown": 1, "partner.joined": 2, "badge.burn": 1}),
     }
     assert sum(types.total() for types in found.outcomes.values()) == BATCH.records
