@@ -22,6 +22,7 @@ from ops.logs import logger
 from ops.settings import Settings
 from processor.batch import bisection
 from processor.batch.pipeline import Pipeline, PipelineOptions
+from processor.catalog.job import JobRunner, take_up_idle_jobs
 from processor.stream import topics
 from processor.stream.app import Stream
 from processor.stream.batcher import Batcher
@@ -204,8 +205,10 @@ class Worker:
         batching = asyncio.create_task(stream.batcher.run(stream.rewind), name="batcher")
         watching = asyncio.create_task(watchdog.watch(stream.progress), name="watchdog")
         following = asyncio.create_task(self.follow_catalog(stream.topics), name="catalog")
+        jobs = JobRunner(self._db, self._settings.tenant_id, self._clock)
+        evaluating = asyncio.create_task(take_up_idle_jobs(jobs, self._clock), name="catalog jobs")
         streaming = asyncio.create_task(_stream(stream), name="faust")
-        own = (batching, watching, following, streaming)
+        own = (batching, watching, following, evaluating, streaming)
         parts: set[asyncio.Future[None]] = {stopping, *own, stream.failed}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
