@@ -34,7 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "send": ("processor.stream.commands:send", "Send an event to Kafka, as a producer would."),
     "db": ("store.commands:db", "Prepare the database."),
     "topics": ("processor.stream.commands:topics", "Prepare Kafka's topics."),
-    "catalog": ("processor.catalog.commands:catalog", "Check and apply the catalog of badges."),
+    "catalog": ("processor.commands:catalog", "Check and apply the catalog of badges."),
     "worker": ("processor.stream.commands:worker", "Count events from Kafka and give out badges."),
     "minter": ("minter.commands:minter", "Work off the mint queue on TON."),
     "backfill": (
@@ -47,7 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Compare the chain with the database, and repair the database.",
     ),
     "explain": (
-        "processor.catalog.commands:explain",
+        "processor.commands:explain",
         "Show why a user has a badge's level, and what the next one lacks.",
     ),
     "wallet": ("minter.commands:wallet", "Show the minting wallet."),

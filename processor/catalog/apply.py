@@ -5,7 +5,7 @@ slices afterwards (job.py). Who is interrupted there has lost nothing: the same 
 so does a worker, after a while.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -162,6 +162,7 @@ async def apply_catalog(
     options: ApplyOptions | None = None,
     *,
     tenant_id: UUID,
+    prepare: Callable[[], Awaitable[object]] | None = None,
     report: Callable[[Job], None] = lambda _: None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> ApplyResult:
@@ -172,6 +173,7 @@ async def apply_catalog(
         catalog: sound, as `catalog.load` returns it.
         options: in silence, within a bound.
         tenant_id: of badges that are awarded now: no event names one.
+        prepare: done once nothing speaks against the catalog, before it is in force: its topics.
         report: told after each slice of users.
         clock: for the messages.
 
@@ -182,6 +184,10 @@ async def apply_catalog(
     options = options or ApplyOptions()
     if options.awards_max is not None:
         _bound(await plan(database, catalog), options.awards_max)
+    if prepare is not None:
+        async with database.transaction() as conn:
+            await catalogs.preview(conn, catalog)
+        await prepare()
     runner = JobRunner(database, tenant_id, clock)
     applied = await _in_force(database, catalog, options, runner)
     job = await runner.work_off(report)

@@ -60,17 +60,25 @@ def lint(console: Console, directory: Path | None, *, as_json: bool) -> None:
     type=click.IntRange(min=0),
     help="Refuse it where it would give more badges and levels than this.",
 )
+@click.option("--no-topics", is_flag=True, help="Do not look whether its topics exist.")
 @json_option
 @click.pass_obj
 def apply(
-    console: Console, /, directory: Path | None, *, dry_run: bool, as_json: bool, **options: Any
+    console: Console,
+    /,
+    directory: Path | None,
+    *,
+    dry_run: bool,
+    no_topics: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Put the catalog in DIRECTORY in force (default: LAUREL_CATALOG_DIR, else the shipped one).
 
-    Events are counted by it at once. Users whom it touches are evaluated again afterwards, a few at
-    a time; interrupted, the same command goes on, and so does a worker. What would take away a
-    level that somebody holds, or change what a counter means, is refused with exit 2; nothing is
-    half applied.
+    Its topics that are missing are made first, where LAUREL_KAFKA_BROKERS is set. Events are
+    counted by it at once. Users whom it touches are evaluated again afterwards, a few at a time;
+    interrupted, the same command goes on, and so does a worker. What would take away a level that
+    somebody holds, or change what a counter means, is refused with exit 2; nothing is half applied.
 
     Example: laurel catalog apply --dry-run
     """
@@ -82,25 +90,35 @@ def apply(
     found = load(place)
 
     async def main() -> int:
+        from processor.stream import topics
         from store import migrations
         from store.engine import Database
 
-        settings = console.settings
+        settings, made = console.settings, list[str]()
+
+        async def make_topics() -> None:
+            if not no_topics:
+                made.extend(await topics.before_catalog(settings, found, dry_run=dry_run))
+
         async with Database(settings.need("database_url"), settings.database) as database:
             async with database.transaction() as conn:
                 await migrations.check(conn)
-            outcome = (
-                await planned(database, found)
-                if dry_run
-                else await apply_catalog(
+            if dry_run:
+                outcome = await planned(database, found)
+                await make_topics()
+            else:
+                outcome = await apply_catalog(
                     database,
                     found,
                     ApplyOptions(**options),
                     tenant_id=settings.tenant_id,
+                    prepare=make_topics,
                     report=JobLines(console.say),
                 )
-            )
-        console.result(outcome.document, outcome.text, as_json=as_json)
+        word = "missing" if dry_run else "made"
+        lines = [outcome.text, *(f"  topic {word}: {name}" for name in made)]
+        document = outcome.document | {f"topics_{word}": made}
+        console.result(document, "\n".join(lines), as_json=as_json)
         return 0
 
     console.run_once(main)
