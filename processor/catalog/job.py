@@ -31,7 +31,7 @@ from store import (
     reevaluation,
 )
 from store.catalog_jobs import Job
-from store.engine import Connection, Database, StatementTimedOut
+from store.engine import Connection, Database, DatabaseUnreachable, StatementTimedOut
 from store.instances import Provenance
 from store.values import Actor, AuditAction, AuditEntry, Catalog, JobState
 
@@ -246,6 +246,8 @@ async def take_up_idle_jobs(runner: JobRunner, clock: Clock = SYSTEM_CLOCK) -> N
         await clock.sleep(_LOOK_INTERVAL)
         try:
             job = await runner.work_off(idle_for=IDLE_FOR)
+        except DatabaseUnreachable:
+            continue  # the batcher waits for it, and says so
         except LaurelError as error:
             log.warning("catalog_job_waits", reason=error.message, code=error.code)
             continue
