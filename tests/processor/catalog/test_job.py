@@ -21,7 +21,7 @@ from tests.builders.catalogs import TENANT, a_catalog, a_counter, a_level, a_typ
 from tests.builders.clock import FakeClock
 from tests.builders.messages import NOW, Log, a_pipeline, open_ledger
 from tests.builders.messages import an_event as a_message
-from tests.builders.sql import rows
+from tests.builders.sql import rows, somebody_waits
 
 PEOPLE = [UUID(int=0x30000 + number) for number in range(40)]
 EVENTS = (
@@ -196,6 +196,43 @@ async def test_a_batch_shows_whole_counters_in_the_badges_that_it_gives(database
         "SELECT current_level, metadata FROM nft_instance JOIN nft_type ON nft_type.id = type_id"
         " WHERE code = 'runner'",
     ) == [(2, {"level": 2, "first": 6})]
+
+
+async def test_the_job_waits_for_a_batch_that_is_giving_the_same_badge(
+    database: Database,
+) -> None:
+    def points(threshold: int) -> Catalog:
+        return a_catalog(a_type(a_level(1, {"points": {"gte": threshold}})))
+
+    await put_in_force(database, points(9))
+    statement = """
+        INSERT INTO nft_progress (type_id, user_id, counters, last_event_at)
+        SELECT id, :user, '{"points": 5}', now() FROM nft_type
+    """
+    await rows(database, statement, user=PEOPLE[0])
+    await put_in_force(database, points(4))
+    giving = asyncio.Event()
+
+    async def batch() -> None:
+        async with database.transaction() as conn:
+            await catalogs.current_for_share(conn)
+            await conn.execute(text("UPDATE nft_progress SET counters = '{\"points\": 6}'"))
+            given = """
+                INSERT INTO nft_instance (type_id, user_id, current_level, source_service, tenant_id)
+                SELECT type_id, user_id, 1, 'the batch', :tenant FROM nft_progress
+            """
+            await conn.execute(text(given), {"tenant": TENANT})
+            giving.set()
+            await somebody_waits(database)
+
+    async def job() -> Job | None:
+        await giving.wait()
+        return await runner_of(database).work_off()
+
+    _, done = await asyncio.gather(batch(), job())
+    assert done is not None
+    assert done.awarded == 0
+    assert await rows(database, "SELECT source_service FROM nft_instance") == [("the batch",)]
 
 
 async def test_another_catalog_takes_over_what_was_left_and_keeps_its_silence(
