@@ -13,11 +13,11 @@ from sqlalchemy import text
 
 from ops.errors import UsageError
 from store import audit, catalog_jobs
-from store.catalog_changes import NOTHING, Changes, TypeChange, between
+from store.catalog_changes import NOTHING, Changes, TypeChange, begin_at_zero, between
 from store.catalog_document import content_hash, decoded, encoded
 from store.engine import Connection
 from store.exact_json import dumped
-from store.values import AuditAction, AuditEntry, Catalog, JobState, TypeCode, TypeSpec
+from store.values import AuditAction, AuditEntry, Catalog, CounterName, JobState, TypeCode, TypeSpec
 
 NO_CATALOG = "The database has no catalog yet. Run `laurel catalog apply`."
 
@@ -160,6 +160,8 @@ class CountersPending(Exception):
 class Applied:
     """What `apply` did. `version` is the current one, old where nothing changed.
 
+    `at_zero` are the new counters whose past events are not in them.
+
     Users of the types in `rules_changed` may stand at another level now, and badges of those in
     `metadata_changed` have other metadata fields: the version's job evaluates them again
     (processor/catalog/job.py).
@@ -170,6 +172,7 @@ class Applied:
     created: tuple[TypeCode, ...] = ()
     changed: tuple[TypeCode, ...] = ()
     removed: tuple[TypeCode, ...] = ()
+    at_zero: tuple[CounterName, ...] = ()
     rules_changed: frozenset[UUID] = frozenset()
     metadata_changed: frozenset[UUID] = frozenset()
 
@@ -244,7 +247,8 @@ async def apply(
     before = await catalog_jobs.current(conn)
     if before is not None and before.state is JobState.COUNTERS:
         raise CountersPending
-    changes = between(await current(conn) or NOTHING, catalog)
+    old = await current(conn) or NOTHING
+    changes = between(old, catalog)
     await _refuse(conn, changes)
     await _write(conn, changes)
     await conn.execute(RETIRE)
@@ -268,6 +272,7 @@ async def apply(
         created=tuple(badge_type.code for badge_type in changes.created),
         changed=tuple(change.new.code for change in changes.changed),
         removed=tuple(badge_type.code for badge_type in changes.removed),
+        at_zero=begin_at_zero(old, catalog),
         rules_changed=changes.rules_changed,
         metadata_changed=changes.metadata_changed,
     )

@@ -18,7 +18,7 @@ from store.catalog_jobs import Job
 from store.catalogs import Applied, CountersPending
 from store.engine import Connection, Database
 from store.exact_json import dumped
-from store.values import Actor, Catalog, TypeCode
+from store.values import Actor, Catalog, CounterName, TypeCode
 
 _PROGRESS_EVERY_S = 2.0
 
@@ -50,6 +50,7 @@ class ApplyResult:
     created: tuple[TypeCode, ...] = ()
     changed: tuple[TypeCode, ...] = ()
     removed: tuple[TypeCode, ...] = ()
+    at_zero: tuple[CounterName, ...] = ()
     awarded: int = 0
     raised: int = 0
     rewritten: int = 0
@@ -65,6 +66,7 @@ class ApplyResult:
             "types_created": list(self.created),
             "types_changed": list(self.changed),
             "types_removed": list(self.removed),
+            "counters_at_zero": list(self.at_zero),
             "badges_awarded": self.awarded,
             "badges_raised": self.raised,
             "badges_rewritten": self.rewritten,
@@ -128,6 +130,12 @@ class ApplyResult:
         if self.plan is not None:
             for (code, level), each in self.plan.levels.items():
                 lines += _level_lines(code, level, each)
+        if self.at_zero:
+            lines.append(
+                f"  counters that begin at zero: {', '.join(self.at_zero)}: "
+                "events before this version are not in them, and a backfill does not add what was "
+                "counted before"
+            )
         return "\n".join(lines)
 
 
@@ -197,6 +205,7 @@ async def apply_catalog(
         created=applied.created,
         changed=applied.changed,
         removed=applied.removed,
+        at_zero=applied.at_zero,
         awarded=job.awarded if job else 0,
         raised=job.raised if job else 0,
         rewritten=job.rewritten if job else 0,
@@ -218,6 +227,7 @@ async def dry_run(database: Database, catalog: Catalog) -> ApplyResult:
         created=tuple(each.code for each in changes.created) if changes else (),
         changed=tuple(each.new.code for each in changes.changed) if changes else (),
         removed=tuple(each.code for each in changes.removed) if changes else (),
+        at_zero=found.at_zero,
         awarded=totals["created"],
         raised=totals["raised"],
         rewritten=found.rewritten,

@@ -14,7 +14,7 @@ from processor.catalog import evaluation
 from processor.rules.levels import Award, Rulebook
 from processor.rules.onchain_policy import mints_by_itself
 from store import catalog_jobs, catalogs, reevaluation
-from store.catalog_changes import Adoption, Changes, TypeChange
+from store.catalog_changes import NOTHING, Adoption, Changes, TypeChange, begin_at_zero
 from store.catalog_jobs import CatalogWork
 from store.counting import Progress
 from store.engine import Connection, Database
@@ -56,6 +56,7 @@ class Plan:
     changes: Changes | None
     levels: Mapping[tuple[TypeCode, int], LevelPlan]
     rewritten: int
+    at_zero: tuple[CounterName, ...] = ()  # new counters whose past events are not in them
 
     @property
     def totals(self) -> Counter[str]:
@@ -80,6 +81,7 @@ async def plan(database: Database, catalog: Catalog) -> Plan:
     """
     async with database.transaction() as conn:
         changes = await catalogs.preview(conn, catalog)
+        at_zero = begin_at_zero(await catalogs.current(conn) or NOTHING, catalog)
         job = await catalog_jobs.current(conn)
     left = CatalogWork() if job is None else job.left
     adoptions: tuple[Adoption, ...] = () if changes is None else changes.adoptions
@@ -90,7 +92,8 @@ async def plan(database: Database, catalog: Catalog) -> Plan:
         work = CatalogWork.of(changes, left)
     rulebook = Rulebook.compile(catalog)
     levels = await _levels(database, rulebook, frozenset(work.rules), adoptions)
-    return Plan(changes, levels, await _rewritten(database, rulebook, frozenset(work.metadata)))
+    rewritten = await _rewritten(database, rulebook, frozenset(work.metadata))
+    return Plan(changes, levels, rewritten, at_zero)
 
 
 async def _levels(

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Engine
 ORDER = (
     "catalog_version",
     "catalog_job",
+    "dedupe_floor",
     "offset_ledger",
     "processed_event",
     "command_log",
@@ -30,6 +31,7 @@ ORDER = (
     "chain_collection",
     "chain_message",
     "nft_instance",
+    "silenced_badge",
     "nft_mint_queue",
     "outbox_sequence",
     "chain_wallet",

@@ -194,6 +194,7 @@ async def test_new_words_touch_no_badge(database: Database) -> None:
         "types_created": [],
         "types_changed": ["walker"],
         "types_removed": [],
+        "counters_at_zero": [],
         "badges_awarded": 0,
         "badges_raised": 0,
         "badges_rewritten": 0,
@@ -226,6 +227,7 @@ async def test_a_dry_run_names_what_would_change_and_uses_up_nothing(database: D
         "types_created": [],
         "types_changed": ["walker"],
         "types_removed": [],
+        "counters_at_zero": [],
         "badges_awarded": 3,
         "badges_raised": 0,
         "badges_rewritten": 0,
@@ -307,6 +309,19 @@ def test_progress_is_told_every_two_seconds_at_most() -> None:
             "version 3 is in force; levels: 500 users evaluated, badges awarded 7, raised 0, rewritten 0"
         ]
         * 2
+    )
+
+
+async def test_a_counter_that_comes_later_is_said_to_begin_at_zero(database: Database) -> None:
+    first = await applied(database, steps(5))
+    assert first.document["counters_at_zero"] == []
+    with_walks = steps(5, counters=("points", "walks"))
+    assert (await dry_run(database, with_walks)).document["counters_at_zero"] == ["walks"]
+    later = await applied(database, with_walks)
+    assert later.document["counters_at_zero"] == ["walks"]
+    assert later.text.splitlines()[-1] == (
+        "  counters that begin at zero: walks: events before this version are not in them, "
+        "and a backfill does not add what was counted before"
     )
 
 
