@@ -38,20 +38,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "db": ("store.commands:db", "Prepare the database."),
     "topics": ("processor.stream.commands:topics", "Prepare Kafka's topics."),
-    "catalog": ("processor.catalog.commands:catalog", "Check and apply the catalog of badges."),
+    "catalog": ("processor.commands:catalog", "Check and apply the catalog of badges."),
     "worker": ("processor.stream.commands:worker", "Count events from Kafka and give out badges."),
     "minter": ("minter.commands:minter", "Work off the mint queue on TON."),
     "backfill": (
         "processor.history.commands:backfill",
         "Count the events of a file, as if they had come by Kafka.",
     ),
-    "badge": ("processor.batch.commands:badge", "Mint, burn or revoke one badge."),
+    "badge": ("processor.batch.commands:badge", "Award, mint, burn or revoke one badge."),
     "reconcile": (
         "minter.commands:reconcile",
         "Compare the chain with the database, and repair the database.",
     ),
     "explain": (
-        "processor.catalog.commands:explain",
+        "processor.commands:explain",
         "Show why a user has a badge's level, and what the next one lacks.",
     ),
     "wallet": ("minter.commands:wallet", "Show the minting wallet."),

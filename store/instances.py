@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from store import exact_json
 from store.engine import Connection
@@ -52,7 +52,7 @@ class RaisedInstance:
 
 # All badges of a holder: the latest decides, and a revoked or burned one keeps events from making
 # another.
-LOCK = text("""
+_OF_HOLDERS = """
     SELECT id, type_id, user_id, tenant_id, current_level, status, onchain_status, onchain_token_id,
            ordinal
       FROM nft_instance
@@ -63,8 +63,9 @@ LOCK = text("""
                    UNION
                   SELECT unnest(CAST(:ids AS uuid[])))
      ORDER BY id
-       FOR UPDATE
-""")
+"""
+READ = text(_OF_HOLDERS)
+LOCK = text(_OF_HOLDERS + "FOR UPDATE")
 
 CREATE = text("""
     INSERT INTO nft_instance (id, type_id, user_id, ordinal, current_level, status, metadata,
@@ -99,6 +100,20 @@ async def lock(
     conn: Connection, holders: Collection[Holder], instance_ids: Collection[UUID] = ()
 ) -> list[Instance]:
     """Return every badge of `holders`, and the badges `instance_ids`, locked, by their ids."""
+    return await _of_holders(conn, LOCK, holders, instance_ids)
+
+
+async def read(conn: Connection, holders: Collection[Holder]) -> list[Instance]:
+    """Return every badge of `holders`, by their ids, without a lock."""
+    return await _of_holders(conn, READ, holders)
+
+
+async def _of_holders(
+    conn: Connection,
+    statement: TextClause,
+    holders: Collection[Holder],
+    instance_ids: Collection[UUID] = (),
+) -> list[Instance]:
     if not holders and not instance_ids:
         return []
     listed = sorted(holders)
@@ -119,7 +134,7 @@ async def lock(
             RawAddress(row.onchain_token_id) if row.onchain_token_id else None,
             row.ordinal,
         )
-        for row in await conn.execute(LOCK, parameters)
+        for row in await conn.execute(statement, parameters)
     ]
 
 

@@ -43,6 +43,7 @@ from store.values import (
     CounterKind,
     HoldReason,
     InstanceStatus,
+    JobState,
     MessageKind,
     MessageStatus,
     OnchainPolicy,
@@ -537,11 +538,48 @@ class CatalogVersion(Base):
         ),
     )
 
-    id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
+    # The greatest before it and one, under the table's lock: a sequence would leave gaps where an
+    # apply is rolled back.
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     content_hash: Mapped[bytes]  # SHA-256 over the canonical JSON of `document`
     document: Mapped[Json]  # event types, counters, types, levels: what the worker evaluates
     is_current: Mapped[bool] = mapped_column(Boolean)
     applied_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class CatalogJob(Base):
+    """+ What follows from a catalog version for users and badges, and how far it is done.
+
+    Written with the version, worked off in slices afterwards; at most one is open.
+    """
+
+    __tablename__ = "catalog_job"
+    __table_args__ = (
+        one_of("state", JobState),
+        Index(
+            "catalog_job_one_open_key",
+            text("(true)"),
+            unique=True,
+            postgresql_where=text("state IN ('counters', 'levels', 'metadata')"),
+        ),
+    )
+
+    version: Mapped[int] = mapped_column(
+        ForeignKey("catalog_version.id"), primary_key=True, autoincrement=False
+    )
+    work: Mapped[Json]  # store.catalog_jobs.CatalogWork: which types, which counters
+    silent: Mapped[bool] = mapped_column(Boolean)  # no message to others about what it gives
+    no_mint: Mapped[bool] = mapped_column(Boolean)  # nor a token by itself
+    state: Mapped[str] = mapped_column(String(16))
+    # The last user (or badge, for metadata) that is done in this state; null at its begin.
+    done_to: Mapped[UUID | None]
+    users: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))  # looked at for levels
+    awarded: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    raised: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    rewritten: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # Each slice moves it: an open job that stands still has lost its owner.
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class CounterDefinition(Base):
@@ -553,7 +591,8 @@ class CounterDefinition(Base):
     __tablename__ = "counter_definition"
     __table_args__ = (one_of("kind", CounterKind),)
 
-    id: Mapped[int] = mapped_column(SmallInteger, Identity(always=True), primary_key=True)
+    # As catalog_version.id: a smallint would run out by what is rolled back.
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(String(64), unique=True)
     kind: Mapped[str] = mapped_column(String(16))
     event_type: Mapped[str] = mapped_column(String(128))

@@ -160,6 +160,20 @@ class AuditAction(StrEnum):
     REVOKED = "revoked"
 
 
+class JobState(StrEnum):
+    """How far what follows from a new catalog is worked off: in this order, if nothing overtakes.
+
+    `counters`: types take over counters; `levels`: users are evaluated; `metadata`: badges are
+    rewritten; `superseded`: the next version's job has taken over what was left.
+    """
+
+    COUNTERS = "counters"
+    LEVELS = "levels"
+    METADATA = "metadata"
+    DONE = "done"
+    SUPERSEDED = "superseded"
+
+
 class CounterKind(StrEnum):
     """How a counter adds up."""
 

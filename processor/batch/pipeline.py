@@ -41,7 +41,9 @@ from processor.events.chunks import Chunk
 from processor.events.reader import Event, WalletChange
 from processor.events.rejection import Rejected
 from store import (
+    adoption,
     audit,
+    catalog_jobs,
     catalogs,
     counting,
     dead_letters,
@@ -346,6 +348,7 @@ class Pipeline:
         if any(staging.has_pairs for staging in staged):
             await counting.pair(conn)
         reach(Point.BATCH_PAIRED)
+        await _adopt(conn, batch)
         progress = await counting.merge(conn, compiled.bindings) if staged else []
         reach(Point.BATCH_MERGED)
         return _Merged(known, held, heard, linked, claims, progress)
@@ -451,6 +454,16 @@ class Pipeline:
         if self._compiled is None:
             raise InvariantBroken("the catalog was not loaded")
         return self._compiled
+
+
+async def _adopt(conn: Connection, batch: Batch) -> None:
+    """Take over counters for the batch's users, where a new catalog has not done so for all yet.
+
+    Before anything is added: who decides about them then sees whole counters.
+    """
+    work = await catalog_jobs.adopting(conn)
+    if work is not None and (users := {event.user_id for event in batch.events}):
+        await adoption.adopt(conn, work.adoptions, work.dropped, users)
 
 
 def _reported(attempt: _Attempt, seconds: float) -> BatchOutcome:

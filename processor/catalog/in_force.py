@@ -23,16 +23,22 @@ async def in_force(settings: Settings) -> Catalog:
         UsageError: the database has another revision, or the files do not hold a sound catalog.
         Transient: the database does not answer.
     """
-    if settings.database_url is not None:
-        async with (
-            Database(settings.database_url, settings.database) as db,
-            db.transaction() as conn,
-        ):
-            await migrations.check(conn)
-            found = await catalogs.current(conn)
-        if found is not None:
-            return found
-    return load.load(settings.catalog_dir or load.SHIPPED)
+    found = await applied(settings)
+    return load.load(settings.catalog_dir or load.SHIPPED) if found is None else found
+
+
+async def applied(settings: Settings) -> Catalog | None:
+    """Return the catalog that was applied last; None without a database, and before the first.
+
+    Raises:
+        UsageError: the database has another revision.
+        Transient: it does not answer.
+    """
+    if settings.database_url is None:
+        return None
+    async with Database(settings.database_url, settings.database) as db, db.transaction() as conn:
+        await migrations.check(conn)
+        return await catalogs.current(conn)
 
 
 async def floor_in_force(settings: Settings) -> date | None:

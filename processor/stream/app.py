@@ -29,6 +29,9 @@ _CHUNKS_BUFFERED = 32
 
 _METADATA_AGE_MAX_MS = 30_000
 
+# Faust collects changes of its agents' topics for 45 s; here there is one agent.
+_RESUBSCRIBE_AFTER_S = 0.5
+
 
 class WorkerApp(faust.App):
     """A Faust app without Faust's directories: Laurel keeps no tables."""
@@ -44,7 +47,7 @@ class Stream:
 
     Args:
         settings: brokers, group, and how records are fetched.
-        topics: what is read.
+        topics: what is read from the start.
         pipeline: reads chunks.
         batcher: counts what was read.
         offsets: tells where to read on.
@@ -59,7 +62,6 @@ class Stream:
         offsets: OffsetStore,
     ) -> None:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.topics = frozenset(topics)
         self.batcher = batcher
         self._pipeline = pipeline
         options = ConsumerOptions(
@@ -69,7 +71,10 @@ class Stream:
             self._fail,
         )
         self.app = faust_app(settings, options)
-        topic = self.app.topic(*sorted(self.topics), key_serializer="raw", value_serializer="raw")
+        self._first_topics = frozenset(topics)
+        topic = self.app.topic(
+            *sorted(self._first_topics), key_serializer="raw", value_serializer="raw"
+        )
         self.app.agent(topic, name="laurel", supervisor_strategy=CrashingSupervisor)(self._read)
         self.app.on_partitions_revoked.connect(self._revoked)
 
@@ -77,6 +82,21 @@ class Stream:
     def consumer(self) -> Consumer:
         """Return the consumer; it exists once the app was asked for it."""
         return cast("Consumer", self.app.consumer)
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """Return the topics that the group was last asked for, or is about to be."""
+        return frozenset(self.app.topics.acking_topics) or self._first_topics
+
+    def subscribe(self, topics: Iterable[str]) -> None:
+        """Have Faust ask the group for `topics`, which makes it form anew.
+
+        While the group is forming anyway Faust does not hear it.
+        """
+        conductor = cast("Any", self.app.topics)
+        for channel in conductor:
+            channel.topics = sorted(topics)
+        conductor._flag_changes()  # noqa: SLF001 - adding a channel would ask for an agent of its own
 
     def progress(self) -> StreamProgress:
         """Return how far each assigned partition is fetched and counted.
@@ -151,4 +171,6 @@ def faust_app(settings: Settings, options: ConsumerOptions) -> WorkerApp:
         logging_config=None,
     )
     app.transport = Transport(app.conf.broker_consumer, app, options)
+    conductor = cast("Any", app.topics)
+    conductor._resubscribe_sleep_lock_seconds = _RESUBSCRIBE_AFTER_S  # noqa: SLF001 - no setting of Faust's
     return app

@@ -1,5 +1,7 @@
 """`laurel worker`, `laurel topics` and `laurel send`."""
 
+from pathlib import Path
+
 import click
 
 from ops.console import Console, json_option
@@ -27,14 +29,15 @@ def topics() -> None:
 
 
 @topics.command()
+@click.argument("directory", required=False, type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Say which topics are missing, and make none.")
 @json_option
 @click.pass_obj
-def create(console: Console, *, dry_run: bool, as_json: bool) -> None:
+def create(console: Console, directory: Path | None, *, dry_run: bool, as_json: bool) -> None:
     """Make the topics that are missing; those that exist stay as they are.
 
-    The catalog names the topics of events: the one in force, or where there is none yet, the one of
-    LAUREL_CATALOG_DIR.
+    The catalog names the topics of events: the one in DIRECTORY, before it is applied; else the one
+    in force, or where there is none yet, the one of LAUREL_CATALOG_DIR.
 
     Example: LAUREL_KAFKA__PARTITIONS=12 laurel topics create
     """
@@ -43,7 +46,9 @@ def create(console: Console, *, dry_run: bool, as_json: bool) -> None:
         from ops.lifecycle import EXIT_OK
         from processor.stream import topics
 
-        missing, there = await topics.prepare(console.settings, dry_run=dry_run)
+        missing, there = await topics.prepare(
+            console.settings, dry_run=dry_run, directory=directory
+        )
         lines = [f"{'missing' if dry_run else 'made   '}  {name}" for name in missing]
         lines += [f"there    {name}" for name in there]
         document = {

@@ -20,6 +20,7 @@ from sqlalchemy.engine import Engine
 # docs/architecture.md, lock order.
 ORDER = (
     "catalog_version",
+    "catalog_job",
     "dedupe_floor",
     "offset_ledger",
     "processed_event",

@@ -25,6 +25,7 @@ COLUMNS = {
     "mint_task_event.to_status": values.TaskStatus,
     "outbox_message.event_type": values.OutboxType,
     "dead_letter.reason": values.Reason,
+    "catalog_job.state": values.JobState,
     "command_log.type": values.CommandType,
     "achievement.status": values.AchievementStatus,
     "achievement_grant.visibility": values.Visibility,

@@ -94,8 +94,8 @@ async def test_a_number_is_read_as_it_was_written_by_every_reader(database: Data
         (merged,) = await count(conn)
         await instances.create(conn, [badge])
     async with database.transaction() as conn:
-        (progress,) = await reevaluation.counters(conn, {TYPE.id}, None)
-        (shown,) = await reevaluation.lock_badges(conn, {TYPE.id}, None)
+        (progress,) = await reevaluation.counters(conn, {TYPE.id}, [USER])
+        (shown,) = await reevaluation.lock_badges(conn, {TYPE.id}, None, 10)
         (standing,) = await user_badges.of_user(conn, USER)
         (row,) = (await inspection.snapshot(conn)).progress
         found: dict[str, object] = {
@@ -124,7 +124,7 @@ async def test_a_rewritten_badge_keeps_its_numbers(database: Database) -> None:
         await catalogs.apply(conn, a_catalog(TYPE), "admin")
         await instances.create(conn, [badge])
         await reevaluation.rewrite(conn, [(badge.id, NUMBERS)])
-        (shown,) = await reevaluation.lock_badges(conn, {TYPE.id}, None)
+        (shown,) = await reevaluation.lock_badges(conn, {TYPE.id}, None, 10)
     assert shown.metadata == NUMBERS
     assert {type(number) for number in shown.metadata.values()} == {int, Decimal}
 

@@ -16,7 +16,7 @@ CREATE INDEX achievement_category_slug_idx ON achievement_category (slug);
 CREATE INDEX achievement_category_tenant_id_idx ON achievement_category (tenant_id);
 
 CREATE TABLE catalog_version (
-    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id integer PRIMARY KEY,
     content_hash bytea NOT NULL,
     document jsonb NOT NULL,
     is_current boolean NOT NULL,
@@ -24,6 +24,26 @@ CREATE TABLE catalog_version (
 );
 CREATE UNIQUE INDEX catalog_version_one_current_key
     ON catalog_version (is_current) WHERE is_current;
+
+CREATE TABLE catalog_job (
+    version integer PRIMARY KEY,
+    work jsonb NOT NULL,
+    silent boolean NOT NULL,
+    no_mint boolean NOT NULL,
+    state varchar(16) NOT NULL,
+    done_to uuid,
+    users bigint DEFAULT 0 NOT NULL,
+    awarded bigint DEFAULT 0 NOT NULL,
+    raised bigint DEFAULT 0 NOT NULL,
+    rewritten bigint DEFAULT 0 NOT NULL,
+    created_at timestamptz DEFAULT now() NOT NULL,
+    updated_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT catalog_job_state_check
+        CHECK (state IN ('counters', 'levels', 'metadata', 'done', 'superseded')),
+    CONSTRAINT catalog_job_version_fkey FOREIGN KEY (version) REFERENCES catalog_version (id)
+);
+CREATE UNIQUE INDEX catalog_job_one_open_key
+    ON catalog_job ((true)) WHERE state IN ('counters', 'levels', 'metadata');
 
 CREATE TABLE chain_wallet (
     id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
@@ -53,7 +73,7 @@ CREATE TABLE command_log (
 );
 
 CREATE TABLE counter_definition (
-    id smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id smallint PRIMARY KEY,
     name varchar(64) NOT NULL,
     kind varchar(16) NOT NULL,
     event_type varchar(128) NOT NULL,
