@@ -23,7 +23,7 @@ from ops.settings import Settings
 from processor.batch import bisection
 from processor.batch.pipeline import Pipeline, PipelineOptions
 from processor.batch.staging import RejectedRecord
-from processor.events.chunks import Chunk, PlainRecord
+from processor.events.chunks import Chunk, ChunkBounds, PlainRecord, cut
 from store import ledger
 from store.engine import Database
 from store.values import LedgerEntry
@@ -135,7 +135,12 @@ class _Backfill:
         progress: ProgressLines,
     ) -> None:
         self._batch_max = settings.worker.batch_records_max
-        self._chunk_max = min(settings.worker.chunk_records_max, self._batch_max)
+        self._batch_bytes_max = settings.worker.batch_bytes_max
+        self._bounds = ChunkBounds(
+            min(settings.worker.chunk_records_max, self._batch_max),
+            min(settings.worker.chunk_bytes_max, self._batch_bytes_max),
+            settings.worker.record_bytes_max,
+        )
         self._db = db
         self._pipeline = pipeline
         self._path = path
@@ -169,7 +174,7 @@ class _Backfill:
         """Read without counting."""
         seen: set[str] = set()
         with self._path.open("rb") as file:
-            for chunk in self._chunks(file, 0):
+            for chunk, _ in self._chunks(file, 0):
                 if stop.requested:
                     return
                 read = self._pipeline.read(chunk)
@@ -187,8 +192,7 @@ class _Backfill:
         report.resumed_at = entry.next_offset
         with self._path.open("rb") as file:
             self._skip(file, entry)
-            chunks = self._chunks(file, entry.next_offset)
-            while batch := list(islice(chunks, max(1, self._batch_max // self._chunk_max))):
+            for batch in self._batches(self._chunks(file, entry.next_offset)):
                 if stop.requested:
                     return
                 read = [self._pipeline.read(chunk) for chunk in batch]
@@ -226,15 +230,31 @@ class _Backfill:
                 "event that was counted before is not counted again."
             )
 
-    def _chunks(self, file: BinaryIO, first: int) -> Iterator[Chunk]:
+    def _chunks(self, file: BinaryIO, first: int) -> Iterator[tuple[Chunk, int]]:
         # A blank line is no event and no fault: a file may end with one.
         lines = ((offset, line) for offset, line in enumerate(file, first) if line.strip())
         position = first
-        while part := list(islice(lines, self._chunk_max)):
-            records = [_record(offset, line.rstrip(b"\r\n")) for offset, line in part]
-            chunk = Chunk(str(self._path), 0, position, records)
+        records = (_record(offset, line.rstrip(b"\r\n")) for offset, line in lines)
+        for part, memory in cut(records, self._bounds):
+            chunk = Chunk(str(self._path), 0, position, part)
             position = chunk.reached.next_offset
-            yield chunk
+            yield chunk, memory
+
+    def _batches(self, chunks: Iterable[tuple[Chunk, int]]) -> Iterator[list[Chunk]]:
+        batch: list[Chunk] = []
+        records = memory = 0
+        for chunk, size in chunks:
+            if batch and (
+                records + len(chunk.records) > self._batch_max
+                or memory + size > self._batch_bytes_max
+            ):
+                yield batch
+                batch, records, memory = [], 0, 0
+            batch.append(chunk)
+            records += len(chunk.records)
+            memory += size
+        if batch:
+            yield batch
 
     def _note_broken(self, report: BackfillReport, rejected: Iterable[RejectedRecord]) -> None:
         for each in rejected:

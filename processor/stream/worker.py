@@ -24,7 +24,7 @@ from processor.batch import bisection
 from processor.batch.pipeline import Pipeline, PipelineOptions
 from processor.stream import topics
 from processor.stream.app import Stream
-from processor.stream.batcher import Batcher
+from processor.stream.batcher import BatchBounds, Batcher
 from processor.stream.offset_store import OffsetStore
 from processor.stream.topics import Cluster, KafkaUnreachable, TopicsMissing
 from processor.stream.watchdog import Watchdog
@@ -164,7 +164,9 @@ class Worker:
         )
         batcher = Batcher(
             partial(bisection.commit, pipeline),
-            self._settings.worker.batch_records_max,
+            BatchBounds(
+                self._settings.worker.batch_records_max, self._settings.worker.batch_bytes_max
+            ),
             self._readiness,
             self._clock,
         )
