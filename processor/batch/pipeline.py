@@ -52,6 +52,9 @@ from store import (
 from store.engine import Connection, Database
 from store.values import Catalog, LedgerEntry, Partition, RawAddress, TaskOperation, TokenState
 
+# Long enough for a server that breaks down to be seen broken.
+_MOMENT = timedelta(milliseconds=500)
+
 log = logger("pipeline")
 
 
@@ -225,6 +228,15 @@ class Pipeline:
             committed = await self._attempt(chunks)
         reach(Point.BATCH_COMMITTED)
         return _reported(committed, self._clock.monotonic() - started)
+
+    async def reachable(self) -> None:
+        """Return after a moment, where the database answers.
+
+        Raises:
+            DatabaseUnreachable: it does not.
+        """
+        await self._clock.sleep(_MOMENT)
+        await self._db.ping()
 
     async def apply(self, command: Command) -> Rejected | None:
         """Carry out a command that a person gives, by the same code as one from Kafka.

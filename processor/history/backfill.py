@@ -21,6 +21,7 @@ from ops.errors import UsageError
 from ops.lifecycle import Stop
 from ops.settings import Settings
 from processor.batch import bisection
+from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline, PipelineOptions
 from processor.batch.staging import RejectedRecord
 from processor.events.chunks import Chunk, ChunkBounds, PlainRecord, cut
@@ -192,11 +193,12 @@ class _Backfill:
         report.resumed_at = entry.next_offset
         with self._path.open("rb") as file:
             self._skip(file, entry)
+            pace = Pace()
             for batch in self._batches(self._chunks(file, entry.next_offset)):
                 if stop.requested:
                     return
                 read = [self._pipeline.read(chunk) for chunk in batch]
-                outcome = await bisection.commit(self._pipeline, read)
+                outcome = await bisection.commit(self._pipeline, read, pace)
                 if outcome.fenced:
                     raise UsageError(
                         f"{self._path} is being counted by another backfill at this moment. "

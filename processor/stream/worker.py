@@ -21,6 +21,7 @@ from ops.lifecycle import (
 from ops.logs import logger
 from ops.settings import Settings
 from processor.batch import bisection
+from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline, PipelineOptions
 from processor.stream import topics
 from processor.stream.app import Stream
@@ -163,7 +164,7 @@ class Worker:
             clock=self._clock,
         )
         batcher = Batcher(
-            partial(bisection.commit, pipeline),
+            partial(bisection.commit, pipeline, pace=Pace()),
             BatchBounds(
                 self._settings.worker.batch_records_max, self._settings.worker.batch_bytes_max
             ),
