@@ -15,8 +15,8 @@ _MINT_SECONDS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800
 
 EVENTS = Counter(
     "laurel_events_total",
-    "Events by type and outcome: counted, duplicate (same source and id), ignored (known type that "
-    "no counter listens to), applied or repeated (commands and wallets), dead_letter. An "
+    "Events by type and outcome: counted, duplicate (the same event again), ignored (known type "
+    "that no counter listens to), applied or repeated (commands and wallets), dead_letter. An "
     "undeclared type is `unknown`.",
     ("type", "outcome"),
 )

@@ -135,8 +135,8 @@ class WorkerSettings(_Part):
     )
     event_retention: Duration | None = Field(
         None,
-        description="keep ids of processed events this long, and reject older events; "
-        "none = for ever",
+        description="`laurel db prune-events` forgets ids of events older than this, and such "
+        "events are rejected from then on; none = for ever",
     )
     future_tolerance: Duration = Field(
         timedelta(minutes=10), description="events further ahead than this are rejected"

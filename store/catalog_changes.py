@@ -117,6 +117,20 @@ def between(old: Catalog, new: Catalog) -> Changes:
     )
 
 
+def begin_at_zero(old: Catalog, new: Catalog) -> tuple[CounterName, ...]:
+    """Return the counters of `new` whose events may have come already, and are not in them.
+
+    Those of an event type that `old` did not declare have missed nothing: such events were dead
+    letters.
+    """
+    declared = {event.type for event in old.events}
+    return tuple(
+        counter.name
+        for counter in between(old, new).new_counters
+        if {counter.event_type, counter.undo_event_type} & declared
+    )
+
+
 def _types(catalog: Catalog) -> Mapping[TypeCode, TypeSpec]:
     return {
         badge_type.code: badge_type

@@ -13,11 +13,11 @@ from sqlalchemy import text
 
 from ops.errors import UsageError
 from store import audit
-from store.catalog_changes import NOTHING, Changes, TypeChange, between
+from store.catalog_changes import NOTHING, Changes, TypeChange, begin_at_zero, between
 from store.catalog_document import content_hash, decoded, encoded
 from store.engine import Connection
 from store.exact_json import dumped
-from store.values import AuditAction, AuditEntry, Catalog, TypeCode, TypeSpec
+from store.values import AuditAction, AuditEntry, Catalog, CounterName, TypeCode, TypeSpec
 
 NO_CATALOG = "The database has no catalog yet. Run `laurel catalog apply`."
 
@@ -175,6 +175,8 @@ ADD_VERSION = text("""
 class Applied:
     """What `apply` did. `version` is the current one, old where nothing changed.
 
+    `at_zero` are the new counters whose past events are not in them.
+
     Users of the types in `rules_changed` may stand at another level now, and badges of those in
     `metadata_changed` have other metadata fields: the caller evaluates them again in the same
     transaction (processor/catalog/apply.py).
@@ -185,6 +187,7 @@ class Applied:
     created: tuple[TypeCode, ...] = ()
     changed: tuple[TypeCode, ...] = ()
     removed: tuple[TypeCode, ...] = ()
+    at_zero: tuple[CounterName, ...] = ()
     rules_changed: frozenset[UUID] = frozenset()
     metadata_changed: frozenset[UUID] = frozenset()
 
@@ -235,7 +238,8 @@ async def apply(conn: Connection, catalog: Catalog, actor: str) -> Applied:
     document = encoded(catalog)
     if row is not None and row.content_hash == content_hash(document):
         return Applied(version=row.id, is_new=False)
-    changes = between(await current(conn) or NOTHING, catalog)
+    old = await current(conn) or NOTHING
+    changes = between(old, catalog)
     await _refuse(conn, changes)
     await _write(conn, changes)
     await conn.execute(RETIRE)
@@ -248,6 +252,7 @@ async def apply(conn: Connection, catalog: Catalog, actor: str) -> Applied:
         created=tuple(badge_type.code for badge_type in changes.created),
         changed=tuple(change.new.code for change in changes.changed),
         removed=tuple(badge_type.code for badge_type in changes.removed),
+        at_zero=begin_at_zero(old, catalog),
         rules_changed=changes.rules_changed,
         metadata_changed=changes.metadata_changed,
     )

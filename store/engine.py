@@ -54,7 +54,7 @@ class ConnectionLost(DatabaseUnreachable):
 
 
 class TransactionConflict(Transient):
-    """Deadlock, serialisation failure or lock timeout.
+    """Deadlock, serialisation failure, lock timeout, or a badge that another transaction made.
 
     Nothing was written, the transaction may be run again.
     """
@@ -92,6 +92,16 @@ class DataRefused(StatementRefused):
 _OF_THE_DATA = ("22", "54")
 # PostgreSQL, appendix A: class 40 is transaction rollback; 55P03 lock_not_available.
 _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
+# 23505 unique_violation: two batches made the same badge at once, one by events and one by an
+# award. Run again, the second one finds it.
+_UNIQUE = "23505"
+_RACES = frozenset(
+    {
+        "nft_instance_pkey",
+        "nft_instance_one_active_key",
+        "nft_instance_user_id_type_id_ordinal_key",
+    }
+)
 # query_canceled: the statement timeout, or somebody's pg_cancel_backend.
 _TIMED_OUT = "57014"
 # 25006 read_only_sql_transaction: after a failover the address may lead to a standby for a while.
@@ -270,9 +280,12 @@ def translated(error: Exception, place: str, *, connected: bool = False) -> Tran
     """
     cause = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(cause, "sqlstate", None)
-    if state in _CONFLICTS:
+    constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
+    if state in _CONFLICTS or (state == _UNIQUE and constraint in _RACES):
         return TransactionConflict(
-            f"PostgreSQL gave up on a transaction ({state}): {_first_line(cause)}", sqlstate=state
+            f"PostgreSQL gave up on a transaction ({state}): {_first_line(cause)}",
+            sqlstate=state,
+            constraint=constraint,
         )
     if state == _TIMED_OUT:
         return StatementTimedOut(
@@ -288,7 +301,6 @@ def translated(error: Exception, place: str, *, connected: bool = False) -> Tran
         by_itself = state is None or state.startswith(_BY_ITSELF)
         kind = ConnectionLost if connected and by_itself else DatabaseUnreachable
         return kind(f"PostgreSQL does not answer at {place}: {_first_line(cause)}", place=place)
-    constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
     refusal = DataRefused if (state or "").startswith(_OF_THE_DATA) else StatementRefused
     return refusal(
         f"PostgreSQL refused a statement: {_first_line(cause)}",

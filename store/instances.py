@@ -23,14 +23,21 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class NewInstance:
-    """A badge to create, active and not minted."""
+    """A badge to create, not minted.
+
+    `external_id` is that of the command that asks for it; `status` is another than active where
+    the same batch takes it away again.
+    """
 
     id: UUID
     type_id: UUID
     user_id: UUID
+    ordinal: int
     level: int
     metadata: Mapping[str, object]
     provenance: Provenance
+    external_id: str | None = None
+    status: InstanceStatus = InstanceStatus.ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +50,11 @@ class RaisedInstance:
     provenance: Provenance
 
 
-# All badges of a holder: the active one decides, and a revoked or burned one keeps events from
-# making another.
+# All badges of a holder: the latest decides, and a revoked or burned one keeps events from making
+# another.
 LOCK = text("""
-    SELECT id, type_id, user_id, tenant_id, current_level, status, onchain_status, onchain_token_id
+    SELECT id, type_id, user_id, tenant_id, current_level, status, onchain_status, onchain_token_id,
+           ordinal
       FROM nft_instance
      WHERE id IN (SELECT held.id
                     FROM nft_instance AS held
@@ -59,13 +67,15 @@ LOCK = text("""
 """)
 
 CREATE = text("""
-    INSERT INTO nft_instance (id, type_id, user_id, current_level, metadata, source_service,
-                              source_event_id, tenant_id)
-    SELECT id, type_id, user_id, level, metadata, source_service, source_event_id, tenant_id
+    INSERT INTO nft_instance (id, type_id, user_id, ordinal, current_level, status, metadata,
+                              external_id, source_service, source_event_id, tenant_id)
+    SELECT id, type_id, user_id, ordinal, level, status, metadata, external_id, source_service,
+           source_event_id, tenant_id
       FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-        AS made (id uuid, type_id uuid, user_id uuid, level int, metadata jsonb,
-                 source_service text, source_event_id text, tenant_id uuid)
-     ORDER BY user_id, type_id
+        AS made (id uuid, type_id uuid, user_id uuid, ordinal smallint, level int, status text,
+                 metadata jsonb, external_id text, source_service text, source_event_id text,
+                 tenant_id uuid)
+     ORDER BY user_id, type_id, ordinal
 """)
 
 # The tenant is that of the event or command that created the badge, for ever.
@@ -107,19 +117,20 @@ async def lock(
             InstanceStatus(row.status),
             OnchainStatus(row.onchain_status),
             RawAddress(row.onchain_token_id) if row.onchain_token_id else None,
+            row.ordinal,
         )
         for row in await conn.execute(LOCK, parameters)
     ]
 
 
 def by_holder(instances: Iterable[Instance]) -> dict[Holder, Instance]:
-    """Return the badge that speaks for each holder: the active one, else the first."""
-    found: dict[Holder, Instance] = {}
-    for instance in instances:
-        holder = (instance.user_id, instance.type_id)
-        if instance.status is InstanceStatus.ACTIVE or holder not in found:
-            found[holder] = instance
-    return found
+    """Return the badge that speaks for each holder: the latest.
+
+    Another is awarded only once the one before is revoked or burned, for good: the active one is
+    the latest.
+    """
+    latest = sorted(instances, key=lambda instance: instance.ordinal)
+    return {(instance.user_id, instance.type_id): instance for instance in latest}
 
 
 async def create(conn: Connection, instances: Sequence[NewInstance]) -> None:
@@ -152,6 +163,12 @@ def _rows(instances: Sequence[NewInstance] | Sequence[RaisedInstance]) -> str:
             "tenant_id": str(instance.provenance.tenant_id),
         }
         if isinstance(instance, NewInstance):
-            row |= {"type_id": str(instance.type_id), "user_id": str(instance.user_id)}
+            row |= {
+                "type_id": str(instance.type_id),
+                "user_id": str(instance.user_id),
+                "ordinal": instance.ordinal,
+                "external_id": instance.external_id,
+                "status": instance.status.value,
+            }
         rows.append(row)
     return exact_json.dumped(rows)

@@ -262,18 +262,21 @@ class Reason(StrEnum):
     NULL_FIELD = "null_field"
     BAD_FIELD = "bad_field"
     BAD_ADDRESS = "bad_address"
+    EVENT_ID_CONFLICT = "event_id_conflict"
     UNSUPPORTED_COMMAND = "unsupported_command"
     EXTERNAL_ID_CONFLICT = "external_id_conflict"
     UNKNOWN_BADGE_TYPE = "unknown_badge_type"
     NO_SUCH_BADGE = "no_such_badge"
     NOT_ACTIVE = "not_active"
     POLICY_REJECTED = "policy_rejected"
+    UNKNOWN_LEVEL = "unknown_level"
     NO_TOKEN = "no_token"  # noqa: S105 - a token on chain, no secret
 
 
 class CommandType(StrEnum):
     """CloudEvents types of the commands that are carried out."""
 
+    AWARD = "badge.award"
     MINT = "badge.mint"
     BURN = "badge.burn"
     REVOKE = "badge.revoke"
@@ -310,7 +313,11 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One user's badge of one type (nft_instance)."""
+    """One user's badge of one type (nft_instance).
+
+    `ordinal` is 1 for the user's first badge of the type, 2 for one awarded after that was revoked
+    or burned.
+    """
 
     id: UUID
     type_id: UUID
@@ -320,6 +327,7 @@ class Instance:
     status: InstanceStatus
     onchain_status: OnchainStatus
     onchain_token_id: RawAddress | None
+    ordinal: int
 
 
 @dataclass(frozen=True, slots=True)

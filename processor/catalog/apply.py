@@ -45,6 +45,7 @@ class ApplyResult:
             "types_created": list(self.applied.created),
             "types_changed": list(self.applied.changed),
             "types_removed": list(self.applied.removed),
+            "counters_at_zero": list(self.applied.at_zero),
             "badges_awarded": self.awarded,
             "badges_raised": self.raised,
             "badges_rewritten": self.rewritten,
@@ -71,6 +72,12 @@ class ApplyResult:
         lines.append(
             f"  badges awarded {self.awarded}, raised {self.raised}, rewritten {self.rewritten}"
         )
+        if self.applied.at_zero:
+            lines.append(
+                f"  counters that begin at zero: {', '.join(self.applied.at_zero)}: "
+                "events before this version are not in them, and a backfill does not add what was "
+                "counted before"
+            )
         return "\n".join(lines)
 
 

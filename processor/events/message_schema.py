@@ -31,6 +31,8 @@ _NUMBER_BYTES_MAX = 128
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
 Text = Annotated[str, Meta(min_length=1)]
+# PostgreSQL's integer, as a catalog's levels.
+Level = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 WALLETS_TOPIC = "wallets"
 COMMANDS_TOPIC = "commands"
 
@@ -43,7 +45,7 @@ class WalletType(StrEnum):
 
 
 # Part of the contract, not yet carried out: rejected with a detail, so that nobody waits for them.
-LATER_COMMANDS = frozenset({"badge.award", "achievement.grant", "achievement.revoke"})
+LATER_COMMANDS = frozenset({"achievement.grant", "achievement.revoke"})
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -76,6 +78,15 @@ class CommandData(msgspec.Struct, frozen=True, gc=False):
     external_id: Identifier
     type_code: Identifier | UnsetType = UNSET
     instance_id: UUID | UnsetType = UNSET
+    reason: Text | UnsetType = UNSET
+
+
+class AwardData(msgspec.Struct, frozen=True, gc=False):
+    """The data of badge.award."""
+
+    external_id: Identifier
+    type_code: Identifier
+    level: Level | UnsetType = UNSET
     reason: Text | UnsetType = UNSET
 
 

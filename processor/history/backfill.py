@@ -23,7 +23,7 @@ from ops.settings import Settings
 from processor.batch import bisection
 from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline, PipelineOptions
-from processor.batch.staging import RejectedRecord
+from processor.batch.staging import Batch, RejectedRecord
 from processor.events.chunks import Chunk, ChunkBounds, PlainRecord, cut
 from store import ledger
 from store.engine import Database
@@ -173,18 +173,20 @@ class _Backfill:
 
     async def _look(self, report: BackfillReport, stop: Stop) -> None:
         """Read without counting."""
-        seen: set[str] = set()
+        seen: dict[str, int] = {}
         with self._path.open("rb") as file:
             for chunk, _ in self._chunks(file, 0):
                 if stop.requested:
                     return
                 read = self._pipeline.read(chunk)
-                fresh = read.keys - seen
-                seen |= fresh
+                again = seen.keys() & read.keys.keys()
+                distinct = read.without(again) if again else read
+                seen |= distinct.keys
+                held = Batch((distinct,), seen).held_against({})
                 report.lines += len(chunk.records)
-                report.counted += len(fresh)
-                report.duplicates += len(read.keys) - len(fresh) + read.repeated.total()
-                self._note_broken(report, read.rejected)
+                report.counted += len(distinct.events)
+                report.duplicates += len(held.repetitions)
+                self._note_broken(report, [*read.rejected, *held.conflicts])
                 await self._progress.reached(report.lines, "read")
         report.finished = True
 

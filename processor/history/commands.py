@@ -36,7 +36,8 @@ def backfill(console: Console, /, file: Path, *, as_json: bool, **options: bool)
 
     FILE holds one CloudEvent in JSON a line. An event that was counted before, from Kafka or a
     file, is not counted again; an interrupted run goes on where it stopped. A file with broken
-    lines is refused as a whole, unless they may become dead letters.
+    lines is refused as a whole, unless they may become dead letters. What history leaves unsaid and
+    unminted follows once Kafka brings one of the same events.
 
     Example: laurel backfill --dry-run events-2025.jsonl
     """

@@ -22,15 +22,16 @@ from processor.events.message_schema import (
     WALLETS_TOPIC,
     WalletType,
 )
-from store.values import Catalog, CommandType, EventSpec, FieldKind
+from store.values import Catalog, CommandType, EventSpec, FieldKind, FieldSpec
 
 _SOURCE = "/laurel-cli"
 _HEADERS = [("content-type", b"application/cloudevents+json")]
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
-# Part of every contract, whatever the catalog declares; their data is text.
+_LEVEL = FieldSpec("level", FieldKind.INTEGER)
+# Part of every contract, whatever the catalog declares; their data is text, but for a level.
 _BUILT_IN = {
     **{str(kind): EventSpec(kind, WALLETS_TOPIC, ()) for kind in WalletType},
-    **{str(kind): EventSpec(kind, COMMANDS_TOPIC, ()) for kind in CommandType},
+    **{str(kind): EventSpec(kind, COMMANDS_TOPIC, (_LEVEL,)) for kind in CommandType},
 }
 
 

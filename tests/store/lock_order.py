@@ -20,6 +20,7 @@ from sqlalchemy.engine import Engine
 # docs/architecture.md, lock order.
 ORDER = (
     "catalog_version",
+    "dedupe_floor",
     "offset_ledger",
     "processed_event",
     "command_log",
@@ -29,6 +30,7 @@ ORDER = (
     "chain_collection",
     "chain_message",
     "nft_instance",
+    "silenced_badge",
     "nft_mint_queue",
     "outbox_sequence",
     "chain_wallet",

@@ -48,7 +48,8 @@ CREATE TABLE command_log (
     type varchar(128) NOT NULL,
     nft_instance_id uuid,
     created_at timestamptz DEFAULT now() NOT NULL,
-    CONSTRAINT command_log_type_check CHECK (type IN ('badge.mint', 'badge.burn', 'badge.revoke'))
+    CONSTRAINT command_log_type_check
+        CHECK (type IN ('badge.award', 'badge.mint', 'badge.burn', 'badge.revoke'))
 );
 
 CREATE TABLE counter_definition (
@@ -62,6 +63,12 @@ CREATE TABLE counter_definition (
     undo_field varchar(64),
     CONSTRAINT counter_definition_kind_check CHECK (kind IN ('count', 'distinct', 'sum', 'max')),
     CONSTRAINT counter_definition_name_key UNIQUE (name)
+);
+
+CREATE TABLE dedupe_floor (
+    is_only boolean DEFAULT true PRIMARY KEY,
+    floor date NOT NULL,
+    CONSTRAINT dedupe_floor_is_only_check CHECK (is_only)
 );
 
 CREATE TABLE dead_letter (
@@ -86,8 +93,8 @@ CREATE TABLE dead_letter (
         'bad_envelope', 'bad_specversion', 'bad_subject',
         'bad_tenant', 'bad_time', 'too_new', 'too_old', 'bad_text', 'unknown_type', 'wrong_topic',
         'bad_data', 'missing_field', 'null_field', 'bad_field', 'bad_address',
-        'unsupported_command', 'external_id_conflict', 'unknown_badge_type', 'no_such_badge',
-        'not_active', 'policy_rejected', 'no_token')),
+        'event_id_conflict', 'unsupported_command', 'external_id_conflict', 'unknown_badge_type',
+        'no_such_badge', 'not_active', 'policy_rejected', 'unknown_level', 'no_token')),
     CONSTRAINT dead_letter_record_key UNIQUE (
         cluster_id, topic, partition, "offset", record_timestamp_ms, content_sha256)
 );
@@ -166,7 +173,10 @@ CREATE TABLE outbox_sequence (
 
 CREATE TABLE processed_event (
     event_key uuid PRIMARY KEY,
-    occurred_at timestamptz NOT NULL
+    first_version integer NOT NULL,
+    fingerprint integer NOT NULL,
+    occurred_on date NOT NULL,
+    silent boolean NOT NULL
 );
 
 CREATE TABLE user_wallet (
@@ -324,6 +334,7 @@ CREATE TABLE nft_instance (
     source_service text NOT NULL,
     source_event_id text,
     tenant_id uuid NOT NULL,
+    ordinal smallint DEFAULT 1 NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT nft_instance_type_id_current_level_fkey
@@ -335,13 +346,26 @@ CREATE TABLE nft_instance (
         CHECK (onchain_token_id ~ '^-?[0-9]+:[0-9a-f]{64}$'),
     CONSTRAINT nft_instance_type_id_fkey FOREIGN KEY (type_id) REFERENCES nft_type (id),
     CONSTRAINT nft_instance_onchain_token_id_key UNIQUE (onchain_token_id),
-    CONSTRAINT nft_instance_external_id_key UNIQUE (external_id)
+    CONSTRAINT nft_instance_external_id_key UNIQUE (external_id),
+    CONSTRAINT nft_instance_ordinal_check CHECK (ordinal >= 1),
+    CONSTRAINT nft_instance_user_id_type_id_ordinal_key UNIQUE (user_id, type_id, ordinal)
 );
 CREATE UNIQUE INDEX nft_instance_one_active_key
     ON nft_instance (user_id, type_id) WHERE status = 'active';
 CREATE INDEX nft_instance_type_id_idx ON nft_instance (type_id);
 CREATE INDEX nft_instance_user_id_idx ON nft_instance (user_id);
 CREATE INDEX nft_instance_user_id_type_id_idx ON nft_instance (user_id, type_id);
+
+CREATE TABLE silenced_badge (
+    nft_instance_id uuid PRIMARY KEY,
+    message varchar(128),
+    mint boolean NOT NULL,
+    CONSTRAINT silenced_badge_message_check
+        CHECK (message IS NULL OR message IN ('badge.created', 'badge.leveled_up')),
+    CONSTRAINT silenced_badge_left_out_check CHECK (message IS NOT NULL OR mint),
+    CONSTRAINT silenced_badge_nft_instance_id_fkey
+        FOREIGN KEY (nft_instance_id) REFERENCES nft_instance (id)
+);
 
 CREATE TABLE nft_level_achievement (
     level_rule_id uuid NOT NULL,
@@ -434,3 +458,23 @@ $$;
 CREATE TRIGGER nft_audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON nft_audit_log
    FOR EACH STATEMENT EXECUTE FUNCTION nft_audit_log_refuse();
 ALTER TABLE nft_audit_log ENABLE ALWAYS TRIGGER nft_audit_log_append_only;
+
+-- Whoever lowered the floor would count again what was forgotten.
+INSERT INTO dedupe_floor (floor) VALUES ('0001-01-01');
+CREATE FUNCTION dedupe_floor_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF NEW.floor >= OLD.floor THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    RAISE EXCEPTION 'dedupe_floor only rises: what was forgotten is not known again'
+          USING ERRCODE = 'restrict_violation';
+END
+$$;
+CREATE TRIGGER dedupe_floor_rises BEFORE UPDATE OR DELETE ON dedupe_floor
+   FOR EACH ROW EXECUTE FUNCTION dedupe_floor_refuse();
+CREATE TRIGGER dedupe_floor_stays BEFORE TRUNCATE ON dedupe_floor
+   FOR EACH STATEMENT EXECUTE FUNCTION dedupe_floor_refuse();
+ALTER TABLE dedupe_floor ENABLE ALWAYS TRIGGER dedupe_floor_rises;
+ALTER TABLE dedupe_floor ENABLE ALWAYS TRIGGER dedupe_floor_stays;

@@ -193,6 +193,7 @@ async def test_new_words_touch_no_badge(database: Database) -> None:
         "types_created": [],
         "types_changed": ["walker"],
         "types_removed": [],
+        "counters_at_zero": [],
         "badges_awarded": 0,
         "badges_raised": 0,
         "badges_rewritten": 0,
@@ -211,6 +212,17 @@ async def test_a_dry_run_tells_everything_and_writes_nothing(database: Database)
     ]
     assert await levels(database) == {}
     assert await rows(database, "SELECT count(*) FROM catalog_version") == [(1,)]
+
+
+async def test_a_counter_that_comes_later_is_said_to_begin_at_zero(database: Database) -> None:
+    first = await applied(database, steps(5))
+    assert first.document["counters_at_zero"] == []
+    later = await applied(database, steps(5, counters=("points", "walks")))
+    assert later.document["counters_at_zero"] == ["walks"]
+    assert later.text.splitlines()[-1] == (
+        "  counters that begin at zero: walks: events before this version are not in them, "
+        "and a backfill does not add what was counted before"
+    )
 
 
 async def test_many_users_are_taken_in_slices(

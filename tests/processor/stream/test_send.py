@@ -116,7 +116,7 @@ async def test_a_decimal_arrives_exactly(broker: Broker, topic_prefix: str, tmp_
         (
             "quest.dreamt",
             [],
-            r"There is no event type quest\.dreamt\. There are: badge\.burn, .*, wallet\.unlinked",
+            r"There is no event type quest\.dreamt\. There are: badge\.award, .*, wallet\.unlinked",
         ),
         ("city.visited", ["city_id"], r"city_id: data is written as FIELD=VALUE"),
         ("review.posted", ["review_id=1", "stars=five"], r"stars=five: stars is a whole number"),
