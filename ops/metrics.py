@@ -50,6 +50,10 @@ LEDGER_EVENTS = Counter(
 DEAD_LETTERS = Counter(
     "laurel_dead_letters_total", "Messages that became dead letters, by reason code.", ("reason",)
 )
+DEAD_LETTERS_REPEATED = Counter(
+    "laurel_dead_letters_repeated_total",
+    "Dead letters that were there already: the same record was delivered again.",
+)
 LEVELS = Counter(
     "laurel_levels_total",
     "Badges created or raised, by type and the level reached.",

@@ -481,12 +481,23 @@ class ProgressMember(Base):
 
 
 class DeadLetter(Base):
-    """+ A message that was rejected, or that PostgreSQL refused, as it came."""
+    """+ A message that was rejected, or that PostgreSQL refused, as it came.
+
+    Of one that is too large: how it begins, its length and its hash.
+    """
 
     __tablename__ = "dead_letter"
     __table_args__ = (
         one_of("reason", Reason),
-        UniqueConstraint("cluster_id", "topic", "partition", "offset"),
+        UniqueConstraint(
+            "cluster_id",
+            "topic",
+            "partition",
+            "offset",
+            "record_timestamp_ms",
+            "content_sha256",
+            name="dead_letter_record_key",
+        ),
         Index(None, "reason"),
     )
 
@@ -495,8 +506,12 @@ class DeadLetter(Base):
     topic: Mapped[str]
     partition: Mapped[int]
     offset: Mapped[int] = mapped_column(BigInteger)
+    record_timestamp_ms: Mapped[int] = mapped_column(BigInteger)  # of a file's line: its CRC-32
     key: Mapped[bytes | None]
-    value: Mapped[bytes | None]
+    value: Mapped[bytes | None]  # where the reason is too_large, how it begins
+    value_length: Mapped[int] = mapped_column(BigInteger)  # of the whole value
+    value_sha256: Mapped[bytes]  # of the whole value
+    content_sha256: Mapped[bytes]  # of key, value and headers: store/fingerprints.py
     headers: Mapped[list[Any]] = mapped_column(
         JSONB, server_default=text("'[]'")
     )  # [[name, base64 or null], ...] in order

@@ -258,6 +258,7 @@ class Reason(StrEnum):
     NO_VALUE = "no_value"
     NOT_JSON = "not_json"
     UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
     REFUSED_BY_DATABASE = "refused_by_database"
     CONTENT_TYPE = "content_type"
     BAD_ENVELOPE = "bad_envelope"

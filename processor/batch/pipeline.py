@@ -61,6 +61,9 @@ from store.engine import Connection, Database
 from store.processed_events import CountedEvent
 from store.values import Catalog, LedgerEntry, Partition, RawAddress, TaskOperation, TokenState
 
+# Long enough for a server that breaks down to be seen broken.
+_MOMENT = timedelta(milliseconds=500)
+
 log = logger("pipeline")
 
 
@@ -158,7 +161,7 @@ class _Merged:
     progress: Sequence[counting.Progress] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Attempt:
     """One attempt at a batch; its facts hold only if it commits."""
 
@@ -167,6 +170,7 @@ class _Attempt:
     rows: Decisions
     merged: _Merged = field(default_factory=_Merged)
     commands: CommandDecisions = field(default_factory=CommandDecisions)
+    letters_repeated: int = 0
 
     @property
     def rejected(self) -> list[RejectedRecord]:
@@ -242,6 +246,15 @@ class Pipeline:
         reach(Point.BATCH_COMMITTED)
         return _reported(committed, self._clock.monotonic() - started)
 
+    async def reachable(self) -> None:
+        """Return after a moment, where the database answers.
+
+        Raises:
+            DatabaseUnreachable: it does not.
+        """
+        await self._clock.sleep(_MOMENT)
+        await self._db.ping()
+
     async def apply(self, command: Command) -> Rejected | None:
         """Carry out a command that a person gives, by the same code as one from Kafka.
 
@@ -289,7 +302,7 @@ class Pipeline:
         merged = await self._merge(conn, compiled, batch, commands)
         rows, decided = await self._decide(conn, compiled, batch, merged, commands)
         attempt = _Attempt(batch, fenced, rows, merged, decided)
-        await self._write(conn, attempt)
+        attempt.letters_repeated = await self._write(conn, attempt)
         await ledger.advance(conn, self._options.cluster_id, reached)
         reach(Point.BATCH_ADVANCED)
         await outbox.append(conn, rows.outbox)
@@ -415,8 +428,11 @@ class Pipeline:
             rows.take_command(command, rulebook.by_id[accepted.badge.instance.type_id], accepted)
         return rows, decided
 
-    async def _write(self, conn: Connection, attempt: _Attempt) -> None:
-        """Write what was decided, set by set, in the order of the locks."""
+    async def _write(self, conn: Connection, attempt: _Attempt) -> int:
+        """Write what was decided, set by set, in the order of the locks.
+
+        Return how many dead letters were there already.
+        """
         rows = attempt.rows
         await instances.raise_levels(conn, rows.raised)
         reach(Point.BATCH_RAISED)
@@ -447,8 +463,9 @@ class Pipeline:
         await settle(conn, attempt.merged.claims, attempt.commands)
         reach(Point.BATCH_LOGGED)
         letters = [each.dead_letter for each in attempt.rejected]
-        await dead_letters.append(conn, self._options.cluster_id, letters)
+        repeated = await dead_letters.append(conn, self._options.cluster_id, letters)
         reach(Point.BATCH_DEAD_LETTERED)
+        return repeated
 
     def _loaded(self) -> CompiledCatalog:
         if self._compiled is None:
@@ -471,6 +488,7 @@ def _reported(attempt: _Attempt, seconds: float) -> BatchOutcome:
     batch, merged = attempt.batch, attempt.merged
     stats = BatchStats.of(batch, merged.known, merged.held, merged.linked, attempt.commands)
     stats.observe()
+    metrics.DEAD_LETTERS_REPEATED.inc(attempt.letters_repeated)
     for (code, level), number in attempt.rows.levels.items():
         metrics.LEVELS.labels(code, str(level)).inc(number)
     metrics.BATCH_SECONDS.observe(seconds)
@@ -490,6 +508,7 @@ def _reported(attempt: _Attempt, seconds: float) -> BatchOutcome:
         counted=outcome.counted,
         duplicates=outcome.duplicates,
         dead_letters=stats.dead_letters,
+        dead_letters_repeated=attempt.letters_repeated,
         levels=outcome.levels,
         applied=stats.applied,
         fenced=len(outcome.fenced),

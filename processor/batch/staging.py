@@ -24,9 +24,9 @@ from processor.events.reader import (
     Event,
     EventReader,
     Ignored,
-    Record,
     WalletChange,
 )
+from processor.events.records import LargeRecord, Record
 from processor.events.rejection import Rejected
 from store.counting import Staging
 from store.dead_letters import NewDeadLetter
@@ -53,6 +53,8 @@ class RejectedRecord:
             record.headers,
             rejected.reason,
             rejected.detail,
+            record.timestamp or 0,
+            record.whole if isinstance(record, LargeRecord) else None,
         )
 
 

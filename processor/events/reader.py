@@ -11,9 +11,8 @@ Pure: the time that messages are held against is given.
 import hashlib
 import re
 from base64 import b64decode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -30,29 +29,10 @@ from processor.events.message_schema import (
     WalletData,
     WalletType,
 )
+from processor.events.records import Headers, LargeRecord, Record
 from processor.events.rejection import UNKNOWN, ContractViolation, Rejected
 from processor.rules.counters import Contribution, Listeners, listeners_by_type
 from store.values import Catalog, CommandType, RawAddress, Reason
-
-Headers = Sequence[tuple[str, bytes | None]]
-
-
-class Record(Protocol):
-    """What is read of a record; aiokafka's ConsumerRecord is one.
-
-    `timestamp` is Kafka's, in milliseconds.
-    """
-
-    @property
-    def offset(self) -> int: ...  # noqa: D102
-    @property
-    def timestamp(self) -> int: ...  # noqa: D102
-    @property
-    def key(self) -> bytes | None: ...  # noqa: D102
-    @property
-    def value(self) -> bytes | None: ...  # noqa: D102
-    @property
-    def headers(self) -> Headers: ...  # noqa: D102
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -151,6 +131,11 @@ class EventReader:
 
         def read(record: Record) -> Parsed:
             declared = UNKNOWN
+            if type(record) is LargeRecord:
+                return Rejected(
+                    Reason.TOO_LARGE,
+                    f"{record.size} bytes of key, value and headers; {record.size_max} are read",
+                )
             try:
                 envelope, data = _opened(record)
                 kind = envelope.type

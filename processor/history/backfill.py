@@ -21,9 +21,10 @@ from ops.errors import UsageError
 from ops.lifecycle import Stop
 from ops.settings import Settings
 from processor.batch import bisection
+from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline, PipelineOptions
 from processor.batch.staging import Batch, RejectedRecord
-from processor.events.chunks import Chunk, PlainRecord
+from processor.events.chunks import Chunk, ChunkBounds, PlainRecord, cut
 from processor.history import sources
 from processor.history.sources import LineSource
 from store import ledger
@@ -142,7 +143,12 @@ class _Backfill:
         progress: ProgressLines,
     ) -> None:
         self._batch_max = settings.worker.batch_records_max
-        self._chunk_max = min(settings.worker.chunk_records_max, self._batch_max)
+        self._batch_bytes_max = settings.worker.batch_bytes_max
+        self._bounds = ChunkBounds(
+            min(settings.worker.chunk_records_max, self._batch_max),
+            min(settings.worker.chunk_bytes_max, self._batch_bytes_max),
+            settings.worker.record_bytes_max,
+        )
         self._db = db
         self._pipeline = pipeline
         self._source = source
@@ -177,7 +183,7 @@ class _Backfill:
         """Read without counting."""
         seen: dict[str, int] = {}
         with self._source.lines() as lines:
-            for chunk in self._chunks(lines, 0):
+            for chunk, _ in self._chunks(lines, 0):
                 if stop.requested:
                     return
                 read = self._pipeline.read(chunk)
@@ -197,12 +203,12 @@ class _Backfill:
         report.resumed_at = entry.next_offset
         with self._source.lines() as lines:
             self._skip(lines, entry)
-            chunks = self._chunks(lines, entry.next_offset)
-            while batch := list(islice(chunks, max(1, self._batch_max // self._chunk_max))):
+            pace = Pace()
+            for batch in self._batches(self._chunks(lines, entry.next_offset)):
                 if stop.requested:
                     return
                 read = [self._pipeline.read(chunk) for chunk in batch]
-                outcome = await bisection.commit(self._pipeline, read)
+                outcome = await bisection.commit(self._pipeline, read, pace)
                 if outcome.fenced:
                     raise UsageError(
                         f"{self._name} is being counted by another backfill at this moment. "
@@ -236,15 +242,31 @@ class _Backfill:
                 "event that was counted before is not counted again."
             )
 
-    def _chunks(self, lines: Iterator[bytes], first: int) -> Iterator[Chunk]:
+    def _chunks(self, lines: Iterator[bytes], first: int) -> Iterator[tuple[Chunk, int]]:
         # A blank line is no event and no fault: a file may end with one.
         events = ((offset, line) for offset, line in enumerate(lines, first) if line.strip())
         position = first
-        while part := list(islice(events, self._chunk_max)):
-            records = [_record(offset, line.rstrip(b"\r\n")) for offset, line in part]
-            chunk = Chunk(self._source.key, 0, position, records)
+        records = (_record(offset, line.rstrip(b"\r\n")) for offset, line in events)
+        for part, memory in cut(records, self._bounds):
+            chunk = Chunk(self._source.key, 0, position, part)
             position = chunk.reached.next_offset
-            yield chunk
+            yield chunk, memory
+
+    def _batches(self, chunks: Iterable[tuple[Chunk, int]]) -> Iterator[list[Chunk]]:
+        batch: list[Chunk] = []
+        records = memory = 0
+        for chunk, size in chunks:
+            if batch and (
+                records + len(chunk.records) > self._batch_max
+                or memory + size > self._batch_bytes_max
+            ):
+                yield batch
+                batch, records, memory = [], 0, 0
+            batch.append(chunk)
+            records += len(chunk.records)
+            memory += size
+        if batch:
+            yield batch
 
     def _note_broken(self, report: BackfillReport, rejected: Iterable[RejectedRecord]) -> None:
         for each in rejected:

@@ -16,6 +16,7 @@ from mode import CrashingSupervisor
 
 from ops.settings import Settings
 from processor.batch.pipeline import Pipeline
+from processor.events.chunks import ChunkBounds
 from processor.stream.batcher import Batcher, InFlight
 from processor.stream.offset_store import OffsetStore
 from processor.stream.positions import FetchedChunk
@@ -26,6 +27,9 @@ from store.values import LedgerEntry
 # Chunks that wait for the agent, in each partition's favour; with fewer, reading and fetching stop
 # for each other.
 _CHUNKS_BUFFERED = 32
+
+# What is fetched ahead, in batches of the greatest size: one is counted, one waits, one is read.
+_BATCHES_BUFFERED = 4
 
 _METADATA_AGE_MAX_MS = 30_000
 
@@ -65,7 +69,13 @@ class Stream:
         self.batcher = batcher
         self._pipeline = pipeline
         options = ConsumerOptions(
-            settings.worker.chunk_records_max,
+            ChunkBounds(
+                settings.worker.chunk_records_max,
+                settings.worker.chunk_bytes_max,
+                settings.worker.record_bytes_max,
+            ),
+            settings.worker.batch_bytes_max,
+            _BATCHES_BUFFERED * settings.worker.batch_bytes_max,
             round(settings.kafka.fetch_max_wait.total_seconds() * 1000),
             offsets.positions,
             self._fail,
@@ -140,7 +150,7 @@ class Stream:
 
     def _in_flight(self, fetched: FetchedChunk, event: Any) -> InFlight:  # noqa: ANN401
         chunk = self._pipeline.read(fetched.chunk)
-        return InFlight(chunk, lambda: self.consumer.is_current(fetched), event.ack)
+        return InFlight(chunk, lambda: self.consumer.is_current(fetched), event.ack, fetched.memory)
 
     async def _revoked(self, *args: Any, **_kwargs: Any) -> None:
         _, revoked = args  # the app, and the partitions

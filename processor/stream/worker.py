@@ -20,11 +20,12 @@ from ops.lifecycle import (
 from ops.logs import logger
 from ops.settings import Settings
 from processor.batch import bisection
+from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline, PipelineOptions
 from processor.catalog.job import JobRunner, take_up_idle_jobs
 from processor.stream import topics
 from processor.stream.app import Stream
-from processor.stream.batcher import Batcher
+from processor.stream.batcher import BatchBounds, Batcher
 from processor.stream.catalog_follower import CatalogFollower
 from processor.stream.offset_store import OffsetStore
 from processor.stream.topics import Cluster, KafkaUnreachable, TopicsMissing
@@ -157,8 +158,10 @@ class Worker:
             clock=self._clock,
         )
         batcher = Batcher(
-            partial(bisection.commit, pipeline),
-            self._settings.worker.batch_records_max,
+            partial(bisection.commit, pipeline, pace=Pace()),
+            BatchBounds(
+                self._settings.worker.batch_records_max, self._settings.worker.batch_bytes_max
+            ),
             self._readiness,
             self._clock,
         )

@@ -24,6 +24,7 @@ COLUMNS = {
     "mint_task_event.from_status": values.TaskStatus,
     "mint_task_event.to_status": values.TaskStatus,
     "outbox_message.event_type": values.OutboxType,
+    "silenced_badge.message": values.OutboxType,
     "dead_letter.reason": values.Reason,
     "catalog_job.state": values.JobState,
     "command_log.type": values.CommandType,

@@ -97,22 +97,26 @@ CREATE TABLE dead_letter (
     topic text NOT NULL,
     partition integer NOT NULL,
     "offset" bigint NOT NULL,
+    record_timestamp_ms bigint NOT NULL,
     key bytea,
     value bytea,
+    value_length bigint NOT NULL,
+    value_sha256 bytea NOT NULL,
+    content_sha256 bytea NOT NULL,
     headers jsonb DEFAULT '[]' NOT NULL,
     reason varchar(64) NOT NULL,
     detail text NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     published_at timestamptz,
     CONSTRAINT dead_letter_reason_check CHECK (reason IN (
-        'no_value', 'not_json', 'unreadable', 'refused_by_database', 'content_type',
+        'no_value', 'not_json', 'unreadable', 'too_large', 'refused_by_database', 'content_type',
         'bad_envelope', 'bad_specversion', 'bad_subject',
         'bad_tenant', 'bad_time', 'too_new', 'too_old', 'bad_text', 'unknown_type', 'wrong_topic',
         'bad_data', 'missing_field', 'null_field', 'bad_field', 'bad_address',
         'event_id_conflict', 'unsupported_command', 'external_id_conflict', 'unknown_badge_type',
         'no_such_badge', 'not_active', 'policy_rejected', 'unknown_level', 'no_token')),
-    CONSTRAINT dead_letter_cluster_id_topic_partition_offset_key
-        UNIQUE (cluster_id, topic, partition, "offset")
+    CONSTRAINT dead_letter_record_key UNIQUE (
+        cluster_id, topic, partition, "offset", record_timestamp_ms, content_sha256)
 );
 CREATE INDEX dead_letter_reason_idx ON dead_letter (reason);
 

@@ -25,7 +25,8 @@ from demo.records import Record, to_line
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
 from processor.catalog.load import load
-from processor.events.reader import EventReader, Headers
+from processor.events.reader import EventReader
+from processor.events.records import Headers
 from processor.events.rejection import Rejected
 from store.values import Reason
 from tests.demo.conftest import CATALOG, SMALL
