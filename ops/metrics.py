@@ -37,7 +37,13 @@ EVENT_LAG_SECONDS = Gauge(
 )
 CONSUMER_LAG_RECORDS = Gauge(
     "laurel_consumer_lag_records",
-    "Records between the ledger and the high watermark.",
+    "Records between the ledger and the end of what may be read.",
+    ("topic", "partition"),
+)
+WITHHELD_RECORDS = Gauge(
+    "laurel_withheld_records",
+    "Records that a broker keeps back until an open transaction before them ends (high watermark "
+    "less last stable offset).",
     ("topic", "partition"),
 )
 LEDGER_EVENTS = Counter(

@@ -77,6 +77,7 @@ class PartitionPosition:
         start_offset: where the ledger stood at the last seek.
         expected_offset: the end of the last chunk that was made.
         answered_at: when the broker answered last (epoch, seconds; 0 for never).
+        withheld: offsets that the broker keeps back: an open transaction stands before them.
     """
 
     position: int | None
@@ -84,6 +85,7 @@ class PartitionPosition:
     start_offset: int
     expected_offset: int
     answered_at: float
+    withheld: int = 0
 
     def is_in_flight(self, counted_to: int) -> bool:
         """Return whether a chunk was made of this partition that is not counted yet."""
@@ -195,13 +197,14 @@ class PartitionPositions:
         fetched_to: int | None,
         end_offset: int | None,
         answered_at: float,
+        withheld: int = 0,
     ) -> PartitionPosition | None:
         """Return how far `partition` is fetched; None where it is not read."""
         reading = self._readings.get(partition)
         if reading is None:
             return None
         return PartitionPosition(
-            fetched_to, end_offset, reading.start, reading.expected, answered_at
+            fetched_to, end_offset, reading.start, reading.expected, answered_at, withheld
         )
 
 

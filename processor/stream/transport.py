@@ -198,8 +198,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             end = state.highwater if state.lso is None or state.lso < 0 else state.lso
             fetched_to = state.position if state.has_valid_position else None
             answered_at = (state.timestamp or 0) / 1000
+            withheld = 0 if end is None else max(0, state.highwater - end)
             key = tp.topic, tp.partition
-            position = self._positions.position(key, fetched_to, end, answered_at)
+            position = self._positions.position(key, fetched_to, end, answered_at, withheld)
             if position is not None:
                 found[key] = position
         return found
