@@ -151,8 +151,8 @@ async def test_an_id_remembers_the_catalog_that_first_counted_it(counting: Datab
     version = await value(counting, "SELECT id FROM catalog_version WHERE is_current")
     await rows(
         counting,
-        "INSERT INTO catalog_version (content_hash, document, is_current)"
-        " SELECT content_hash || 'x', document, false FROM catalog_version",
+        "INSERT INTO catalog_version (id, content_hash, document, is_current)"
+        " SELECT id + 1, content_hash || 'x', document, false FROM catalog_version",
     )
     await rows(counting, "UPDATE catalog_version SET is_current = false")
     await rows(
