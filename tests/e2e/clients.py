@@ -81,7 +81,7 @@ async def by_librdkafka(site: Site, orders: Iterable[Order]) -> None:
 
         def produce(messages: Sequence[Message]) -> None:
             for each in messages:
-                headers = [(name, value.encode()) for name, value in each.headers]
+                headers: list[tuple[str, str | bytes | None]] = [*each.headers]
                 producer.produce(order.topic, each.value, KEY, headers=headers)
             producer.flush()
 
