@@ -27,6 +27,7 @@ from benchmarks._database import database, hush
 from benchmarks._events import PARTITIONS, TOPICS, Partition, by_partition
 from benchmarks._table import Rate, ratio, show
 from ops.settings import KafkaSettings, Settings
+from processor.events.chunks import ChunkBounds
 from processor.stream import topics, transport
 from processor.stream.app import WorkerApp
 from sandbox.postgres import PostgresServer, postgres
@@ -72,7 +73,9 @@ class Chunks:
             loghandlers=[],
             logging_config=None,
         )
-        options = transport.ConsumerOptions(5_000, 50, _from_the_beginning, _fail)
+        options = transport.ConsumerOptions(
+            ChunkBounds(5_000, 1 << 22, 1 << 20), 1 << 24, 1 << 26, 50, _from_the_beginning, _fail
+        )
         self.app.transport = transport.Transport(self.app.conf.broker_consumer, self.app, options)
         topic = self.app.topic(*TOPICS, key_serializer="raw", value_serializer="raw")
         self.app.agent(topic, name="benchmark", supervisor_strategy=CrashingSupervisor)(self._read)

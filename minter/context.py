@@ -22,6 +22,7 @@ from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError
 from ops.logs import logger
+from ops.quantities import nanograms
 from ops.settings import MinterSettings
 from store import chain
 from store.chain import WalletRecord
@@ -122,10 +123,10 @@ class MinterContext:
     def prices(self) -> Prices:
         """Return the operator's amounts for `budget`."""
         return Prices(
-            self.settings.item_value_nano,
-            self.settings.revoke_value_nano,
-            self.settings.deploy_value_nano,
-            self.settings.balance_reserve_nano,
+            mint_nano=nanograms(self.settings.item_value),
+            burn_nano=nanograms(self.settings.revoke_value),
+            deploy_nano=nanograms(self.settings.deploy_value),
+            reserve_nano=nanograms(self.settings.balance_reserve),
         )
 
     def read_item(self, address: RawAddress | None, account: Account) -> Item | None:

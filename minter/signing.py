@@ -24,6 +24,7 @@ from minter.ton.values import ACTIONS_MAX, Account, Block, Execution, Token
 from ops import metrics
 from ops.errors import InvariantBroken
 from ops.faults import Point, reach
+from ops.quantities import nanograms
 from store import chain, claiming, mint_queue, settling
 from store.chain import Collection, MessageRecord, NewMessage
 from store.engine import Connection
@@ -369,7 +370,8 @@ def _mint_entries(
         if recipient is None:
             raise InvariantBroken("a mint holds an index and has no recipient", task=str(task_id))
         token = Token(recipient, ctx.wallet.address, item_suffix(task.nft_instance_id))
-        body = tokens.mint_body(index, token, ctx.settings.item_forward_nano, query_id=0)
+        forward_nano = nanograms(ctx.settings.item_forward)
+        body = tokens.mint_body(index, token, forward_nano, query_id=0)
         action = Action(signing.collection.address, value_nano, body)
         entries.append(_Entry(Assignment(task, index, recipient), action))
     return tuple(entries)

@@ -1,7 +1,6 @@
 """`laurel config` and `laurel doctor`: the settings of this machine, and what they lead to."""
 
 import click
-from pydantic import BaseModel, SecretStr
 
 from ops.console import Console, json_option
 
@@ -17,13 +16,24 @@ def config() -> None:
 def check(console: Console, *, as_json: bool) -> None:
     """Print every setting under its environment name, secrets redacted; exit 2 if one is wrong.
 
+    What differs from its default is marked with a star. docs/settings.md says what each is for.
+
     Example: LAUREL_WORKER__BATCH_RECORDS_MAX=5000 laurel config check
     """
-    values = dict(_flat(console.settings, "LAUREL_"))
+    from ops.settings import setting_fields, shown
+
+    settings = console.settings
+    values = {each.name: each.value(settings) for each in setting_fields()}
+    changed = {
+        each.name for each in setting_fields() if values[each.name] != each.field.get_default()
+    }
     width = max(map(len, values))
     console.result(
-        values,
-        "\n".join(f"{name:<{width}}  {value}" for name, value in values.items()),
+        {name: shown(value) for name, value in values.items()},
+        "\n".join(
+            f"{'*' if name in changed else ' '} {name:<{width}}  {shown(value)}"
+            for name, value in values.items()
+        ),
         as_json=as_json,
     )
 
@@ -57,16 +67,3 @@ def doctor(console: Console, *, as_json: bool) -> None:
         return EXIT_FAILURE if failed else EXIT_OK
 
     console.run_once(main)
-
-
-def _flat(part: BaseModel, prefix: str) -> list[tuple[str, str | None]]:
-    rows: list[tuple[str, str | None]] = []
-    for name in type(part).model_fields:
-        value = getattr(part, name)
-        if isinstance(value, BaseModel):
-            rows += _flat(value, f"{prefix}{name.upper()}__")
-        elif isinstance(value, SecretStr):
-            rows.append((prefix + name.upper(), "(set, hidden)"))
-        else:
-            rows.append((prefix + name.upper(), "(not set)" if value is None else str(value)))
-    return rows

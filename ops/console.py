@@ -77,7 +77,11 @@ class Console:
         if settings is not None and settings.metrics_textfile is not None:
             from ops.metrics import write_textfile
 
-            write_textfile(settings.metrics_textfile)
+            try:
+                write_textfile(settings.metrics_textfile)
+            except OSError as error:
+                # What was asked for is done: its exit code stays.
+                self.say(f"LAUREL_METRICS_TEXTFILE: {settings.metrics_textfile}: {error.strerror}")
 
     @staticmethod
     def result(document: Mapping[str, object], text: str, *, as_json: bool) -> None:

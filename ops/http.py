@@ -12,6 +12,7 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from ops.errors import UsageError
 from ops.lifecycle import Readiness
 from ops.logs import logger
 from ops.settings import HttpSettings
@@ -32,7 +33,7 @@ async def serving(
     Yield the base URL ("" where http is switched off).
 
     Raises:
-        OSError: the address is taken.
+        UsageError: the address is taken, or none of this machine's.
     """
     if not settings.enabled:
         yield ""
@@ -69,7 +70,14 @@ async def serving(
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.port)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            raise UsageError(
+                f"LAUREL_HTTP__HOST, LAUREL_HTTP__PORT: cannot listen on {settings.host}:"
+                f"{settings.port}: {error.strerror or error}. Choose another port (0 takes any "
+                "free one), or LAUREL_HTTP__ENABLED=false."
+            ) from error
         host, port = runner.addresses[0][:2]
         url = f"http://{host}:{port}"
         log.info("http_listened", url=url)

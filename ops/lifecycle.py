@@ -50,6 +50,7 @@ class Part(StrEnum):
     START = "start"
     POSTGRESQL = "postgresql"
     KAFKA = "kafka"
+    TOPICS = "topics"
     TON = "ton"
     CATALOG = "catalog"
     WALLET = "wallet"

@@ -10,7 +10,12 @@ that does not exist is refused: a typing error must not become a default.
 """
 
 import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -18,12 +23,14 @@ from uuid import UUID
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -31,6 +38,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from ops import quantities
 from ops.errors import UsageError
 
 PREFIX = "LAUREL_"
@@ -50,7 +58,13 @@ def _positive(value: timedelta) -> timedelta:
     return value
 
 
-Duration = Annotated[timedelta, AfterValidator(_positive)]
+Duration = Annotated[timedelta, BeforeValidator(quantities.duration), AfterValidator(_positive)]
+# Grams, the coin of TON: to the nanogram, which is its smallest part.
+Amount = Annotated[
+    Decimal,
+    BeforeValidator(quantities.coins),
+    Field(ge=0, le=1_000_000, decimal_places=9, allow_inf_nan=False),
+]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -62,39 +76,67 @@ class DatabaseSettings(_Part):
     """How the store talks to PostgreSQL."""
 
     pool_size: int = Field(8, ge=1, description="connections a process keeps at most")
-    connect_timeout: Duration = timedelta(seconds=5)
-    statement_timeout: Duration = timedelta(seconds=60)
-    lock_timeout: Duration = timedelta(seconds=15)
+    connect_timeout: Duration = Field(
+        timedelta(seconds=5), description="how long a new connection may take"
+    )
+    statement_timeout: Duration = Field(
+        timedelta(seconds=60), description="how long a statement may run"
+    )
+    lock_timeout: Duration = Field(
+        timedelta(seconds=15), description="how long a statement may wait for a lock"
+    )
 
 
 class KafkaSettings(_Part):
     """Names and bounds on the Kafka side."""
 
-    topic_prefix: str = Field("laurel", pattern=r"^[A-Za-z0-9._-]{1,100}$")
-    consumer_group: str = "laurel-worker"
+    topic_prefix: str = Field(
+        "laurel", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="first part of every topic's name"
+    )
+    consumer_group: str = Field("laurel-worker", description="the group that the workers share")
     partitions: int = Field(
         4, ge=1, description="partitions of a topic that `laurel topics create` makes"
     )
-    replication_factor: int = Field(1, ge=1)
-    session_timeout: Duration = timedelta(seconds=10)
+    replication_factor: int = Field(
+        1, ge=1, description="copies of a topic that `laurel topics create` makes"
+    )
+    session_timeout: Duration = Field(
+        timedelta(seconds=10),
+        description="silence after which the group gives a worker's partitions to others",
+    )
     fetch_max_wait: Duration = Field(
         timedelta(milliseconds=50),
         description="how long a broker may hold back a fetch that found nothing",
     )
-    request_timeout: Duration = timedelta(seconds=15)
+    request_timeout: Duration = Field(
+        timedelta(seconds=15), description="how long a broker may take to answer"
+    )
 
 
 class WorkerSettings(_Part):
     """The stream: how much is taken at once, and what is too old or too new."""
 
-    batch_records_max: int = Field(20_000, ge=1)
+    batch_records_max: int = Field(20_000, ge=1, description="records counted in one transaction")
     chunk_records_max: int = Field(
         5_000, ge=1, description="records of one partition that travel through Faust as one message"
     )
+    record_bytes_max: int = Field(
+        1024 * 1024,
+        ge=16 * 1024,
+        le=64 * 1024 * 1024,
+        description="key, value and headers of a record that is read; "
+        "a larger one becomes a dead letter",
+    )
+    chunk_bytes_max: int = Field(
+        4 * 1024 * 1024, ge=64 * 1024, description="memory that a chunk takes, beside one record"
+    )
+    batch_bytes_max: int = Field(
+        16 * 1024 * 1024, ge=64 * 1024, description="memory that the chunks of a batch take"
+    )
     event_retention: Duration | None = Field(
         None,
-        description="keep ids of processed events this long, and reject older events; "
-        "none = for ever",
+        description="`laurel db prune-events` forgets ids of events older than this, and such "
+        "events are rejected from then on; none = for ever",
     )
     future_tolerance: Duration = Field(
         timedelta(minutes=10), description="events further ahead than this are rejected"
@@ -113,9 +155,16 @@ class MinterSettings(_Part):
     claim_limit: int = Field(
         120, ge=1, le=250, description="tasks taken at once; a message carries at most 250 mints"
     )
-    lease: Duration = timedelta(seconds=60)
-    send_timeout: Duration = timedelta(seconds=15)
-    poll_interval: Duration = timedelta(milliseconds=500)
+    lease: Duration = Field(
+        timedelta(seconds=60), description="how long a minter holds a task before another may"
+    )
+    send_timeout: Duration = Field(
+        timedelta(seconds=15), description="how long handing a message to the network may take"
+    )
+    poll_interval: Duration = Field(
+        timedelta(milliseconds=500),
+        description="pause before the queue and the chain are asked again",
+    )
     message_ttl: Duration = Field(
         timedelta(minutes=5),
         description="timeout of the highload wallet: how long a signed message can execute",
@@ -129,29 +178,32 @@ class MinterSettings(_Part):
     signatures_max: int = Field(
         5, ge=1, description="signatures a task may use up before it is parked for a person"
     )
-    item_value_nano: int = Field(
-        50_000_000,
-        ge=30_000_000,
-        description="nanograms attached to a mint; what is left stays in the collection",
+    item_value: Amount = Field(
+        Decimal("0.05"),
+        ge=Decimal("0.03"),
+        description="Grams attached to a mint; what is left stays in the collection",
     )
-    item_forward_nano: int = Field(
-        20_000_000,
-        ge=1_281_600,
-        description="nanograms of it, forwarded to the item; "
-        "below 1 281 600 an item stays uninitialised",
+    item_forward: Amount = Field(
+        Decimal("0.02"),
+        ge=Decimal("0.0012816"),
+        description="Grams of it, forwarded to the item; "
+        "below 0.0012816 an item stays uninitialised",
     )
-    revoke_value_nano: int = Field(
-        30_000_000, ge=10_000_000, description="nanograms attached to a revocation"
+    revoke_value: Amount = Field(
+        Decimal("0.03"), ge=Decimal("0.01"), description="Grams attached to a revocation"
     )
-    deploy_value_nano: int = Field(
-        100_000_000, ge=50_000_000, description="nanograms attached to a collection's deployment"
+    deploy_value: Amount = Field(
+        Decimal("0.1"),
+        ge=Decimal("0.05"),
+        description="Grams attached to a collection's deployment",
     )
-    balance_reserve_nano: int = Field(
-        1_000_000_000,
-        ge=0,
-        description="nanograms never spent by a mint: rent and fees of the wallet itself",
+    balance_reserve: Amount = Field(
+        Decimal(1),
+        description="Grams never spent by a mint: rent and fees of the wallet itself",
     )
-    reconcile_every: Duration = timedelta(minutes=10)
+    reconcile_every: Duration = Field(
+        timedelta(minutes=10), description="pause between two comparisons of chain and database"
+    )
     lite_servers: int = Field(
         3, ge=1, description="lite servers of the global config used side by side"
     )
@@ -160,16 +212,20 @@ class MinterSettings(_Part):
 class HttpSettings(_Part):
     """Where /live, /ready and /metrics answer. Port 0 takes any free one."""
 
-    host: str = "127.0.0.1"
-    port: Port = 0
-    enabled: bool = True
+    host: str = Field("127.0.0.1", description="the address to listen on")
+    port: Port = Field(0, description="the port to listen on; 0 takes any free one")
+    enabled: bool = Field(True, description="whether to listen at all")
 
 
 class LogSettings(_Part):
     """Level and format of the log on stderr."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    format: Literal["auto", "json", "text"] = "auto"
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="the least important lines that are written"
+    )
+    format: Literal["auto", "json", "text"] = Field(
+        "auto", description="text on a terminal and JSON elsewhere, or always one of them"
+    )
 
 
 class LifecycleSettings(_Part):
@@ -210,7 +266,10 @@ class Settings(BaseSettings):
         SYSTEM_ISSUER, description="the issuer of achievements that a level grants"
     )
     metadata_base_url: str = Field(
-        "https://badges.example/metadata", pattern=r"^https?://[^\s?#]+[^\s?#/]$", max_length=120
+        "https://badges.example/metadata",
+        pattern=r"^https?://[^\s?#]+[^\s?#/]$",
+        max_length=120,
+        description="where the tokens' metadata is served; it goes on chain and stays there",
     )
     metrics_textfile: Path | None = Field(
         None,
@@ -248,9 +307,9 @@ class Settings(BaseSettings):
                 "minter.lease must be longer than twice minter.send_timeout: "
                 "a send must end inside its lease"
             )
-        if minter.item_forward_nano >= minter.item_value_nano:
+        if minter.item_forward >= minter.item_value:
             raise ValueError(
-                "minter.item_forward_nano must be less than minter.item_value_nano: "
+                "minter.item_forward must be less than minter.item_value: "
                 "the collection pays its own fee"
             )
         if self.database.lock_timeout >= self.database.statement_timeout:
@@ -300,26 +359,81 @@ def load(**overrides: Any) -> Settings:
         raise UsageError(f"settings: {error}" + (f" (in {named})" if named else "")) from None
 
 
-def environment_names() -> frozenset[str]:
-    """Return every environment name that `load` understands, nested ones included."""
-    names = set()
+@dataclass(frozen=True, slots=True)
+class SettingField:
+    """A setting, wherever it stands in the tree.
+
+    `name` is that of the environment, `path` that of the file.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    field: FieldInfo
+
+    def value(self, settings: Settings) -> object:
+        """Return what `settings` have there."""
+        found: object = settings
+        for name in self.path:
+            found = getattr(found, name)
+        return found
+
+
+def setting_fields() -> Iterator[SettingField]:
+    """Yield every setting, in the order of the tree."""
     for name, field in Settings.model_fields.items():
         part = field.annotation
         if isinstance(part, type) and issubclass(part, _Part):
-            names |= {f"{PREFIX}{name}__{inner}".upper() for inner in part.model_fields}
+            for inner, inner_field in part.model_fields.items():
+                yield SettingField(f"{PREFIX}{name}__{inner}".upper(), (name, inner), inner_field)
         else:
-            names.add(f"{PREFIX}{name}".upper())
-    return frozenset(names)
+            yield SettingField(f"{PREFIX}{name}".upper(), (name,), field)
+
+
+def shown(value: object) -> str:
+    """Return a setting's value as a person would write it; a secret is hidden."""
+    match value:
+        case None:
+            return "(not set)"
+        case SecretStr():
+            return "(set, hidden)"
+        case bool():
+            return str(value).lower()
+        case timedelta():
+            return quantities.shown_duration(value)
+        case Decimal():
+            return f"{value.normalize():f}"
+        case _:
+            return str(value)
+
+
+def environment_names() -> frozenset[str]:
+    """Return every environment name that `load` understands, nested ones included."""
+    return frozenset(setting.name for setting in setting_fields())
+
+
+# What Kubernetes puts into every container about each Service of the namespace, where one is called
+# `laurel` or `laurel-...` (documented there as environment variables of services and Docker links).
+_SERVICE_LINK = re.compile(
+    r"LAUREL_([A-Z0-9_]*_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?"
+    r"|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
 
 
 def _refuse_unknown_names() -> None:
     known = environment_names() | _OUTSIDE
     unknown = sorted(
-        name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known
+        name
+        for name in os.environ
+        if name.upper().startswith(PREFIX)
+        and name.upper() not in known
+        and not _SERVICE_LINK.fullmatch(name)
     )
     if unknown:
+        close = get_close_matches(unknown[0].upper(), known, n=1)
+        guess = f" Did you mean {close[0]}?" if close else ""
         raise UsageError(
-            f"{unknown[0]}: there is no such setting. `laurel config check` lists the names.",
+            f"{unknown[0]}: there is no such setting.{guess} "
+            "`laurel config check` lists the names.",
             setting=unknown[0],
         )
 

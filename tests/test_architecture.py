@@ -37,6 +37,7 @@ TESTED_ELSEWHERE = {
     "processor/stream/app.py": "tests/e2e/test_worker.py",
     "processor/stream/offset_store.py": "tests/e2e/test_offsets.py",
     "processor/stream/topics.py": "tests/e2e/test_worker.py",
+    "processor/stream/worker.py": "tests/e2e/test_worker.py",
     "store/catalog_document.py": "tests/store/test_catalogs.py",
     "store/inspection.py": "tests/demo/test_inspection.py",
     "store/migrations/env.py": "tests/store/test_migrations.py",

@@ -100,6 +100,14 @@ def test_config_check_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(result.stdout)["LAUREL_DATABASE_URL"] == "(set, hidden)"
 
 
+def test_config_check_marks_what_was_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAUREL_MINTER__ITEM_VALUE", "0.070")
+    lines = CliRunner().invoke(main, ["config", "check"]).stdout.splitlines()
+    starred = [line.split() for line in lines if line.startswith("*")]
+    assert starred == [["*", "LAUREL_MINTER__ITEM_VALUE", "0.07"]]
+    assert any(line.split() == ["LAUREL_MINTER__LEASE", "1m"] for line in lines)
+
+
 def test_a_misspelt_setting_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAUREL_DATBASE_URL", "postgresql://127.0.0.1/laurel")
     result = CliRunner().invoke(main, ["config", "check"])
@@ -113,6 +121,16 @@ def test_a_command_leaves_its_metrics_where_asked(
     monkeypatch.setenv("LAUREL_METRICS_TEXTFILE", str(tmp_path / "laurel.prom"))
     assert CliRunner().invoke(main, ["config", "check"]).exit_code == 0
     assert "# TYPE laurel_dead_letters_total counter" in (tmp_path / "laurel.prom").read_text()
+
+
+def test_a_folder_for_metrics_that_is_missing_is_said_and_spoils_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUREL_METRICS_TEXTFILE", str(tmp_path / "missing" / "laurel.prom"))
+    result = CliRunner().invoke(main, ["config", "check"])
+    assert result.exit_code == 0
+    assert "LAUREL_METRICS_TEXTFILE: " in result.stderr
+    assert "No such file or directory" in result.stderr
 
 
 def test_doctor_names_what_failed_and_what_was_skipped(monkeypatch: pytest.MonkeyPatch) -> None:

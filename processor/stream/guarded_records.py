@@ -13,7 +13,6 @@ from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import RecordTooLargeError
 
-from processor.stream import lenient_headers
 from processor.stream.lenient_headers import LenientRecords
 from store.values import PausedPartition, PauseReason
 
@@ -72,6 +71,5 @@ class WholeRecords(LenientRecords):
 
 def install() -> None:
     """Let every consumer of this process read its fetches so; aiokafka has no seam for it."""
-    lenient_headers.install()
     fetcher.MemoryRecords = WholeRecords
     fetcher.PartitionRecords = GuardedRecords

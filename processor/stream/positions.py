@@ -7,8 +7,8 @@ Pure: no clock, no I/O, nothing of Faust or aiokafka. The consumer's thread asks
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from processor.events.chunks import Chunk
-from processor.events.reader import Record
+from processor.events.chunks import Chunk, ChunkBounds, cut
+from processor.events.records import Record
 from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
 
 
@@ -16,11 +16,13 @@ from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
 class FetchedChunk:
     """A chunk, and the generation of its partition's position.
 
-    A later seek of the partition begins another generation, which makes the chunk stale.
+    A later seek of the partition begins another generation, which makes the chunk stale. `memory`
+    is about what its records take, in bytes.
     """
 
     chunk: Chunk
     generation: int
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class PartitionPosition:
         start_offset: where the ledger stood at the last seek.
         expected_offset: the end of the last chunk that was made.
         answered_at: when the broker answered last (epoch, seconds; 0 for never).
+        withheld: offsets that the broker keeps back: an open transaction stands before them.
     """
 
     position: int | None
@@ -70,6 +73,7 @@ class PartitionPosition:
     start_offset: int
     expected_offset: int
     answered_at: float
+    withheld: int = 0
 
     def is_in_flight(self, counted_to: int) -> bool:
         """Return whether a chunk was made of this partition that is not counted yet."""
@@ -113,11 +117,11 @@ class PartitionPositions:
     """The positions of the partitions that one consumer reads.
 
     Args:
-        chunk_records_max: records of a chunk; a fetch is cut into as many as it takes.
+        bounds: of a chunk; a fetch is cut into as many as it takes.
     """
 
-    def __init__(self, chunk_records_max: int) -> None:
-        self._chunk_records_max = chunk_records_max
+    def __init__(self, bounds: ChunkBounds) -> None:
+        self._bounds = bounds
         self._readings: dict[Partition, _Reading] = {}
         self._generations = 0
 
@@ -155,10 +159,9 @@ class PartitionPositions:
             reading.probe = None
         fresh = [record for record in records if record.offset >= reading.expected]
         found = []
-        for first in range(0, len(fresh), self._chunk_records_max):
-            part = fresh[first : first + self._chunk_records_max]
+        for part, memory in cut(fresh, self._bounds):
             chunk = Chunk(*partition, reading.expected, part)
-            found.append(FetchedChunk(chunk, reading.generation))
+            found.append(FetchedChunk(chunk, reading.generation, memory))
             reading.expected = part[-1].offset + 1
         return found
 
@@ -182,13 +185,14 @@ class PartitionPositions:
         fetched_to: int | None,
         end_offset: int | None,
         answered_at: float,
+        withheld: int = 0,
     ) -> PartitionPosition | None:
         """Return how far `partition` is fetched; None where it is not read."""
         reading = self._readings.get(partition)
         if reading is None:
             return None
         return PartitionPosition(
-            fetched_to, end_offset, reading.start, reading.expected, answered_at
+            fetched_to, end_offset, reading.start, reading.expected, answered_at, withheld
         )
 
 

@@ -28,7 +28,8 @@ from faust.types import TP, ConsumerMessage, Message
 from mode.utils.futures import notify
 
 from ops import metrics
-from processor.stream import guarded_records
+from processor.events.chunks import ChunkBounds
+from processor.stream import bounded_fetch, guarded_records
 from processor.stream.positions import (
     FetchedChunk,
     PartitionPosition,
@@ -37,10 +38,15 @@ from processor.stream.positions import (
     SeekTo,
     seek_offset,
 )
+from processor.stream.room import ROOM, Room
 from store.values import LedgerEntry, Partition, PausedPartition
 
 # Below `faust`, which is kept quiet (ops/logs.py); by itself mode would name one after this module.
 FAUST_LOGGER = logging.getLogger("faust.laurel")
+
+
+# Of a fetch of one broker's partitions, on the wire.
+_FETCH_BYTES_MAX = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +54,18 @@ class ConsumerOptions:
     """How the transport reads.
 
     Args:
-        chunk_records_max: records of a chunk.
+        chunk: bounds of a chunk.
+        take_bytes_max: memory of what is taken out of the fetches at a time.
+        buffer_bytes_max: memory of the chunks between their fetch and their commit.
         fetch_max_wait_ms: how long a broker may hold an empty fetch.
         read_ledger: returns the ledger of partitions, opened at the offsets given where it has no
             entry.
         pause: told of each partition that cannot be read on; called on the loop of the app.
     """
 
-    chunk_records_max: int
+    chunk: ChunkBounds
+    take_bytes_max: int
+    buffer_bytes_max: int
     fetch_max_wait_ms: int
     read_ledger: Callable[[Mapping[Partition, int]], Awaitable[Mapping[Partition, LedgerEntry]]]
     pause: Callable[[PausedPartition], None]
@@ -74,9 +84,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._options = self.transport.options
-        self._positions = PartitionPositions(self._options.chunk_records_max)
+        self._positions = PartitionPositions(self._options.chunk)
 
     def _create_worker_consumer(self, transport: Any) -> Any:  # noqa: ANN401 - Faust is untyped
+        bounded_fetch.install()
         guarded_records.install()
         consumer = super()._create_worker_consumer(transport)
         # Faust hard-codes the first two, and knows no auto_offset_reset but `earliest` and
@@ -84,6 +95,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = self._options.fetch_max_wait_ms
         consumer._isolation_level = "read_committed"
         consumer._auto_offset_reset = "none"
+        # Of each broker, as they come over the wire; the first batch comes whatever its size.
+        consumer._fetch_max_bytes = _FETCH_BYTES_MAX
         return consumer
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -92,6 +105,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_partitions_revoked(revoked)
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Mapping[TP, list[FetchedChunk]]:
+        chunk = self._options.chunk
+        ROOM.set(Room(self._options.take_bytes_max, chunk.record_bytes_max))
         try:
             fetched = await super()._fetch_records(*args, **kwargs)
         except NoOffsetForPartitionError:
@@ -195,8 +210,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             end = state.highwater if state.lso is None or state.lso < 0 else state.lso
             fetched_to = state.position if state.has_valid_position else None
             answered_at = (state.timestamp or 0) / 1000
+            withheld = 0 if end is None else max(0, state.highwater - end)
             key = tp.topic, tp.partition
-            position = self._positions.position(key, fetched_to, end, answered_at)
+            position = self._positions.position(key, fetched_to, end, answered_at, withheld)
             if position is not None:
                 found[key] = position
         return found
@@ -222,6 +238,7 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._inflight: defaultdict[TP, deque[ConsumerMessage]] = defaultdict(deque)
         self._generations: dict[TP, int] = {}
+        self._has_room = asyncio.Event()
         # Kept: a task that nobody holds may be collected.
         self._seeking: asyncio.Future[None] | None = None
         super().__init__(*args, **kwargs)
@@ -251,6 +268,23 @@ class Consumer(driver.Consumer):
         self._inflight[tp].append(message)
         return message
 
+    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ANN401, ASYNC109 - Faust's
+        """Take nothing out of the fetches while so much of them is not counted yet."""
+        if self.buffered_bytes() >= self.transport.options.buffer_bytes_max:
+            self._has_room.clear()
+            await self.wait(self._has_room.wait(), timeout=timeout)
+            return None, None
+        return await super()._wait_next_records(timeout)
+
+    def buffered_bytes(self) -> int:
+        """Return about what memory the chunks take that are fetched and not counted."""
+        return sum(
+            cast("FetchedChunk", message.value).memory
+            for queue in self._inflight.values()
+            for message in queue
+            if not message.acked
+        )
+
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Do nothing: offsets between chunks are no gaps, and Faust's tree of them only grows."""
 
@@ -258,6 +292,7 @@ class Consumer(driver.Consumer):
         """Mark a chunk as counted, and release its records."""
         if message.value is None:
             return False
+        self._has_room.set()
         message.acked, message.value = True, None
         self._acked[message.tp]  # the commit handler asks for the keys of this
         self._unacked_messages.discard(message)
@@ -276,6 +311,7 @@ class Consumer(driver.Consumer):
         for tp in revoked:
             self._inflight.pop(tp, None)
             self._generations.pop(tp, None)
+        self._has_room.set()
         await super().on_partitions_revoked(revoked)
 
     async def perform_seek(self) -> None:
@@ -305,6 +341,7 @@ class Consumer(driver.Consumer):
         for tp, generation in (await self._thread.seek_to_ledger(entries)).items():
             self._generations[tp] = generation
             self._inflight.pop(tp, None)
+            self._has_room.set()
             self._committed_offset[tp] = None  # below it Faust would commit nothing
 
     async def pause(self, partition: Partition, *, drop_in_flight: bool) -> None:

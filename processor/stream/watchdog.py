@@ -110,6 +110,8 @@ class Watchdog:
         lags = progress.lags()
         for (topic, partition), records in lags.items():
             metrics.CONSUMER_LAG_RECORDS.labels(topic, str(partition)).set(records)
+        for (topic, partition), position in progress.positions.items():
+            metrics.WITHHELD_RECORDS.labels(topic, str(partition)).set(position.withheld)
         if progress.positions or progress.is_standby:
             self._readiness.arrived(Part.START)
         self._check_brokers(progress)

@@ -1,7 +1,7 @@
 """`laurel worker`: wait for what is needed, then count until asked to stop."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
@@ -21,10 +21,13 @@ from ops.lifecycle import (
 from ops.logs import logger
 from ops.settings import Settings
 from processor.batch import bisection
+from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline, PipelineOptions
+from processor.catalog.job import JobRunner, take_up_idle_jobs
 from processor.stream import topics
 from processor.stream.app import Stream
-from processor.stream.batcher import Batcher
+from processor.stream.batcher import BatchBounds, Batcher
+from processor.stream.catalog_follower import CatalogFollower
 from processor.stream.offset_store import OffsetStore
 from processor.stream.pausing import Pausing
 from processor.stream.topics import Cluster, KafkaUnreachable, TopicsMissing
@@ -35,7 +38,6 @@ from store.engine import Database, DatabaseUnreachable
 from store.values import Catalog
 
 _DRAIN_TICK = timedelta(milliseconds=200)
-_CATALOG_CHECK_INTERVAL = timedelta(seconds=3)
 
 log = logger("worker")
 
@@ -50,12 +52,6 @@ class FaustStopped(LaurelError):
     """Faust ended by itself: its connection, its thread or its group is beyond repair."""
 
     code = "faust_stopped"
-
-
-class TopicsChanged(LaurelError):
-    """The catalog in force names a topic that this worker does not read."""
-
-    code = "topics_changed"
 
 
 async def run(settings: Settings, stop: Stop) -> int:
@@ -165,13 +161,15 @@ class Worker:
             clock=self._clock,
         )
         batcher = Batcher(
-            partial(bisection.commit, pipeline),
-            self._settings.worker.batch_records_max,
+            partial(bisection.commit, pipeline, pace=Pace()),
+            BatchBounds(
+                self._settings.worker.batch_records_max, self._settings.worker.batch_bytes_max
+            ),
             self._readiness,
             self._clock,
         )
         offsets = OffsetStore(self._db, cluster.id, self._readiness, self._clock)
-        wanted = topics.incoming(self._settings.kafka, catalog)
+        wanted = cluster.topics.intersection(topics.incoming(self._settings.kafka, catalog))
         log.info("worker_prepared", cluster_id=cluster.id, catalog=catalog.version)
         pausing = partial(self._pausing, cluster.id)
         return Stream(self._settings, wanted, pipeline, batcher, offsets, pausing)
@@ -188,16 +186,22 @@ class Worker:
         return found
 
     async def _cluster(self, catalog: Catalog) -> Cluster:
+        """Return the cluster once it has a topic to read; CatalogFollower waits for the others."""
         found = await topics.cluster(self._settings)
         wanted = topics.incoming(self._settings.kafka, catalog)
-        absent = [name for name in wanted if name not in found.topics]
-        if absent:
+        if found.topics.isdisjoint(wanted):
             raise TopicsMissing(
-                f"Kafka at {self._settings.kafka_brokers} has no topic {', '.join(absent)}. "
+                f"Kafka at {self._settings.kafka_brokers} has no topic {', '.join(wanted)}. "
                 "Run `laurel topics create`.",
-                topics=absent,
+                topics=wanted,
             )
         return found
+
+    async def _wanted(self) -> tuple[str, ...]:
+        return topics.incoming(self._settings.kafka, await self._catalog())
+
+    async def _existing(self) -> frozenset[str]:
+        return (await topics.cluster(self._settings)).topics
 
     async def _process(self, stream: Stream, stopping: "asyncio.Task[None]") -> None:
         """Run the parts of the stream until `stopping`, or until one of them fails."""
@@ -209,10 +213,15 @@ class Worker:
         )
         batching = asyncio.create_task(stream.batcher.run(stream.rewind), name="batcher")
         watching = asyncio.create_task(watchdog.watch(stream.progress), name="watchdog")
-        following = asyncio.create_task(self.follow_catalog(stream.topics), name="catalog")
+        follower = CatalogFollower(
+            self._wanted, self._existing, stream, self._readiness, self._clock
+        )
+        following = asyncio.create_task(follower.follow(), name="catalog")
+        jobs = JobRunner(self._db, self._settings.tenant_id, self._clock)
+        evaluating = asyncio.create_task(take_up_idle_jobs(jobs, self._clock), name="catalog jobs")
         pausing = asyncio.create_task(stream.pausing.watch(), name="pausing")
         streaming = asyncio.create_task(_stream(stream), name="faust")
-        own = (batching, watching, following, pausing, streaming)
+        own = (batching, watching, following, evaluating, pausing, streaming)
         parts: set[asyncio.Future[None]] = {stopping, *own, stream.failed}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -235,28 +244,6 @@ class Worker:
             await asyncio.wait({batching}, timeout=_DRAIN_TICK.total_seconds())
         if batching.done():
             batching.result()
-
-    async def follow_catalog(self, read: Collection[str]) -> None:
-        """End the worker where a new catalog names topics that are not `read`.
-
-        A Faust app subscribes at its start, once.
-
-        Raises:
-            TopicsChanged: a restart reads them, too.
-        """
-        while True:
-            await self._clock.sleep(_CATALOG_CHECK_INTERVAL)
-            try:
-                wanted = topics.incoming(self._settings.kafka, await self._catalog())
-            except Transient:
-                continue  # the batcher waits for the database, and says so
-            unread = sorted(set(wanted) - set(read))
-            if unread:
-                raise TopicsChanged(
-                    "The catalog in force names topics that this worker does not read: "
-                    f"{', '.join(unread)}. Start it again.",
-                    topics=unread,
-                )
 
 
 async def _stream(stream: Stream) -> None:

@@ -12,6 +12,7 @@ from minter.signing import NothingSigned, SignedBatch
 from minter.startup import minter_context
 from ops.errors import LeaseLost
 from ops.lifecycle import Readiness
+from ops.quantities import NANOGRAMS
 from ops.settings import Settings
 from store.values import (
     MessageKind,
@@ -57,7 +58,7 @@ def with_room_for(ctx: MinterContext, mints: int) -> MinterContext:
     """Return `ctx` with a reserve that leaves money for a message with that many mints."""
     _, account = ctx.view.current
     reserve_nano = account.balance_nano - cost_nano(MessageKind.MINT, mints, ctx.prices)
-    settings = ctx.settings.model_copy(update={"balance_reserve_nano": reserve_nano})
+    settings = ctx.settings.model_copy(update={"balance_reserve": reserve_nano / NANOGRAMS})
     return replace(ctx, settings=settings)
 
 
@@ -379,7 +380,7 @@ async def test_a_message_carries_as_many_burns_as_there_is_room_for(
     async with minter_context(settings, Readiness()) as ctx:
         _, account = ctx.view.current
         reserve_nano = account.balance_nano - cost_nano(MessageKind.BURN, 2, ctx.prices)
-        poor = ctx.settings.model_copy(update={"balance_reserve_nano": reserve_nano})
+        poor = ctx.settings.model_copy(update={"balance_reserve": reserve_nano / NANOGRAMS})
         signed = await sign_due(replace(ctx, settings=poor))
     assert isinstance(signed, SignedBatch)
     assert len(signed.tasks) == 2

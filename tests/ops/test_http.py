@@ -1,9 +1,12 @@
 """/live, /ready and /metrics."""
 
+import socket
+
 import aiohttp
 import pytest
 
 from ops import metrics
+from ops.errors import UsageError
 from ops.http import serving
 from ops.lifecycle import Part, Readiness
 from ops.settings import HttpSettings
@@ -46,3 +49,19 @@ async def test_metrics_are_there_in_prometheus_format() -> None:
             body = await answer.text()
         assert answer.headers["Content-Type"].startswith("text/plain")
     assert 'laurel_dead_letters_total{reason="not_json"}' in body
+
+
+async def test_a_port_that_is_taken_is_named_with_the_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            UsageError, match=f"LAUREL_HTTP__PORT: .*127.0.0.1:{port}.*another port"
+        ):
+            async with serving(HttpSettings(port=port), Readiness()):
+                pass
+
+
+async def test_a_host_that_is_unknown_is_named() -> None:
+    with pytest.raises(UsageError, match=r"LAUREL_HTTP__HOST.*nowhere\.invalid"):
+        async with serving(HttpSettings(host="nowhere.invalid"), Readiness()):
+            pass

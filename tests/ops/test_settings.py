@@ -2,13 +2,14 @@
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from ops.errors import UsageError
-from ops.settings import Settings, environment_names, load
+from ops.settings import Settings, environment_names, load, setting_fields, shown
 
 STABLE = {
     "LAUREL_DATABASE_URL",
@@ -53,7 +54,14 @@ def test_the_environment_wins_over_the_file(
         ("LAUREL_TENANT_ID", "me", "LAUREL_TENANT_ID: .*UUID"),
         ("LAUREL_WORKER__BATCHES", "1", "LAUREL_WORKER__BATCHES: there is no such setting"),
         ("LAUREL_METADATA_BASE_URL", "ftp://x", "LAUREL_METADATA_BASE_URL: "),
-        ("LAUREL_MINTER__LEASE", "PT10S", "minter.lease must be longer"),
+        ("LAUREL_MINTER__LEASE", "10s", "minter.lease must be longer"),
+        ("LAUREL_MINTER__LEASE", "10", "LAUREL_MINTER__LEASE: 10 has no unit: write"),
+        ("LAUREL_MINTER__LEASE", "soon", "LAUREL_MINTER__LEASE: .*duration"),
+        ("LAUREL_MINTER__ITEM_VALUE", "0.01", "LAUREL_MINTER__ITEM_VALUE: .*equal to 0.03"),
+        ("LAUREL_MINTER__ITEM_VALUE", "0.0300000001", "LAUREL_MINTER__ITEM_VALUE: .*9 decimal"),
+        ("LAUREL_MINTER__ITEM_VALUE", "NaN", "LAUREL_MINTER__ITEM_VALUE: .*finite"),
+        ("LAUREL_MINTER__ITEM_VALUE", "much", "LAUREL_MINTER__ITEM_VALUE: .*write Grams"),
+        ("LAUREL_MINTER__ITEM_FORWARD", "0.05", "minter.item_forward must be less"),
         (
             "LAUREL_MINTER__POLL_INTERVAL",
             "PT0S",
@@ -73,6 +81,21 @@ def test_a_wrong_setting_is_named(
     with pytest.raises(UsageError) as caught:
         load()
     assert re.search(words, caught.value.message)
+
+
+def test_durations_and_amounts_are_read_as_people_write_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "laurel.toml"
+    file.write_text('[minter]\nlease = "90s"\nitem_value = 0.07\n')
+    monkeypatch.setenv("LAUREL_CONFIG_FILE", str(file))
+    monkeypatch.setenv("LAUREL_MINTER__BALANCE_RESERVE", "2.5 TON")
+    monkeypatch.setenv("LAUREL_WORKER__STALL_AFTER", "PT3M")
+    settings = load()
+    assert settings.minter.lease == timedelta(seconds=90)
+    assert settings.minter.item_value == Decimal("0.07")
+    assert settings.minter.balance_reserve == Decimal("2.5")
+    assert settings.worker.stall_after == timedelta(minutes=3)
 
 
 def test_an_unknown_name_in_the_file_is_refused(
@@ -115,3 +138,63 @@ def test_a_secret_does_not_print() -> None:
 def test_what_is_needed_and_missing_names_the_setting_and_the_way_out() -> None:
     with pytest.raises(UsageError, match=r"LAUREL_DATABASE_URL is not set\..*laurel dev"):
         Settings().need("database_url")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LAUREL_SERVICE_HOST",
+        "LAUREL_SERVICE_PORT",
+        "LAUREL_SERVICE_PORT_HTTP",
+        "LAUREL_PORT",
+        "LAUREL_PORT_9464_TCP",
+        "LAUREL_PORT_9464_TCP_PROTO",
+        "LAUREL_WORKER_SERVICE_HOST",
+        "LAUREL_WORKER_PORT_9464_TCP_ADDR",
+        "LAUREL_WORKER_2_PORT_53_UDP_PORT",
+    ],
+)
+def test_what_kubernetes_says_of_a_service_is_no_setting(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "tcp://10.0.0.1:9464")
+    assert load() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("LAUREL_HTTP_PORT_", "LAUREL_HTTP__PORT"),
+        ("LAUREL_KAFKA_BROKER", "LAUREL_KAFKA_BROKERS"),
+        ("laurel_worker__stall_afte", "LAUREL_WORKER__STALL_AFTER"),
+    ],
+)
+def test_a_name_that_is_nearly_right_gets_a_guess(
+    name: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(
+        UsageError, match=f"{name}: there is no such setting. Did you mean {meant}?"
+    ):
+        load()
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert [each.name for each in setting_fields() if not each.field.description] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "(not set)"),
+        (SecretStr("hunter2"), "(set, hidden)"),
+        (True, "true"),
+        (timedelta(minutes=90), "1h30m"),
+        (Decimal("1.00"), "1"),
+        (Decimal(100), "100"),
+        (Decimal("0.0012816"), "0.0012816"),
+        (5, "5"),
+    ],
+)
+def test_a_value_is_shown_as_it_would_be_written(value: object, text: str) -> None:
+    assert shown(value) == text

@@ -20,6 +20,8 @@ from sqlalchemy.engine import Engine
 # docs/architecture.md, lock order.
 ORDER = (
     "catalog_version",
+    "catalog_job",
+    "dedupe_floor",
     "offset_ledger",
     "paused_partition",
     "processed_event",
@@ -30,6 +32,7 @@ ORDER = (
     "chain_collection",
     "chain_message",
     "nft_instance",
+    "silenced_badge",
     "nft_mint_queue",
     "outbox_sequence",
     "chain_wallet",

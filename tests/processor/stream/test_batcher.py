@@ -16,7 +16,7 @@ from ops.lifecycle import Part, Readiness
 from processor.batch.pipeline import BatchOutcome
 from processor.batch.staging import ReadChunk
 from processor.events.chunks import Chunk, PlainRecord
-from processor.stream.batcher import Batcher, InFlight
+from processor.stream.batcher import BatchBounds, Batcher, InFlight
 from store.engine import DatabaseUnreachable
 from store.values import LedgerEntry, Partition
 from tests.builders.clock import FakeClock
@@ -46,11 +46,13 @@ def a_chunk(first: int, records: int, partition: Partition = QUESTS) -> Chunk:
 class Bench:
     """A batcher, what it had counted, acknowledged and rewound, and a gate before each commit."""
 
-    def __init__(self, records_max: int = 10) -> None:
+    def __init__(self, records_max: int = 10, bytes_max: int = 1 << 20) -> None:
         self.clock = FakeClock()
         self.readiness = Readiness()
         self.readiness.arrived(Part.START)
-        self.batcher = Batcher(self._commit, records_max, self.readiness, self.clock)
+        self.batcher = Batcher(
+            self._commit, BatchBounds(records_max, bytes_max), self.readiness, self.clock
+        )
         self.counted: list[list[int]] = []
         self.acked: list[int] = []
         self.rewound: list[LedgerEntry] = []
@@ -69,10 +71,13 @@ class Bench:
     async def rewind(self, entries: Iterable[LedgerEntry]) -> None:
         self.rewound += entries
 
-    async def add(self, chunk: Chunk, *, is_current: bool = True) -> None:
+    async def add(self, chunk: Chunk, *, is_current: bool = True, memory: int = 0) -> None:
         await self.batcher.add(
             InFlight(
-                ReadChunk(chunk, 1), lambda: is_current, lambda: self.acked.append(chunk.position)
+                ReadChunk(chunk, 1),
+                lambda: is_current,
+                lambda: self.acked.append(chunk.position),
+                memory,
             )
         )
 
@@ -118,6 +123,20 @@ async def test_a_batch_keeps_to_its_bound_and_a_larger_chunk_is_one_by_itself() 
         await adding
         await settle()
     assert bench.counted == [[0, 4], [10], [35]]
+
+
+async def test_a_batch_keeps_to_its_bound_of_bytes_and_so_does_what_waits() -> None:
+    bench = Bench(records_max=100, bytes_max=10)
+    await bench.add(a_chunk(0, 1), memory=6)
+    second = asyncio.create_task(bench.add(a_chunk(1, 1), memory=4))
+    await settle()
+    assert not second.done()
+    async with bench.running():
+        await second
+        for first, memory in ((2, 6), (3, 5), (4, 25), (5, 1)):
+            await bench.add(a_chunk(first, 1), memory=memory)
+        await settle()
+    assert bench.counted == [[0, 1], [2], [3], [4], [5]]
 
 
 async def add_all(bench: Bench, chunks: Iterable[tuple[int, int]]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from ops.lifecycle import Readiness
 from processor.events.chunks import Chunk
-from processor.stream.batcher import Batcher, InFlight
+from processor.stream.batcher import BatchBounds, Batcher, InFlight
 from store import ledger
 from store.engine import Database
 from store.values import LedgerEntry
@@ -22,7 +22,7 @@ async def test_a_former_owners_chunk_leads_back_to_the_ledger(
     await open_ledger(counting, [whole])
     pipeline = await a_pipeline(counting)
     await pipeline.run([Chunk(*whole.key, 0, whole.records[:5])])
-    batcher = Batcher(pipeline.commit, 100, Readiness(), FakeClock())
+    batcher = Batcher(pipeline.commit, BatchBounds(100, 1 << 20), Readiness(), FakeClock())
     acked: list[int] = []
 
     def in_flight(first: int, end: int) -> InFlight:

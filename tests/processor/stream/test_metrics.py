@@ -14,9 +14,9 @@ from ops.settings import Settings
 from processor.batch.pipeline import BatchOutcome
 from processor.batch.staging import ReadChunk
 from processor.catalog import load
-from processor.events.chunks import Chunk, PlainRecord
+from processor.events.chunks import Chunk, ChunkBounds, PlainRecord
 from processor.stream.app import faust_app
-from processor.stream.batcher import Batcher, InFlight
+from processor.stream.batcher import BatchBounds, Batcher, InFlight
 from processor.stream.positions import PartitionPosition
 from processor.stream.transport import Consumer, ConsumerOptions
 from processor.stream.watchdog import StreamProgress, Watchdog
@@ -97,7 +97,7 @@ async def run(database: Database) -> None:
             raise outages.pop()
         return await pipeline.commit(chunks)
 
-    batcher = Batcher(count, 100, readiness, clock)
+    batcher = Batcher(count, BatchBounds(100, 1 << 20), readiness, clock)
     acks, rewound = asyncio.Semaphore(0), asyncio.Event()
 
     async def rewind(entries: Iterable[LedgerEntry]) -> None:
@@ -160,7 +160,9 @@ async def reassign(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(found: PausedPartition) -> None:
         raise AssertionError(found)
 
-    consumer = faust_app(settings, ConsumerOptions(1, 1, read_ledger, fail)).consumer
+    consumer = faust_app(
+        settings, ConsumerOptions(ChunkBounds(1, 1, 1), 1, 1, 1, read_ledger, fail)
+    ).consumer
     assert isinstance(consumer, Consumer)
     thread = consumer._thread
 

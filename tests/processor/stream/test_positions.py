@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.events.chunks import PlainRecord
+from processor.events.chunks import ChunkBounds, PlainRecord
 from processor.stream.positions import (
     FetchedChunk,
     PartitionPosition,
@@ -26,7 +26,7 @@ def records(*offsets: int) -> list[PlainRecord]:
 
 
 def positions(*entries: LedgerEntry, records_max: int = 3) -> PartitionPositions:
-    made = PartitionPositions(records_max)
+    made = PartitionPositions(ChunkBounds(records_max, 1 << 20, 1 << 20))
     for entry in entries:
         made.seek(entry)
     return made
@@ -101,7 +101,7 @@ def test_a_revoked_partition_yields_nothing_and_the_others_go_on() -> None:
 
 
 def test_each_seek_begins_another_generation() -> None:
-    where = PartitionPositions(3)
+    where = PartitionPositions(ChunkBounds(3, 1 << 20, 1 << 20))
     first = where.seek(LedgerEntry(*QUESTS, 0))
     (before,) = chunks(where, 0, 1)
     other = where.seek(LedgerEntry(*CITIES, 0))
@@ -113,7 +113,7 @@ def test_each_seek_begins_another_generation() -> None:
 
 
 def test_a_generation_is_not_used_again_after_a_partition_came_back() -> None:
-    where = PartitionPositions(3)
+    where = PartitionPositions(ChunkBounds(3, 1 << 20, 1 << 20))
     before = where.seek(LedgerEntry(*QUESTS, 0))
     where.forget([QUESTS])
     assert where.seek(LedgerEntry(*QUESTS, 0)) != before

@@ -30,6 +30,7 @@ from mode import CrashingSupervisor
 from pydantic import SecretStr
 
 from ops.settings import Settings
+from processor.events.chunks import ChunkBounds
 from processor.stream.app import WorkerApp, faust_app
 from processor.stream.transport import (
     Consumer,
@@ -105,9 +106,19 @@ def test_tripwire_read_offsets_are_looked_up_where_the_transport_answers_none() 
 
 def test_tripwire_aiokafka_takes_settings_until_it_starts() -> None:
     names = signature(aiokafka.AIOKafkaConsumer.__init__)
-    assert {"fetch_max_wait_ms", "isolation_level", "auto_offset_reset"} <= set(names)
+    assert {
+        "fetch_max_bytes",
+        "fetch_max_wait_ms",
+        "isolation_level",
+        "auto_offset_reset",
+    } <= set(names)
     start = source(aiokafka.AIOKafkaConsumer.start)
-    for attribute in ("_fetch_max_wait_ms", "_isolation_level", "_auto_offset_reset"):
+    for attribute in (
+        "_fetch_max_bytes",
+        "_fetch_max_wait_ms",
+        "_isolation_level",
+        "_auto_offset_reset",
+    ):
         assert f"self.{attribute}" in start
     assert OffsetResetStrategy.from_str("none") == OffsetResetStrategy.NONE
 
@@ -131,6 +142,16 @@ async def nothing_counted(partitions: Mapping[Partition, int]) -> dict[Partition
     return {key: LedgerEntry(*key, offset) for key, offset in partitions.items()}
 
 
+OPTIONS = ConsumerOptions(
+    chunk=ChunkBounds(3, 1 << 20, 1 << 20),
+    take_bytes_max=1 << 20,
+    buffer_bytes_max=1 << 22,
+    fetch_max_wait_ms=50,
+    read_ledger=nothing_counted,
+    pause=PAUSED.append,
+)
+
+
 @pytest.fixture
 async def app() -> AsyncIterator[WorkerApp]:
     """The worker's app; nothing of it is started."""
@@ -138,7 +159,7 @@ async def app() -> AsyncIterator[WorkerApp]:
         kafka_brokers="127.0.0.1:9092,127.0.0.1:9093", database_url=SecretStr("postgresql://h/d")
     )
     PAUSED.clear()
-    yield faust_app(settings, ConsumerOptions(3, 50, nothing_counted, PAUSED.append))
+    yield faust_app(settings, OPTIONS)
     PAUSED.clear()
 
 

@@ -1,0 +1,75 @@
+"""Durations and amounts as people write them: `30s`, `1h30m`, `0.05`.
+
+Pure: text in, values out. The bounds stand in ops/settings.py.
+"""
+
+import re
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+_PARTS = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhd])\s*")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+# The coin of TON: 10^9 nanograms. Wallet apps and exchanges still show the older name.
+_COINS = re.compile(r"\s*(gram|grams|ton)$", re.IGNORECASE)
+NANOGRAMS = Decimal(10) ** 9
+
+
+def duration(value: object) -> object:
+    """Return the timedelta that `value` is text of, or `value` where another reader knows it.
+
+    Known here are numbers with units, the larger first or not: `500ms`, `30s`, `5m`, `1h30m`, `7d`.
+
+    Raises:
+        ValueError: a number without a unit.
+    """
+    if isinstance(value, int | float) or (
+        isinstance(value, str) and _NUMBER.fullmatch(value.strip())
+    ):
+        raise ValueError(f"{value} has no unit: write 500ms, 30s, 5m, 1h30m, 7d or PT30S")
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    found = _PARTS.findall(text)
+    if not found or _PARTS.sub("", text):
+        return value
+    try:
+        return sum((float(number) * _UNITS[unit] for number, unit in found), timedelta())
+    except OverflowError:
+        raise ValueError("is longer than any duration that can be told") from None
+
+
+def shown_duration(value: timedelta) -> str:
+    """Return `value` as `duration` reads it: `1h30m`; milliseconds are the smallest part."""
+    left, parts = value, []
+    for unit, length in reversed(_UNITS.items()):
+        number, left = divmod(left, length)
+        if number:
+            parts.append(f"{number}{unit}")
+    return "".join(parts) or "0s"
+
+
+def coins(value: object) -> object:
+    """Return the number in `value` without the coin's name: `0.05`, `0.05 Gram`, `0.05 TON`.
+
+    Raises:
+        ValueError: it is text, and no number.
+    """
+    if not isinstance(value, str):
+        return value
+    number = _COINS.sub("", value.strip())
+    try:
+        return Decimal(number)
+    except InvalidOperation:
+        raise ValueError("is no amount: write Grams, as 0.05") from None
+
+
+def nanograms(amount: Decimal) -> int:
+    """Return an amount of Grams in nanograms."""
+    return int(amount * NANOGRAMS)
