@@ -38,6 +38,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "db": ("store.commands:db", "Prepare the database."),
     "topics": ("processor.stream.commands:topics", "Prepare Kafka's topics."),
+    "partitions": (
+        "processor.stream.partition_commands:partitions",
+        "List partitions that are paused, and decide how they go on.",
+    ),
     "catalog": ("processor.commands:catalog", "Check and apply the catalog of badges."),
     "worker": ("processor.stream.commands:worker", "Count events from Kafka and give out badges."),
     "minter": ("minter.commands:minter", "Work off the mint queue on TON."),

@@ -32,7 +32,7 @@ from processor.stream import topics, transport
 from processor.stream.app import WorkerApp
 from sandbox.postgres import PostgresServer, postgres
 from sandbox.process import PartMissing
-from store.values import LedgerEntry
+from store.values import LedgerEntry, PausedPartition
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "200000"))
 ROUNDS = 3
@@ -49,9 +49,9 @@ async def _from_the_beginning(
     return {place: LedgerEntry(*place, 0) for place in partitions}
 
 
-def _fail(error: BaseException) -> None:
+def _fail(error: PausedPartition) -> None:
     """End the benchmark."""
-    raise error
+    raise RuntimeError(error.detail)
 
 
 class Chunks:

@@ -46,6 +46,12 @@ WITHHELD_RECORDS = Gauge(
     "less last stable offset).",
     ("topic", "partition"),
 )
+PARTITIONS_PAUSED = Gauge(
+    "laurel_partitions_paused",
+    "Partitions of this worker that wait for an operator (laurel partitions list), by topic and "
+    "reason.",
+    ("topic", "reason"),
+)
 LEDGER_EVENTS = Counter(
     "laurel_ledger_events_total",
     "What the offset ledger noticed: skipped (records of a chunk from before a seek), fenced (a "

@@ -49,6 +49,8 @@ from store.values import (
     OnchainPolicy,
     OnchainStatus,
     OutboxType,
+    PartitionAction,
+    PauseReason,
     Rarity,
     Reason,
     TaskEvent,
@@ -434,6 +436,44 @@ class OffsetLedger(Base):
         BigInteger
     )  # Kafka's, of the record at last_offset
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class PartitionPause(Base):
+    """+ Partitions that are not read on before an operator decides."""
+
+    __tablename__ = "paused_partition"
+    __table_args__ = (one_of("reason", PauseReason),)
+
+    cluster_id: Mapped[str] = mapped_column(primary_key=True)
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(primary_key=True)
+    offset: Mapped[int] = mapped_column(BigInteger)
+    reason: Mapped[str] = mapped_column(String(32))
+    detail: Mapped[str]
+    skip_to: Mapped[int | None] = mapped_column(BigInteger)
+    paused_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class PartitionDecision(Base):
+    """+ What operators decided about partitions: who, when, from where to where, and why."""
+
+    __tablename__ = "partition_decision"
+    __table_args__ = (
+        one_of("action", PartitionAction),
+        one_of("pause_reason", PauseReason),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    cluster_id: Mapped[str]
+    topic: Mapped[str]
+    partition: Mapped[int]
+    action: Mapped[str] = mapped_column(String(16))
+    pause_reason: Mapped[str | None] = mapped_column(String(32))
+    from_offset: Mapped[int] = mapped_column(BigInteger)
+    to_offset: Mapped[int] = mapped_column(BigInteger)
+    reason: Mapped[str | None]
+    actor: Mapped[str]
+    decided_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class ProcessedEvent(Base):

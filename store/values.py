@@ -287,6 +287,24 @@ class Reason(StrEnum):
     NO_TOKEN = "no_token"  # noqa: S105 - a token on chain, no secret
 
 
+class PauseReason(StrEnum):
+    """Why a partition is not read on. Closed: a metric label, too."""
+
+    RECORDS_REMOVED = "records_removed"
+    TOPIC_ENDS_EARLY = "topic_ends_early"
+    TOPIC_RECREATED = "topic_recreated"
+    UNDECODABLE_BATCH = "undecodable_batch"
+    REFUSED_BY_DATABASE = "refused_by_database"
+    INVARIANT_BROKEN = "invariant_broken"
+
+
+class PartitionAction(StrEnum):
+    """What an operator decided about a partition."""
+
+    RESUMED = "resumed"
+    SKIPPED = "skipped"
+
+
 class CommandType(StrEnum):
     """CloudEvents types of the commands that are carried out."""
 
@@ -323,6 +341,37 @@ class LedgerEntry:
     def key(self) -> Partition:
         """Return topic and partition."""
         return self.topic, self.partition
+
+
+@dataclass(frozen=True, slots=True)
+class PausedPartition:
+    """A partition that is not read on before an operator decides (paused_partition).
+
+    `offset` is the next record that is not counted, `detail` says to a person what is wrong, and
+    `skip_to` is where counting could go on, where that is known.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    reason: PauseReason
+    detail: str
+    skip_to: int | None = None
+
+    @property
+    def key(self) -> Partition:
+        """Return topic and partition."""
+        return self.topic, self.partition
+
+    @property
+    def way_out(self) -> str:
+        """Return the commands that end the pause."""
+        place = f"{self.topic} {self.partition}"
+        to = "OFFSET" if self.skip_to is None else str(self.skip_to)
+        return (
+            f"Restore what is missing and run `laurel partitions resume {place}`; or, if the loss "
+            f"is known and accepted, `laurel partitions skip {place} --to {to} --reason TEXT`."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ DEFINED_TWICE = {
 
 # Modules without a test file of their own, and where they are tested.
 TESTED_ELSEWHERE = {
+    "processor/stream/partition_commands.py": "tests/processor/stream/test_partition_decisions.py",
     "minter/context.py": "tests/minter/test_daemon.py",
     "minter/ton/gateway.py": "tests/minter/ton/test_liteserver.py",
     "minter/ton/mnemonic.py": "tests/minter/test_commands.py",

@@ -8,7 +8,7 @@ fatal error ends the process.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any, cast
 
 import faust
@@ -19,10 +19,11 @@ from processor.batch.pipeline import Pipeline
 from processor.events.chunks import ChunkBounds
 from processor.stream.batcher import Batcher, InFlight
 from processor.stream.offset_store import OffsetStore
+from processor.stream.pausing import Pausing
 from processor.stream.positions import FetchedChunk
 from processor.stream.transport import FAUST_LOGGER, Consumer, ConsumerOptions, Transport
 from processor.stream.watchdog import StreamProgress
-from store.values import LedgerEntry
+from store.values import LedgerEntry, PausedPartition
 
 # Chunks that wait for the agent, in each partition's favour; with fewer, reading and fetching stop
 # for each other.
@@ -55,6 +56,7 @@ class Stream:
         pipeline: reads chunks.
         batcher: counts what was read.
         offsets: tells where to read on.
+        pausing: told of partitions that cannot be read on.
     """
 
     def __init__(
@@ -64,10 +66,13 @@ class Stream:
         pipeline: Pipeline,
         batcher: Batcher,
         offsets: OffsetStore,
+        pausing: Callable[[Callable[[], Consumer]], Pausing],
     ) -> None:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.batcher = batcher
         self._pipeline = pipeline
+        self.pausing = pausing(lambda: self.consumer)
+        self._pauses: set[asyncio.Task[None]] = set()
         options = ConsumerOptions(
             ChunkBounds(
                 settings.worker.chunk_records_max,
@@ -78,7 +83,7 @@ class Stream:
             _BATCHES_BUFFERED * settings.worker.batch_bytes_max,
             round(settings.kafka.fetch_max_wait.total_seconds() * 1000),
             offsets.positions,
-            self._fail,
+            self._pause,
         )
         self.app = faust_app(settings, options)
         self._first_topics = frozenset(topics)
@@ -119,11 +124,17 @@ class Stream:
             is_standby=in_group and self.consumer.is_standby(),
             counted_to=self.batcher.counted_to,
             committed_at=self.batcher.committed_at,
+            paused=self.pausing.partitions,
         )
 
     async def rewind(self, entries: Iterable[LedgerEntry]) -> None:
         """Seek the partitions of `entries` to where the ledger stands."""
         await self.consumer.seek_to_ledger(entries)
+
+    def _pause(self, found: PausedPartition) -> None:
+        task = asyncio.ensure_future(self.pausing.pause(found))
+        self._pauses.add(task)  # a task that nobody holds may be collected
+        task.add_done_callback(self._pauses.discard)
 
     def _fail(self, error: BaseException) -> None:
         """End the worker with `error`; the first one counts."""
@@ -154,7 +165,9 @@ class Stream:
 
     async def _revoked(self, *args: Any, **_kwargs: Any) -> None:
         _, revoked = args  # the app, and the partitions
-        self.batcher.drop_partitions((tp.topic, tp.partition) for tp in revoked)
+        partitions = [(tp.topic, tp.partition) for tp in revoked]
+        self.batcher.drop_partitions(partitions)
+        self.pausing.forget(partitions)
 
 
 def faust_app(settings: Settings, options: ConsumerOptions) -> WorkerApp:

@@ -13,6 +13,7 @@ from aiokafka.consumer.fetcher import FetchResult
 from processor.events.records import LargeRecord, bounded, memory_of
 from processor.stream import lenient_headers
 from processor.stream.room import ROOM
+from store.values import PausedPartition
 
 
 class BoundedFetchResult(FetchResult):  # type: ignore[misc]
@@ -29,8 +30,11 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]
             return []
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
-        found = []
+        found: list[Any] = []
         for each in self._partition_records:
+            if isinstance(each, PausedPartition):  # the last one (guarded_records.py)
+                found.append(each)
+                continue
             record = each.checksum if isinstance(each.checksum, LargeRecord) else each
             # What it took to read it, whatever is kept.
             room.left -= record.size if isinstance(record, LargeRecord) else memory_of(record)

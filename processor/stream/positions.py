@@ -9,13 +9,7 @@ from dataclasses import dataclass
 
 from processor.events.chunks import Chunk, ChunkBounds, cut
 from processor.events.records import Record
-from store.values import LedgerEntry, Partition
-
-_RECOVERY_HINT = (
-    "Nothing of this partition was counted since. Restore the topic; or, if the loss is known and "
-    "accepted, remove its row from offset_ledger: the worker then starts at the first record there "
-    "is (docs/runbook.md)."
-)
+from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +26,6 @@ class FetchedChunk:
 
 
 @dataclass(frozen=True, slots=True)
-class OffsetsMismatch:
-    """The ledger and the topic do not fit each other; `message` says how, and the way out."""
-
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class SeekTo:
     """Read on at `offset`: nothing is missing."""
 
@@ -52,19 +39,20 @@ class RecordsMissing:
     partition: Partition
     offset: int
 
-    def mismatch(self, first_offset: int) -> OffsetsMismatch:
+    def pause(self, first_offset: int) -> PausedPartition:
         """Return what that means where the partition now begins at `first_offset`."""
         if first_offset > self.offset:
-            missing = (
+            reason = PauseReason.RECORDS_REMOVED
+            detail = (
                 f"records {self.offset} to {first_offset - 1} were removed before they were counted"
             )
         else:
-            missing = (
+            reason = PauseReason.TOPIC_ENDS_EARLY
+            detail = (
                 f"the topic ends before record {self.offset}, which is the next to count: "
                 "it was made anew, or restored from a copy"
             )
-        topic, number = self.partition
-        return OffsetsMismatch(f"{topic}, partition {number}: {missing}. {_RECOVERY_HINT}")
+        return PausedPartition(*self.partition, self.offset, reason, detail, skip_to=first_offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +143,7 @@ class PartitionPositions:
 
     def chunks(
         self, partition: Partition, records: Sequence[Record]
-    ) -> list[FetchedChunk] | OffsetsMismatch:
+    ) -> list[FetchedChunk] | PausedPartition:
         """Return what of the fetched `records` is new, cut into chunks that continue each other.
 
         Args:
@@ -166,8 +154,8 @@ class PartitionPositions:
         if reading is None:
             return []
         if reading.probe is not None:
-            if mismatch := _another_topic(reading.probe, records[0]):
-                return mismatch
+            if pause := _another_topic(reading.probe, records[0]):
+                return pause
             reading.probe = None
         fresh = [record for record in records if record.offset >= reading.expected]
         found = []
@@ -208,13 +196,15 @@ class PartitionPositions:
         )
 
 
-def _another_topic(probe: LedgerEntry, record: Record) -> OffsetsMismatch | None:
+def _another_topic(probe: LedgerEntry, record: Record) -> PausedPartition | None:
     """Compare the first record fetched with the last one counted, where that is still there."""
     if record.offset != probe.last_offset or record.timestamp == probe.last_timestamp_ms:
         return None
-    return OffsetsMismatch(
-        f"{probe.topic}, partition {probe.partition}: the record at offset {probe.last_offset} is "
-        f"not the one that was counted (timestamp {record.timestamp}, was "
-        f"{probe.last_timestamp_ms}). The topic was made anew, or the broker restored from a copy. "
-        f"{_RECOVERY_HINT}"
+    return PausedPartition(
+        *probe.key,
+        probe.next_offset,
+        PauseReason.TOPIC_RECREATED,
+        f"the record at offset {probe.last_offset} is not the one that was counted (timestamp "
+        f"{record.timestamp}, was {probe.last_timestamp_ms}): the topic was made anew, or the "
+        "broker restored from a copy",
     )

@@ -6,7 +6,8 @@ rebalance, supervision and commit stay Faust's (docs/adr/0004-faust-guards.md).
 
 What this changes in Faust's aiokafka driver, besides: reading starts where the ledger stands, never
 where Kafka's committed offset does; records of aborted transactions are not seen; a missing offset
-stops the worker instead of being reset; an empty fetch does not wait 1.5 s.
+or a batch that cannot be decoded pauses its partition instead of being passed over; an empty fetch
+does not wait 1.5 s.
 
 The methods that are overridden have no public seam: faust-streaming is pinned, and
 tests/processor/stream/test_transport.py holds them.
@@ -16,6 +17,7 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -26,12 +28,10 @@ from faust.types import TP, ConsumerMessage, Message
 from mode.utils.futures import notify
 
 from ops import metrics
-from ops.errors import UsageError
 from processor.events.chunks import ChunkBounds
-from processor.stream import bounded_fetch
+from processor.stream import bounded_fetch, guarded_records
 from processor.stream.positions import (
     FetchedChunk,
-    OffsetsMismatch,
     PartitionPosition,
     PartitionPositions,
     RecordsMissing,
@@ -39,7 +39,7 @@ from processor.stream.positions import (
     seek_offset,
 )
 from processor.stream.room import ROOM, Room
-from store.values import LedgerEntry, Partition
+from store.values import LedgerEntry, Partition, PausedPartition
 
 # Below `faust`, which is kept quiet (ops/logs.py); by itself mode would name one after this module.
 FAUST_LOGGER = logging.getLogger("faust.laurel")
@@ -47,15 +47,6 @@ FAUST_LOGGER = logging.getLogger("faust.laurel")
 
 # Of a fetch of one broker's partitions, on the wire.
 _FETCH_BYTES_MAX = 16 * 1024 * 1024
-
-
-class OffsetsLost(UsageError):
-    """The ledger and the topic do not fit each other.
-
-    Going on would lose records, or count another topic's.
-    """
-
-    code = "offsets_lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +60,7 @@ class ConsumerOptions:
         fetch_max_wait_ms: how long a broker may hold an empty fetch.
         read_ledger: returns the ledger of partitions, opened at the offsets given where it has no
             entry.
-        fail: ends the worker; called on the loop of the app.
+        pause: told of each partition that cannot be read on; called on the loop of the app.
     """
 
     chunk: ChunkBounds
@@ -77,7 +68,7 @@ class ConsumerOptions:
     buffer_bytes_max: int
     fetch_max_wait_ms: int
     read_ledger: Callable[[Mapping[Partition, int]], Awaitable[Mapping[Partition, LedgerEntry]]]
-    fail: Callable[[BaseException], None]
+    pause: Callable[[PausedPartition], None]
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -97,6 +88,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> Any:  # noqa: ANN401 - Faust is untyped
         bounded_fetch.install()
+        guarded_records.install()
         consumer = super()._create_worker_consumer(transport)
         # Faust hard-codes the first two, and knows no auto_offset_reset but `earliest` and
         # `latest`.
@@ -125,12 +117,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         chunks: dict[TP, list[FetchedChunk]] = {}
         # No await between aiokafka's answer and this: a seek cannot come between.
         for tp, records in fetched.items():
-            found = self._positions.chunks((tp.topic, tp.partition), records)
-            if isinstance(found, OffsetsMismatch):
-                self._fail(found)
-            elif found:
+            if found := self._chunks(tp, records):
                 chunks[tp] = found
         return chunks
+
+    def _chunks(self, tp: TP, records: list[Any]) -> list[FetchedChunk]:
+        undecodable = records.pop() if isinstance(records[-1], PausedPartition) else None
+        found = self._positions.chunks((tp.topic, tp.partition), records) if records else []
+        if isinstance(found, PausedPartition):
+            self._pause_found(found)
+            return []
+        if undecodable is not None:
+            self._pause_found(undecodable)
+        return found
 
     async def _out_of_range(self, error: OffsetOutOfRangeError) -> None:
         consumer = self._ensure_consumer()
@@ -140,12 +139,24 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                     consumer.seek(tp, there)
                 case RecordsMissing() as missing:
                     first = (await consumer.beginning_offsets([tp]))[tp]
-                    self._fail(missing.mismatch(first))
+                    self._pause_found(missing.pause(first))
                 case None:
                     pass
 
-    def _fail(self, mismatch: OffsetsMismatch) -> None:
-        self.parent_loop.call_soon_threadsafe(self._options.fail, OffsetsLost(mismatch.message))
+    def _pause_found(self, found: PausedPartition) -> None:
+        self._pause(TopicPartition(*found.key))  # at once: the next fetch would meet it again
+        self.parent_loop.call_soon_threadsafe(self._options.pause, found)
+
+    def _pause(self, tp: TopicPartition) -> None:
+        with suppress(IllegalStateError):  # no longer ours
+            self._ensure_consumer().pause(tp)
+
+    async def pause(self, tp: TP) -> None:
+        """Fetch no more of `tp` before the next seek."""
+        await self.call_thread(self._pause_on_thread, tp)
+
+    async def _pause_on_thread(self, tp: TP) -> None:
+        self._pause(TopicPartition(*tp))
 
     async def seek_to_ledger(self, entries: Iterable[LedgerEntry]) -> dict[TP, int]:
         """Read on where the ledger stands; partitions that are no longer ours are left alone.
@@ -160,6 +171,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             tp = TP(entry.topic, entry.partition)
             try:
                 self._ensure_consumer().seek(TopicPartition(*tp), seek_offset(entry))
+                self._ensure_consumer().resume(TopicPartition(*tp))
             except IllegalStateError:
                 continue
             generations[tp] = self._positions.seek(entry)
@@ -331,6 +343,23 @@ class Consumer(driver.Consumer):
             self._inflight.pop(tp, None)
             self._has_room.set()
             self._committed_offset[tp] = None  # below it Faust would commit nothing
+
+    async def pause(self, partition: Partition, *, drop_in_flight: bool) -> None:
+        """Fetch no more of `partition` before the next seek.
+
+        `drop_in_flight`: its chunks are stale from here on.
+        """
+        tp = TP(*partition)
+        if drop_in_flight:
+            self._generations.pop(tp, None)
+            self._inflight.pop(tp, None)
+        await self._thread.pause(tp)
+
+    async def read_on(self, partitions: Iterable[Partition]) -> None:
+        """Seek those of `partitions` that are still ours to the ledger."""
+        starts = await self._thread.starts()
+        wanted = {key: starts[key][0] for key in partitions if key in starts}
+        await self.seek_to_ledger((await self.transport.options.read_ledger(wanted)).values())
 
     def is_current(self, fetched: FetchedChunk) -> bool:
         """Return whether no seek has come since `fetched` was made."""

@@ -1,6 +1,7 @@
 """`laurel worker`: wait for what is needed, then count until asked to stop."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
@@ -28,7 +29,9 @@ from processor.stream.app import Stream
 from processor.stream.batcher import BatchBounds, Batcher
 from processor.stream.catalog_follower import CatalogFollower
 from processor.stream.offset_store import OffsetStore
+from processor.stream.pausing import Pausing
 from processor.stream.topics import Cluster, KafkaUnreachable, TopicsMissing
+from processor.stream.transport import Consumer
 from processor.stream.watchdog import Watchdog
 from store import catalogs, migrations
 from store.engine import Database, DatabaseUnreachable
@@ -55,7 +58,7 @@ async def run(settings: Settings, stop: Stop) -> int:
     """Count until `stop`; return the exit code.
 
     Raises:
-        UsageError: a setting is missing, or the ledger and a topic do not fit each other.
+        UsageError: a setting is missing.
     """
     settings.need("kafka_brokers")
     readiness = Readiness()
@@ -168,7 +171,11 @@ class Worker:
         offsets = OffsetStore(self._db, cluster.id, self._readiness, self._clock)
         wanted = cluster.topics.intersection(topics.incoming(self._settings.kafka, catalog))
         log.info("worker_prepared", cluster_id=cluster.id, catalog=catalog.version)
-        return Stream(self._settings, wanted, pipeline, batcher, offsets)
+        pausing = partial(self._pausing, cluster.id)
+        return Stream(self._settings, wanted, pipeline, batcher, offsets, pausing)
+
+    def _pausing(self, cluster_id: str, consumer: Callable[[], Consumer]) -> Pausing:
+        return Pausing(self._db, cluster_id, self._readiness, consumer, self._clock)
 
     async def _catalog(self) -> Catalog:
         async with self._db.transaction() as conn:
@@ -212,8 +219,9 @@ class Worker:
         following = asyncio.create_task(follower.follow(), name="catalog")
         jobs = JobRunner(self._db, self._settings.tenant_id, self._clock)
         evaluating = asyncio.create_task(take_up_idle_jobs(jobs, self._clock), name="catalog jobs")
+        pausing = asyncio.create_task(stream.pausing.watch(), name="pausing")
         streaming = asyncio.create_task(_stream(stream), name="faust")
-        own = (batching, watching, following, evaluating, streaming)
+        own = (batching, watching, following, evaluating, pausing, streaming)
         parts: set[asyncio.Future[None]] = {stopping, *own, stream.failed}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)

@@ -23,6 +23,7 @@ ORDER = (
     "catalog_job",
     "dedupe_floor",
     "offset_ledger",
+    "paused_partition",
     "processed_event",
     "command_log",
     "user_wallet",
@@ -40,7 +41,9 @@ ORDER = (
 # them are the shared locks of foreign keys.
 OF_THE_CATALOG = frozenset({"counter_definition", "nft_level_rule", "nft_type"})
 # Rows of these are only ever added, or given a number that comes from a locked outbox_sequence.
-APPENDED = frozenset({"dead_letter", "mint_task_event", "nft_audit_log", "outbox_message"})
+APPENDED = frozenset(
+    {"dead_letter", "mint_task_event", "nft_audit_log", "outbox_message", "partition_decision"}
+)
 
 _NAME = "lock_order"
 # A foreign key's check takes KEY SHARE, which an UPDATE of the row does not wait for, and nobody

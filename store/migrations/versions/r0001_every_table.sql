@@ -168,6 +168,39 @@ CREATE TABLE offset_ledger (
     CONSTRAINT offset_ledger_next_offset_check CHECK (next_offset >= 0)
 );
 
+CREATE TABLE partition_decision (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    cluster_id text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    action varchar(16) NOT NULL,
+    pause_reason varchar(32),
+    from_offset bigint NOT NULL,
+    to_offset bigint NOT NULL,
+    reason text,
+    actor text NOT NULL,
+    decided_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT partition_decision_action_check CHECK (action IN ('resumed', 'skipped')),
+    CONSTRAINT partition_decision_pause_reason_check CHECK (pause_reason IN (
+        'records_removed', 'topic_ends_early', 'topic_recreated', 'undecodable_batch',
+        'refused_by_database', 'invariant_broken'))
+);
+
+CREATE TABLE paused_partition (
+    cluster_id text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    reason varchar(32) NOT NULL,
+    detail text NOT NULL,
+    skip_to bigint,
+    paused_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT paused_partition_pkey PRIMARY KEY (cluster_id, topic, partition),
+    CONSTRAINT paused_partition_reason_check CHECK (reason IN (
+        'records_removed', 'topic_ends_early', 'topic_recreated', 'undecodable_batch',
+        'refused_by_database', 'invariant_broken'))
+);
+
 CREATE TABLE outbox_message (
     id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
     tenant_id uuid NOT NULL,

@@ -10,6 +10,7 @@ from aiokafka.structs import TopicPartition
 
 from processor.events.records import LargeRecord, memory_of
 from processor.stream.bounded_fetch import BoundedFetchResult, install
+from processor.stream.guarded_records import GuardedRecords, WholeRecords
 from processor.stream.lenient_headers import LenientRecords
 from processor.stream.room import ROOM, Room
 from tests.processor.stream.test_large_batches import a_batch
@@ -76,6 +77,25 @@ async def test_what_was_fetched_before_a_seek_is_not_taken() -> None:
     result._assignment.state_value(QUESTS).seek(3)
     assert taken(result, 1 << 30) == []
     assert not result.has_more()
+
+
+async def test_a_batch_that_cannot_be_decoded_ends_what_is_taken_and_is_said() -> None:
+    state = SubscriptionState()
+    state.assign_from_user([QUESTS])
+    state.subscription.assignment.state_value(QUESTS).seek(0)
+    broken = bytearray(a_batch([(None, b"v", [])], 1))
+    broken[-1] ^= 1
+    records = GuardedRecords(QUESTS, WholeRecords(bytes(broken)), None, 0, None, None, True, 1)
+    result = BoundedFetchResult(
+        QUESTS,
+        assignment=state.subscription.assignment,
+        partition_records=records,
+        backoff=0.1,
+    )
+    ROOM.set(Room(1 << 30, 1 << 30))
+    (found,) = result.getall()
+    assert (found.key, found.offset, found.skip_to) == (("laurel.quests", 0), 0, 1)
+    assert state.subscription.assignment.state_value(QUESTS).position == 0
 
 
 def test_tripwire_the_fetcher_makes_its_results_by_that_name() -> None:

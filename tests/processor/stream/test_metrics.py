@@ -22,7 +22,7 @@ from processor.stream.transport import Consumer, ConsumerOptions
 from processor.stream.watchdog import StreamProgress, Watchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
-from store.values import EventSpec, FieldKind, FieldSpec, LedgerEntry, Partition
+from store.values import EventSpec, FieldKind, FieldSpec, LedgerEntry, Partition, PausedPartition
 from tests.builders.clock import FakeClock
 from tests.builders.messages import (
     ALICE,
@@ -157,8 +157,8 @@ async def reassign(monkeypatch: pytest.MonkeyPatch) -> None:
         assert partitions == dict.fromkeys(entries, 0)
         return entries
 
-    def fail(error: BaseException) -> None:
-        raise error
+    def fail(found: PausedPartition) -> None:
+        raise AssertionError(found)
 
     consumer = faust_app(
         settings, ConsumerOptions(ChunkBounds(1, 1, 1), 1, 1, 1, read_ledger, fail)
