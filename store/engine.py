@@ -88,8 +88,17 @@ class DataRefused(StatementRefused):
     code = "data_refused"
 
 
+class ConstraintRefused(StatementRefused):
+    """PostgreSQL refused a statement because of a constraint: what was decided is wrong.
+
+    Because of what one record says, or because what Laurel takes for certain is not so.
+    """
+
+
 # PostgreSQL, appendix A: class 22 is data exception, 54 program limit exceeded.
 _OF_THE_DATA = ("22", "54")
+# Class 23 is integrity constraint violation.
+_OF_A_CONSTRAINT = "23"
 # PostgreSQL, appendix A: class 40 is transaction rollback; 55P03 lock_not_available.
 _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
 # 23505 unique_violation: two batches made the same badge at once, one by events and one by an
@@ -301,7 +310,11 @@ def translated(error: Exception, place: str, *, connected: bool = False) -> Tran
         by_itself = state is None or state.startswith(_BY_ITSELF)
         kind = ConnectionLost if connected and by_itself else DatabaseUnreachable
         return kind(f"PostgreSQL does not answer at {place}: {_first_line(cause)}", place=place)
-    refusal = DataRefused if (state or "").startswith(_OF_THE_DATA) else StatementRefused
+    refusal: type[StatementRefused] = StatementRefused
+    if (state or "").startswith(_OF_THE_DATA):
+        refusal = DataRefused
+    elif (state or "").startswith(_OF_A_CONSTRAINT):
+        refusal = ConstraintRefused
     return refusal(
         f"PostgreSQL refused a statement: {_first_line(cause)}",
         sqlstate=state,

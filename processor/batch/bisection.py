@@ -2,21 +2,22 @@
 
 The second line behind the reader, for what nobody thought of there: a batch that is refused is cut
 in two, down to one record, each part in a transaction of its own with the ledger moving as ever.
-That record becomes a dead letter (`refused_by_database`). A batch that takes PostgreSQL too long is
+That record becomes a dead letter (`refused_by_database`); one that a constraint refuses, only where
+its neighbour passed. A batch that takes PostgreSQL too long is
 cut in two as well, and so is one that ends the connection while PostgreSQL is there: the same again
 would do the same (processor/batch/pacing.py).
 """
 
 from collections.abc import Sequence
 
-from ops.errors import LaurelError
+from ops.errors import InvariantBroken, LaurelError
 from ops.logs import logger
 from processor.batch.pacing import Pace
 from processor.batch.pipeline import BatchOutcome, Pipeline
 from processor.batch.staging import ReadChunk, as_rejected
 from processor.events.chunks import Chunk
 from processor.events.rejection import UNKNOWN, Rejected
-from store.engine import ConnectionLost, DataRefused, StatementTimedOut
+from store.engine import ConnectionLost, ConstraintRefused, DataRefused, StatementTimedOut
 from store.values import Partition, Reason
 
 # So many records of a batch may be refused, or one in a hundred if that is more; beyond it the
@@ -38,8 +39,10 @@ async def commit(
         pace: how much is tried at once, for who commits batch after batch.
 
     Raises:
-        DataRefused, StatementTimedOut, ConnectionLost: of so many records that the records are not
-            the reason; what was committed before that stays committed, as the ledger says.
+        InvariantBroken: a constraint refuses a record, and the one before it was refused, too.
+        DataRefused, ConstraintRefused, StatementTimedOut, ConnectionLost: of so many records that
+            the records are not the reason.
+            What was committed before any of these stays committed, as the ledger says.
         TransactionConflict, DatabaseUnreachable: as of Pipeline.commit.
     """
     refused_max = max(REFUSED_MIN, _records(chunks) // REFUSED_SHARE)
@@ -80,7 +83,7 @@ class _Search:
             return await self._reject(chunks[0], fault)
         try:
             outcome = await self._pipeline.commit(chunks)
-        except DataRefused as error:
+        except (DataRefused, ConstraintRefused) as error:
             if size > 1:
                 return await self._commit_halves([each.chunk for each in chunks])
             return await self._reject(chunks[0], error)
@@ -109,6 +112,8 @@ class _Search:
     async def _reject(self, chunk: ReadChunk, refusal: Exception) -> BatchOutcome:
         if self._refused_left == 0:
             raise refusal
+        if isinstance(refusal, ConstraintRefused) and not self._pace.is_one_alone():
+            raise InvariantBroken(refusal.message) from refusal
         self._refused_left -= 1
         (record,) = chunk.chunk.records
         log.warning(

@@ -17,6 +17,7 @@ class Pace:
         self._suspect: object = None
         self._fault: Exception | None = None
         self._strikes = 0
+        self._neighbour_passed = False
 
     def is_too_much(self, records: int) -> bool:
         """Return whether so many records are to be cut before they are tried."""
@@ -28,8 +29,17 @@ class Pace:
 
     def passed(self, records: int) -> None:
         """Take note of a transaction that was committed: twice as many may be tried next."""
+        self._neighbour_passed = True
         if self._records_max is not None and records >= self._records_max:
             self._records_max *= 2
+
+    def is_one_alone(self) -> bool:
+        """Return whether what came before a refused record passed: once after each that did.
+
+        Where one after the other is refused, the records are not the reason.
+        """
+        passed, self._neighbour_passed = self._neighbour_passed, False
+        return passed
 
     def strike(self, record: object, fault: Exception) -> None:
         """Take note of a record that was not carried by itself, and of what came of it."""

@@ -31,6 +31,7 @@ from processor.batch.staging import (
     PlacedCommand,
     ReadChunk,
     RejectedRecord,
+    as_rejected,
     events_of,
     latest,
     read_chunk,
@@ -241,10 +242,14 @@ class Pipeline:
         committed = await self._attempt(chunks)
         while committed is None:
             await self.load()
-            chunks = [self.read(chunk.chunk) for chunk in chunks]
+            chunks = [self._read_again(chunk) for chunk in chunks]
             committed = await self._attempt(chunks)
         reach(Point.BATCH_COMMITTED)
         return _reported(committed, self._clock.monotonic() - started)
+
+    def _read_again(self, chunk: ReadChunk) -> ReadChunk:
+        read = self.read(chunk.chunk)
+        return read if chunk.refused is None else as_rejected(read, chunk.refused)
 
     async def reachable(self) -> None:
         """Return after a moment, where the database answers.

@@ -78,7 +78,8 @@ class ReadChunk:
     """What a chunk says. `version` and `floor` are of the catalog and of the ids it was read by.
 
     `keys` maps each of `events` to its fingerprint; `repeated` are events with a key that came
-    earlier in the batch, whatever else they say.
+    earlier in the batch, whatever else they say. `refused` says why PostgreSQL refuses its
+    one record.
     """
 
     chunk: Chunk
@@ -92,6 +93,7 @@ class ReadChunk:
     commands: list[PlacedCommand] = field(default_factory=list)
     rejected: list[RejectedRecord] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
+    refused: Rejected | None = None
 
     def without(self, keys: Collection[str]) -> "ReadChunk":
         """Return this chunk as if the events `keys` were repetitions."""
@@ -237,6 +239,7 @@ def as_rejected(chunk: ReadChunk, rejected: Rejected) -> ReadChunk:
         chunk.version,
         chunk.floor,
         rejected=[RejectedRecord(position, record, rejected)],
+        refused=rejected,
     )
 
 

@@ -14,16 +14,17 @@ from typing import Any, cast
 import faust
 from mode import CrashingSupervisor
 
+from ops.errors import InvariantBroken
 from ops.settings import Settings
 from processor.batch.pipeline import Pipeline
 from processor.events.chunks import ChunkBounds
-from processor.stream.batcher import Batcher, InFlight
+from processor.stream.batcher import Batcher, InFlight, PartitionFault
 from processor.stream.offset_store import OffsetStore
 from processor.stream.pausing import Pausing
 from processor.stream.positions import FetchedChunk
 from processor.stream.transport import FAUST_LOGGER, Consumer, ConsumerOptions, Transport
 from processor.stream.watchdog import StreamProgress
-from store.values import LedgerEntry, PausedPartition
+from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
 
 # Chunks that wait for the agent, in each partition's favour; with fewer, reading and fetching stop
 # for each other.
@@ -71,6 +72,7 @@ class Stream:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.batcher = batcher
         self._pipeline = pipeline
+        self._offsets = offsets
         self.pausing = pausing(lambda: self.consumer)
         self._pauses: set[asyncio.Task[None]] = set()
         options = ConsumerOptions(
@@ -126,6 +128,19 @@ class Stream:
             committed_at=self.batcher.committed_at,
             paused=self.pausing.partitions,
         )
+
+    async def set_aside(self, partition: Partition, fault: PartitionFault) -> None:
+        """Pause a partition whose records cannot be counted, where the ledger stands."""
+        entry = (await self._offsets.positions({partition: 0}))[partition]
+        reason = (
+            PauseReason.INVARIANT_BROKEN
+            if isinstance(fault, InvariantBroken)
+            else PauseReason.REFUSED_BY_DATABASE
+        )
+        found = PausedPartition(
+            *partition, entry.next_offset, reason, fault.message, entry.next_offset + 1
+        )
+        await self.pausing.pause(found, drop_in_flight=True)
 
     async def rewind(self, entries: Iterable[LedgerEntry]) -> None:
         """Seek the partitions of `entries` to where the ledger stands."""

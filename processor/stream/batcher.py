@@ -12,17 +12,23 @@ from dataclasses import dataclass
 
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
+from ops.errors import InvariantBroken
 from ops.lifecycle import Part, Readiness, until_available
 from ops.logs import logger
 from processor.batch.pipeline import BatchOutcome
 from processor.batch.staging import ReadChunk
-from store.engine import DatabaseUnreachable
+from store.engine import ConstraintRefused, DatabaseUnreachable, DataRefused
 from store.values import LedgerEntry, Partition
 
 log = logger("batcher")
 
+# What a partition holds cannot be counted; others can.
+PartitionFault = DataRefused | ConstraintRefused | InvariantBroken
+_PARTITION_FAULTS = (DataRefused, ConstraintRefused, InvariantBroken)
+
 CommitBatch = Callable[[Sequence[ReadChunk]], Awaitable[BatchOutcome]]
 Rewind = Callable[[Iterable[LedgerEntry]], Awaitable[None]]
+SetAside = Callable[[Partition, PartitionFault], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +143,12 @@ class Batcher:
         self._stopping = True
         self._filled.set()
 
-    async def run(self, rewind: Rewind) -> None:
+    async def run(self, rewind: Rewind, set_aside: SetAside) -> None:
         """Commit batches until `stop`.
 
         Args:
             rewind: seeks partitions back to the ledger, where a batch did not continue it.
+            set_aside: reads no more of a partition, and makes what is in flight of it stale.
 
         Raises:
             LaurelError: a batch cannot be counted, now or later.
@@ -150,7 +157,7 @@ class Batcher:
             await self._filled.wait()
             batch = self._next_batch()
             if batch:
-                await self._commit_batch(batch, rewind)
+                await self._commit_batch(batch, rewind, set_aside)
 
     def _next_batch(self) -> list[InFlight]:
         batch: list[InFlight] = []
@@ -171,8 +178,14 @@ class Batcher:
         self._has_room.set()
         return batch
 
-    async def _commit_batch(self, batch: list[InFlight], rewind: Rewind) -> None:
-        outcome = await self._until_committed([each.chunk for each in batch])
+    async def _commit_batch(
+        self, batch: list[InFlight], rewind: Rewind, set_aside: SetAside
+    ) -> None:
+        try:
+            outcome = await self._until_committed([each.chunk for each in batch])
+        except _PARTITION_FAULTS as fault:
+            await self._commit_apart(batch, fault, rewind, set_aside)
+            return
         self.committed_at = self._clock.monotonic()
         for in_flight in batch:
             chunk = in_flight.chunk.chunk
@@ -184,6 +197,22 @@ class Batcher:
             in_flight.ack()
         if outcome.fenced:
             await self._rewind(outcome.fenced, rewind)
+
+    async def _commit_apart(
+        self, batch: list[InFlight], fault: PartitionFault, rewind: Rewind, set_aside: SetAside
+    ) -> None:
+        """Commit each partition by itself; set the one aside that cannot be."""
+        parts: dict[Partition, list[InFlight]] = {}
+        for in_flight in batch:
+            parts.setdefault(in_flight.chunk.chunk.key, []).append(in_flight)
+        if len(parts) > 1:
+            for part in parts.values():
+                await self._commit_batch(part, rewind, set_aside)
+            return
+        ((partition, part),) = parts.items()
+        await set_aside(partition, fault)
+        for in_flight in part:
+            in_flight.ack()
 
     async def _rewind(self, fenced: Mapping[Partition, LedgerEntry], rewind: Rewind) -> None:
         for (topic, partition), entry in fenced.items():

@@ -24,7 +24,7 @@ from processor.batch import bisection
 from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline, PipelineOptions
 from processor.catalog.job import JobRunner, take_up_idle_jobs
-from processor.stream import topics
+from processor.stream import codecs, topics
 from processor.stream.app import Stream
 from processor.stream.batcher import BatchBounds, Batcher
 from processor.stream.catalog_follower import CatalogFollower
@@ -61,6 +61,7 @@ async def run(settings: Settings, stop: Stop) -> int:
         UsageError: a setting is missing.
     """
     settings.need("kafka_brokers")
+    codecs.check()
     readiness = Readiness()
     async with Database(settings.need("database_url"), settings.database) as db:
         worker = Worker(settings, db, readiness)
@@ -211,7 +212,9 @@ class Worker:
             self._readiness,
             self._clock,
         )
-        batching = asyncio.create_task(stream.batcher.run(stream.rewind), name="batcher")
+        batching = asyncio.create_task(
+            stream.batcher.run(stream.rewind, stream.set_aside), name="batcher"
+        )
         watching = asyncio.create_task(watchdog.watch(stream.progress), name="watchdog")
         follower = CatalogFollower(
             self._wanted, self._existing, stream, self._readiness, self._clock

@@ -38,3 +38,11 @@ def test_a_record_has_several_attempts_by_itself() -> None:
     assert pace.verdict("b") is None
     pace.strike("b", fault)
     assert pace.verdict("a") is None
+
+
+def test_a_refusal_is_one_records_only_after_another_passed() -> None:
+    pace = Pace()
+    assert not pace.is_one_alone()
+    pace.passed(3)
+    assert pace.is_one_alone()
+    assert not pace.is_one_alone()

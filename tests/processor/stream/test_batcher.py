@@ -16,8 +16,13 @@ from ops.lifecycle import Part, Readiness
 from processor.batch.pipeline import BatchOutcome
 from processor.batch.staging import ReadChunk
 from processor.events.chunks import Chunk, PlainRecord
-from processor.stream.batcher import BatchBounds, Batcher, InFlight
-from store.engine import DatabaseUnreachable
+from processor.stream.batcher import BatchBounds, Batcher, InFlight, PartitionFault
+from store.engine import (
+    ConstraintRefused,
+    DatabaseUnreachable,
+    DataRefused,
+    TransactionConflict,
+)
 from store.values import LedgerEntry, Partition
 from tests.builders.clock import FakeClock
 from tests.builders.metrics import Moved
@@ -60,13 +65,22 @@ class Bench:
         self.gate.set()
         self.fenced: Mapping[Partition, LedgerEntry] = {}
         self.errors: list[Exception] = []
+        self.aside: list[tuple[Partition, str]] = []
+        # Batches that hold any of it are not counted.
+        self.bad: dict[Partition, Exception] = {}
 
     async def _commit(self, chunks: Sequence[ReadChunk]) -> BatchOutcome:
         self.counted.append([each.chunk.position for each in chunks])
         await self.gate.wait()
         if self.errors:
             raise self.errors.pop(0)
+        for each in chunks:
+            if fault := self.bad.get(each.chunk.key):
+                raise fault
         return BatchOutcome(0, 0, 0, 0, (), self.fenced)
+
+    async def set_aside(self, partition: Partition, fault: PartitionFault) -> None:
+        self.aside.append((partition, fault.message))
 
     async def rewind(self, entries: Iterable[LedgerEntry]) -> None:
         self.rewound += entries
@@ -84,7 +98,7 @@ class Bench:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["asyncio.Task[None]"]:
         """Run the batcher during the block; it ends in order after it."""
-        task = asyncio.create_task(self.batcher.run(self.rewind))
+        task = asyncio.create_task(self.batcher.run(self.rewind, self.set_aside))
         await settle()
         yield task
         self.batcher.stop()
@@ -257,7 +271,7 @@ async def test_stop_commits_the_batch_in_flight_and_takes_no_other() -> None:
     bench = Bench()
     bench.gate.clear()
     await bench.add(a_chunk(0, 2))
-    running = asyncio.create_task(bench.batcher.run(bench.rewind))
+    running = asyncio.create_task(bench.batcher.run(bench.rewind, bench.set_aside))
     await settle()
     await bench.add(a_chunk(2, 2))
     bench.batcher.stop()
@@ -306,11 +320,37 @@ async def test_a_batch_is_tried_again_until_postgresql_answers() -> None:
 
 async def test_any_other_error_ends_the_batcher_and_acknowledges_nothing() -> None:
     bench = Bench()
-    bench.errors = [InvariantBroken("the ledger was never opened")]
+    bench.errors = [TransactionConflict("every time")]
     await bench.add(a_chunk(0, 2))
-    with pytest.raises(InvariantBroken):
-        await bench.batcher.run(bench.rewind)
-    assert (bench.acked, bench.batcher.counted_to) == ([], {})
+    with pytest.raises(TransactionConflict):
+        await bench.batcher.run(bench.rewind, bench.set_aside)
+    assert (bench.acked, bench.batcher.counted_to, bench.aside) == ([], {}, [])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        InvariantBroken("counters changed without an event"),
+        DataRefused("too many", sqlstate="22003", constraint=None),
+        ConstraintRefused("not so", sqlstate="23514", constraint="nft_progress_check"),
+    ],
+)
+async def test_a_partition_that_cannot_be_counted_is_set_aside_and_the_others_count(
+    fault: Exception,
+) -> None:
+    bench = Bench(records_max=100)
+    bench.bad = {QUESTS: fault}
+    await bench.add(a_chunk(0, 2, QUESTS))
+    await bench.add(a_chunk(10, 2, CITIES))
+    await bench.add(a_chunk(2, 2, QUESTS))
+    await bench.add(a_chunk(12, 2, CITIES))
+    async with bench.running():
+        pass
+    assert bench.counted == [[0, 10, 2, 12], [0, 2], [10, 12]]
+    assert bench.aside == [(QUESTS, str(fault))]
+    assert bench.batcher.counted_to == {CITIES: 14}
+    # All are released, so that nothing waits for them.
+    assert sorted(bench.acked) == [0, 2, 10, 12]
 
 
 async def test_a_commit_is_dated_by_the_clock_and_the_age_of_its_last_record_is_published() -> None:

@@ -16,7 +16,7 @@ from processor.batch.staging import ReadChunk
 from processor.catalog import load
 from processor.events.chunks import Chunk, ChunkBounds, PlainRecord
 from processor.stream.app import faust_app
-from processor.stream.batcher import BatchBounds, Batcher, InFlight
+from processor.stream.batcher import BatchBounds, Batcher, InFlight, PartitionFault
 from processor.stream.positions import PartitionPosition
 from processor.stream.transport import Consumer, ConsumerOptions
 from processor.stream.watchdog import StreamProgress, Watchdog
@@ -107,7 +107,10 @@ async def run(database: Database) -> None:
     async def add(chunk: Chunk, *, is_current: bool = True) -> None:
         await batcher.add(InFlight(pipeline.read(chunk), lambda: is_current, acks.release))
 
-    running = asyncio.create_task(batcher.run(rewind))
+    async def set_aside(partition: Partition, fault: PartitionFault) -> None:
+        raise AssertionError(f"{partition}: {fault}")
+
+    running = asyncio.create_task(batcher.run(rewind, set_aside))
 
     async def commit(batch: Sequence[Chunk]) -> None:
         for chunk in batch:
