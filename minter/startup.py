@@ -21,7 +21,7 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import UsageError
 from ops.lifecycle import Part, Readiness, Stop, until_available
 from ops.settings import Settings
-from store import chain, migrations
+from store import chain, migrations, rights
 from store.chain import WalletIdentity, WalletRecord
 from store.engine import Database
 
@@ -105,7 +105,8 @@ async def register_wallet(db: Database, wallet: Wallet, gateway: ChainGateway) -
     """Return the wallet's row, written on the first call.
 
     Raises:
-        UsageError: the tables are missing, or the database belongs to another network or wallet.
+        UsageError: tables or rights are missing, or the database belongs to another network or
+            wallet.
         DatabaseUnreachable: PostgreSQL does not answer.
     """
     identity = WalletIdentity(
@@ -116,6 +117,7 @@ async def register_wallet(db: Database, wallet: Wallet, gateway: ChainGateway) -
         gateway.zero_state_hash,
     )
     async with db.transaction() as conn:
+        await rights.check(conn, temporary=False)
         await migrations.check(conn)
         row = await chain.register_wallet(conn, identity)
     refuse_drift(row.identity, identity)

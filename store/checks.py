@@ -4,7 +4,7 @@ from sqlalchemy import text
 
 from ops.checks import Check
 from ops.settings import Settings
-from store import migrations
+from store import migrations, rights
 from store.engine import Database
 
 VERSION = text("SELECT current_setting('server_version')")
@@ -27,7 +27,17 @@ async def _schema(settings: Settings) -> str:
         return f"revision {await migrations.current(conn)}"
 
 
+async def _rights(settings: Settings) -> str:
+    async with (
+        Database(settings.need("database_url"), settings.database) as db,
+        db.transaction() as conn,
+    ):
+        await rights.check(conn, temporary=True)
+        return "the role may do all that Laurel does"
+
+
 CHECKS = (
     Check("database", ("database_url",), _database),
+    Check("rights", ("database_url",), _rights),
     Check("schema", ("database_url",), _schema),
 )

@@ -33,7 +33,7 @@ from processor.stream.pausing import Pausing
 from processor.stream.topics import Cluster, KafkaUnreachable, TopicsMissing
 from processor.stream.transport import Consumer
 from processor.stream.watchdog import Watchdog
-from store import catalogs, migrations
+from store import catalogs, migrations, rights
 from store.engine import Database, DatabaseUnreachable
 from store.values import Catalog
 
@@ -130,7 +130,7 @@ class Worker:
         """
         await until_available(
             Part.POSTGRESQL,
-            self._db.ping,
+            self._rights,
             DatabaseUnreachable,
             readiness=self._readiness,
             clock=self._clock,
@@ -177,6 +177,10 @@ class Worker:
 
     def _pausing(self, cluster_id: str, consumer: Callable[[], Consumer]) -> Pausing:
         return Pausing(self._db, cluster_id, self._readiness, consumer, self._clock)
+
+    async def _rights(self) -> None:
+        async with self._db.transaction() as conn:
+            await rights.check(conn, temporary=True)
 
     async def _catalog(self) -> Catalog:
         async with self._db.transaction() as conn:

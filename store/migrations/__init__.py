@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from ops.errors import UsageError
 from ops.settings import DatabaseSettings
+from store import rights
 from store.engine import Connection, Database
 
 # Any number that nobody else locks; two `db upgrade` at once run one after the other.
@@ -49,12 +50,15 @@ async def upgrade(url: SecretStr | str) -> str:
 
     Raises:
         UsageError: `url` is no PostgreSQL URL, or the database is newer than this program.
+        RightsMissing: the role lacks a right that counting or minting needs; the tables are there.
         DatabaseUnreachable, StatementRefused: from the database; nothing is half applied.
     """
     async with Database(url, _PATIENT) as db, db.transaction() as conn:
         await conn.execute(_LOCK)
         await _refuse_newer(conn)
         await conn.run_sync(_upgrade)
+    async with Database(url) as db, db.transaction() as conn:
+        await rights.check(conn, temporary=True)
     return head()
 
 

@@ -11,8 +11,8 @@ from tests.builders.databases import empty_database
 
 
 async def test_a_database_as_it_should_be(database_url: str) -> None:
-    database, schema = await examine(CHECKS, Settings(database_url=SecretStr(database_url)))
-    assert (database.state, schema.state) == (CheckState.OK, CheckState.OK)
+    database, rights, schema = await examine(CHECKS, Settings(database_url=SecretStr(database_url)))
+    assert {database.state, rights.state, schema.state} == {CheckState.OK}
     assert database.detail.startswith("PostgreSQL 1")
     assert schema.detail == f"revision {migrations.head()}"
 
@@ -21,7 +21,7 @@ async def test_a_database_without_tables_names_the_way_out(
     database_server: PostgresServer,
 ) -> None:
     async with empty_database(database_server) as url:
-        database, schema = await examine(CHECKS, Settings(database_url=SecretStr(url)))
+        database, _rights, schema = await examine(CHECKS, Settings(database_url=SecretStr(url)))
     assert (database.state, schema.state) == (CheckState.OK, CheckState.FAILED)
     assert "laurel db upgrade" in schema.detail
 

@@ -1,0 +1,81 @@
+"""What the connecting role may do in the database, and the GRANT for what it may not.
+
+Asked at the start: a right that is missing would otherwise show at the first statement that needs
+it, which may be days later (a temporary table, a first dead letter).
+"""
+
+from sqlalchemy import text
+
+from ops.errors import UsageError
+from store.engine import Connection
+from store.models import Base
+
+# The audit log only grows, and nobody but `laurel db upgrade` writes a revision.
+_LESS = {"nft_audit_log": ["SELECT", "INSERT"], "alembic_version": ["SELECT"]}
+_ALL = ["SELECT", "INSERT", "UPDATE", "DELETE"]
+
+# A schema without USAGE is not in the search path, as if it had no tables; the system catalogs show
+# them all the same. Identity columns need no right on their sequences.
+MISSING = text("""
+    WITH schema AS (
+         SELECT relnamespace AS oid FROM pg_class
+          WHERE relname = 'alembic_version'
+            AND (oid = to_regclass('alembic_version')
+                 OR to_regclass('alembic_version') IS NULL
+                    AND NOT has_schema_privilege(relnamespace, 'USAGE'))),
+         wanted AS (
+         SELECT * FROM unnest(CAST(:tables AS text[]), CAST(:privileges AS text[]))
+                           AS pair(relname, privilege)),
+         lacking AS (
+         SELECT format('%I.%I', nspname, relname) AS place,
+                string_agg(privilege, ', ' ORDER BY privilege) AS privileges
+           FROM schema JOIN pg_namespace USING (oid)
+                JOIN pg_class AS class ON class.relnamespace = schema.oid
+                JOIN wanted USING (relname)
+          WHERE NOT has_table_privilege(class.oid, privilege)
+          GROUP BY nspname, relname)
+    SELECT format('GRANT TEMPORARY ON DATABASE %I TO %I;', current_database(), current_user)
+     WHERE CAST(:temporary AS boolean)
+       AND NOT has_database_privilege(current_database(), 'TEMPORARY')
+     UNION ALL
+    SELECT format('GRANT USAGE ON SCHEMA %I TO %I;', nspname, current_user)
+      FROM schema JOIN pg_namespace USING (oid)
+     WHERE NOT has_schema_privilege(oid, 'USAGE')
+     UNION ALL
+    SELECT format('GRANT %s ON %s TO %I;', privileges,
+                  string_agg(place, ', ' ORDER BY place), current_user)
+      FROM lacking GROUP BY privileges
+""")
+
+
+class RightsMissing(UsageError):
+    """The role that LAUREL_DATABASE_URL names may not do what Laurel has to do."""
+
+    code = "rights_missing"
+
+
+async def check(conn: Connection, *, temporary: bool) -> None:
+    """Return when the role of `conn` has every right that a process needs.
+
+    Tables that are not there yet are not asked about.
+
+    Args:
+        conn: of the role.
+        temporary: whether the process counts, and so makes temporary tables; the minter does not.
+
+    Raises:
+        RightsMissing: the message holds the statements to run.
+    """
+    tables = [*Base.metadata.tables, "alembic_version"]
+    pairs = [(table, privilege) for table in tables for privilege in _LESS.get(table, _ALL)]
+    parameters = {
+        "tables": [table for table, _ in pairs],
+        "privileges": [privilege for _, privilege in pairs],
+        "temporary": temporary,
+    }
+    statements = (await conn.execute(MISSING, parameters)).scalars().all()
+    if statements:
+        raise RightsMissing(
+            "The role of LAUREL_DATABASE_URL lacks rights. Run as the owner of the tables: "
+            + " ".join(statements)
+        )

@@ -1,0 +1,127 @@
+"""What a role that may not do everything is told, on a real server."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from click.testing import CliRunner
+from pydantic import SecretStr
+from sqlalchemy import make_url
+
+from cli import main
+from ops.checks import CheckState, examine
+from ops.lifecycle import Readiness, Stop
+from ops.settings import Settings
+from processor.stream.worker import Worker
+from store import rights
+from store.checks import CHECKS
+from store.engine import Database
+from store.migrations import check as check_revision
+from store.rights import RightsMissing
+from tests.builders.sql import rows, value
+
+ALL_TABLES = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
+
+
+class Role:
+    """A role without any right but to connect."""
+
+    def __init__(self, owner: Database, url: str, name: str) -> None:
+        self.owner, self.url, self.name = owner, url, name
+
+    async def grant(self, what: str) -> None:
+        await rows(self.owner, f'GRANT {what} TO "{self.name}"')
+
+    async def lacks(self, *, temporary: bool = True) -> str:
+        async with Database(self.url) as db, db.transaction() as conn:
+            try:
+                await rights.check(conn, temporary=temporary)
+            except RightsMissing as error:
+                return error.message.partition("tables: ")[2]
+        return ""
+
+
+@pytest.fixture
+async def role(database: Database, database_url: str) -> AsyncIterator[Role]:
+    # A name that has to be quoted.
+    name = f"Worker {uuid.uuid4().hex}"
+    base = make_url(database_url).database
+    await rows(database, f'REVOKE TEMPORARY ON DATABASE "{base}" FROM PUBLIC')
+    await rows(database, "REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+    await rows(database, f"CREATE ROLE \"{name}\" LOGIN PASSWORD 'p'")
+    url = make_url(database_url).set(username=name, password="p")
+    yield Role(database, url.render_as_string(hide_password=False), name)
+    await rows(database, f'DROP OWNED BY "{name}"')
+    await rows(database, f'DROP ROLE "{name}"')
+
+
+async def test_the_owner_lacks_nothing(database: Database) -> None:
+    async with database.transaction() as conn:
+        await rights.check(conn, temporary=True)
+
+
+async def test_what_is_said_to_be_run_is_all_that_is_needed(role: Role) -> None:
+    statements = await role.lacks()
+    assert len(statements.split("; ")) == 5
+    for statement in statements.split("; "):
+        await rows(role.owner, statement)
+    assert await role.lacks() == ""
+    async with Database(role.url) as db, db.transaction() as conn:
+        await check_revision(conn)
+
+
+async def test_a_role_without_temporary_tables_may_mint_and_not_count(role: Role) -> None:
+    await role.grant("USAGE ON SCHEMA public")
+    await role.grant(ALL_TABLES)
+    base = await value(role.owner, "SELECT current_database()")
+    assert await role.lacks() == f'GRANT TEMPORARY ON DATABASE {base} TO "{role.name}";'
+    assert await role.lacks(temporary=False) == ""
+
+
+async def test_one_right_on_one_table_is_named(role: Role) -> None:
+    await role.grant("USAGE ON SCHEMA public")
+    await role.grant(ALL_TABLES)
+    await rows(role.owner, f'REVOKE INSERT ON dead_letter FROM "{role.name}"')
+    assert (
+        await role.lacks(temporary=False) == f'GRANT INSERT ON public.dead_letter TO "{role.name}";'
+    )
+
+
+async def test_the_audit_log_needs_no_right_to_change_it(role: Role) -> None:
+    await role.grant("USAGE ON SCHEMA public")
+    await role.grant(ALL_TABLES)
+    await rows(role.owner, f'REVOKE UPDATE, DELETE ON nft_audit_log FROM "{role.name}"')
+    await rows(role.owner, f'REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM "{role.name}"')
+    assert await role.lacks(temporary=False) == ""
+
+
+async def test_a_worker_ends_at_its_start_and_says_what_to_run(role: Role) -> None:
+    await role.grant("USAGE ON SCHEMA public")
+    await role.grant(ALL_TABLES)
+    settings = Settings(database_url=SecretStr(role.url), kafka_brokers="127.0.0.1:9")
+    async with Database(role.url) as db:
+        with pytest.raises(RightsMissing, match="GRANT TEMPORARY"):
+            await Worker(settings, db, Readiness()).run(Stop())
+
+
+async def test_the_doctor_names_the_missing_right(role: Role) -> None:
+    await role.grant("USAGE ON SCHEMA public")
+    await role.grant(ALL_TABLES)
+    found = await examine(CHECKS, Settings(database_url=SecretStr(role.url)))
+    states = {result.name: (result.state, result.detail) for result in found}
+    assert states["rights"][0] is CheckState.FAILED
+    assert "GRANT TEMPORARY" in states["rights"][1]
+    assert states["schema"][0] is CheckState.OK
+
+
+async def test_an_upgrade_by_a_role_that_may_not_count_exits_2(
+    role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await role.grant("USAGE ON SCHEMA public")
+    await role.grant(ALL_TABLES)
+    monkeypatch.setenv("LAUREL_DATABASE_URL", role.url)
+    # In a thread: the command runs a loop of its own.
+    result = await asyncio.to_thread(CliRunner().invoke, main, ["db", "upgrade"])
+    assert result.exit_code == 2
+    assert "GRANT TEMPORARY" in result.stderr
