@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # pip reads the range of every dependency from pyproject.toml and the exact version from constraints.txt.
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo dev test unit fmt lint types imports unused check cov kafka bench docs constraints clean
+.PHONY: help demo dev test unit fuzz fmt lint types imports unused check cov kafka bench docs constraints clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: $(VENV)/.dev ## Run all tests (a real Kafka and PostgreSQL 15 too, where f
 # a test at less cost than a thread for each.
 unit: $(VENV)/.dev ## Run the tests that need no server: a few seconds.
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --unit --hypothesis-profile=unit -o timeout_method=signal -q $(ARGS)
+
+fuzz: $(VENV)/.dev ## Look for records that Laurel cannot take, for FUZZ=60 seconds.
+	$(BIN)/python tests/fuzz.py --seconds $(or $(FUZZ),60)
 
 cov: $(VENV)/.dev ## Run tests and say which lines of each package they reach (ARGS="tests/store").
 	rm -f .cache/coverage/.coverage*
@@ -64,7 +67,7 @@ kafka: .cache/kafka/.fetched ## Fetch Apache Kafka's jars for the tests (Java 17
 bench: $(VENV)/.dev ## Print the benchmarks' ratios (minutes; never part of the tests).
 	$(BIN)/python -m benchmarks
 
-docs: $(VENV)/.dev ## Write docs/cli.md and docs/metrics.md from the code.
+docs: $(VENV)/.dev ## Write docs/cli.md, docs/metrics.md and docs/events from the code.
 	$(BIN)/python docs/generate.py
 
 constraints: ## Resolve constraints.txt anew from pyproject.toml.

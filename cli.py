@@ -32,22 +32,30 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "dev": ("demo.commands:dev", "Keep the whole stack up until Ctrl-C, with every address."),
     "send": ("processor.stream.commands:send", "Send an event to Kafka, as a producer would."),
+    "events": (
+        "processor.history.event_commands:events",
+        "Check what producers write, and print the JSON Schemas of it.",
+    ),
     "db": ("store.commands:db", "Prepare the database."),
     "topics": ("processor.stream.commands:topics", "Prepare Kafka's topics."),
-    "catalog": ("processor.catalog.commands:catalog", "Check and apply the catalog of badges."),
+    "partitions": (
+        "processor.stream.partition_commands:partitions",
+        "List partitions that are paused, and decide how they go on.",
+    ),
+    "catalog": ("processor.commands:catalog", "Check and apply the catalog of badges."),
     "worker": ("processor.stream.commands:worker", "Count events from Kafka and give out badges."),
     "minter": ("minter.commands:minter", "Work off the mint queue on TON."),
     "backfill": (
         "processor.history.commands:backfill",
         "Count the events of a file, as if they had come by Kafka.",
     ),
-    "badge": ("processor.batch.commands:badge", "Mint, burn or revoke one badge."),
+    "badge": ("processor.batch.commands:badge", "Award, mint, burn or revoke one badge."),
     "reconcile": (
         "minter.commands:reconcile",
         "Compare the chain with the database, and repair the database.",
     ),
     "explain": (
-        "processor.catalog.commands:explain",
+        "processor.commands:explain",
         "Show why a user has a badge's level, and what the next one lacks.",
     ),
     "wallet": ("minter.commands:wallet", "Show the minting wallet."),

@@ -27,11 +27,12 @@ from benchmarks._database import database, hush
 from benchmarks._events import PARTITIONS, TOPICS, Partition, by_partition
 from benchmarks._table import Rate, ratio, show
 from ops.settings import KafkaSettings, Settings
+from processor.events.chunks import ChunkBounds
 from processor.stream import topics, transport
 from processor.stream.app import WorkerApp
 from sandbox.postgres import PostgresServer, postgres
 from sandbox.process import PartMissing
-from store.values import LedgerEntry
+from store.values import LedgerEntry, PausedPartition
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "200000"))
 ROUNDS = 3
@@ -48,9 +49,9 @@ async def _from_the_beginning(
     return {place: LedgerEntry(*place, 0) for place in partitions}
 
 
-def _fail(error: BaseException) -> None:
+def _fail(error: PausedPartition) -> None:
     """End the benchmark."""
-    raise error
+    raise RuntimeError(error.detail)
 
 
 class Chunks:
@@ -72,7 +73,9 @@ class Chunks:
             loghandlers=[],
             logging_config=None,
         )
-        options = transport.ConsumerOptions(5_000, 50, _from_the_beginning, _fail)
+        options = transport.ConsumerOptions(
+            ChunkBounds(5_000, 1 << 22, 1 << 20), 1 << 24, 1 << 26, 50, _from_the_beginning, _fail
+        )
         self.app.transport = transport.Transport(self.app.conf.broker_consumer, self.app, options)
         topic = self.app.topic(*TOPICS, key_serializer="raw", value_serializer="raw")
         self.app.agent(topic, name="benchmark", supervisor_strategy=CrashingSupervisor)(self._read)

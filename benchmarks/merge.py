@@ -32,8 +32,9 @@ NAIVE_SAMPLE = 400
 CLUSTER = "benchmark"
 _STAGED_BY_LAUREL = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS bare "
-    "(event_key uuid, is_first boolean, occurred_at timestamptz, user_id uuid, "
-    "counter_id smallint, operation smallint, amount numeric, member text) ON COMMIT DELETE ROWS"
+    "(event_key uuid, is_first boolean, fingerprint integer, occurred_at timestamptz, "
+    "user_id uuid, counter_id smallint, operation smallint, amount numeric, member text) "
+    "ON COMMIT DELETE ROWS"
 )
 
 

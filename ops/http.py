@@ -44,7 +44,9 @@ async def serving(
         return web.Response(status=200 if ok else 503, text="alive\n" if ok else "stuck\n")
 
     async def answer_ready(_request: web.Request) -> web.Response:
-        body = json.dumps({"ready": readiness.ready, "waits": readiness.waits})
+        body = json.dumps(
+            {"ready": readiness.ready, "waits": readiness.waits, "degraded": readiness.degraded}
+        )
         return web.Response(
             status=200 if readiness.ready else 503,
             text=body + "\n",

@@ -50,6 +50,7 @@ class Part(StrEnum):
     START = "start"
     POSTGRESQL = "postgresql"
     KAFKA = "kafka"
+    TOPICS = "topics"
     TON = "ton"
     CATALOG = "catalog"
     WALLET = "wallet"
@@ -62,9 +63,14 @@ class Readiness:
     """Which waits keep this process from its work; it is ready when there are none. Answers /ready.
 
     The reason beside each part tells a person what is being waited for, and where.
+
+    Attributes:
+        degraded: what a person has to see to while the process goes on with all else: place -> what
+            is wrong, and the way out. A restart would not help it, so the process stays ready.
     """
 
     def __init__(self) -> None:
+        self.degraded: dict[str, str] = {}
         self._waits: dict[Part, str] = {Part.START: "the process is starting"}
         metrics.READY.set(0)
 

@@ -15,8 +15,8 @@ _MINT_SECONDS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800
 
 EVENTS = Counter(
     "laurel_events_total",
-    "Events by type and outcome: counted, duplicate (same source and id), ignored (known type that "
-    "no counter listens to), applied or repeated (commands and wallets), dead_letter. An "
+    "Events by type and outcome: counted, duplicate (the same event again), ignored (known type "
+    "that no counter listens to), applied or repeated (commands and wallets), dead_letter. An "
     "undeclared type is `unknown`.",
     ("type", "outcome"),
 )
@@ -37,8 +37,20 @@ EVENT_LAG_SECONDS = Gauge(
 )
 CONSUMER_LAG_RECORDS = Gauge(
     "laurel_consumer_lag_records",
-    "Records between the ledger and the high watermark.",
+    "Records between the ledger and the end of what may be read.",
     ("topic", "partition"),
+)
+WITHHELD_RECORDS = Gauge(
+    "laurel_withheld_records",
+    "Records that a broker keeps back until an open transaction before them ends (high watermark "
+    "less last stable offset).",
+    ("topic", "partition"),
+)
+PARTITIONS_PAUSED = Gauge(
+    "laurel_partitions_paused",
+    "Partitions of this worker that wait for an operator (laurel partitions list), by topic and "
+    "reason.",
+    ("topic", "reason"),
 )
 LEDGER_EVENTS = Counter(
     "laurel_ledger_events_total",
@@ -49,6 +61,10 @@ LEDGER_EVENTS = Counter(
 )
 DEAD_LETTERS = Counter(
     "laurel_dead_letters_total", "Messages that became dead letters, by reason code.", ("reason",)
+)
+DEAD_LETTERS_REPEATED = Counter(
+    "laurel_dead_letters_repeated_total",
+    "Dead letters that were there already: the same record was delivered again.",
 )
 LEVELS = Counter(
     "laurel_levels_total",

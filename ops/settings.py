@@ -120,10 +120,23 @@ class WorkerSettings(_Part):
     chunk_records_max: int = Field(
         5_000, ge=1, description="records of one partition that travel through Faust as one message"
     )
+    record_bytes_max: int = Field(
+        1024 * 1024,
+        ge=16 * 1024,
+        le=64 * 1024 * 1024,
+        description="key, value and headers of a record that is read; "
+        "a larger one becomes a dead letter",
+    )
+    chunk_bytes_max: int = Field(
+        4 * 1024 * 1024, ge=64 * 1024, description="memory that a chunk takes, beside one record"
+    )
+    batch_bytes_max: int = Field(
+        16 * 1024 * 1024, ge=64 * 1024, description="memory that the chunks of a batch take"
+    )
     event_retention: Duration | None = Field(
         None,
-        description="keep ids of processed events this long, and reject older events; "
-        "none = for ever",
+        description="`laurel db prune-events` forgets ids of events older than this, and such "
+        "events are rejected from then on; none = for ever",
     )
     future_tolerance: Duration = Field(
         timedelta(minutes=10), description="events further ahead than this are rejected"

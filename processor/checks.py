@@ -3,7 +3,7 @@
 from ops.checks import Check
 from ops.errors import UsageError
 from ops.settings import Settings
-from processor.stream import topics
+from processor.stream import codecs, topics
 from processor.stream.topics import TopicsMissing
 from store import catalogs, migrations
 from store.engine import Database
@@ -22,6 +22,7 @@ async def _catalog(settings: Settings) -> str:
 
 
 async def _kafka(settings: Settings) -> str:
+    codecs.check()
     found = await topics.cluster(settings)
     return f"cluster {found.id} at {settings.kafka_brokers}"
 

@@ -8,16 +8,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from uuid import UUID
 
-from store.values import Catalog, CounterName, CounterSpec, LevelSpec, TypeCode, TypeSpec
+from store.values import (
+    Catalog,
+    CounterKind,
+    CounterName,
+    CounterSpec,
+    LevelSpec,
+    TypeCode,
+    TypeSpec,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """A type begins to use a counter that another one has kept: it takes over the value."""
+    """A type begins to use a counter that another one has kept: it takes over the value.
+
+    `moves`: the other keeps it no more, so that each event from now on is counted here alone.
+    """
 
     type_id: UUID
     counter: CounterName
     source_type_id: UUID
+    moves: bool = False
+    is_max: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A type uses `counters` no more: their values go from its users' progress."""
+
+    type_id: UUID
+    counters: tuple[CounterName, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +89,15 @@ class Changes:
         )
 
     @property
+    def dropped(self) -> tuple[Dropped, ...]:
+        """Return what types that stay use no more."""
+        return tuple(
+            Dropped(change.new.id, change.dropped_counters)
+            for change in self.changed
+            if change.dropped_counters
+        )
+
+    @property
     def metadata_changed(self) -> frozenset[UUID]:
         """Return the types whose badges' metadata has other fields now."""
         return frozenset(
@@ -84,7 +114,7 @@ def between(old: Catalog, new: Catalog) -> Changes:
     """Return what `new` changes about `old`."""
     old_types, new_types = _types(old), _types(new)
     old_counters, new_counters = _counters(old), _counters(new)
-    keepers = {name: badge_type.id for badge_type in old.types for name in badge_type.counters}
+    keepers = _keepers(old_types, new_types)
     return Changes(
         created=tuple(
             badge_type for code, badge_type in new_types.items() if code not in old_types
@@ -109,11 +139,46 @@ def between(old: Catalog, new: Catalog) -> Changes:
             counter for name, counter in old_counters.items() if name not in new_counters
         ),
         adoptions=tuple(
-            Adoption(badge_type.id, name, keepers[name])
+            Adoption(
+                badge_type.id,
+                name,
+                *keepers[name],
+                is_max=new_counters[name].kind is CounterKind.MAX,
+            )
             for code, badge_type in new_types.items()
             for name in badge_type.counters
             if name in keepers and not (code in old_types and name in old_types[code].counters)
         ),
+    )
+
+
+def _keepers(
+    old: Mapping[TypeCode, TypeSpec], new: Mapping[TypeCode, TypeSpec]
+) -> Mapping[CounterName, tuple[UUID, bool]]:
+    """Return for each old counter a type that has its values, and whether it drops them.
+
+    One that goes on counting is better: it has the whole value at any time.
+    """
+    found: dict[CounterName, tuple[UUID, bool]] = {}
+    for code, badge_type in old.items():
+        kept = new[code].counters if code in new else ()
+        for name in badge_type.counters:
+            if name in kept or name not in found:
+                found[name] = badge_type.id, name not in kept
+    return found
+
+
+def begin_at_zero(old: Catalog, new: Catalog) -> tuple[CounterName, ...]:
+    """Return the counters of `new` whose events may have come already, and are not in them.
+
+    Those of an event type that `old` did not declare have missed nothing: such events were dead
+    letters.
+    """
+    declared = {event.type for event in old.events}
+    return tuple(
+        counter.name
+        for counter in between(old, new).new_counters
+        if {counter.event_type, counter.undo_event_type} & declared
     )
 
 

@@ -12,12 +12,12 @@ from uuid import UUID
 from sqlalchemy import text
 
 from ops.errors import UsageError
-from store import audit
-from store.catalog_changes import NOTHING, Changes, TypeChange, between
+from store import audit, catalog_jobs
+from store.catalog_changes import NOTHING, Changes, TypeChange, begin_at_zero, between
 from store.catalog_document import content_hash, decoded, encoded
 from store.engine import Connection
 from store.exact_json import dumped
-from store.values import AuditAction, AuditEntry, Catalog, TypeCode, TypeSpec
+from store.values import AuditAction, AuditEntry, Catalog, CounterName, JobState, TypeCode, TypeSpec
 
 NO_CATALOG = "The database has no catalog yet. Run `laurel catalog apply`."
 
@@ -39,8 +39,10 @@ LOCK_OUT_BATCHES = text("LOCK TABLE catalog_version IN EXCLUSIVE MODE")
 
 ADD_COUNTERS = text("""
     INSERT INTO counter_definition
-           (name, kind, event_type, field, filter, undo_event_type, undo_field)
-    SELECT name, kind, event_type, field, filter, undo_event_type, undo_field
+           (id, name, kind, event_type, field, filter, undo_event_type, undo_field)
+    SELECT (SELECT coalesce(max(id), 0) FROM counter_definition)
+           + row_number() OVER (ORDER BY name),
+           name, kind, event_type, field, filter, undo_event_type, undo_field
       FROM jsonb_to_recordset(CAST(:counters AS jsonb))
            AS counter (name text, kind text, event_type text, field text, filter jsonb,
                        undo_event_type text, undo_field text)
@@ -102,28 +104,6 @@ REMOVE_TYPE_LEVELS = text("DELETE FROM nft_level_rule WHERE type_id = ANY(CAST(:
 REMOVE_TYPES = text("DELETE FROM nft_type WHERE id = ANY(CAST(:types AS uuid[]))")
 REMOVE_COUNTERS = text("DELETE FROM counter_definition WHERE name = ANY(CAST(:names AS text[]))")
 
-ADOPT = text("""
-    INSERT INTO nft_progress AS old (type_id, user_id, counters, last_event_at)
-    SELECT wanted.type_id, source.user_id,
-           jsonb_object_agg(wanted.counter, source.counters -> wanted.counter),
-           max(source.last_event_at)
-      FROM jsonb_to_recordset(CAST(:adoptions AS jsonb))
-           AS wanted (type_id uuid, counter text, source_type_id uuid)
-           JOIN nft_progress AS source
-             ON source.type_id = wanted.source_type_id AND source.counters ? wanted.counter
-     GROUP BY source.user_id, wanted.type_id
-     ORDER BY source.user_id, wanted.type_id
-        ON CONFLICT (user_id, type_id) DO UPDATE
-       SET counters = old.counters || excluded.counters,
-           last_event_at = greatest(old.last_event_at, excluded.last_event_at),
-           updated_at = now()
-""")
-
-DROP_COUNTERS = text("""
-    UPDATE nft_progress SET counters = counters - CAST(:names AS text[]), updated_at = now()
-     WHERE type_id = :type_id AND counters ?| CAST(:names AS text[])
-""")
-
 HELD_LEVELS = text("""
     SELECT gone.code, gone.level, count(*) AS badges
       FROM jsonb_to_recordset(CAST(:levels AS jsonb))
@@ -166,18 +146,25 @@ USED_COUNTERS = text("""
 
 RETIRE = text("UPDATE catalog_version SET is_current = false WHERE is_current")
 ADD_VERSION = text("""
-    INSERT INTO catalog_version (content_hash, document, is_current)
-    VALUES (:hash, CAST(:document AS jsonb), true) RETURNING id
+    INSERT INTO catalog_version (id, content_hash, document, is_current)
+    SELECT coalesce(max(id), 0) + 1, :hash, CAST(:document AS jsonb), true FROM catalog_version
+    RETURNING id
 """)
+
+
+class CountersPending(Exception):
+    """The job of the version in force still takes over counters: work that off first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
     """What `apply` did. `version` is the current one, old where nothing changed.
 
+    `at_zero` are the new counters whose past events are not in them.
+
     Users of the types in `rules_changed` may stand at another level now, and badges of those in
-    `metadata_changed` have other metadata fields: the caller evaluates them again in the same
-    transaction (processor/catalog/apply.py).
+    `metadata_changed` have other metadata fields: the version's job evaluates them again
+    (processor/catalog/job.py).
     """
 
     version: int
@@ -185,6 +172,7 @@ class Applied:
     created: tuple[TypeCode, ...] = ()
     changed: tuple[TypeCode, ...] = ()
     removed: tuple[TypeCode, ...] = ()
+    at_zero: tuple[CounterName, ...] = ()
     rules_changed: frozenset[UUID] = frozenset()
     metadata_changed: frozenset[UUID] = frozenset()
 
@@ -218,15 +206,36 @@ async def current_for_share(conn: Connection) -> int:
             raise UsageError(NO_CATALOG)
 
 
-async def apply(conn: Connection, catalog: Catalog, actor: str) -> Applied:
+async def preview(conn: Connection, catalog: Catalog) -> Changes | None:
+    """Return what `apply` would change; None for the catalog in force. Nothing is locked.
+
+    Raises:
+        UsageError: as `apply`.
+    """
+    row = (await conn.execute(CURRENT_HASH)).one_or_none()
+    if row is not None and row.content_hash == content_hash(encoded(catalog)):
+        return None
+    changes = between(await current(conn) or NOTHING, catalog)
+    await _refuse(conn, changes)
+    return changes
+
+
+async def apply(
+    conn: Connection, catalog: Catalog, actor: str, *, silent: bool = False, no_mint: bool = False
+) -> Applied:
     """Put `catalog`, which lint found sound, in force; the same again changes nothing.
+
+    What follows from it for users and badges is written down as a job, and done afterwards.
 
     Args:
         conn: in a transaction; waits for the batches under way, and later ones wait for its end.
         catalog: as `processor.catalog.load.load` returns it.
         actor: for the audit log: `admin` from the command line.
+        silent: the job sends no messages about what it gives.
+        no_mint: the job mints nothing by itself.
 
     Raises:
+        CountersPending: the version before has not taken over its counters yet.
         UsageError: it would take something away that is in use, or change what a counter means;
             each reason on a line of its own.
     """
@@ -235,12 +244,27 @@ async def apply(conn: Connection, catalog: Catalog, actor: str) -> Applied:
     document = encoded(catalog)
     if row is not None and row.content_hash == content_hash(document):
         return Applied(version=row.id, is_new=False)
-    changes = between(await current(conn) or NOTHING, catalog)
+    before = await catalog_jobs.current(conn)
+    if before is not None and before.state is JobState.COUNTERS:
+        raise CountersPending
+    old = await current(conn) or NOTHING
+    changes = between(old, catalog)
     await _refuse(conn, changes)
     await _write(conn, changes)
     await conn.execute(RETIRE)
     parameters = {"hash": content_hash(document), "document": document}
     version = int((await conn.execute(ADD_VERSION, parameters)).scalar_one())
+    work = catalog_jobs.CatalogWork.of(
+        changes, catalog_jobs.CatalogWork() if before is None else before.left
+    )
+    await catalog_jobs.open_job(
+        conn,
+        version,
+        work,
+        # What was to be given in silence stays so.
+        silent=silent or (before is not None and before.silent),
+        no_mint=no_mint or (before is not None and before.no_mint),
+    )
     await audit.append(conn, _history(changes, version, actor))
     return Applied(
         version=version,
@@ -248,6 +272,7 @@ async def apply(conn: Connection, catalog: Catalog, actor: str) -> Applied:
         created=tuple(badge_type.code for badge_type in changes.created),
         changed=tuple(change.new.code for change in changes.changed),
         removed=tuple(badge_type.code for badge_type in changes.removed),
+        at_zero=begin_at_zero(old, catalog),
         rules_changed=changes.rules_changed,
         metadata_changed=changes.metadata_changed,
     )
@@ -289,7 +314,7 @@ async def _refuse(conn: Connection, changes: Changes) -> None:
 
 
 async def _write(conn: Connection, changes: Changes) -> None:
-    """Make `changes`: adopted values are copied before anything that held them goes."""
+    """Make `changes` of what the catalog itself is: no user's row is touched."""
     changed = [change.new for change in changes.changed]
     await conn.execute(ADD_COUNTERS, {"counters": dumped(changes.new_counters)})
     await conn.execute(REMOVE_LEVELS, {"levels": dumped(_removed_levels(changes.changed))})
@@ -302,12 +327,6 @@ async def _write(conn: Connection, changes: Changes) -> None:
         for level in badge_type.levels
     ]
     await conn.execute(UPSERT_LEVELS, {"levels": dumped(levels)})
-    await conn.execute(ADOPT, {"adoptions": dumped(changes.adoptions)})
-    for change in changes.changed:
-        if change.dropped_counters:
-            await conn.execute(
-                DROP_COUNTERS, {"type_id": change.new.id, "names": list(change.dropped_counters)}
-            )
     removed = {"types": [badge_type.id for badge_type in changes.removed]}
     await conn.execute(REMOVE_TYPE_LEVELS, removed)
     await conn.execute(REMOVE_TYPES, removed)

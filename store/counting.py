@@ -2,9 +2,10 @@
 
 COPY into a staging table, then a handful of statements over the whole set.
 
-Counting is exact because each statement is: an event enters once by its key (processed_event), a
-member once by its row (progress_member), and a counter is its old value and what the batch adds,
-under the lock of its row. docs/adr/0008-batch-merge.md has the measurements.
+Counting is exact because each statement is: an event enters once by its key
+(store/processed_events.py, which thins out the staging table before the merge), a member once by
+its row (progress_member), and a counter is its old value and what the batch adds, under the lock of
+its row. docs/adr/0008-batch-merge.md has the measurements.
 
 The staging tables are temporary and empty again at each commit. Statements are planned anew in
 every batch (plan_cache_mode): a plan made for twenty events is a disaster for twenty thousand.
@@ -31,9 +32,9 @@ PREPARE = (
     text("SET LOCAL client_min_messages = warning"),
     text("""
     CREATE TEMPORARY TABLE IF NOT EXISTS batch_event (
-           event_key uuid NOT NULL, is_first boolean NOT NULL, occurred_at timestamptz NOT NULL,
-           user_id uuid NOT NULL, counter_id smallint, operation smallint, amount numeric,
-           member text
+           event_key uuid NOT NULL, is_first boolean NOT NULL, fingerprint integer NOT NULL,
+           occurred_at timestamptz NOT NULL, user_id uuid NOT NULL, counter_id smallint,
+           operation smallint, amount numeric, member text
            ) ON COMMIT DELETE ROWS
     """),
     text("""
@@ -44,25 +45,9 @@ PREPARE = (
 )
 
 STAGE = """
-    COPY batch_event (event_key, is_first, occurred_at, user_id, counter_id, operation, amount,
-                      member) FROM STDIN
+    COPY batch_event (event_key, is_first, fingerprint, occurred_at, user_id, counter_id,
+                      operation, amount, member) FROM STDIN
 """
-
-# What another batch, or an earlier record, has counted leaves the staging table; all that follows
-# counts what is left.
-DEDUPE = text("""
-    WITH fresh AS (
-         INSERT INTO processed_event (event_key, occurred_at)
-         SELECT event_key, occurred_at FROM batch_event WHERE is_first
-          -- Batches that share events wait for each other in one order, and never in a circle.
-          ORDER BY event_key
-             ON CONFLICT DO NOTHING
-         RETURNING event_key)
-    -- Every line of an event goes, not only its first.
-    DELETE FROM batch_event AS staged
-     WHERE NOT EXISTS (SELECT FROM fresh WHERE fresh.event_key = staged.event_key)
-    RETURNING staged.event_key, staged.is_first
-""")
 
 _PAIR_OPERATIONS = {
     "post": CounterOperation.POST.value,
@@ -225,13 +210,18 @@ class Staging:
         return bool(self._lines)
 
     def add(
-        self, event_key: str, occurred_at: datetime, user_id: UUID, additions: Iterable[Addition]
+        self,
+        event_key: str,
+        fingerprint: int,
+        occurred_at: datetime,
+        user_id: UUID,
+        additions: Iterable[Addition],
     ) -> None:
         """Stage an event: a line for each counter that it adds to, the first of them marked.
 
         One that adds to no counter has a line too, so that it is processed once.
         """
-        is_first, of_event = "t", f"\t{occurred_at.isoformat()}\t{user_id.hex}\t"
+        is_first, of_event = "t", f"\t{fingerprint}\t{occurred_at.isoformat()}\t{user_id.hex}\t"
         for each in additions:
             amount = "\\N" if each.amount is None else each.amount
             member = "\\N" if each.member is None else each.member.translate(_COPY_ESCAPES)
@@ -273,15 +263,6 @@ async def stage(conn: Connection, parts: Iterable[Staging]) -> None:
     async with driver.cursor() as cursor, cursor.copy(STAGE) as copy:
         for staging in parts:
             await copy.write(staging.encoded())
-
-
-async def dedupe(conn: Connection) -> frozenset[str]:
-    """Keep what was never counted.
-
-    Return the keys (32 hex digits) of the staged events that were.
-    """
-    rows = await conn.execute(DEDUPE)
-    return frozenset(row.event_key.hex for row in rows if row.is_first)
 
 
 async def pair(conn: Connection) -> None:

@@ -1,69 +1,129 @@
 """Dead letters: messages as they came, where they came from, and why they were rejected.
 
-One row each, however often a message is delivered.
+One row each, however often a message is delivered: a record of a topic that was made anew, at an
+offset that had a letter before, differs in its timestamp or its bytes and is another one.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
 
 from store import exact_json
 from store.engine import Connection
+from store.fingerprints import Fingerprint, Headers, fingerprint
 from store.values import Reason, RecordPosition
 
 _DETAIL_LENGTH_MAX = 500  # characters; the bytes themselves say the rest
+
+
+# Of one statement: what PostgreSQL and its driver hold of it is some times as much.
+_STATEMENT_BYTES_MAX = 4 * 1024 * 1024
+_STATEMENT_ROWS_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
 class NewDeadLetter:
     """A message that was rejected.
 
-    `detail` explains `reason` to a person.
+    Args:
+        position: where it lies.
+        key: with value and headers, its bytes as they came; where the record is too large, how
+            they begin.
+        value: as above.
+        headers: as above.
+        reason: why it was rejected.
+        detail: explains `reason` to a person.
+        timestamp_ms: Kafka's; of a line of a file, its checksum.
+        whole: identifies the record where its bytes are not all here.
     """
 
     position: RecordPosition
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
+    headers: Headers
     reason: Reason
     detail: str
+    timestamp_ms: int = 0
+    whole: Fingerprint | None = None
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Return what identifies the record."""
+        return self.whole or fingerprint(self.key, self.value, self.headers)
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that it takes to write it."""
+        of_headers = sum(len(name) + len(content or b"") for name, content in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + of_headers
 
 
 APPEND = text("""
-    INSERT INTO dead_letter (cluster_id, topic, partition, "offset", key, value, headers,
+    INSERT INTO dead_letter (cluster_id, topic, partition, "offset", record_timestamp_ms,
+                             key, value, value_length, value_sha256, content_sha256, headers,
                              reason, detail)
     SELECT :cluster_id, listed.*
       FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
-                  CAST(:keys AS bytea[]), CAST(:values AS bytea[]), CAST(:headers AS jsonb[]),
+                  CAST(:timestamps AS bigint[]), CAST(:keys AS bytea[]), CAST(:values AS bytea[]),
+                  CAST(:lengths AS bigint[]), CAST(:value_hashes AS bytea[]),
+                  CAST(:content_hashes AS bytea[]), CAST(:headers AS jsonb[]),
                   CAST(:reasons AS text[]), CAST(:details AS text[])) AS listed
         -- A record that is delivered again, by Kafka or a file, is the same letter.
         ON CONFLICT DO NOTHING
 """)
 
 
-async def append(conn: Connection, cluster_id: str, letters: Sequence[NewDeadLetter]) -> None:
-    """Write `letters`; a message that is there already stays as it is."""
-    if not letters:
-        return
-    await conn.execute(
-        APPEND,
-        {
-            "cluster_id": cluster_id,
-            "topics": [letter.position.topic for letter in letters],
-            "partitions": [letter.position.partition for letter in letters],
-            "offsets": [letter.position.offset for letter in letters],
-            "keys": [letter.key for letter in letters],
-            "values": [letter.value for letter in letters],
-            "headers": [_headers(letter.headers) for letter in letters],
-            "reasons": [letter.reason.value for letter in letters],
-            "details": [_storable(letter.detail)[:_DETAIL_LENGTH_MAX] for letter in letters],
-        },
-    )
+async def append(conn: Connection, cluster_id: str, letters: Sequence[NewDeadLetter]) -> int:
+    """Write `letters`; a message that is there already stays as it is.
+
+    Return how many were there already.
+    """
+    written = 0
+    for part in slices(letters):
+        marks = [letter.fingerprint for letter in part]
+        inserted = await conn.execute(
+            APPEND,
+            {
+                "cluster_id": cluster_id,
+                "topics": [letter.position.topic for letter in part],
+                "partitions": [letter.position.partition for letter in part],
+                "offsets": [letter.position.offset for letter in part],
+                "timestamps": [letter.timestamp_ms for letter in part],
+                "keys": [letter.key for letter in part],
+                "values": [letter.value for letter in part],
+                "lengths": [mark.value_length for mark in marks],
+                "value_hashes": [mark.value_sha256 for mark in marks],
+                "content_hashes": [mark.content_sha256 for mark in marks],
+                "headers": [_headers(letter.headers) for letter in part],
+                "reasons": [letter.reason.value for letter in part],
+                "details": [_storable(letter.detail)[:_DETAIL_LENGTH_MAX] for letter in part],
+            },
+        )
+        written += inserted.rowcount
+    return len(letters) - written
 
 
-def _headers(headers: Sequence[tuple[str, bytes | None]]) -> str:
+def slices(
+    letters: Sequence[NewDeadLetter],
+    bytes_max: int = _STATEMENT_BYTES_MAX,
+    rows_max: int = _STATEMENT_ROWS_MAX,
+) -> Iterator[list[NewDeadLetter]]:
+    """Cut `letters` into what is written at once, in order; a larger one goes by itself."""
+    part: list[NewDeadLetter] = []
+    size = 0
+    for letter in letters:
+        if part and (size + letter.size > bytes_max or len(part) == rows_max):
+            yield part
+            part, size = [], 0
+        part.append(letter)
+        size += letter.size
+    if part:
+        yield part
+
+
+def _headers(headers: Headers) -> str:
     """Return `[[name, base64 or null], ...]` in order: bytes are not always text."""
     return exact_json.dumped(
         [

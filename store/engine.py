@@ -41,8 +41,18 @@ class DatabaseUnreachable(Transient):
     code = "database_unreachable"
 
 
+class ConnectionLost(DatabaseUnreachable):
+    """The connection ended, or PostgreSQL ran out of memory, in the middle of a transaction.
+
+    An outage, or the transaction's own doing: a statement that is too large for a backend or for
+    the driver. Nothing is known to be written.
+    """
+
+    code = "connection_lost"
+
+
 class TransactionConflict(Transient):
-    """Deadlock, serialisation failure or lock timeout.
+    """Deadlock, serialisation failure, lock timeout, or a badge that another transaction made.
 
     Nothing was written, the transaction may be run again.
     """
@@ -76,14 +86,37 @@ class DataRefused(StatementRefused):
     code = "data_refused"
 
 
+class ConstraintRefused(StatementRefused):
+    """PostgreSQL refused a statement because of a constraint: what was decided is wrong.
+
+    Because of what one record says, or because what Laurel takes for certain is not so.
+    """
+
+
 # PostgreSQL, appendix A: class 22 is data exception, 54 program limit exceeded.
 _OF_THE_DATA = ("22", "54")
+# Class 23 is integrity constraint violation.
+_OF_A_CONSTRAINT = "23"
 # PostgreSQL, appendix A: class 40 is transaction rollback; 55P03 lock_not_available.
 _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
+# 23505 unique_violation: two batches made the same badge at once, one by events and one by an
+# award. Run again, the second one finds it.
+_UNIQUE = "23505"
+_RACES = frozenset(
+    {
+        "nft_instance_pkey",
+        "nft_instance_one_active_key",
+        "nft_instance_user_id_type_id_ordinal_key",
+    }
+)
 # query_canceled: the statement timeout, or somebody's pg_cancel_backend.
 _TIMED_OUT = "57014"
 # 25006 read_only_sql_transaction: after a failover the address may lead to a standby for a while.
 _GONE = ("08", "57P", "53", "25006")
+
+# Of those, what a statement may bring about itself: 53200 is out_of_memory. A backend that a person
+# ended, or that ended for another one's crash (57P), says so.
+_BY_ITSELF = ("08", "53200")
 
 # A peer that is gone without a word is noticed in under a minute (libpq, connection parameters).
 _KEEPALIVES = {
@@ -174,11 +207,13 @@ class Database:
             DatabaseUnreachable, TransactionConflict, StatementRefused: in place of the driver's
             errors.
         """
+        connected = False
         try:
             async with self.engine.begin() as conn:
+                connected = True
                 yield conn
         except (DBAPIError, PoolTimeoutError, psycopg.Error, OSError) as error:
-            raise translated(error, self.place) from error
+            raise translated(error, self.place, connected=connected) from error
 
     async def retried(
         self,
@@ -236,16 +271,19 @@ def _text(value: str | tuple[str, ...]) -> str:
     return value if isinstance(value, str) else " ".join(value)
 
 
-def translated(error: Exception, place: str) -> Transient | Permanent:
+def translated(error: Exception, place: str, *, connected: bool = False) -> Transient | Permanent:
     """Return the driver's `error` in Laurel's words.
 
-    `place` names the database without its password.
+    `place` names the database without its password; `connected`: the transaction had begun.
     """
     cause = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(cause, "sqlstate", None)
-    if state in _CONFLICTS:
+    constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
+    if state in _CONFLICTS or (state == _UNIQUE and constraint in _RACES):
         return TransactionConflict(
-            f"PostgreSQL gave up on a transaction ({state}): {_first_line(cause)}", sqlstate=state
+            f"PostgreSQL gave up on a transaction ({state}): {_first_line(cause)}",
+            sqlstate=state,
+            constraint=constraint,
         )
     if state == _TIMED_OUT:
         return StatementTimedOut(
@@ -258,12 +296,15 @@ def translated(error: Exception, place: str) -> Transient | Permanent:
         or (state or "").startswith(_GONE)
         or _without_state(cause, state)
     ):
-        return DatabaseUnreachable(
-            f"PostgreSQL does not answer at {place}: {_first_line(cause)}", place=place
-        )
-    constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
-    kind = DataRefused if (state or "").startswith(_OF_THE_DATA) else StatementRefused
-    return kind(
+        by_itself = state is None or state.startswith(_BY_ITSELF)
+        kind = ConnectionLost if connected and by_itself else DatabaseUnreachable
+        return kind(f"PostgreSQL does not answer at {place}: {_first_line(cause)}", place=place)
+    refusal: type[StatementRefused] = StatementRefused
+    if (state or "").startswith(_OF_THE_DATA):
+        refusal = DataRefused
+    elif (state or "").startswith(_OF_A_CONSTRAINT):
+        refusal = ConstraintRefused
+    return refusal(
         f"PostgreSQL refused a statement: {_first_line(cause)}",
         sqlstate=state,
         constraint=constraint,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from store import exact_json
 from store.engine import Connection
@@ -23,14 +23,21 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class NewInstance:
-    """A badge to create, active and not minted."""
+    """A badge to create, not minted.
+
+    `external_id` is that of the command that asks for it; `status` is another than active where
+    the same batch takes it away again.
+    """
 
     id: UUID
     type_id: UUID
     user_id: UUID
+    ordinal: int
     level: int
     metadata: Mapping[str, object]
     provenance: Provenance
+    external_id: str | None = None
+    status: InstanceStatus = InstanceStatus.ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +50,11 @@ class RaisedInstance:
     provenance: Provenance
 
 
-# All badges of a holder: the active one decides, and a revoked or burned one keeps events from
-# making another.
-LOCK = text("""
-    SELECT id, type_id, user_id, tenant_id, current_level, status, onchain_status, onchain_token_id
+# All badges of a holder: the latest decides, and a revoked or burned one keeps events from making
+# another.
+_OF_HOLDERS = """
+    SELECT id, type_id, user_id, tenant_id, current_level, status, onchain_status, onchain_token_id,
+           ordinal
       FROM nft_instance
      WHERE id IN (SELECT held.id
                     FROM nft_instance AS held
@@ -55,17 +63,20 @@ LOCK = text("""
                    UNION
                   SELECT unnest(CAST(:ids AS uuid[])))
      ORDER BY id
-       FOR UPDATE
-""")
+"""
+READ = text(_OF_HOLDERS)
+LOCK = text(_OF_HOLDERS + "FOR UPDATE")
 
 CREATE = text("""
-    INSERT INTO nft_instance (id, type_id, user_id, current_level, metadata, source_service,
-                              source_event_id, tenant_id)
-    SELECT id, type_id, user_id, level, metadata, source_service, source_event_id, tenant_id
+    INSERT INTO nft_instance (id, type_id, user_id, ordinal, current_level, status, metadata,
+                              external_id, source_service, source_event_id, tenant_id)
+    SELECT id, type_id, user_id, ordinal, level, status, metadata, external_id, source_service,
+           source_event_id, tenant_id
       FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-        AS made (id uuid, type_id uuid, user_id uuid, level int, metadata jsonb,
-                 source_service text, source_event_id text, tenant_id uuid)
-     ORDER BY user_id, type_id
+        AS made (id uuid, type_id uuid, user_id uuid, ordinal smallint, level int, status text,
+                 metadata jsonb, external_id text, source_service text, source_event_id text,
+                 tenant_id uuid)
+     ORDER BY user_id, type_id, ordinal
 """)
 
 # The tenant is that of the event or command that created the badge, for ever.
@@ -89,6 +100,20 @@ async def lock(
     conn: Connection, holders: Collection[Holder], instance_ids: Collection[UUID] = ()
 ) -> list[Instance]:
     """Return every badge of `holders`, and the badges `instance_ids`, locked, by their ids."""
+    return await _of_holders(conn, LOCK, holders, instance_ids)
+
+
+async def read(conn: Connection, holders: Collection[Holder]) -> list[Instance]:
+    """Return every badge of `holders`, by their ids, without a lock."""
+    return await _of_holders(conn, READ, holders)
+
+
+async def _of_holders(
+    conn: Connection,
+    statement: TextClause,
+    holders: Collection[Holder],
+    instance_ids: Collection[UUID] = (),
+) -> list[Instance]:
     if not holders and not instance_ids:
         return []
     listed = sorted(holders)
@@ -107,19 +132,20 @@ async def lock(
             InstanceStatus(row.status),
             OnchainStatus(row.onchain_status),
             RawAddress(row.onchain_token_id) if row.onchain_token_id else None,
+            row.ordinal,
         )
-        for row in await conn.execute(LOCK, parameters)
+        for row in await conn.execute(statement, parameters)
     ]
 
 
 def by_holder(instances: Iterable[Instance]) -> dict[Holder, Instance]:
-    """Return the badge that speaks for each holder: the active one, else the first."""
-    found: dict[Holder, Instance] = {}
-    for instance in instances:
-        holder = (instance.user_id, instance.type_id)
-        if instance.status is InstanceStatus.ACTIVE or holder not in found:
-            found[holder] = instance
-    return found
+    """Return the badge that speaks for each holder: the latest.
+
+    Another is awarded only once the one before is revoked or burned, for good: the active one is
+    the latest.
+    """
+    latest = sorted(instances, key=lambda instance: instance.ordinal)
+    return {(instance.user_id, instance.type_id): instance for instance in latest}
 
 
 async def create(conn: Connection, instances: Sequence[NewInstance]) -> None:
@@ -152,6 +178,12 @@ def _rows(instances: Sequence[NewInstance] | Sequence[RaisedInstance]) -> str:
             "tenant_id": str(instance.provenance.tenant_id),
         }
         if isinstance(instance, NewInstance):
-            row |= {"type_id": str(instance.type_id), "user_id": str(instance.user_id)}
+            row |= {
+                "type_id": str(instance.type_id),
+                "user_id": str(instance.user_id),
+                "ordinal": instance.ordinal,
+                "external_id": instance.external_id,
+                "status": instance.status.value,
+            }
         rows.append(row)
     return exact_json.dumped(rows)

@@ -7,7 +7,7 @@ one place that says which columns, constraints and indexes exist. The migration 
 is generated from it, and a test holds both equal.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -43,11 +43,14 @@ from store.values import (
     CounterKind,
     HoldReason,
     InstanceStatus,
+    JobState,
     MessageKind,
     MessageStatus,
     OnchainPolicy,
     OnchainStatus,
     OutboxType,
+    PartitionAction,
+    PauseReason,
     Rarity,
     Reason,
     TaskEvent,
@@ -174,6 +177,8 @@ class NFTInstance(_Identified, _Dated, Base):
             unique=True,
             postgresql_where=text(f"status = '{InstanceStatus.ACTIVE}'"),
         ),
+        UniqueConstraint("user_id", "type_id", "ordinal"),
+        CheckConstraint("ordinal >= 1", name="ordinal"),
     )
 
     type_id: Mapped[UUID] = mapped_column(ForeignKey("nft_type.id"))
@@ -191,6 +196,8 @@ class NFTInstance(_Identified, _Dated, Base):
     source_service: Mapped[str]
     source_event_id: Mapped[str | None]
     tenant_id: Mapped[UUID]  # +
+    # + 1 for the first badge of the type, 2 for one awarded after that was revoked or burned.
+    ordinal: Mapped[int] = mapped_column(SmallInteger, server_default=text("1"))
 
 
 class NFTProgress(_Identified, _Dated, Base):
@@ -208,6 +215,22 @@ class NFTProgress(_Identified, _Dated, Base):
     user_id: Mapped[UUID]
     counters: Mapped[Json] = mapped_column(server_default=text("'{}'"))
     last_event_at: Mapped[datetime]
+
+
+class SilencedBadge(Base):
+    """+ What a silent job has left unsaid about a badge (docs/data-model.md, Silence)."""
+
+    __tablename__ = "silenced_badge"
+    __table_args__ = (
+        CheckConstraint(
+            "message IS NULL OR message IN ('badge.created', 'badge.leveled_up')", name="message"
+        ),
+        CheckConstraint("message IS NOT NULL OR mint", name="left_out"),
+    )
+
+    nft_instance_id: Mapped[UUID] = mapped_column(ForeignKey("nft_instance.id"), primary_key=True)
+    message: Mapped[str | None] = mapped_column(String(128))  # what was not published
+    mint: Mapped[bool]  # a level asked for a token, and nobody was asked
 
 
 class NFTMintQueue(_Identified, _Dated, Base):
@@ -415,16 +438,72 @@ class OffsetLedger(Base):
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class ProcessedEvent(Base):
-    """+ The events that were counted.
+class PartitionPause(Base):
+    """+ Partitions that are not read on before an operator decides."""
 
-    The first 128 bits of SHA-256 over the length-prefixed source and id.
+    __tablename__ = "paused_partition"
+    __table_args__ = (one_of("reason", PauseReason),)
+
+    cluster_id: Mapped[str] = mapped_column(primary_key=True)
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(primary_key=True)
+    offset: Mapped[int] = mapped_column(BigInteger)
+    reason: Mapped[str] = mapped_column(String(32))
+    detail: Mapped[str]
+    skip_to: Mapped[int | None] = mapped_column(BigInteger)
+    paused_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class PartitionDecision(Base):
+    """+ What operators decided about partitions: who, when, from where to where, and why."""
+
+    __tablename__ = "partition_decision"
+    __table_args__ = (
+        one_of("action", PartitionAction),
+        one_of("pause_reason", PauseReason),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    cluster_id: Mapped[str]
+    topic: Mapped[str]
+    partition: Mapped[int]
+    action: Mapped[str] = mapped_column(String(16))
+    pause_reason: Mapped[str | None] = mapped_column(String(32))
+    from_offset: Mapped[int] = mapped_column(BigInteger)
+    to_offset: Mapped[int] = mapped_column(BigInteger)
+    reason: Mapped[str | None]
+    actor: Mapped[str]
+    decided_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ProcessedEvent(Base):
+    """+ The events that were counted, by their identity (docs/data-model.md, Identity).
+
+    A row an event, for ever: the columns are in the order that wastes no byte, 60 a row.
     """
 
     __tablename__ = "processed_event"
 
     event_key: Mapped[UUID] = mapped_column(primary_key=True)
-    occurred_at: Mapped[datetime]  # the event's time: what a retention deletes by
+    # catalog_version.id, which never changes: what counters of a later one have not seen.
+    # Without a foreign key, like progress_member.counter_id.
+    first_version: Mapped[int]
+    fingerprint: Mapped[int]  # of type and subject; 0 = unknown
+    occurred_on: Mapped[date]  # the UTC day of the event's time: what a retention deletes by
+    silent: Mapped[bool]  # a silent job counted it, and the stream has not brought it since
+
+
+class DedupeFloor(Base):
+    """+ One row: of events before this UTC day the ids may have been forgotten. It only rises.
+
+    The database refuses to lower it, or to take the row away.
+    """
+
+    __tablename__ = "dedupe_floor"
+    __table_args__ = (CheckConstraint("is_only", name="is_only"),)
+
+    is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    floor: Mapped[date]
 
 
 class ProgressMember(Base):
@@ -442,12 +521,23 @@ class ProgressMember(Base):
 
 
 class DeadLetter(Base):
-    """+ A message that was rejected, or that PostgreSQL refused, as it came."""
+    """+ A message that was rejected, or that PostgreSQL refused, as it came.
+
+    Of one that is too large: how it begins, its length and its hash.
+    """
 
     __tablename__ = "dead_letter"
     __table_args__ = (
         one_of("reason", Reason),
-        UniqueConstraint("cluster_id", "topic", "partition", "offset"),
+        UniqueConstraint(
+            "cluster_id",
+            "topic",
+            "partition",
+            "offset",
+            "record_timestamp_ms",
+            "content_sha256",
+            name="dead_letter_record_key",
+        ),
         Index(None, "reason"),
     )
 
@@ -456,8 +546,12 @@ class DeadLetter(Base):
     topic: Mapped[str]
     partition: Mapped[int]
     offset: Mapped[int] = mapped_column(BigInteger)
+    record_timestamp_ms: Mapped[int] = mapped_column(BigInteger)  # of a file's line: its CRC-32
     key: Mapped[bytes | None]
-    value: Mapped[bytes | None]
+    value: Mapped[bytes | None]  # where the reason is too_large, how it begins
+    value_length: Mapped[int] = mapped_column(BigInteger)  # of the whole value
+    value_sha256: Mapped[bytes]  # of the whole value
+    content_sha256: Mapped[bytes]  # of key, value and headers: store/fingerprints.py
     headers: Mapped[list[Any]] = mapped_column(
         JSONB, server_default=text("'[]'")
     )  # [[name, base64 or null], ...] in order
@@ -499,11 +593,48 @@ class CatalogVersion(Base):
         ),
     )
 
-    id: Mapped[int] = mapped_column(Integer, Identity(always=True), primary_key=True)
+    # The greatest before it and one, under the table's lock: a sequence would leave gaps where an
+    # apply is rolled back.
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     content_hash: Mapped[bytes]  # SHA-256 over the canonical JSON of `document`
     document: Mapped[Json]  # event types, counters, types, levels: what the worker evaluates
     is_current: Mapped[bool] = mapped_column(Boolean)
     applied_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class CatalogJob(Base):
+    """+ What follows from a catalog version for users and badges, and how far it is done.
+
+    Written with the version, worked off in slices afterwards; at most one is open.
+    """
+
+    __tablename__ = "catalog_job"
+    __table_args__ = (
+        one_of("state", JobState),
+        Index(
+            "catalog_job_one_open_key",
+            text("(true)"),
+            unique=True,
+            postgresql_where=text("state IN ('counters', 'levels', 'metadata')"),
+        ),
+    )
+
+    version: Mapped[int] = mapped_column(
+        ForeignKey("catalog_version.id"), primary_key=True, autoincrement=False
+    )
+    work: Mapped[Json]  # store.catalog_jobs.CatalogWork: which types, which counters
+    silent: Mapped[bool] = mapped_column(Boolean)  # no message to others about what it gives
+    no_mint: Mapped[bool] = mapped_column(Boolean)  # nor a token by itself
+    state: Mapped[str] = mapped_column(String(16))
+    # The last user (or badge, for metadata) that is done in this state; null at its begin.
+    done_to: Mapped[UUID | None]
+    users: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))  # looked at for levels
+    awarded: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    raised: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    rewritten: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # Each slice moves it: an open job that stands still has lost its owner.
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class CounterDefinition(Base):
@@ -515,7 +646,8 @@ class CounterDefinition(Base):
     __tablename__ = "counter_definition"
     __table_args__ = (one_of("kind", CounterKind),)
 
-    id: Mapped[int] = mapped_column(SmallInteger, Identity(always=True), primary_key=True)
+    # As catalog_version.id: a smallint would run out by what is rolled back.
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(String(64), unique=True)
     kind: Mapped[str] = mapped_column(String(16))
     event_type: Mapped[str] = mapped_column(String(128))

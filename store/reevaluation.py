@@ -8,26 +8,41 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from store import exact_json
 from store.counting import Progress
 from store.engine import Connection
-from store.values import CounterName
+from store.values import CounterName, Holder
 
-SLICE = 5_000  # rows held in memory at once
+# An index-only scan of (user_id, type_id), which ends at the limit.
+USERS = text("""
+    SELECT DISTINCT user_id
+      FROM nft_progress
+     WHERE type_id = ANY(CAST(:types AS uuid[])) AND user_id > :after
+     ORDER BY user_id
+     LIMIT :limit
+""")
 
 COUNTERS = text("""
     SELECT user_id, type_id, counters
       FROM nft_progress
-     WHERE type_id = ANY(CAST(:types AS uuid[])) AND (user_id, type_id) > (:user_id, :type_id)
+     WHERE user_id = ANY(CAST(:users AS uuid[])) AND type_id = ANY(CAST(:types AS uuid[]))
      ORDER BY user_id, type_id
-     LIMIT :slice
+""")
+
+# Who holds these rows keeps batches from deciding about their holders.
+LOCK_COUNTERS = text("""
+    SELECT user_id, type_id, counters
+      FROM nft_progress JOIN unnest(CAST(:users AS uuid[]), CAST(:types AS uuid[]))
+                          AS holder (user_id, type_id) USING (user_id, type_id)
+     ORDER BY user_id, type_id
+       FOR UPDATE OF nft_progress
 """)
 
 # Only active badges: what was revoked or burned stays as it was.
-BADGES = text("""
-    SELECT badge.id, badge.type_id, badge.current_level, badge.metadata,
+_BADGES = """
+    SELECT badge.id, badge.type_id, badge.user_id, badge.current_level, badge.metadata,
            coalesce(progress.counters, '{}') AS counters
       FROM nft_instance AS badge
            LEFT JOIN nft_progress AS progress
@@ -35,9 +50,10 @@ BADGES = text("""
      WHERE badge.type_id = ANY(CAST(:types AS uuid[])) AND badge.status = 'active'
        AND badge.id > :after
      ORDER BY badge.id
-     LIMIT :slice
-       FOR UPDATE OF badge
-""")
+     LIMIT :limit
+"""
+BADGES = text(_BADGES)
+LOCK_BADGES = text(_BADGES + "FOR UPDATE OF badge")
 
 REWRITE = text("""
     UPDATE nft_instance AS badge SET metadata = rewritten.metadata, updated_at = clock_timestamp()
@@ -54,47 +70,87 @@ class ActiveBadge:
 
     id: UUID
     type_id: UUID
+    user_id: UUID
     level: int
     metadata: Mapping[str, object]
     counters: Mapping[CounterName, int | Decimal]
 
 
-async def counters(
-    conn: Connection, types: Collection[UUID], after: Progress | None
-) -> list[Progress]:
-    """Return the next slice of users' counters for `types`, after the row `after`.
+async def users(
+    conn: Connection, types: Collection[UUID], after: UUID | None, limit: int
+) -> list[UUID]:
+    """Return the next `limit` users who have counters for `types`, after the user `after`.
 
     [] at the end.
     """
-    parameters = {
-        "types": sorted(types),
-        "user_id": after.user_id if after else _FIRST,
-        "type_id": after.type_id if after else _FIRST,
-        "slice": SLICE,
-    }
+    if not types:
+        return []
+    parameters = {"types": sorted(types), "after": after or _FIRST, "limit": limit}
+    return list((await conn.execute(USERS, parameters)).scalars())
+
+
+async def counters(
+    conn: Connection, types: Collection[UUID], of_users: Collection[UUID]
+) -> list[Progress]:
+    """Return the counters of users for `types`, by user and type, without a lock."""
+    parameters = {"types": sorted(types), "users": list(of_users)}
     return [
         Progress(row.user_id, row.type_id, row.counters)
         for row in await conn.execute(COUNTERS, parameters)
     ]
 
 
-async def lock_badges(
-    conn: Connection, types: Collection[UUID], after: ActiveBadge | None
+async def lock_counters(conn: Connection, holders: Collection[Holder]) -> list[Progress]:
+    """Lock and return the counters of `holders`, by user and type."""
+    listed = sorted(holders)
+    parameters = {
+        "users": [user_id for user_id, _ in listed],
+        "types": [type_id for _, type_id in listed],
+    }
+    return [
+        Progress(row.user_id, row.type_id, row.counters)
+        for row in await conn.execute(LOCK_COUNTERS, parameters)
+    ]
+
+
+async def badges(
+    conn: Connection, types: Collection[UUID], after: UUID | None, limit: int
 ) -> list[ActiveBadge]:
-    """Lock and return the next slice of the active badges of `types`, after the badge `after`.
+    """Return the next `limit` active badges of `types`, after the badge `after`, without a lock.
 
     [] at the end.
     """
-    parameters = {"types": sorted(types), "after": after.id if after else _FIRST, "slice": SLICE}
+    return await _badges(conn, BADGES, types, after, limit)
+
+
+async def lock_badges(
+    conn: Connection, types: Collection[UUID], after: UUID | None, limit: int
+) -> list[ActiveBadge]:
+    """Lock and return the next `limit` active badges of `types`, after the badge `after`.
+
+    [] at the end.
+    """
+    return await _badges(conn, LOCK_BADGES, types, after, limit)
+
+
+async def _badges(
+    conn: Connection,
+    statement: TextClause,
+    types: Collection[UUID],
+    after: UUID | None,
+    limit: int,
+) -> list[ActiveBadge]:
+    parameters = {"types": sorted(types), "after": after or _FIRST, "limit": limit}
     return [
         ActiveBadge(
             row.id,
             row.type_id,
+            row.user_id,
             row.current_level,
             row.metadata,
             row.counters,
         )
-        for row in await conn.execute(BADGES, parameters)
+        for row in await conn.execute(statement, parameters)
     ]
 
 

@@ -11,18 +11,17 @@ from sqlalchemy import text
 from store.engine import Connection
 from store.values import CounterName, Instance, InstanceStatus, OnchainStatus, RawAddress
 
-# The badge that speaks for the user: the active one, else the newest, as everywhere
-# (store/instances.py).
+# The badge that speaks for the user is the latest, as everywhere (store/instances.py).
 OF_USER = text("""
     SELECT type.id AS type_id, coalesce(progress.counters, '{}') AS counters,
            progress.last_event_at,
            badge.id, badge.tenant_id, badge.current_level, badge.status, badge.onchain_status,
-           badge.onchain_token_id
+           badge.onchain_token_id, badge.ordinal
       FROM nft_type AS type
            LEFT JOIN nft_progress AS progress
                   ON progress.type_id = type.id AND progress.user_id = :user_id
            LEFT JOIN (SELECT DISTINCT ON (type_id) * FROM nft_instance WHERE user_id = :user_id
-                       ORDER BY type_id, status = 'active' DESC, created_at DESC, id) AS badge
+                       ORDER BY type_id, ordinal DESC) AS badge
                   ON badge.type_id = type.id
      ORDER BY type.code
 """)
@@ -62,6 +61,7 @@ async def of_user(conn: Connection, user_id: UUID) -> list[UserProgress]:
                 status=InstanceStatus(row.status),
                 onchain_status=OnchainStatus(row.onchain_status),
                 onchain_token_id=RawAddress(row.onchain_token_id) if row.onchain_token_id else None,
+                ordinal=row.ordinal,
             ),
         )
         for row in await conn.execute(OF_USER, {"user_id": user_id})

@@ -160,6 +160,20 @@ class AuditAction(StrEnum):
     REVOKED = "revoked"
 
 
+class JobState(StrEnum):
+    """How far what follows from a new catalog is worked off: in this order, if nothing overtakes.
+
+    `counters`: types take over counters; `levels`: users are evaluated; `metadata`: badges are
+    rewritten; `superseded`: the next version's job has taken over what was left.
+    """
+
+    COUNTERS = "counters"
+    LEVELS = "levels"
+    METADATA = "metadata"
+    DONE = "done"
+    SUPERSEDED = "superseded"
+
+
 class CounterKind(StrEnum):
     """How a counter adds up."""
 
@@ -244,6 +258,7 @@ class Reason(StrEnum):
     NO_VALUE = "no_value"
     NOT_JSON = "not_json"
     UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
     REFUSED_BY_DATABASE = "refused_by_database"
     CONTENT_TYPE = "content_type"
     BAD_ENVELOPE = "bad_envelope"
@@ -261,18 +276,39 @@ class Reason(StrEnum):
     NULL_FIELD = "null_field"
     BAD_FIELD = "bad_field"
     BAD_ADDRESS = "bad_address"
+    EVENT_ID_CONFLICT = "event_id_conflict"
     UNSUPPORTED_COMMAND = "unsupported_command"
     EXTERNAL_ID_CONFLICT = "external_id_conflict"
     UNKNOWN_BADGE_TYPE = "unknown_badge_type"
     NO_SUCH_BADGE = "no_such_badge"
     NOT_ACTIVE = "not_active"
     POLICY_REJECTED = "policy_rejected"
+    UNKNOWN_LEVEL = "unknown_level"
     NO_TOKEN = "no_token"  # noqa: S105 - a token on chain, no secret
+
+
+class PauseReason(StrEnum):
+    """Why a partition is not read on. Closed: a metric label, too."""
+
+    RECORDS_REMOVED = "records_removed"
+    TOPIC_ENDS_EARLY = "topic_ends_early"
+    TOPIC_RECREATED = "topic_recreated"
+    UNDECODABLE_BATCH = "undecodable_batch"
+    REFUSED_BY_DATABASE = "refused_by_database"
+    INVARIANT_BROKEN = "invariant_broken"
+
+
+class PartitionAction(StrEnum):
+    """What an operator decided about a partition."""
+
+    RESUMED = "resumed"
+    SKIPPED = "skipped"
 
 
 class CommandType(StrEnum):
     """CloudEvents types of the commands that are carried out."""
 
+    AWARD = "badge.award"
     MINT = "badge.mint"
     BURN = "badge.burn"
     REVOKE = "badge.revoke"
@@ -308,8 +344,43 @@ class LedgerEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class PausedPartition:
+    """A partition that is not read on before an operator decides (paused_partition).
+
+    `offset` is the next record that is not counted, `detail` says to a person what is wrong, and
+    `skip_to` is where counting could go on, where that is known.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    reason: PauseReason
+    detail: str
+    skip_to: int | None = None
+
+    @property
+    def key(self) -> Partition:
+        """Return topic and partition."""
+        return self.topic, self.partition
+
+    @property
+    def way_out(self) -> str:
+        """Return the commands that end the pause."""
+        place = f"{self.topic} {self.partition}"
+        to = "OFFSET" if self.skip_to is None else str(self.skip_to)
+        return (
+            f"Restore what is missing and run `laurel partitions resume {place}`; or, if the loss "
+            f"is known and accepted, `laurel partitions skip {place} --to {to} --reason TEXT`."
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
-    """One user's badge of one type (nft_instance)."""
+    """One user's badge of one type (nft_instance).
+
+    `ordinal` is 1 for the user's first badge of the type, 2 for one awarded after that was revoked
+    or burned.
+    """
 
     id: UUID
     type_id: UUID
@@ -319,6 +390,7 @@ class Instance:
     status: InstanceStatus
     onchain_status: OnchainStatus
     onchain_token_id: RawAddress | None
+    ordinal: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,13 @@ pytest_plugins = [
 
 # `make unit` tries a few examples of each property, `make test` all of them.
 settings.register_profile("unit", parent=settings.get_profile("laurel"), max_examples=10)
+# `make fuzz` (tests/fuzz.py) goes on for as long as it is told to.
+settings.register_profile(
+    "fuzz",
+    parent=settings.get_profile("laurel"),
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "500")),
+    print_blob=True,
+)
 
 
 @pytest.fixture(autouse=True)

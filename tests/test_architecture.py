@@ -26,6 +26,7 @@ DEFINED_TWICE = {
 
 # Modules without a test file of their own, and where they are tested.
 TESTED_ELSEWHERE = {
+    "processor/stream/partition_commands.py": "tests/processor/stream/test_partition_decisions.py",
     "minter/context.py": "tests/minter/test_daemon.py",
     "minter/ton/gateway.py": "tests/minter/ton/test_liteserver.py",
     "minter/ton/mnemonic.py": "tests/minter/test_commands.py",
@@ -36,6 +37,7 @@ TESTED_ELSEWHERE = {
     "processor/stream/app.py": "tests/e2e/test_worker.py",
     "processor/stream/offset_store.py": "tests/e2e/test_offsets.py",
     "processor/stream/topics.py": "tests/e2e/test_worker.py",
+    "processor/stream/worker.py": "tests/e2e/test_worker.py",
     "store/catalog_document.py": "tests/store/test_catalogs.py",
     "store/inspection.py": "tests/demo/test_inspection.py",
     "store/migrations/env.py": "tests/store/test_migrations.py",

@@ -44,6 +44,9 @@ LOG_METHODS = {"debug", "info", "warning", "error", "exception"}
 
 # Words that pages quote and that the code does not define, each with whose it is.
 FOREIGN = {
+    "GRANT": "PostgreSQL",
+    "TEMPORARY": "PostgreSQL",
+    "USAGE": "PostgreSQL",
     "App": "Faust",
     "auto_offset_reset": "aiokafka",
     "binascii.crc_hqx": "Python",

@@ -29,6 +29,8 @@ DUPLICATES = 0.02
 BROKEN = 0.01
 LATE = 0.03
 REMOVALS_FIRST = 0.25
+# Other events under the ids of good ones.
+IMPOSTORS = 20
 _DELAY = timedelta(hours=2)
 _LATE_DELAY = timedelta(days=40)
 
@@ -58,7 +60,8 @@ def generate(plan: Plan, badges: Badges) -> list[Record]:
     sent += _broken(rng, arrivals, round(plan.events * BROKEN))
     sent.sort(key=lambda message: message[0])
     first = [record for _, record in sent]
-    return [*first, *Requests(rng, badges).write(first, histories)]
+    requests = Requests(rng, badges).write(first, histories)
+    return [*first, *_impostors(rng, arrivals), *requests]
 
 
 def _arrival(rng: random.Random, event: Event) -> _Arrival:
@@ -107,3 +110,14 @@ def _broken(
             BEGIN + rng.random() * YEAR,
             malformed.KINDS[position % len(malformed.KINDS)].spoil(event),
         )
+
+
+def _impostors(rng: random.Random, arrivals: Sequence[_Arrival]) -> Iterator[Record]:
+    """Yield other events under the ids of good ones.
+
+    They belong to phase 2: of two events with one id the first counts, and only when phase 1 is
+    counted is it known which one that is.
+    """
+    for position, arrival in enumerate(rng.sample(arrivals, min(IMPOSTORS, len(arrivals)))):
+        kind = malformed.USED_ID[position % len(malformed.USED_ID)]
+        yield replace(kind.spoil(arrival.event), phase=2)

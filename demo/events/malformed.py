@@ -66,6 +66,18 @@ def _command(event: Event, type_: str, **data: object) -> Record:
     return structured(replace(event, topic="commands", type=type_, data=data))
 
 
+def _another_user(event: Event) -> Record:
+    return structured(replace(event, subject="5d8d2f6e-0f9e-4c0a-8f3b-2b1a9c8d7e60"))
+
+
+def _another_type(event: Event) -> Record:
+    if event.type == "quest.published":
+        return _quest(event, {"quest_id": "q-1"})
+    return structured(
+        replace(event, topic="quests", type="quest.published", data={"quest_id": "q-1"})
+    )
+
+
 def _without_header(event: Event, name: str) -> Record:
     record = binary(event)
     return replace(record, headers=tuple(header for header in record.headers if header[0] != name))
@@ -151,4 +163,11 @@ KINDS = (
         "missing_field",
         lambda e: _command(e, "badge.mint", type_code="explorer"),
     ),
+)
+
+# Events that keep to the contract under an id that was used: made of an event that was counted
+# before they are sent.
+USED_ID = (
+    Kind("another user under a used id", "event_id_conflict", _another_user),
+    Kind("another type under a used id", "event_id_conflict", _another_type),
 )

@@ -168,7 +168,7 @@ def read_badges(directory: Path) -> Badges:
 
 
 def _badge(code: str, entry: Document) -> Badge:
-    steps = sorted(entry["levels"].items(), key=lambda item: int(item[1]["order"]))
+    steps = sorted(entry["levels"].items(), key=lambda item: int(item[1].get("order", item[0])))
     return Badge(
         code,
         tuple(entry["counters"]),

@@ -117,7 +117,8 @@ class Oracle:
         self._messages = 0
         self._duplicates = 0
         self._repeated = 0
-        self._seen: set[tuple[str, str]] = set()
+        # What an event's tenant, source and id stand for: its type and user.
+        self._seen: dict[tuple[str | None, str, str], tuple[str, str]] = {}
         self._letters: Counter[DeadLetter] = Counter()
         self._counted: list[Event] = []
         self._badges: dict[Holder, ExpectedBadge] = {}
@@ -141,11 +142,8 @@ class Oracle:
                 commands.append((record, event))
             elif event.topic == "wallets":
                 self._link(event)
-            elif (event.source, event.id) in self._seen:
-                self._duplicates += 1
             else:
-                self._seen.add((event.source, event.id))
-                self._counted.append(event)
+                self._count(record, event)
         self._award()
         for record, event in commands:
             rejection = self._apply(event)
@@ -169,6 +167,16 @@ class Oracle:
 
     def _dead_letter(self, record: Record, reason: str) -> None:
         self._letters[DeadLetter(record.topic, reason, digest(record.value))] += 1
+
+    def _count(self, record: Record, event: Event) -> None:
+        identity, content = (event.tenant, event.source, event.id), (event.type, event.subject)
+        if identity not in self._seen:
+            self._seen[identity] = content
+            self._counted.append(event)
+        elif self._seen[identity] == content:
+            self._duplicates += 1
+        else:
+            self._dead_letter(record, "event_id_conflict")
 
     def _award(self) -> None:
         for user, counters in count_up(self._counted, self._catalog).items():

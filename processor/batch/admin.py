@@ -23,9 +23,10 @@ class CommandRejected(Permanent):
 
 @dataclass(frozen=True, slots=True)
 class BadgeRequest:
-    """What a person asks for: badge.mint, badge.burn or badge.revoke, of a user's badge of a type.
+    """What a person asks for: a command about a user's badge of a type.
 
-    `external_id` is the id that it is applied under once; None: a new one.
+    `external_id` is the id that it is applied under once; None: a new one. `level` is badge.award's
+    alone.
     """
 
     kind: str
@@ -33,9 +34,13 @@ class BadgeRequest:
     type_code: str
     external_id: str | None = None
     reason: str | None = None
+    level: int | None = None
 
-    def command(self) -> BadgeCommand:
+    def command(self, tenant_id: UUID) -> BadgeCommand:
         """Return the request as the command that Kafka would bring, by `admin`.
+
+        Args:
+            tenant_id: of a badge that it makes.
 
         Raises:
             UsageError: `external_id` is no id.
@@ -43,9 +48,12 @@ class BadgeRequest:
         external_id = self.external_id or f"admin-{uuid4()}"
         if len(external_id) > ID_LENGTH_MAX or "\x00" in external_id:
             raise UsageError(f"--external-id: an id has at most {ID_LENGTH_MAX} characters.")
-        data = {"external_id": external_id, "type_code": self.type_code}
-        if self.reason is not None:
-            data["reason"] = self.reason
+        data: dict[str, object] = {"external_id": external_id, "type_code": self.type_code}
+        data |= {
+            name: value
+            for name, value in (("reason", self.reason), ("level", self.level))
+            if value is not None
+        }
         return BadgeCommand(
             type=CommandType(self.kind),
             external_id=external_id,
@@ -55,6 +63,8 @@ class BadgeRequest:
             reason=self.reason,
             content_hash=content_hash(self.kind, self.user_id, data),
             actor=Actor.ADMIN.value,
+            tenant_id=tenant_id,
+            level=self.level,
         )
 
 
@@ -65,7 +75,7 @@ async def apply(settings: Settings, request: BadgeRequest) -> dict[str, object]:
         CommandRejected: it cannot be carried out; the message says why.
         UsageError: its `external_id` is no id.
     """
-    command = request.command()
+    command = request.command(settings.tenant_id)
     async with Database(settings.need("database_url"), settings.database) as db:
         pipeline = Pipeline(db, PipelineOptions.of(settings, cluster_id="admin"))
         await pipeline.load()

@@ -2,19 +2,23 @@
 
 The second line behind the reader, for what nobody thought of there: a batch that is refused is cut
 in two, down to one record, each part in a transaction of its own with the ledger moving as ever.
-That record becomes a dead letter (`refused_by_database`). A batch that takes PostgreSQL too long is
-cut in two as well: the same again would take as long.
+That record becomes a dead letter (`refused_by_database`); one that a constraint refuses, only where
+its neighbour passed. A batch that takes PostgreSQL too long is
+cut in two as well, and so is one that ends the connection while PostgreSQL is there: the same again
+would do the same (processor/batch/pacing.py).
 """
 
 from collections.abc import Sequence
 
+from ops.errors import InvariantBroken, LaurelError
 from ops.logs import logger
+from processor.batch.pacing import Pace
 from processor.batch.pipeline import BatchOutcome, Pipeline
 from processor.batch.staging import ReadChunk, as_rejected
 from processor.events.chunks import Chunk
 from processor.events.rejection import UNKNOWN, Rejected
-from store.engine import DataRefused, StatementTimedOut
-from store.values import Reason
+from store.engine import ConnectionLost, ConstraintRefused, DataRefused, StatementTimedOut
+from store.values import Partition, Reason
 
 # So many records of a batch may be refused, or one in a hundred if that is more; beyond it the
 # fault is not the records', and setting thousands aside would be the damage.
@@ -24,17 +28,25 @@ REFUSED_SHARE = 100
 log = logger("bisection")
 
 
-async def commit(pipeline: Pipeline, chunks: Sequence[ReadChunk]) -> BatchOutcome:
+async def commit(
+    pipeline: Pipeline, chunks: Sequence[ReadChunk], pace: Pace | None = None
+) -> BatchOutcome:
     """Commit `chunks` in one transaction, or in several where PostgreSQL refuses what one says.
 
+    Args:
+        pipeline: commits each part.
+        chunks: of one batch.
+        pace: how much is tried at once, for who commits batch after batch.
+
     Raises:
-        DataRefused: so many records are refused that the records are not the reason; what was
-            committed before that stays committed, as the ledger says.
-        StatementTimedOut: a single record takes too long.
+        InvariantBroken: a constraint refuses a record, and the one before it was refused, too.
+        DataRefused, ConstraintRefused, StatementTimedOut, ConnectionLost: of so many records that
+            the records are not the reason.
+            What was committed before any of these stays committed, as the ledger says.
         TransactionConflict, DatabaseUnreachable: as of Pipeline.commit.
     """
-    records = sum(len(each.chunk.records) for each in chunks)
-    return await _Search(pipeline, max(REFUSED_MIN, records // REFUSED_SHARE)).commit(chunks)
+    refused_max = max(REFUSED_MIN, _records(chunks) // REFUSED_SHARE)
+    return await _Search(pipeline, refused_max, pace or Pace()).commit(chunks)
 
 
 def halves(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
@@ -58,19 +70,38 @@ def halves(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
 
 
 class _Search:
-    def __init__(self, pipeline: Pipeline, refused_max: int) -> None:
+    def __init__(self, pipeline: Pipeline, refused_max: int, pace: Pace) -> None:
         self._pipeline = pipeline
         self._refused_left = refused_max
+        self._pace = pace
 
     async def commit(self, chunks: Sequence[ReadChunk]) -> BatchOutcome:
+        size = _records(chunks)
+        if size > 1 and self._pace.is_too_much(size):
+            return await self._commit_halves([each.chunk for each in chunks])
+        if size == 1 and (fault := self._pace.verdict(_place(chunks))):
+            return await self._reject(chunks[0], fault)
         try:
-            return await self._pipeline.commit(chunks)
-        except (DataRefused, StatementTimedOut) as error:
-            if sum(len(each.chunk.records) for each in chunks) > 1:
+            outcome = await self._pipeline.commit(chunks)
+        except (DataRefused, ConstraintRefused) as error:
+            if size > 1:
                 return await self._commit_halves([each.chunk for each in chunks])
-            if isinstance(error, StatementTimedOut):
-                raise
             return await self._reject(chunks[0], error)
+        except (StatementTimedOut, ConnectionLost) as error:
+            # Noted first: where the server went down with it, what follows raises, and the same
+            # chunks come again when it is back.
+            self._note_too_much(chunks, error)
+            await self._pipeline.reachable()
+            return await self.commit(chunks)
+        self._pace.passed(size)
+        return outcome
+
+    def _note_too_much(self, chunks: Sequence[ReadChunk], error: LaurelError) -> None:
+        size = _records(chunks)
+        log.warning("batch_too_large", records=size, reason=error.message)
+        self._pace.broke(size)
+        if size == 1:
+            self._pace.strike(_place(chunks), error)
 
     async def _commit_halves(self, chunks: Sequence[Chunk]) -> BatchOutcome:
         first, second = halves(chunks)
@@ -78,9 +109,11 @@ class _Search:
         rest = await self.commit([self._pipeline.read(chunk) for chunk in second])
         return outcome.followed_by(rest)
 
-    async def _reject(self, chunk: ReadChunk, refusal: DataRefused) -> BatchOutcome:
+    async def _reject(self, chunk: ReadChunk, refusal: Exception) -> BatchOutcome:
         if self._refused_left == 0:
             raise refusal
+        if isinstance(refusal, ConstraintRefused) and not self._pace.is_one_alone():
+            raise InvariantBroken(refusal.message) from refusal
         self._refused_left -= 1
         (record,) = chunk.chunk.records
         log.warning(
@@ -88,9 +121,19 @@ class _Search:
             topic=chunk.chunk.topic,
             partition=chunk.chunk.partition,
             offset=record.offset,
-            sqlstate=refusal.sqlstate,
+            reason=str(refusal),
         )
         rejected = Rejected(
-            Reason.REFUSED_BY_DATABASE, refusal.message, next(iter(chunk.types), UNKNOWN)
+            Reason.REFUSED_BY_DATABASE, str(refusal), next(iter(chunk.types), UNKNOWN)
         )
         return await self._pipeline.commit([as_rejected(chunk, rejected)])
+
+
+def _records(chunks: Sequence[ReadChunk]) -> int:
+    return sum(len(each.chunk.records) for each in chunks)
+
+
+def _place(chunks: Sequence[ReadChunk]) -> tuple[Partition, int]:
+    """Return where the last record lies."""
+    last = chunks[-1].chunk
+    return last.key, last.records[-1].offset

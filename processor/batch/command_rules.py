@@ -12,13 +12,16 @@ from uuid import UUID
 
 from processor.events.reader import BadgeCommand
 from processor.events.rejection import Rejected
-from processor.rules.levels import Rulebook, TypeRules
-from processor.rules.onchain_policy import may_mint
+from processor.rules.badge_ids import FIRST_ORDINAL, instance_id
+from processor.rules.levels import Award, LevelUp, Rulebook, TypeRules, Unchanged, award
+from processor.rules.onchain_policy import may_mint, mints_by_itself
 from store.values import (
     CommandType,
+    CounterName,
     Holder,
     Instance,
     InstanceStatus,
+    Number,
     OnchainStatus,
     Reason,
     TokenState,
@@ -53,20 +56,27 @@ class CommandState:
 
     `applied` maps external ids to the content hashes of what was applied under them before;
     `badges` has every badge that a command may name, and `by_holder` the one that speaks for a user
-    and a type.
+    and a type. `counters` are those of the users who are awarded a badge. `auto_mint`: an awarded
+    badge is minted by itself where its policy says so; not where history is counted.
     """
 
     rulebook: Rulebook
     applied: Mapping[str, bytes]
     badges: Mapping[UUID, BadgeState]
     by_holder: Mapping[Holder, UUID]
+    counters: Mapping[Holder, Mapping[CounterName, Number]] = field(default_factory=dict)
+    auto_mint: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The command is carried out: what is to be written, and the badge after it."""
+    """The command is carried out: what is to be written, and the badge after it.
+
+    `award`: the badge is new, or rises.
+    """
 
     badge: BadgeState
+    award: Award | LevelUp | None = None
     mint: bool = False
     burn: bool = False
     revoke: bool = False
@@ -90,14 +100,17 @@ def decide_commands(
         commands: in the order in which they came.
         state: what was there before the first of them.
     """
-    applied, badges = dict(state.applied), dict(state.badges)
-    current = replace(state, applied=applied, badges=badges)
+    applied, badges, by_holder = dict(state.applied), dict(state.badges), dict(state.by_holder)
+    current = replace(state, applied=applied, badges=badges, by_holder=by_holder)
     decisions: list[CommandDecision] = []
     for command in commands:
         decision = _decide(command, current)
         if isinstance(decision, Accepted):
             applied[command.external_id] = command.content_hash
-            badges[decision.badge.instance.id] = decision.badge
+            instance = decision.badge.instance
+            badges[instance.id] = decision.badge
+            if isinstance(decision.award, Award):
+                by_holder[instance.user_id, instance.type_id] = instance.id
         decisions.append(decision)
     return tuple(decisions)
 
@@ -113,6 +126,8 @@ def _decide(command: Command, state: CommandState) -> CommandDecision:
             f"external_id {command.external_id} was applied before with other content",
         )
     match command:
+        case BadgeCommand() if command.type is CommandType.AWARD:
+            return _decide_award(command, state)
         case BadgeCommand():
             badge = _target(command, state)
             if isinstance(badge, Rejected):
@@ -130,11 +145,7 @@ def _target(command: BadgeCommand, state: CommandState) -> BadgeState | Rejected
     if command.type_code is not None:
         named = state.rulebook.by_code.get(TypeCode(command.type_code))
         if named is None:
-            return _rejected(
-                command,
-                Reason.UNKNOWN_BADGE_TYPE,
-                f"there is no badge type {command.type_code}",
-            )
+            return _unknown_type(command)
     badge_id = command.instance_id
     if badge_id is None and named is not None:
         badge_id = state.by_holder.get((command.user_id, named.spec.id))
@@ -148,6 +159,79 @@ def _target(command: BadgeCommand, state: CommandState) -> BadgeState | Rejected
     return badge
 
 
+def _decide_award(command: BadgeCommand, state: CommandState) -> Accepted | Rejected:
+    rules = state.rulebook.by_code.get(TypeCode(command.type_code or ""))
+    if rules is None:
+        return _unknown_type(command)
+    holder = (command.user_id, rules.spec.id)
+    badge_id = state.by_holder.get(holder)
+    return decide_award(
+        command,
+        rules,
+        None if badge_id is None else state.badges[badge_id],
+        state.counters.get(holder, {}),
+        auto_mint=state.auto_mint,
+    )
+
+
+def decide_award(
+    command: BadgeCommand,
+    rules: TypeRules,
+    badge: BadgeState | None,
+    counters: Mapping[CounterName, Number],
+    *,
+    auto_mint: bool = True,
+) -> Accepted | Rejected:
+    """Return what becomes of an award, which was not applied before.
+
+    Args:
+        command: what is asked.
+        rules: the type of the badge.
+        badge: the user's latest badge of the type, with all that came before in the batch.
+        counters: the user's, for the type.
+        auto_mint: the badge is minted by itself where its policy says so.
+    """
+    if command.level is not None and all(each.spec.level != command.level for each in rules.levels):
+        return _rejected(
+            command,
+            Reason.UNKNOWN_LEVEL,
+            f"{rules.spec.code} has no level {command.level}",
+        )
+    decision = award(rules, counters, None if badge is None else badge.instance, command.level)
+    match decision:
+        case Award():
+            ordinal = FIRST_ORDINAL if badge is None else badge.instance.ordinal + 1
+            after = BadgeState(
+                Instance(
+                    instance_id(command.user_id, rules.spec.code, ordinal),
+                    rules.spec.id,
+                    command.user_id,
+                    command.tenant_id,
+                    decision.level.level,
+                    InstanceStatus.ACTIVE,
+                    OnchainStatus.NOT_MINTED,
+                    None,
+                    ordinal,
+                )
+            )
+        case LevelUp() if badge is not None:
+            raised = replace(badge.instance, current_level=decision.level.level)
+            after = replace(badge, instance=raised)
+        case Unchanged() if badge is not None:
+            return Accepted(badge)
+        case _:
+            raise ValueError("a badge that does not exist can neither rise nor stay")
+    mint = (
+        auto_mint
+        and mints_by_itself(rules.spec, decision.passed)
+        and after.instance.onchain_status is OnchainStatus.NOT_MINTED
+        and not after.token.mint_open
+    )
+    if mint:
+        after = replace(after, token=replace(after.token, mint_open=True))
+    return Accepted(after, award=decision, mint=mint)
+
+
 def decide_badge_command(
     command: BadgeCommand, rules: TypeRules, badge: BadgeState
 ) -> Accepted | Rejected:
@@ -159,6 +243,8 @@ def decide_badge_command(
         badge: the badge that the command names, with all that came before in the batch.
     """
     match command.type:
+        case CommandType.AWARD:
+            return decide_award(command, rules, badge, {})
         case CommandType.MINT:
             return _mint(command, rules, badge)
         case CommandType.BURN:
@@ -217,6 +303,12 @@ def _revoke(command: BadgeCommand, badge: BadgeState) -> Accepted | Rejected:
 
 def _not_active(command: BadgeCommand, instance: Instance) -> Rejected:
     return _rejected(command, Reason.NOT_ACTIVE, f"badge {instance.id} is {instance.status.value}")
+
+
+def _unknown_type(command: BadgeCommand) -> Rejected:
+    return _rejected(
+        command, Reason.UNKNOWN_BADGE_TYPE, f"there is no badge type {command.type_code}"
+    )
 
 
 def _rejected(command: Command, reason: Reason, detail: str) -> Rejected:

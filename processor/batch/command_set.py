@@ -24,7 +24,7 @@ from processor.rules.levels import Rulebook
 from store import command_log
 from store.command_log import NewCommand
 from store.engine import Connection
-from store.values import Holder, TypeCode
+from store.values import CommandType, Holder, TypeCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,11 @@ class CommandSet:
             if rules is not None:
                 found.add((placed.command.user_id, rules.spec.id))
         return found
+
+    def awarded(self, rulebook: Rulebook) -> set[Holder]:
+        """Return the users and types of the badges that are awarded."""
+        awards = (each for each in self.placed if each.command.type is CommandType.AWARD)
+        return CommandSet(tuple(awards)).holders(rulebook)
 
     async def claim(self, conn: Connection) -> Claims:
         """Write each external id, and read what was applied under those that are there already."""

@@ -12,7 +12,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @click.group()
 def badge() -> None:
-    """Mint, burn or revoke one badge."""
+    """Award, mint, burn or revoke one badge."""
 
 
 def _badge_options(command: Command) -> Command:
@@ -26,6 +26,26 @@ def _badge_options(command: Command) -> Command:
     )(command)
     command = click.argument("type_code", metavar="TYPE")(command)
     return click.argument("user_id", metavar="USER", type=click.UUID)(command)
+
+
+@badge.command("award")
+@_badge_options
+@click.option(
+    "--level",
+    type=click.IntRange(1, 2**31 - 1),
+    help="By default the level that USER's counters reach, and at least the lowest.",
+)
+@click.option("--reason", help="Why; it stands in the audit log, so name no person.")
+@json_option
+@click.pass_obj
+def badge_award(console: Console, /, *, as_json: bool, **request: Any) -> None:
+    """Give USER the badge of TYPE, raise it, or give another after it was revoked or burned.
+
+    A badge at that level or above stays as it is.
+
+    Example: laurel badge award 2b4e... explorer --level 3 --reason "won the city contest"
+    """
+    _apply(console, "badge.award", request, as_json=as_json)
 
 
 @badge.command("mint")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Self
 from uuid import UUID
 
@@ -31,7 +31,7 @@ class CompiledCatalog:
         catalog: Catalog,
         tenant_id: UUID,
         future_tolerance: timedelta,
-        retention: timedelta | None,
+        floor: date,
     ) -> Self:
         """Compile `catalog`.
 
@@ -44,7 +44,7 @@ class CompiledCatalog:
         for binding in bindings:
             counters_of.setdefault(binding.type_id, set()).add(binding.counter_id)
         return cls(
-            EventReader(catalog, tenant_id, future_tolerance, retention),
+            EventReader(catalog, tenant_id, future_tolerance, floor),
             Rulebook.compile(catalog),
             bindings,
             {type_id: frozenset(ids) for type_id, ids in counters_of.items()},

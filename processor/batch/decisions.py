@@ -10,21 +10,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import assert_never
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from processor.batch.command_rules import Accepted, Command
 from processor.events.reader import Event, service_of
+from processor.rules.badge_ids import FIRST_ORDINAL, instance_id
 from processor.rules.levels import Award, LevelUp, TypeRules, Unchanged, evaluate
 from processor.rules.onchain_policy import mints_by_itself
 from store.counting import Progress
 from store.instances import NewInstance, Provenance, RaisedInstance
+from store.silenced_badges import Silenced
 from store.values import (
     Actor,
     AuditAction,
     AuditEntry,
     Instance,
     InstanceStatus,
-    LevelSpec,
     OnchainStatus,
     OutboxEntry,
     OutboxType,
@@ -44,8 +45,9 @@ class Decisions:
     now: datetime
     publish: bool = True
     mint: bool = True
-    created: list[NewInstance] = field(default_factory=list)
-    raised: list[RaisedInstance] = field(default_factory=list)
+    # By their ids; a badge that is made and changed in one batch is made as it ends.
+    new: dict[UUID, NewInstance] = field(default_factory=dict)
+    higher: dict[UUID, RaisedInstance] = field(default_factory=dict)
     # badge -> whether it had an open mint before the batch
     revoked: dict[UUID, bool] = field(default_factory=dict)
     audit: list[AuditEntry] = field(default_factory=list)
@@ -54,6 +56,18 @@ class Decisions:
     burns: set[UUID] = field(default_factory=set)
     outbox: list[OutboxEntry] = field(default_factory=list)
     levels: Counter[tuple[str, int]] = field(default_factory=Counter)
+    # What `publish` and `mint` have left out, an entry a badge.
+    silenced: list[Silenced] = field(default_factory=list)
+
+    @property
+    def created(self) -> list[NewInstance]:
+        """Return the badges to create."""
+        return list(self.new.values())
+
+    @property
+    def raised(self) -> list[RaisedInstance]:
+        """Return the badges to raise that were there before."""
+        return list(self.higher.values())
 
     def take_level(
         self,
@@ -76,14 +90,15 @@ class Decisions:
                 return instance
             case Award():
                 made = NewInstance(
-                    uuid4(),
+                    instance_id(progress.user_id, rules.spec.code, FIRST_ORDINAL),
                     rules.spec.id,
                     progress.user_id,
+                    FIRST_ORDINAL,
                     decision.level.level,
                     decision.metadata,
                     provenance,
                 )
-                self.created.append(made)
+                self.new[made.id] = made
                 after = Instance(
                     made.id,
                     made.type_id,
@@ -93,34 +108,43 @@ class Decisions:
                     InstanceStatus.ACTIVE,
                     OnchainStatus.NOT_MINTED,
                     None,
+                    made.ordinal,
                 )
-                self._note_levels(
-                    after, rules, decision.passed, provenance, OutboxType.BADGE_CREATED
-                )
+                self._take_earned(after, rules, decision, provenance)
                 return after
             case LevelUp() if instance is not None:
-                self.raised.append(
-                    RaisedInstance(instance.id, decision.level.level, decision.metadata, provenance)
-                )
                 after = replace(instance, current_level=decision.level.level)
-                self._note_levels(
-                    after, rules, decision.passed, provenance, OutboxType.BADGE_LEVELED_UP
-                )
+                self._raise(after, decision, provenance)
+                self._take_earned(after, rules, decision, provenance)
                 return after
             case LevelUp():
                 raise ValueError("a badge that does not exist cannot rise")
             case unreachable:
                 assert_never(unreachable)
 
+    def end_silence(self, instance: Instance, rules: TypeRules, silenced: Silenced) -> None:
+        """Say of a badge, as it is, what a silent job has left out, and mint it.
+
+        One message, with the level that it has by now: what came since is not said again.
+        """
+        if silenced.message is not None:
+            self._publish(instance, rules, instance.current_level, silenced.message, {})
+        if silenced.mint:
+            self._mint(instance)
+
     def take_command(self, command: Command, rules: TypeRules, decision: Accepted) -> None:
         """Gather what a command that is carried out asks for."""
         instance = decision.badge.instance
+        if decision.award is not None:
+            self._take_award(command, instance, rules, decision.award)
         if decision.mint:
             self.mints[instance.id] = instance.user_id
         if decision.burn:
             self.burns.add(instance.id)
         if decision.revoke:
             self.revoked[instance.id] = decision.badge.mint_stored
+            if instance.id in self.new:
+                self.new[instance.id] = replace(self.new[instance.id], status=instance.status)
             self.mints.pop(instance.id, None)
             if not decision.badge.token.burn_open:
                 # Asked for earlier in the batch, of a token that will not be.
@@ -135,30 +159,78 @@ class Decisions:
                 {"reason": command.reason},
             )
 
+    def _take_award(
+        self, command: Command, instance: Instance, rules: TypeRules, decision: Award | LevelUp
+    ) -> None:
+        provenance = Provenance(command.actor, command.event_id, command.tenant_id)
+        if isinstance(decision, Award):
+            self.new[instance.id] = NewInstance(
+                instance.id,
+                instance.type_id,
+                instance.user_id,
+                instance.ordinal,
+                decision.level.level,
+                decision.metadata,
+                provenance,
+                external_id=command.external_id,
+            )
+        else:
+            self._raise(instance, decision, provenance)
+        details: dict[str, object] = {"external_id": command.external_id}
+        if command.reason is not None:
+            details["reason"] = command.reason
+        self._note_levels(instance, rules, decision, provenance, command.actor, details)
+
+    def _take_earned(
+        self, instance: Instance, rules: TypeRules, decision: Award | LevelUp, source: Provenance
+    ) -> None:
+        self._note_levels(instance, rules, decision, source, Actor.SYSTEM.value, {})
+        wanted = mints_by_itself(rules.spec, decision.passed)
+        if self.mint and wanted:
+            self._mint(instance)
+        unsaid = None if self.publish else _message_of(decision)
+        unminted = wanted and not self.mint
+        if unsaid is not None or unminted:
+            self.silenced.append(Silenced(instance.id, unsaid, unminted))
+
+    def _raise(self, instance: Instance, decision: LevelUp, provenance: Provenance) -> None:
+        level, made = decision.level.level, self.new.get(instance.id)
+        if made is None:
+            self.higher[instance.id] = RaisedInstance(
+                instance.id, level, decision.metadata, provenance
+            )
+        else:
+            self.new[instance.id] = replace(
+                made,
+                level=level,
+                metadata=decision.metadata,
+                provenance=replace(provenance, tenant_id=made.provenance.tenant_id),
+            )
+
     def _note_levels(
         self,
         instance: Instance,
         rules: TypeRules,
-        passed: tuple[LevelSpec, ...],
+        decision: Award | LevelUp,
         provenance: Provenance,
-        message: OutboxType,
+        actor: str,
+        more: Mapping[str, object],
     ) -> None:
-        for place, level in enumerate(passed):
-            action = (
-                AuditAction.CREATED
-                if place == 0 and message is OutboxType.BADGE_CREATED
-                else AuditAction.LEVEL_UP
-            )
+        is_new = isinstance(decision, Award)
+        for place, level in enumerate(decision.passed):
+            action = AuditAction.CREATED if is_new and place == 0 else AuditAction.LEVEL_UP
             details = {
                 "level": level.level,
                 "source_service": provenance.source_service,
                 "source_event_id": provenance.source_event_id,
+                **more,
             }
-            self.audit.append(AuditEntry(instance.id, action, Actor.SYSTEM.value, details))
+            self.audit.append(AuditEntry(instance.id, action, actor, details))
         self.levels[rules.spec.code, instance.current_level] += 1
-        self._publish(instance, rules, instance.current_level, message, {})
-        wanted = self.mint and mints_by_itself(rules.spec, passed)
-        if wanted and instance.onchain_status is OnchainStatus.NOT_MINTED:
+        self._publish(instance, rules, instance.current_level, _message_of(decision), {})
+
+    def _mint(self, instance: Instance) -> None:
+        if instance.onchain_status is OnchainStatus.NOT_MINTED:
             self.mints[instance.id] = instance.user_id
 
     def _publish(
@@ -181,6 +253,11 @@ class Decisions:
         self.outbox.append(
             OutboxEntry(instance.user_id, instance.tenant_id, message, payload, self.now)
         )
+
+
+def _message_of(decision: Award | LevelUp) -> OutboxType:
+    is_new = isinstance(decision, Award)
+    return OutboxType.BADGE_CREATED if is_new else OutboxType.BADGE_LEVELED_UP
 
 
 def provenance_of(event: Event) -> Provenance:

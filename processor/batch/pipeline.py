@@ -20,15 +20,18 @@ from ops.errors import InvariantBroken, UsageError
 from ops.faults import Point, reach
 from ops.logs import logger
 from ops.settings import Settings
+from processor.batch import silence
 from processor.batch.command_rules import BadgeState, Command, CommandState
 from processor.batch.command_set import Claims, CommandDecisions, CommandSet, settle
 from processor.batch.compiled_catalog import CompiledCatalog
 from processor.batch.decisions import Decisions, provenance_of
 from processor.batch.staging import (
     Batch,
+    Held,
     PlacedCommand,
     ReadChunk,
     RejectedRecord,
+    as_rejected,
     events_of,
     latest,
     read_chunk,
@@ -36,10 +39,12 @@ from processor.batch.staging import (
 from processor.batch.stats import BatchStats
 from processor.events import message_schema
 from processor.events.chunks import Chunk
-from processor.events.reader import WalletChange
+from processor.events.reader import Event, WalletChange
 from processor.events.rejection import Rejected
 from store import (
+    adoption,
     audit,
+    catalog_jobs,
     catalogs,
     counting,
     dead_letters,
@@ -47,16 +52,24 @@ from store import (
     ledger,
     mint_queue,
     outbox,
+    processed_events,
+    progress,
+    retention,
+    silenced_badges,
     wallets,
 )
 from store.engine import Connection, Database
+from store.processed_events import CountedEvent
 from store.values import Catalog, LedgerEntry, Partition, RawAddress, TaskOperation, TokenState
+
+# Long enough for a server that breaks down to be seen broken.
+_MOMENT = timedelta(milliseconds=500)
 
 log = logger("pipeline")
 
 
 class CatalogChanged(Exception):
-    """The batch was read by a catalog that is no longer in force: read it again."""
+    """The batch was read by a catalog or a floor that is no longer in force: read it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +85,14 @@ class PipelineOptions:
     topic_prefix: str | None
     tenant_id: UUID
     future_tolerance: timedelta
-    retention: timedelta | None = None
     attempts_max: int = 8
     publish: bool = True
     mint: bool = True
+
+    @property
+    def is_silent(self) -> bool:
+        """Return whether something that the stream would cause is left out."""
+        return not (self.publish and self.mint)
 
     @classmethod
     def of(
@@ -96,7 +113,6 @@ class PipelineOptions:
             topic_prefix=settings.kafka.topic_prefix if has_contract_topics else None,
             tenant_id=settings.tenant_id,
             future_tolerance=settings.worker.future_tolerance,
-            retention=settings.worker.event_retention,
             attempts_max=settings.worker.retries_max,
             publish=publish,
             mint=mint,
@@ -133,17 +149,20 @@ class BatchOutcome:
 class _Merged:
     """What the database said of a batch while it was merged.
 
-    `known` are its events that had been counted before, `linked` the wallets that it changed,
-    `progress` the counters that may have changed a level.
+    `known` are its events that had been counted before, `held` all that do not count, `heard` those
+    that a silent job had counted and that the stream brings now, `linked` the wallets that it
+    changed, `progress` the counters that may have changed a level.
     """
 
-    known: frozenset[str] = frozenset()
+    known: Mapping[str, CountedEvent] = field(default_factory=dict)
+    held: Held = field(default_factory=Held)
+    heard: Sequence[Event] = ()
     linked: frozenset[tuple[UUID, RawAddress]] = frozenset()
     claims: Claims = field(default_factory=Claims)
     progress: Sequence[counting.Progress] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Attempt:
     """One attempt at a batch; its facts hold only if it commits."""
 
@@ -152,6 +171,7 @@ class _Attempt:
     rows: Decisions
     merged: _Merged = field(default_factory=_Merged)
     commands: CommandDecisions = field(default_factory=CommandDecisions)
+    letters_repeated: int = 0
 
     @property
     def rejected(self) -> list[RejectedRecord]:
@@ -161,6 +181,7 @@ class _Attempt:
         )
         return [
             *(each for chunk in self.batch.chunks for each in chunk.rejected),
+            *self.merged.held.conflicts,
             *(each for each in of_commands if each is not None),
         ]
 
@@ -188,10 +209,11 @@ class Pipeline:
         """
         async with self._db.transaction() as conn:
             found = await catalogs.current(conn)
+            floor = await retention.floor(conn)
         if found is None:
             raise UsageError(catalogs.NO_CATALOG)
         self._compiled = CompiledCatalog.of(
-            found, self._options.tenant_id, self._options.future_tolerance, self._options.retention
+            found, self._options.tenant_id, self._options.future_tolerance, floor
         )
 
     @property
@@ -220,10 +242,23 @@ class Pipeline:
         committed = await self._attempt(chunks)
         while committed is None:
             await self.load()
-            chunks = [self.read(chunk.chunk) for chunk in chunks]
+            chunks = [self._read_again(chunk) for chunk in chunks]
             committed = await self._attempt(chunks)
         reach(Point.BATCH_COMMITTED)
         return _reported(committed, self._clock.monotonic() - started)
+
+    def _read_again(self, chunk: ReadChunk) -> ReadChunk:
+        read = self.read(chunk.chunk)
+        return read if chunk.refused is None else as_rejected(read, chunk.refused)
+
+    async def reachable(self) -> None:
+        """Return after a moment, where the database answers.
+
+        Raises:
+            DatabaseUnreachable: it does not.
+        """
+        await self._clock.sleep(_MOMENT)
+        await self._db.ping()
 
     async def apply(self, command: Command) -> Rejected | None:
         """Carry out a command that a person gives, by the same code as one from Kafka.
@@ -256,7 +291,10 @@ class Pipeline:
         compiled = self._loaded()
         reach(Point.BATCH_BEGUN)
         version = await catalogs.current_for_share(conn)
-        if version != compiled.version or any(chunk.version != version for chunk in chunks):
+        basis = (version, await retention.floor_for_share(conn))
+        if basis != (compiled.version, compiled.reader.floor) or any(
+            (chunk.version, chunk.floor) != basis for chunk in chunks
+        ):
             raise CatalogChanged
         taken, reached, fenced = await self._fence(conn, chunks)
         reach(Point.BATCH_FENCED)
@@ -269,7 +307,7 @@ class Pipeline:
         merged = await self._merge(conn, compiled, batch, commands)
         rows, decided = await self._decide(conn, compiled, batch, merged, commands)
         attempt = _Attempt(batch, fenced, rows, merged, decided)
-        await self._write(conn, attempt)
+        attempt.letters_repeated = await self._write(conn, attempt)
         await ledger.advance(conn, self._options.cluster_id, reached)
         reach(Point.BATCH_ADVANCED)
         await outbox.append(conn, rows.outbox)
@@ -312,8 +350,15 @@ class Pipeline:
             await counting.prepare(conn)
             await counting.stage(conn, staged)
         reach(Point.BATCH_STAGED)
-        known = await counting.dedupe(conn) if staged else frozenset()
+        known = (
+            await processed_events.dedupe(conn, compiled.version, silent=self._options.is_silent)
+            if staged
+            else {}
+        )
+        held = batch.held_against(known)
         reach(Point.BATCH_DEDUPLICATED)
+        heard = [] if self._options.is_silent else await silence.hear(conn, held, known)
+        reach(Point.BATCH_HEARD)
         claims = await commands.claim(conn)
         reach(Point.BATCH_CLAIMED)
         linked = await wallets.merge(conn, [_observation(change) for change in batch.wallets])
@@ -321,9 +366,10 @@ class Pipeline:
         if any(staging.has_pairs for staging in staged):
             await counting.pair(conn)
         reach(Point.BATCH_PAIRED)
+        await _adopt(conn, batch)
         progress = await counting.merge(conn, compiled.bindings) if staged else []
         reach(Point.BATCH_MERGED)
-        return _Merged(known, linked, claims, progress)
+        return _Merged(known, held, heard, linked, claims, progress)
 
     async def _decide(
         self,
@@ -336,8 +382,11 @@ class Pipeline:
         """Lock the badges concerned, and decide by the pure rules: levels first, then commands."""
         rulebook = compiled.rulebook
         holders = {(each.user_id, each.type_id) for each in merged.progress}
+        heard = silence.holders_of(merged.heard, compiled.counters_of)
+        counters = await progress.share(conn, commands.awarded(rulebook))
+        reach(Point.BATCH_READ)
         locked = await instances.lock(
-            conn, holders | commands.holders(rulebook), commands.instance_ids
+            conn, holders | heard | commands.holders(rulebook), commands.instance_ids
         )
         tokens = (
             await mint_queue.token_states(conn, [instance.id for instance in locked])
@@ -347,6 +396,8 @@ class Pipeline:
         reach(Point.BATCH_LOCKED)
         rows = Decisions(self._clock.now(), self._options.publish, self._options.mint)
         badges = instances.by_holder(locked)
+        await silence.say(conn, rows, rulebook, badges, heard)
+        reach(Point.BATCH_SAID)
         fresh = (event for event in batch.events if event.key not in merged.known)
         events = events_of(fresh, {user_id for user_id, _ in holders})
         for each in merged.progress:
@@ -374,21 +425,29 @@ class Pipeline:
                     for badge in known.values()
                 },
                 {holder: badge.id for holder, badge in badges.items()},
+                counters,
+                auto_mint=self._options.mint,
             )
         )
         for command, accepted in decided.accepted:
             rows.take_command(command, rulebook.by_id[accepted.badge.instance.type_id], accepted)
         return rows, decided
 
-    async def _write(self, conn: Connection, attempt: _Attempt) -> None:
-        """Write what was decided, set by set, in the order of the locks."""
+    async def _write(self, conn: Connection, attempt: _Attempt) -> int:
+        """Write what was decided, set by set, in the order of the locks.
+
+        Return how many dead letters were there already.
+        """
         rows = attempt.rows
-        await instances.create(conn, rows.created)
-        reach(Point.BATCH_CREATED)
         await instances.raise_levels(conn, rows.raised)
         reach(Point.BATCH_RAISED)
         await instances.revoke(conn, list(rows.revoked))
         reach(Point.BATCH_REVOKED)
+        # Last: a badge is active only once the one before it is not.
+        await instances.create(conn, rows.created)
+        reach(Point.BATCH_CREATED)
+        await silenced_badges.keep(conn, rows.silenced)
+        reach(Point.BATCH_SILENCED)
         await audit.append(conn, rows.audit)
         reach(Point.BATCH_AUDITED)
         users = {change.user_id for change in attempt.batch.wallets}
@@ -409,8 +468,9 @@ class Pipeline:
         await settle(conn, attempt.merged.claims, attempt.commands)
         reach(Point.BATCH_LOGGED)
         letters = [each.dead_letter for each in attempt.rejected]
-        await dead_letters.append(conn, self._options.cluster_id, letters)
+        repeated = await dead_letters.append(conn, self._options.cluster_id, letters)
         reach(Point.BATCH_DEAD_LETTERED)
+        return repeated
 
     def _loaded(self) -> CompiledCatalog:
         if self._compiled is None:
@@ -418,11 +478,22 @@ class Pipeline:
         return self._compiled
 
 
+async def _adopt(conn: Connection, batch: Batch) -> None:
+    """Take over counters for the batch's users, where a new catalog has not done so for all yet.
+
+    Before anything is added: who decides about them then sees whole counters.
+    """
+    work = await catalog_jobs.adopting(conn)
+    if work is not None and (users := {event.user_id for event in batch.events}):
+        await adoption.adopt(conn, work.adoptions, work.dropped, users)
+
+
 def _reported(attempt: _Attempt, seconds: float) -> BatchOutcome:
     """Count what was committed in the metrics, log it, and return it."""
     batch, merged = attempt.batch, attempt.merged
-    stats = BatchStats.of(batch, merged.known, merged.linked, attempt.commands)
+    stats = BatchStats.of(batch, merged.known, merged.held, merged.linked, attempt.commands)
     stats.observe()
+    metrics.DEAD_LETTERS_REPEATED.inc(attempt.letters_repeated)
     for (code, level), number in attempt.rows.levels.items():
         metrics.LEVELS.labels(code, str(level)).inc(number)
     metrics.BATCH_SECONDS.observe(seconds)
@@ -442,6 +513,7 @@ def _reported(attempt: _Attempt, seconds: float) -> BatchOutcome:
         counted=outcome.counted,
         duplicates=outcome.duplicates,
         dead_letters=stats.dead_letters,
+        dead_letters_repeated=attempt.letters_repeated,
         levels=outcome.levels,
         applied=stats.applied,
         fenced=len(outcome.fenced),

@@ -4,14 +4,17 @@ This runs while the database works on the batch before. It asks neither database
 not under the contract of what is pure: it fills the lines and rows of two modules of the store
 (store/counting.py, store/dead_letters.py), which stand there beside the SQL that takes them.
 
-Within a batch the first of several messages with the same source and id counts. Across batches the
-database knows.
+Within a batch the first of several messages with the same identity counts, and across batches the
+row of processed_event stands for it. The others are held against that one: a repetition says the
+same type and subject, another event under a used id does not, and becomes a dead letter.
 """
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
+from itertools import chain
 from uuid import UUID
 
 from processor.batch.command_rules import Command
@@ -21,13 +24,14 @@ from processor.events.reader import (
     Event,
     EventReader,
     Ignored,
-    Record,
     WalletChange,
 )
+from processor.events.records import LargeRecord, Record
 from processor.events.rejection import Rejected
 from store.counting import Staging
 from store.dead_letters import NewDeadLetter
-from store.values import RecordPosition
+from store.processed_events import CountedEvent
+from store.values import Reason, RecordPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,8 @@ class RejectedRecord:
             record.headers,
             rejected.reason,
             rejected.detail,
+            record.timestamp or 0,
+            record.whole if isinstance(record, LargeRecord) else None,
         )
 
 
@@ -69,28 +75,32 @@ class PlacedCommand:
 
 @dataclass(slots=True)
 class ReadChunk:
-    """What a chunk says. `version` is the catalog it was read by.
+    """What a chunk says. `version` and `floor` are of the catalog and of the ids it was read by.
 
-    `repeated` counts messages that the chunk itself repeats, by type.
+    `keys` maps each of `events` to its fingerprint; `repeated` are events with a key that came
+    earlier in the batch, whatever else they say. `refused` says why PostgreSQL refuses its
+    one record.
     """
 
     chunk: Chunk
     version: int
+    floor: date | None = None
     staging: Staging = field(default_factory=Staging)
     events: list[Event] = field(default_factory=list)
-    keys: set[str] = field(default_factory=set)
+    keys: dict[str, int] = field(default_factory=dict)
+    repeated: list[Event] = field(default_factory=list)
     wallets: list[WalletChange] = field(default_factory=list)
     commands: list[PlacedCommand] = field(default_factory=list)
     rejected: list[RejectedRecord] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
-    repeated: Counter[str] = field(default_factory=Counter)
+    refused: Rejected | None = None
 
     def without(self, keys: Collection[str]) -> "ReadChunk":
         """Return this chunk as if the events `keys` were repetitions."""
-        other = ReadChunk(self.chunk, self.version)
+        other = ReadChunk(self.chunk, self.version, self.floor)
         for event in self.events:
             if event.key in keys:
-                other.repeated[event.type] += 1
+                other.repeated.append(event)
             else:
                 other.add(event)
         other.wallets, other.commands = self.wallets, self.commands
@@ -107,30 +117,52 @@ class ReadChunk:
 
     def add(self, event: Event) -> None:
         """Take in an event that this chunk does not have yet."""
-        self.keys.add(event.key)
+        self.keys[event.key] = event.fingerprint
         self.events.append(event)
-        self.staging.add(event.key, event.time, event.user_id, event.contributions)
+        self.staging.add(
+            event.key, event.fingerprint, event.time, event.user_id, event.contributions
+        )
+
+    def rejected_record(self, event: Event, rejected: Rejected) -> RejectedRecord:
+        """Return the record of `event`, which this chunk has, as rejected."""
+        records = self.chunk.records
+        place = bisect_left(records, event.offset, key=lambda record: record.offset)
+        position = RecordPosition(self.chunk.topic, self.chunk.partition, event.offset)
+        return RejectedRecord(position, records[place], rejected)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The events of a batch that do not count.
+
+    `repetitions` say again what was counted; `conflicts` are other events under a used id.
+    """
+
+    repetitions: list[Event] = field(default_factory=list)
+    conflicts: list[RejectedRecord] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Chunks that are committed in one transaction, in order.
 
-    The chunks of one partition follow each other.
+    The chunks of one partition follow each other. `keys` maps each event to its fingerprint.
     """
 
     chunks: tuple[ReadChunk, ...]
+    keys: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, chunks: Iterable[ReadChunk]) -> "Batch":
         """Put chunks together; what a later one repeats of an earlier one leaves it."""
-        seen: set[str] = set()
+        seen: dict[str, int] = {}
         taken: list[ReadChunk] = []
         for chunk in chunks:
-            distinct = chunk if seen.isdisjoint(chunk.keys) else chunk.without(seen & chunk.keys)
+            again = seen.keys() & chunk.keys.keys()
+            distinct = chunk.without(again) if again else chunk
             seen |= distinct.keys
             taken.append(distinct)
-        return cls(tuple(taken))
+        return cls(tuple(taken), seen)
 
     @property
     def records(self) -> int:
@@ -141,6 +173,26 @@ class Batch:
     def events(self) -> Iterable[Event]:
         """Return the events that are counted unless the database has them."""
         return (event for chunk in self.chunks for event in chunk.events)
+
+    def held_against(self, known: Mapping[str, CountedEvent]) -> Held:
+        """Return what the events are that do not count, since their key is taken.
+
+        An event is held against the row, where there is one, and not against its neighbours: then
+        it is all the same how records are cut into batches.
+
+        Args:
+            known: what was counted before this batch, by key.
+        """
+        held = Held()
+        for chunk in self.chunks:
+            taken = (event for event in chunk.events if event.key in known) if known else ()
+            for event in chain(taken, chunk.repeated):
+                first = known.get(event.key) or CountedEvent(self.keys[event.key], silent=False)
+                if first.is_other_than(event.fingerprint):
+                    held.conflicts.append(chunk.rejected_record(event, _id_conflict(event)))
+                else:
+                    held.repetitions.append(event)
+        return held
 
     @property
     def wallets(self) -> list[WalletChange]:
@@ -153,14 +205,14 @@ def read_chunk(chunk: Chunk, reader: EventReader, now: datetime, topic: str | No
 
     `topic` is the contract's name of its topic, None where any type may come (a file).
     """
-    result = ReadChunk(chunk, reader.catalog.version)
+    result = ReadChunk(chunk, reader.catalog.version, reader.floor)
     read = reader.at(now, topic)
     keys, add = result.keys, result.add
     for record in chunk.records:
         parsed = read(record)
         if type(parsed) is Event:  # by far the most frequent first
             if parsed.key in keys:
-                result.repeated[parsed.type] += 1
+                result.repeated.append(parsed)
             else:
                 add(parsed)
             continue
@@ -183,7 +235,20 @@ def as_rejected(chunk: ReadChunk, rejected: Rejected) -> ReadChunk:
     (record,) = chunk.chunk.records
     position = RecordPosition(chunk.chunk.topic, chunk.chunk.partition, record.offset)
     return ReadChunk(
-        chunk.chunk, chunk.version, rejected=[RejectedRecord(position, record, rejected)]
+        chunk.chunk,
+        chunk.version,
+        chunk.floor,
+        rejected=[RejectedRecord(position, record, rejected)],
+        refused=rejected,
+    )
+
+
+def _id_conflict(event: Event) -> Rejected:
+    return Rejected(
+        Reason.EVENT_ID_CONFLICT,
+        f"the id {event.id[:128]!r} of {event.source[:128]!r} is that of an event of another type "
+        "or subject",
+        event.type,
     )
 
 

@@ -12,7 +12,8 @@ from uuid import UUID
 
 from ops import metrics
 from processor.batch.command_set import CommandDecisions
-from processor.batch.staging import Batch
+from processor.batch.staging import Batch, Held
+from processor.events.reader import WalletChange
 from store.values import RawAddress
 
 
@@ -21,7 +22,7 @@ class MessageOutcome(StrEnum):
 
     COUNTED = "counted"
     DUPLICATE = "duplicate"
-    """An event with the same source and id was counted before."""
+    """The same event (tenant, source, id) was counted before."""
     IGNORED = "ignored"
     """No counter listens to its type."""
     APPLIED = "applied"
@@ -43,6 +44,7 @@ class BatchStats:
         cls,
         batch: Batch,
         known: Collection[str],
+        held: Held,
         linked: Collection[tuple[UUID, RawAddress]],
         commands: CommandDecisions,
     ) -> Self:
@@ -51,28 +53,30 @@ class BatchStats:
         Args:
             batch: its chunks.
             known: keys of its events that had been counted before.
+            held: its events that do not count.
             linked: the users and addresses whose wallets it changed.
             commands: its commands, decided.
         """
         rejected = [each.rejected for chunk in batch.chunks for each in chunk.rejected]
+        rejected += [each.rejected for each in held.conflicts]
         rejected += [each for _, each in commands.rejected]
         outcomes: dict[MessageOutcome, Counter[str]] = {
             MessageOutcome.COUNTED: Counter(
                 event.type for event in batch.events if event.key not in known
             ),
-            MessageOutcome.DUPLICATE: Counter(
-                event.type for event in batch.events if event.key in known
-            ),
+            MessageOutcome.DUPLICATE: Counter(event.type for event in held.repetitions),
             MessageOutcome.IGNORED: Counter(),
             MessageOutcome.APPLIED: Counter(command.type.value for command, _ in commands.accepted),
             MessageOutcome.REPEATED: Counter(command.type.value for command in commands.repeated),
             MessageOutcome.DEAD_LETTER: Counter(each.type for each in rejected),
         }
+        # What says the same as another of the batch has changed nothing itself.
+        seen: set[WalletChange] = set()
         for chunk in batch.chunks:
-            outcomes[MessageOutcome.DUPLICATE].update(chunk.repeated)
             outcomes[MessageOutcome.IGNORED].update(chunk.ignored)
             for change in chunk.wallets:
-                is_news = (change.user_id, change.address) in linked
+                is_news = (change.user_id, change.address) in linked and change not in seen
+                seen.add(change)
                 outcome = MessageOutcome.APPLIED if is_news else MessageOutcome.REPEATED
                 outcomes[outcome][change.type.value] += 1
         return cls(outcomes, Counter(each.reason.value for each in rejected))

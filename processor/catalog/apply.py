@@ -1,192 +1,275 @@
-"""Apply a catalog, and evaluate again every user and badge that it may have changed.
+"""Put a catalog in force, and have what follows from it done.
 
-One transaction, all or nothing.
-
-While it runs, batches wait: each begins by holding the catalog's version. Users whose counters
-reach a level by the new rules are given it as if the next event had come, with its audit, message
-and mint; badges whose metadata has other fields now are rewritten.
+A short transaction brings the version with its job (store/catalogs.py); the job is worked off in
+slices afterwards (job.py). Who is interrupted there has lost nothing: the same command goes on, and
+so does a worker, after a while.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from ops.clock import SYSTEM_CLOCK, Clock
-from processor.batch.decisions import Decisions
-from processor.rules.levels import UNCHANGED, Rulebook, evaluate, metadata
-from store import audit, catalogs, instances, mint_queue, outbox, reevaluation
-from store.counting import Progress
+from ops.errors import UsageError
+from processor.catalog.job import JobRunner
+from processor.catalog.plan import FieldChange, LevelPlan, Plan, plan
+from store import catalogs
+from store.catalog_jobs import Job
+from store.catalogs import Applied, CountersPending
 from store.engine import Connection, Database
-from store.instances import Provenance
-from store.reevaluation import ActiveBadge
-from store.values import Actor, AuditAction, AuditEntry, Catalog
+from store.exact_json import dumped
+from store.values import Actor, Catalog, CounterName, TypeCode
+
+_PROGRESS_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyOptions:
+    """How a catalog is applied.
+
+    `silent`: no messages about what it gives; `no_mint`: no token by itself; `awards_max`: refused
+    where it would give more badges and levels than that.
+    """
+
+    silent: bool = False
+    no_mint: bool = False
+    awards_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ApplyResult:
     """What was done, or with `dry_run` what would be.
 
-    `rewritten` counts badges with new metadata and the same level.
+    `version` is None for one that would be new. `rewritten` counts badges with new metadata and the
+    same level.
     """
 
-    applied: catalogs.Applied
-    dry_run: bool
+    is_new: bool
+    version: int | None
+    dry_run: bool = False
+    created: tuple[TypeCode, ...] = ()
+    changed: tuple[TypeCode, ...] = ()
+    removed: tuple[TypeCode, ...] = ()
+    at_zero: tuple[CounterName, ...] = ()
     awarded: int = 0
     raised: int = 0
     rewritten: int = 0
+    plan: Plan | None = field(default=None, repr=False)
 
     @property
     def document(self) -> dict[str, object]:
         """Return this for a script."""
-        return {
-            "changed": self.applied.is_new,
+        document: dict[str, object] = {
+            "changed": self.is_new,
             "dry_run": self.dry_run,
-            "version": None if self.dry_run and self.applied.is_new else self.applied.version,
-            "types_created": list(self.applied.created),
-            "types_changed": list(self.applied.changed),
-            "types_removed": list(self.applied.removed),
+            "version": self.version,
+            "types_created": list(self.created),
+            "types_changed": list(self.changed),
+            "types_removed": list(self.removed),
+            "counters_at_zero": list(self.at_zero),
             "badges_awarded": self.awarded,
             "badges_raised": self.raised,
             "badges_rewritten": self.rewritten,
         }
+        if self.plan is not None:
+            document |= {
+                "mint_tasks": self.plan.totals["mints"],
+                "fields": [
+                    {
+                        "type": each.type_code,
+                        "level": each.level,
+                        "field": each.field,
+                        "old": each.old,
+                        "new": each.new,
+                    }
+                    for each in self.plan.fields
+                ],
+                "levels": [
+                    {
+                        "type": code,
+                        "level": level,
+                        "created": each.created,
+                        "raised": each.raised,
+                        "mint_tasks": each.mints,
+                        "sample_users": [str(user) for user in each.sample],
+                    }
+                    for (code, level), each in self.plan.levels.items()
+                ],
+            }
+        return document
 
     @property
     def text(self) -> str:
         """Return this for a person, a line or a few."""
-        if not self.applied.is_new:
-            version = self.applied.version
-            return f"Nothing changed: version {version} of the catalog is in force already."
+        given = f"  badges awarded {self.awarded}, raised {self.raised}, rewritten {self.rewritten}"
+        if not self.is_new:
+            lines = ["Nothing changed: the catalog is in force already."]
+            if self.version is not None:
+                lines = [
+                    f"Nothing changed: version {self.version} of the catalog is in force already."
+                ]
+            if self.awarded or self.raised or self.rewritten:
+                lines += ["What was left to do for it:", given]
+            return "\n".join(lines)
         lines = [
             "This would be a new version:"
             if self.dry_run
-            else f"Version {self.applied.version} of the catalog is in force:"
+            else f"Version {self.version} of the catalog is in force:"
         ]
         for change, codes in (
-            ("created", self.applied.created),
-            ("changed", self.applied.changed),
-            ("removed", self.applied.removed),
+            ("created", self.created),
+            ("changed", self.changed),
+            ("removed", self.removed),
         ):
             if codes:
                 lines.append(f"  types {change}: {', '.join(codes)}")
-        lines.append(
-            f"  badges awarded {self.awarded}, raised {self.raised}, rewritten {self.rewritten}"
-        )
+        if self.plan is not None:
+            lines += [f"    {_field_text(each)}" for each in self.plan.fields]
+            given += f"; mint tasks {self.plan.totals['mints']}"
+        lines.append(given)
+        if self.plan is not None:
+            for (code, level), each in self.plan.levels.items():
+                lines += _level_lines(code, level, each)
+        if self.at_zero:
+            lines.append(
+                f"  counters that begin at zero: {', '.join(self.at_zero)}: "
+                "events before this version are not in them, and a backfill does not add what was "
+                "counted before"
+            )
         return "\n".join(lines)
+
+
+class JobLines:
+    """Says now and then how far a job is.
+
+    Args:
+        say: is given a line of text every two seconds at most.
+        clock: the host's; tests bring their own.
+    """
+
+    def __init__(self, say: Callable[[str], None], clock: Clock = SYSTEM_CLOCK) -> None:
+        self._say = say
+        self._clock = clock
+        self._said_at = clock.monotonic()
+
+    def __call__(self, job: Job) -> None:
+        """Say where `job` stands, if it is time."""
+        now = self._clock.monotonic()
+        if now - self._said_at < _PROGRESS_EVERY_S:
+            return
+        self._said_at = now
+        self._say(
+            f"version {job.version} is in force; {job.state}: {job.users} users evaluated, badges "
+            f"awarded {job.awarded}, raised {job.raised}, rewritten {job.rewritten}"
+        )
 
 
 async def apply_catalog(
     database: Database,
     catalog: Catalog,
+    options: ApplyOptions | None = None,
     *,
     tenant_id: UUID,
-    dry_run: bool = False,
+    prepare: Callable[[], Awaitable[object]] | None = None,
+    report: Callable[[Job], None] = lambda _: None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> ApplyResult:
-    """Apply `catalog` and re-evaluate the users it touches.
+    """Apply `catalog`, and evaluate again the users it touches.
 
     Args:
         database: with this Laurel's tables.
         catalog: sound, as `catalog.load` returns it.
+        options: in silence, within a bound.
         tenant_id: of badges that are awarded now: no event names one.
-        dry_run: roll everything back at the end.
+        prepare: done once nothing speaks against the catalog, before it is in force: its topics.
+        report: told after each slice of users.
         clock: for the messages.
 
     Raises:
-        UsageError: the catalog would take away something in use; nothing is changed.
+        UsageError: the catalog would take away something in use, or give more than `awards_max`;
+            nothing is changed.
     """
-
-    async def body(conn: Connection) -> ApplyResult:
-        applied = await catalogs.apply(conn, catalog, Actor.ADMIN)
-        outcome = ApplyResult(applied, dry_run)
-        if applied.is_new:
-            rules = Rulebook.compile(catalog)
-            awarded, raised = await _evaluate(conn, rules, applied, tenant_id, clock.now())
-            outcome = ApplyResult(
-                applied, dry_run, awarded, raised, await _rewrite(conn, rules, applied)
-            )
-        if dry_run:
-            await conn.rollback()
-        return outcome
-
-    return await database.retried("catalog_apply", body)
-
-
-async def _evaluate(
-    conn: Connection, rulebook: Rulebook, applied: catalogs.Applied, tenant_id: UUID, now: datetime
-) -> tuple[int, int]:
-    """Award and raise badges of the types whose rules changed.
-
-    Return badges awarded and raised.
-    """
-    awarded = raised = 0
-    found = (
-        await reevaluation.counters(conn, applied.rules_changed, None)
-        if applied.rules_changed
-        else []
+    options = options or ApplyOptions()
+    if options.awards_max is not None:
+        _bound(await plan(database, catalog), options.awards_max)
+    if prepare is not None:
+        async with database.transaction() as conn:
+            await catalogs.preview(conn, catalog)
+        await prepare()
+    runner = JobRunner(database, tenant_id, clock)
+    applied = await _in_force(database, catalog, options, runner)
+    job = await runner.work_off(report)
+    return ApplyResult(
+        applied.is_new,
+        applied.version,
+        created=applied.created,
+        changed=applied.changed,
+        removed=applied.removed,
+        at_zero=applied.at_zero,
+        awarded=job.awarded if job else 0,
+        raised=job.raised if job else 0,
+        rewritten=job.rewritten if job else 0,
     )
-    while found:
-        decisions = await _decide(conn, rulebook, found, tenant_id, now)
-        await instances.create(conn, decisions.created)
-        await instances.raise_levels(conn, decisions.raised)
-        await audit.append(conn, decisions.audit)
-        await mint_queue.enqueue_mints(conn, decisions.mints)
-        await outbox.append(conn, decisions.outbox)
-        awarded += len(decisions.created)
-        raised += len(decisions.raised)
-        found = await reevaluation.counters(conn, applied.rules_changed, found[-1])
-    return awarded, raised
 
 
-async def _decide(
-    conn: Connection, rulebook: Rulebook, found: list[Progress], tenant_id: UUID, now: datetime
-) -> Decisions:
-    decisions = Decisions(now)
-    # Who reaches no level without a badge reaches none with one either: only the others' badges
-    # need a lock.
-    reaching = [
-        each
-        for each in found
-        if evaluate(rulebook.by_id[each.type_id], each.counters, None) is not UNCHANGED
-    ]
-    locked = await instances.lock(conn, {(each.user_id, each.type_id) for each in reaching})
-    badges = instances.by_holder(locked)
-    for each in reaching:
-        badge = badges.get((each.user_id, each.type_id))
-        provenance = Provenance(Actor.SYSTEM, None, tenant_id if badge is None else badge.tenant_id)
-        decisions.take_level(rulebook.by_id[each.type_id], each, badge, provenance)
-    return decisions
+async def dry_run(database: Database, catalog: Catalog) -> ApplyResult:
+    """Return what applying `catalog` would do now.
 
-
-async def _rewrite(conn: Connection, rulebook: Rulebook, applied: catalogs.Applied) -> int:
-    """Rewrite the metadata of active badges whose types map other fields now.
-
-    Return how many changed.
+    Raises:
+        UsageError: the catalog would take away something in use.
     """
-    rewritten = 0
-    found = (
-        await reevaluation.lock_badges(conn, applied.metadata_changed, None)
-        if applied.metadata_changed
-        else []
+    found = await plan(database, catalog)
+    changes, totals = found.changes, found.totals
+    return ApplyResult(
+        changes is not None,
+        None,
+        dry_run=True,
+        created=tuple(each.code for each in changes.created) if changes else (),
+        changed=tuple(each.new.code for each in changes.changed) if changes else (),
+        removed=tuple(each.code for each in changes.removed) if changes else (),
+        at_zero=found.at_zero,
+        awarded=totals["created"],
+        raised=totals["raised"],
+        rewritten=found.rewritten,
+        plan=found,
     )
-    while found:
-        stale = [
-            (badge.id, fresh)
-            for badge in found
-            if (fresh := _fresh(rulebook, badge)) != badge.metadata
-        ]
-        await reevaluation.rewrite(conn, stale)
-        details = {"catalog_version": applied.version}
-        await audit.append(
-            conn,
-            [
-                AuditEntry(badge, AuditAction.METADATA_UPDATED, Actor.ADMIN, details)
-                for badge, _ in stale
-            ],
+
+
+async def _in_force(
+    database: Database, catalog: Catalog, options: ApplyOptions, runner: JobRunner
+) -> Applied:
+    async def body(conn: Connection) -> Applied:
+        return await catalogs.apply(
+            conn, catalog, Actor.ADMIN, silent=options.silent, no_mint=options.no_mint
         )
-        rewritten += len(stale)
-        found = await reevaluation.lock_badges(conn, applied.metadata_changed, found[-1])
-    return rewritten
+
+    while True:
+        try:
+            return await database.retried("catalog_apply", body)
+        except CountersPending:
+            # Nobody is given anything by the rules that this catalog may be there to correct.
+            await runner.work_off(only_counters=True)
 
 
-def _fresh(rulebook: Rulebook, badge: ActiveBadge) -> dict[str, object]:
-    return metadata(rulebook.by_id[badge.type_id].spec, badge.level, badge.counters)
+def _bound(found: Plan, awards_max: int) -> None:
+    awards = found.totals["created"] + found.totals["raised"]
+    if awards > awards_max:
+        raise UsageError(
+            f"The catalog would give {awards} badges and levels, more than --max-awards "
+            f"{awards_max}. Nothing was changed; `--dry-run` shows them."
+        )
+
+
+def _field_text(change: FieldChange) -> str:
+    place = (
+        change.type_code if change.level is None else f"{change.type_code}, level {change.level}"
+    )
+    return f"{place}: {change.field} {dumped(change.old)} -> {dumped(change.new)}"
+
+
+def _level_lines(code: TypeCode, level: int, found: LevelPlan) -> list[str]:
+    numbers = f"created {found.created}, raised {found.raised}, mint tasks {found.mints}"
+    return [
+        f"    {code}, level {level}: {numbers}",
+        f"      users {', '.join(map(str, found.sample))}",
+    ]

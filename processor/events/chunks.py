@@ -5,10 +5,10 @@ one by its first record; it carries the position it was read from. A batch commi
 ledger stands at that position. Pure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from processor.events.reader import Headers, Record
+from processor.events.records import Headers, Record, bounded, memory_of
 from store.values import LedgerEntry, Partition
 
 
@@ -21,6 +21,19 @@ class PlainRecord:
     key: bytes | None = None
     headers: Headers = ()
     timestamp: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkBounds:
+    """How much a chunk may hold, and a record of it.
+
+    `bytes_max` is of memory, which one record may exceed; `record_bytes_max` of a record's key,
+    value and headers.
+    """
+
+    records_max: int
+    bytes_max: int
+    record_bytes_max: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +55,22 @@ class Chunk:
         """Return what the ledger says once this chunk is counted."""
         last = self.records[-1]
         return LedgerEntry(self.topic, self.partition, last.offset + 1, last.offset, last.timestamp)
+
+
+def cut(records: Iterable[Record], bounds: ChunkBounds) -> Iterator[tuple[list[Record], int]]:
+    """Cut consecutive records into the parts that become chunks, and say what memory each takes.
+
+    Each has at least one record. Of a record that is too large only what identifies it is kept.
+    """
+    part: list[Record] = []
+    memory = 0
+    for each in records:
+        record = bounded(each, bounds.record_bytes_max)
+        size = memory_of(record)
+        if part and (len(part) == bounds.records_max or memory + size > bounds.bytes_max):
+            yield part, memory
+            part, memory = [], 0
+        part.append(record)
+        memory += size
+    if part:
+        yield part, memory

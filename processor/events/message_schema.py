@@ -6,7 +6,7 @@ message that does not keep to the contract never becomes an event. Pure.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -19,7 +19,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from processor.events.rejection import ContractViolation
 from processor.rules.conditions import within_bounds
-from store.values import Catalog, EventSpec, FieldKind, FieldSpec, Reason
+from store.values import Catalog, CommandType, EventSpec, FieldKind, FieldSpec, Reason
 
 # Characters of an opaque id (docs/data-model.md, Events).
 ID_LENGTH_MAX = 128
@@ -31,6 +31,10 @@ _NUMBER_BYTES_MAX = 128
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
 Text = Annotated[str, Meta(min_length=1)]
+# RFC 4648, section 4; Python's decoder takes more padding than that.
+BASE64 = "([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+# PostgreSQL's integer, as a catalog's levels.
+Level = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 WALLETS_TOPIC = "wallets"
 COMMANDS_TOPIC = "commands"
 
@@ -43,7 +47,7 @@ class WalletType(StrEnum):
 
 
 # Part of the contract, not yet carried out: rejected with a detail, so that nobody waits for them.
-LATER_COMMANDS = frozenset({"badge.award", "achievement.grant", "achievement.revoke"})
+LATER_COMMANDS = frozenset({"achievement.grant", "achievement.revoke"})
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -78,6 +82,26 @@ class CommandData(msgspec.Struct, frozen=True, gc=False):
     instance_id: UUID | UnsetType = UNSET
     reason: Text | UnsetType = UNSET
 
+
+class AwardData(msgspec.Struct, frozen=True, gc=False):
+    """The data of badge.award."""
+
+    external_id: Identifier
+    type_code: Identifier
+    level: Level | UnsetType = UNSET
+    reason: Text | UnsetType = UNSET
+
+
+# Laurel's own types: the data of each, and the topic that it belongs on.
+BUILT_IN_DATA: Mapping[str, type[msgspec.Struct]] = {
+    **dict.fromkeys(WalletType, WalletData),
+    **dict.fromkeys(CommandType, CommandData),
+    CommandType.AWARD: AwardData,
+}
+BUILT_IN_TOPICS: Mapping[str, str] = {
+    **dict.fromkeys(WalletType, WALLETS_TOPIC),
+    **dict.fromkeys(CommandType, COMMANDS_TOPIC),
+}
 
 ENVELOPE = msgspec.json.Decoder(Envelope)
 
@@ -159,6 +183,13 @@ def checker(spec: EventSpec) -> Callable[[bytes], None]:
     return partial(_check, decode, numbers) if numbers else cast("Callable[[bytes], None]", decode)
 
 
+def integer_bounds(field: FieldSpec) -> tuple[int, int]:
+    """Return the least and the greatest value of a field of whole numbers."""
+    low = 0 if field.minimum is None else field.minimum
+    high = INTEGER_MAX if field.maximum is None else min(field.maximum, INTEGER_MAX)
+    return low, high
+
+
 def _optional(field: FieldSpec) -> Any:  # noqa: ANN401 - msgspec.field has no public type
     return msgspec.field(default=UNSET, name=field.name)
 
@@ -170,8 +201,7 @@ def _field_type(field: FieldSpec) -> Any:  # noqa: ANN401 - a type built at run 
         case FieldKind.TEXT:
             return str
         case FieldKind.INTEGER:
-            low = 0 if field.minimum is None else field.minimum
-            high = INTEGER_MAX if field.maximum is None else min(field.maximum, INTEGER_MAX)
+            low, high = integer_bounds(field)
             return Annotated[int, Meta(ge=low, le=high)]
         case FieldKind.NUMBER:
             return Raw

@@ -9,11 +9,10 @@ Pure: the time that messages are held against is given.
 """
 
 import hashlib
+import re
 from base64 import b64decode
-from binascii import Error as Base64Error
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, time, timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -22,45 +21,31 @@ from msgspec import UNSET
 
 from processor.events import message_schema
 from processor.events.addresses import normalised
+from processor.events.identity import event_key, fingerprint
 from processor.events.message_schema import (
+    AwardData,
     CommandData,
     Envelope,
     WalletData,
     WalletType,
 )
+from processor.events.records import Headers, LargeRecord, Record
 from processor.events.rejection import UNKNOWN, ContractViolation, Rejected
 from processor.rules.counters import Contribution, Listeners, listeners_by_type
 from store.values import Catalog, CommandType, RawAddress, Reason
 
-Headers = Sequence[tuple[str, bytes | None]]
-
-
-class Record(Protocol):
-    """What is read of a record; aiokafka's ConsumerRecord is one.
-
-    `timestamp` is Kafka's, in milliseconds.
-    """
-
-    @property
-    def offset(self) -> int: ...  # noqa: D102
-    @property
-    def timestamp(self) -> int: ...  # noqa: D102
-    @property
-    def key(self) -> bytes | None: ...  # noqa: D102
-    @property
-    def value(self) -> bytes | None: ...  # noqa: D102
-    @property
-    def headers(self) -> Headers: ...  # noqa: D102
-
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """A counted event. `key` is 32 hex digits.
+    """A counted event, and the offset of its record.
 
-    `contributions` is empty where no filter lets it pass.
+    `key` (32 hex digits) and `fingerprint` are of processor/events/identity.py; `contributions` is
+    empty where no filter lets it pass.
     """
 
     type: str
+    offset: int
     key: str
+    fingerprint: int
     user_id: UUID
     time: datetime
     source: str
@@ -87,7 +72,9 @@ class WalletChange(msgspec.Struct, frozen=True, gc=False):
 class BadgeCommand(msgspec.Struct, frozen=True, gc=False):
     """A request about one badge, named by its type or its own id, or both.
 
-    `content_hash` covers type, subject and data; `actor` is the service that asks.
+    `content_hash` covers type, subject and data; `actor` is the service that asks. `level` is the
+    one that badge.award asks for; None leaves it to the counters. `event_id` is the message's own
+    id, None where a person gave the command.
     """
 
     type: CommandType
@@ -98,6 +85,9 @@ class BadgeCommand(msgspec.Struct, frozen=True, gc=False):
     reason: str | None
     content_hash: bytes
     actor: str
+    tenant_id: UUID
+    level: int | None = None
+    event_id: str | None = None
 
 
 Parsed = Event | Ignored | WalletChange | BadgeCommand | Rejected
@@ -110,7 +100,8 @@ class EventReader:
         catalog: the event types and counters in force.
         tenant_id: the tenant of a message without `tenantid`.
         future_tolerance: a `time` further ahead than this is rejected.
-        retention: a counted event older than this is rejected; None = any age is welcome.
+        floor: a counted event of a day (UTC) before it is rejected, since its id may have been
+            forgotten; None = any age is welcome.
     """
 
     def __init__(
@@ -118,12 +109,12 @@ class EventReader:
         catalog: Catalog,
         tenant_id: UUID,
         future_tolerance: timedelta,
-        retention: timedelta | None,
+        floor: date | None,
     ) -> None:
         self.catalog = catalog
         self._tenant_id = tenant_id
         self._tolerance = future_tolerance
-        self._retention = retention
+        self.floor = floor
         self._specs = {spec.type: spec for spec in catalog.events}
         self._checks: dict[str, Callable[[bytes], None]] = {
             spec.type: message_schema.checker(spec) for spec in catalog.events
@@ -135,13 +126,16 @@ class EventReader:
 
         `topic` is the contract's name of its topic; None for a file, which may hold any type.
         """
-        latest, earliest = (
-            now + self._tolerance,
-            None if self._retention is None else now - self._retention,
-        )
+        latest = now + self._tolerance
+        earliest = None if self.floor is None else datetime.combine(self.floor, time(), UTC)
 
         def read(record: Record) -> Parsed:
             declared = UNKNOWN
+            if type(record) is LargeRecord:
+                return Rejected(
+                    Reason.TOO_LARGE,
+                    f"{record.size} bytes of key, value and headers; {record.size_max} are read",
+                )
             try:
                 envelope, data = _opened(record)
                 kind = envelope.type
@@ -168,9 +162,10 @@ class EventReader:
                 if earliest is not None and envelope.time < earliest:
                     raise ContractViolation(
                         Reason.TOO_OLD,
-                        f"time is {envelope.time.isoformat()}, older than the retention",
+                        f"time is {envelope.time.isoformat()}, and ids of events before "
+                        f"{self.floor} may have been forgotten",
                     )
-                return self._event(envelope, data)
+                return self._event(envelope, data, record.offset)
             except ContractViolation as violation:
                 return Rejected(violation.reason, violation.detail, declared)
             except RecursionError:
@@ -200,7 +195,7 @@ class EventReader:
         if topic is not None and topic != expected:
             raise ContractViolation(Reason.WRONG_TOPIC, f"{kind} belongs on the topic {expected}")
 
-    def _event(self, envelope: Envelope, data: bytes) -> Event | Ignored:
+    def _event(self, envelope: Envelope, data: bytes, offset: int) -> Event | Ignored:
         kind = envelope.type
         try:
             self._checks[kind](data)
@@ -215,14 +210,17 @@ class EventReader:
                 contributions = listeners.contributions(message_schema.OBJECT(data))
             except ValueError as error:
                 raise ContractViolation(Reason.BAD_FIELD, str(error)) from None
+        tenant_id = envelope.tenantid or self._tenant_id
         return Event(
             kind,
-            event_key(envelope.source, envelope.id),
+            offset,
+            event_key(tenant_id, envelope.source, envelope.id),
+            fingerprint(kind, envelope.subject),
             envelope.subject,
             envelope.time,
             envelope.source,
             envelope.id,
-            envelope.tenantid or self._tenant_id,
+            tenant_id,
             contributions,
         )
 
@@ -230,28 +228,17 @@ class EventReader:
         try:
             if envelope.type in _WALLET_TYPES:
                 return _wallet_change(envelope, _WALLET_DATA(data))
-            return _command(envelope, data)
+            return _command(envelope, data, envelope.tenantid or self._tenant_id)
         except msgspec.DecodeError as error:
             raise message_schema.data_violation(error) from None
 
 
+_BASE64 = re.compile(message_schema.BASE64)
 _WALLET_TYPES = frozenset(WalletType)
-_BUILT_IN: dict[str, str] = {
-    **dict.fromkeys(WalletType, message_schema.WALLETS_TOPIC),
-    **dict.fromkeys(CommandType, message_schema.COMMANDS_TOPIC),
-}
+_BUILT_IN = message_schema.BUILT_IN_TOPICS
 _WALLET_DATA = msgspec.json.Decoder(WalletData).decode
 _COMMAND_DATA = msgspec.json.Decoder(CommandData).decode
-
-
-def event_key(source: str, event_id: str) -> str:
-    """Return the identity of an event.
-
-    The first 128 bits of SHA-256 over the length-prefixed source and id, in hex.
-    """
-    # The length keeps ("ab", "c") and ("a", "bc") apart.
-    head, tail = source.encode(), event_id.encode()
-    return hashlib.sha256(b"%d:%b%d:%b" % (len(head), head, len(tail), tail)).hexdigest()[:32]
+_AWARD_DATA = msgspec.json.Decoder(AwardData).decode
 
 
 def service_of(source: str) -> str:
@@ -394,10 +381,9 @@ def _in_utc(envelope: Envelope) -> Envelope:
 
 
 def _from_base64(text: str) -> bytes:
-    try:
-        data = b64decode(text, validate=True)
-    except (Base64Error, ValueError):
-        raise ContractViolation(Reason.BAD_ENVELOPE, "data_base64 is no base64") from None
+    if not _BASE64.fullmatch(text):
+        raise ContractViolation(Reason.BAD_ENVELOPE, "data_base64 is no base64")
+    data = b64decode(text)
     if not data.isascii():
         _check_utf8(data)
     return data
@@ -411,24 +397,36 @@ def _wallet_change(envelope: Envelope, data: WalletData) -> WalletChange:
     return WalletChange(WalletType(envelope.type), envelope.subject, address, envelope.time)
 
 
-def _command(envelope: Envelope, data: bytes) -> BadgeCommand:
+def _command(envelope: Envelope, data: bytes, tenant_id: UUID) -> BadgeCommand:
+    kind = CommandType(envelope.type)
+    request = _AWARD_DATA(data) if kind is CommandType.AWARD else _named(kind, data)
+    level = request.level if isinstance(request, AwardData) else UNSET
+    instance_id = UNSET if isinstance(request, AwardData) else request.instance_id
+    return BadgeCommand(
+        kind,
+        request.external_id,
+        envelope.subject,
+        None if request.type_code is UNSET else request.type_code,
+        None if instance_id is UNSET else instance_id,
+        None if request.reason is UNSET else request.reason,
+        content_hash(envelope.type, envelope.subject, message_schema.OBJECT(data)),
+        service_of(envelope.source),
+        tenant_id,
+        None if level is UNSET else level,
+        envelope.id,
+    )
+
+
+def _named(kind: CommandType, data: bytes) -> CommandData:
+    """Return the data of a command about a badge that is there."""
     request = _COMMAND_DATA(data)
     if request.type_code is UNSET and request.instance_id is UNSET:
         raise ContractViolation(
             Reason.MISSING_FIELD, "neither `type_code` nor `instance_id` names the badge"
         )
-    if envelope.type == CommandType.REVOKE and request.reason is UNSET:
+    if kind is CommandType.REVOKE and request.reason is UNSET:
         raise ContractViolation(Reason.MISSING_FIELD, "a revocation needs its `reason`")
-    return BadgeCommand(
-        CommandType(envelope.type),
-        request.external_id,
-        envelope.subject,
-        None if request.type_code is UNSET else request.type_code,
-        None if request.instance_id is UNSET else request.instance_id,
-        None if request.reason is UNSET else request.reason,
-        content_hash(envelope.type, envelope.subject, message_schema.OBJECT(data)),
-        service_of(envelope.source),
-    )
+    return request
 
 
 def content_hash(kind: str, subject: UUID, data: Mapping[str, object]) -> bytes:

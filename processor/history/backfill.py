@@ -3,8 +3,9 @@
 The same reading, the same pipeline, the same ledger.
 
 One line is one CloudEvent in JSON. The ledger keeps how many lines of a file are counted (cluster
-`file`, the topic is its path), and the checksum of the last of them: a run that was interrupted
-goes on where it stopped, and a file that changed meanwhile is refused.
+`file`, the topic is its path, or the hash of what a pipe brought), and the checksum of the last of
+them: a run that was interrupted goes on where it stopped, and a file that changed meanwhile is
+refused.
 """
 
 from collections import Counter
@@ -13,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 from zlib import crc32
 
 from ops.clock import SYSTEM_CLOCK, Clock
@@ -21,9 +21,12 @@ from ops.errors import UsageError
 from ops.lifecycle import Stop
 from ops.settings import Settings
 from processor.batch import bisection
+from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline, PipelineOptions
-from processor.batch.staging import RejectedRecord
-from processor.events.chunks import Chunk, PlainRecord
+from processor.batch.staging import Batch, RejectedRecord
+from processor.events.chunks import Chunk, ChunkBounds, PlainRecord, cut
+from processor.history import sources
+from processor.history.sources import LineSource
 from store import ledger
 from store.engine import Database
 from store.values import LedgerEntry
@@ -56,7 +59,7 @@ class BackfillReport:
     `resumed_at` is the number of lines that an earlier run had counted.
     """
 
-    path: Path
+    path: str
     resumed_at: int = 0
     lines: int = 0
     counted: int = 0
@@ -103,7 +106,8 @@ async def backfill(
 
     Args:
         settings: the database, the tenant, bounds on batches and times.
-        path: JSON lines; absolute, since the ledger knows the file by it.
+        path: JSON lines, perhaps packed by gzip; absolute, since the ledger knows the file by it;
+            `-` for standard input.
         options: what is done beside counting; by default nothing: history is silent.
         stop: ends the run after the batch in flight.
         progress: says how far the run is.
@@ -118,11 +122,15 @@ async def backfill(
         )
         pipeline = Pipeline(db, pipeline_options)
         await pipeline.load()
-        run = _Backfill(settings, db, pipeline, path, progress)
+        name = sources.name_of(path)
         try:
-            return await run.checked(options, stop)
+            async with sources.opened(path, stop) as source:
+                if source is None:
+                    return BackfillReport(name)
+                run = _Backfill(settings, db, pipeline, source, progress)
+                return await run.checked(options, stop)
         except OSError as error:
-            raise UsageError(f"{path}: {error.strerror or error}", path=str(path)) from error
+            raise UsageError(f"{name}: {error.strerror or error}", path=name) from error
 
 
 class _Backfill:
@@ -131,19 +139,25 @@ class _Backfill:
         settings: Settings,
         db: Database,
         pipeline: Pipeline,
-        path: Path,
+        source: LineSource,
         progress: ProgressLines,
     ) -> None:
         self._batch_max = settings.worker.batch_records_max
-        self._chunk_max = min(settings.worker.chunk_records_max, self._batch_max)
+        self._batch_bytes_max = settings.worker.batch_bytes_max
+        self._bounds = ChunkBounds(
+            min(settings.worker.chunk_records_max, self._batch_max),
+            min(settings.worker.chunk_bytes_max, self._batch_bytes_max),
+            settings.worker.record_bytes_max,
+        )
         self._db = db
         self._pipeline = pipeline
-        self._path = path
+        self._source = source
+        self._name = source.name
         self._progress = progress
 
     async def checked(self, options: BackfillOptions, stop: Stop) -> BackfillReport:
         """Read the whole file first, so that nothing is half applied; then count it."""
-        report = BackfillReport(self._path)
+        report = BackfillReport(self._name)
         if options.dry_run or not options.dead_letter:
             await self._look(report, stop)
             if report.broken and not options.dry_run:
@@ -154,48 +168,50 @@ class _Backfill:
                     else ""
                 )
                 raise UsageError(
-                    f"{self._path} has {report.broken} broken lines; nothing was counted:\n"
+                    f"{self._name} has {report.broken} broken lines; nothing was counted:\n"
                     f"{listed}{more}\n"
                     "Correct them, or count the others and keep these as dead letters: "
                     "--dead-letter."
                 )
         if not options.dry_run and not stop.requested:
-            report = BackfillReport(self._path)
+            report = BackfillReport(self._name)
             await self._count(report, stop)
         report.seconds = self._progress.seconds
         return report
 
     async def _look(self, report: BackfillReport, stop: Stop) -> None:
         """Read without counting."""
-        seen: set[str] = set()
-        with self._path.open("rb") as file:
-            for chunk in self._chunks(file, 0):
+        seen: dict[str, int] = {}
+        with self._source.lines() as lines:
+            for chunk, _ in self._chunks(lines, 0):
                 if stop.requested:
                     return
                 read = self._pipeline.read(chunk)
-                fresh = read.keys - seen
-                seen |= fresh
+                again = seen.keys() & read.keys.keys()
+                distinct = read.without(again) if again else read
+                seen |= distinct.keys
+                held = Batch((distinct,), seen).held_against({})
                 report.lines += len(chunk.records)
-                report.counted += len(fresh)
-                report.duplicates += len(read.keys) - len(fresh) + read.repeated.total()
-                self._note_broken(report, read.rejected)
+                report.counted += len(distinct.events)
+                report.duplicates += len(held.repetitions)
+                self._note_broken(report, [*read.rejected, *held.conflicts])
                 await self._progress.reached(report.lines, "read")
         report.finished = True
 
     async def _count(self, report: BackfillReport, stop: Stop) -> None:
         entry = await self._opened()
         report.resumed_at = entry.next_offset
-        with self._path.open("rb") as file:
-            self._skip(file, entry)
-            chunks = self._chunks(file, entry.next_offset)
-            while batch := list(islice(chunks, max(1, self._batch_max // self._chunk_max))):
+        with self._source.lines() as lines:
+            self._skip(lines, entry)
+            pace = Pace()
+            for batch in self._batches(self._chunks(lines, entry.next_offset)):
                 if stop.requested:
                     return
                 read = [self._pipeline.read(chunk) for chunk in batch]
-                outcome = await bisection.commit(self._pipeline, read)
+                outcome = await bisection.commit(self._pipeline, read, pace)
                 if outcome.fenced:
                     raise UsageError(
-                        f"{self._path} is being counted by another backfill at this moment. "
+                        f"{self._name} is being counted by another backfill at this moment. "
                         "Let it finish."
                     )
                 report.lines += outcome.records
@@ -207,34 +223,50 @@ class _Backfill:
         report.finished = True
 
     async def _opened(self) -> LedgerEntry:
-        key = (str(self._path), 0)
+        key = (self._source.key, 0)
         async with self._db.transaction() as conn:
             await ledger.open_partitions(conn, CLUSTER, {key: 0})
             return (await ledger.read(conn, CLUSTER, [key]))[key]
 
-    def _skip(self, file: BinaryIO, entry: LedgerEntry) -> None:
+    def _skip(self, lines: Iterator[bytes], entry: LedgerEntry) -> None:
         """Skip the lines that are counted; the last of them must be the one that was counted."""
         last, skipped = b"", 0
-        for line in islice(file, entry.next_offset):
+        for line in islice(lines, entry.next_offset):
             last, skipped = line, skipped + 1
         if skipped < entry.next_offset or (
             skipped and crc32(last.rstrip(b"\r\n")) != entry.last_timestamp_ms
         ):
             raise UsageError(
-                f"{self._path}:{entry.next_offset}: an earlier run counted {entry.next_offset} "
+                f"{self._name}:{entry.next_offset}: an earlier run counted {entry.next_offset} "
                 "lines, and the file has changed since. Give new lines in a file of their own; an "
                 "event that was counted before is not counted again."
             )
 
-    def _chunks(self, file: BinaryIO, first: int) -> Iterator[Chunk]:
+    def _chunks(self, lines: Iterator[bytes], first: int) -> Iterator[tuple[Chunk, int]]:
         # A blank line is no event and no fault: a file may end with one.
-        lines = ((offset, line) for offset, line in enumerate(file, first) if line.strip())
+        events = ((offset, line) for offset, line in enumerate(lines, first) if line.strip())
         position = first
-        while part := list(islice(lines, self._chunk_max)):
-            records = [_record(offset, line.rstrip(b"\r\n")) for offset, line in part]
-            chunk = Chunk(str(self._path), 0, position, records)
+        records = (_record(offset, line.rstrip(b"\r\n")) for offset, line in events)
+        for part, memory in cut(records, self._bounds):
+            chunk = Chunk(self._source.key, 0, position, part)
             position = chunk.reached.next_offset
-            yield chunk
+            yield chunk, memory
+
+    def _batches(self, chunks: Iterable[tuple[Chunk, int]]) -> Iterator[list[Chunk]]:
+        batch: list[Chunk] = []
+        records = memory = 0
+        for chunk, size in chunks:
+            if batch and (
+                records + len(chunk.records) > self._batch_max
+                or memory + size > self._batch_bytes_max
+            ):
+                yield batch
+                batch, records, memory = [], 0, 0
+            batch.append(chunk)
+            records += len(chunk.records)
+            memory += size
+        if batch:
+            yield batch
 
     def _note_broken(self, report: BackfillReport, rejected: Iterable[RejectedRecord]) -> None:
         for each in rejected:
@@ -243,7 +275,7 @@ class _Backfill:
             report.reasons[why.reason.value] += 1
             if len(report.examples) < _EXAMPLES_MAX:
                 line = each.position.offset + 1
-                report.examples.append(f"{self._path}:{line}: {why.reason.value}: {why.detail}")
+                report.examples.append(f"{self._name}:{line}: {why.reason.value}: {why.detail}")
 
 
 def _record(offset: int, line: bytes) -> PlainRecord:

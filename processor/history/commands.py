@@ -34,30 +34,36 @@ if TYPE_CHECKING:
 def backfill(console: Console, /, file: Path, *, as_json: bool, **options: bool) -> None:
     """Count the events of a file, as if they had come by Kafka.
 
-    FILE holds one CloudEvent in JSON a line. An event that was counted before, from Kafka or a
-    file, is not counted again; an interrupted run goes on where it stopped. A file with broken
-    lines is refused as a whole, unless they may become dead letters.
+    FILE holds one CloudEvent in JSON a line, perhaps packed by gzip; - is standard input. An event
+    that was counted before, from Kafka or a file, is not counted again; an interrupted run goes on
+    where it stopped. A file with broken lines is refused as a whole, unless they may become dead
+    letters; a dry run ends with the exit code that the run would end with. What a pipe brings is
+    copied to a temporary file first (TMPDIR says where). What history leaves unsaid and unminted
+    follows once Kafka brings one of the same events.
 
     Example: laurel backfill --dry-run events-2025.jsonl
     """
-    path = file.absolute()
+    path = file if str(file) == "-" else file.absolute()
 
     async def main(stop: "Stop") -> int:
-        from ops.lifecycle import EXIT_INTERRUPTED, EXIT_OK
+        from ops.lifecycle import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
         from processor.history.backfill import BackfillOptions, ProgressLines, backfill
 
         chosen = BackfillOptions(**options)
         report = await backfill(console.settings, path, chosen, stop, ProgressLines(console.say))
         text = _text(report, dry_run=chosen.dry_run)
         console.result(_document(report, dry_run=chosen.dry_run), text, as_json=as_json)
-        return EXIT_OK if report.finished else EXIT_INTERRUPTED
+        if not report.finished:
+            return EXIT_INTERRUPTED
+        is_refused = chosen.dry_run and report.broken > 0 and not chosen.dead_letter
+        return EXIT_USAGE if is_refused else EXIT_OK
 
     console.run(main)
 
 
 def _document(report: "BackfillReport", *, dry_run: bool) -> dict[str, object]:
     return {
-        "path": str(report.path),
+        "path": report.path,
         "resumed_at": report.resumed_at,
         "lines": report.lines,
         "counted": report.counted,

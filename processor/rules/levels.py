@@ -81,9 +81,9 @@ class Rulebook:
 
 @dataclass(frozen=True, slots=True)
 class Award:
-    """The user's first badge of the type, at `level`.
+    """A new badge of the type, at `level`.
 
-    `passed` has every level on the way whose conditions hold, lowest first.
+    `passed` has every level on the way whose conditions hold, lowest first, and `level` itself.
     """
 
     level: LevelSpec
@@ -95,7 +95,8 @@ class Award:
 class LevelUp:
     """The badge rises to `level`.
 
-    `passed` has the levels above the old one whose conditions hold, lowest first.
+    `passed` has the levels above the old one whose conditions hold, lowest first, and `level`
+    itself.
     """
 
     level: LevelSpec
@@ -142,6 +143,41 @@ def evaluate(
     if instance is None:
         return Award(reached, passed, shown)
     return LevelUp(reached, passed, shown)
+
+
+def award(
+    rules: TypeRules,
+    counters: Mapping[CounterName, Number],
+    instance: Instance | None,
+    level: int | None,
+) -> Decision:
+    """Return what an award makes of the user's badge: nothing falls, and nothing is in its way.
+
+    Args:
+        rules: the type.
+        counters: the user's counters for the type; a missing one reads as 0.
+        instance: the user's latest badge of this type. One that is revoked or burned is followed by
+            another.
+        level: the level to be awarded, whatever its conditions; None: the one that the counters
+            reach, and at least the lowest.
+
+    Raises:
+        ValueError: the type has no such level.
+    """
+    held = instance if instance is not None and instance.status is InstanceStatus.ACTIVE else None
+    first = 0 if held is None else _place(rules, held.current_level) + 1
+    if level is None:
+        reached = (place for place, each in enumerate(rules.levels) if each.holds(counters))
+        place = max(reached, default=0)
+    else:
+        place = _place(rules, level)
+    if place < first:
+        return UNCHANGED
+    awarded = rules.levels[place].spec
+    earned = (each.spec for each in rules.levels[first:place] if each.holds(counters))
+    passed = (*earned, awarded)
+    shown = metadata(rules.spec, awarded.level, counters)
+    return Award(awarded, passed, shown) if held is None else LevelUp(awarded, passed, shown)
 
 
 def metadata(

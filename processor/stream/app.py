@@ -8,26 +8,35 @@ fatal error ends the process.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any, cast
 
 import faust
 from mode import CrashingSupervisor
 
+from ops.errors import InvariantBroken
 from ops.settings import Settings
 from processor.batch.pipeline import Pipeline
-from processor.stream.batcher import Batcher, InFlight
+from processor.events.chunks import ChunkBounds
+from processor.stream.batcher import Batcher, InFlight, PartitionFault
 from processor.stream.offset_store import OffsetStore
+from processor.stream.pausing import Pausing
 from processor.stream.positions import FetchedChunk
 from processor.stream.transport import FAUST_LOGGER, Consumer, ConsumerOptions, Transport
 from processor.stream.watchdog import StreamProgress
-from store.values import LedgerEntry
+from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
 
 # Chunks that wait for the agent, in each partition's favour; with fewer, reading and fetching stop
 # for each other.
 _CHUNKS_BUFFERED = 32
 
+# What is fetched ahead, in batches of the greatest size: one is counted, one waits, one is read.
+_BATCHES_BUFFERED = 4
+
 _METADATA_AGE_MAX_MS = 30_000
+
+# Faust collects changes of its agents' topics for 45 s; here there is one agent.
+_RESUBSCRIBE_AFTER_S = 0.5
 
 
 class WorkerApp(faust.App):
@@ -44,10 +53,11 @@ class Stream:
 
     Args:
         settings: brokers, group, and how records are fetched.
-        topics: what is read.
+        topics: what is read from the start.
         pipeline: reads chunks.
         batcher: counts what was read.
         offsets: tells where to read on.
+        pausing: told of partitions that cannot be read on.
     """
 
     def __init__(
@@ -57,19 +67,31 @@ class Stream:
         pipeline: Pipeline,
         batcher: Batcher,
         offsets: OffsetStore,
+        pausing: Callable[[Callable[[], Consumer]], Pausing],
     ) -> None:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.topics = frozenset(topics)
         self.batcher = batcher
         self._pipeline = pipeline
+        self._offsets = offsets
+        self.pausing = pausing(lambda: self.consumer)
+        self._pauses: set[asyncio.Task[None]] = set()
         options = ConsumerOptions(
-            settings.worker.chunk_records_max,
+            ChunkBounds(
+                settings.worker.chunk_records_max,
+                settings.worker.chunk_bytes_max,
+                settings.worker.record_bytes_max,
+            ),
+            settings.worker.batch_bytes_max,
+            _BATCHES_BUFFERED * settings.worker.batch_bytes_max,
             round(settings.kafka.fetch_max_wait.total_seconds() * 1000),
             offsets.positions,
-            self._fail,
+            self._pause,
         )
         self.app = faust_app(settings, options)
-        topic = self.app.topic(*sorted(self.topics), key_serializer="raw", value_serializer="raw")
+        self._first_topics = frozenset(topics)
+        topic = self.app.topic(
+            *sorted(self._first_topics), key_serializer="raw", value_serializer="raw"
+        )
         self.app.agent(topic, name="laurel", supervisor_strategy=CrashingSupervisor)(self._read)
         self.app.on_partitions_revoked.connect(self._revoked)
 
@@ -77,6 +99,21 @@ class Stream:
     def consumer(self) -> Consumer:
         """Return the consumer; it exists once the app was asked for it."""
         return cast("Consumer", self.app.consumer)
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """Return the topics that the group was last asked for, or is about to be."""
+        return frozenset(self.app.topics.acking_topics) or self._first_topics
+
+    def subscribe(self, topics: Iterable[str]) -> None:
+        """Have Faust ask the group for `topics`, which makes it form anew.
+
+        While the group is forming anyway Faust does not hear it.
+        """
+        conductor = cast("Any", self.app.topics)
+        for channel in conductor:
+            channel.topics = sorted(topics)
+        conductor._flag_changes()  # noqa: SLF001 - adding a channel would ask for an agent of its own
 
     def progress(self) -> StreamProgress:
         """Return how far each assigned partition is fetched and counted.
@@ -89,11 +126,30 @@ class Stream:
             is_standby=in_group and self.consumer.is_standby(),
             counted_to=self.batcher.counted_to,
             committed_at=self.batcher.committed_at,
+            paused=self.pausing.partitions,
         )
+
+    async def set_aside(self, partition: Partition, fault: PartitionFault) -> None:
+        """Pause a partition whose records cannot be counted, where the ledger stands."""
+        entry = (await self._offsets.positions({partition: 0}))[partition]
+        reason = (
+            PauseReason.INVARIANT_BROKEN
+            if isinstance(fault, InvariantBroken)
+            else PauseReason.REFUSED_BY_DATABASE
+        )
+        found = PausedPartition(
+            *partition, entry.next_offset, reason, fault.message, entry.next_offset + 1
+        )
+        await self.pausing.pause(found, drop_in_flight=True)
 
     async def rewind(self, entries: Iterable[LedgerEntry]) -> None:
         """Seek the partitions of `entries` to where the ledger stands."""
         await self.consumer.seek_to_ledger(entries)
+
+    def _pause(self, found: PausedPartition) -> None:
+        task = asyncio.ensure_future(self.pausing.pause(found))
+        self._pauses.add(task)  # a task that nobody holds may be collected
+        task.add_done_callback(self._pauses.discard)
 
     def _fail(self, error: BaseException) -> None:
         """End the worker with `error`; the first one counts."""
@@ -120,11 +176,13 @@ class Stream:
 
     def _in_flight(self, fetched: FetchedChunk, event: Any) -> InFlight:  # noqa: ANN401
         chunk = self._pipeline.read(fetched.chunk)
-        return InFlight(chunk, lambda: self.consumer.is_current(fetched), event.ack)
+        return InFlight(chunk, lambda: self.consumer.is_current(fetched), event.ack, fetched.memory)
 
     async def _revoked(self, *args: Any, **_kwargs: Any) -> None:
         _, revoked = args  # the app, and the partitions
-        self.batcher.drop_partitions((tp.topic, tp.partition) for tp in revoked)
+        partitions = [(tp.topic, tp.partition) for tp in revoked]
+        self.batcher.drop_partitions(partitions)
+        self.pausing.forget(partitions)
 
 
 def faust_app(settings: Settings, options: ConsumerOptions) -> WorkerApp:
@@ -151,4 +209,6 @@ def faust_app(settings: Settings, options: ConsumerOptions) -> WorkerApp:
         logging_config=None,
     )
     app.transport = Transport(app.conf.broker_consumer, app, options)
+    conductor = cast("Any", app.topics)
+    conductor._resubscribe_sleep_lock_seconds = _RESUBSCRIBE_AFTER_S  # noqa: SLF001 - no setting of Faust's
     return app

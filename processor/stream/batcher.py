@@ -12,17 +12,23 @@ from dataclasses import dataclass
 
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
+from ops.errors import InvariantBroken
 from ops.lifecycle import Part, Readiness, until_available
 from ops.logs import logger
 from processor.batch.pipeline import BatchOutcome
 from processor.batch.staging import ReadChunk
-from store.engine import DatabaseUnreachable
+from store.engine import ConstraintRefused, DatabaseUnreachable, DataRefused
 from store.values import LedgerEntry, Partition
 
 log = logger("batcher")
 
+# What a partition holds cannot be counted; others can.
+PartitionFault = DataRefused | ConstraintRefused | InvariantBroken
+_PARTITION_FAULTS = (DataRefused, ConstraintRefused, InvariantBroken)
+
 CommitBatch = Callable[[Sequence[ReadChunk]], Awaitable[BatchOutcome]]
 Rewind = Callable[[Iterable[LedgerEntry]], Awaitable[None]]
+SetAside = Callable[[Partition, PartitionFault], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +39,13 @@ class InFlight:
         chunk: what was read of it.
         is_current: whether no seek of its partition came since; a stale chunk is skipped.
         ack: to be called once it is counted, or skipped.
+        memory: about what its records take, in bytes.
     """
 
     chunk: ReadChunk
     is_current: Callable[[], bool]
     ack: Callable[[], object]
+    memory: int = 0
 
     @property
     def size(self) -> int:
@@ -45,12 +53,43 @@ class InFlight:
         return len(self.chunk.chunk.records)
 
 
+@dataclass(frozen=True, slots=True)
+class BatchBounds:
+    """How much a batch may hold; `bytes_max` is of memory."""
+
+    records_max: int
+    bytes_max: int
+
+
+@dataclass(slots=True)
+class _Load:
+    records: int = 0
+    memory: int = 0
+
+    def add(self, in_flight: InFlight) -> None:
+        self.records += in_flight.size
+        self.memory += in_flight.memory
+
+    def remove(self, in_flight: InFlight) -> None:
+        self.records -= in_flight.size
+        self.memory -= in_flight.memory
+
+    def fills(self, bounds: BatchBounds) -> bool:
+        return self.records >= bounds.records_max or self.memory >= bounds.bytes_max
+
+    def takes(self, in_flight: InFlight, bounds: BatchBounds) -> bool:
+        return (
+            self.records + in_flight.size <= bounds.records_max
+            and self.memory + in_flight.memory <= bounds.bytes_max
+        )
+
+
 class Batcher:
     """Collects chunks in flight, and commits them batch by batch.
 
     Args:
         commit: counts a batch in one transaction: the pipeline's part.
-        records_max: of a batch; a single larger chunk is a batch of its own.
+        bounds: of a batch; a single larger chunk is a batch of its own.
         readiness: shows the wait for an absent database.
         clock: measures the records' age and the time since the last commit.
 
@@ -62,16 +101,16 @@ class Batcher:
     def __init__(
         self,
         commit: CommitBatch,
-        records_max: int,
+        bounds: BatchBounds,
         readiness: Readiness,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._commit = commit
-        self._records_max = records_max
+        self._bounds = bounds
         self._readiness = readiness
         self._clock = clock
         self._queue: deque[InFlight] = deque()
-        self._queued_records = 0
+        self._queued = _Load()
         self._filled = asyncio.Event()
         self._has_room = asyncio.Event()
         self._stopping = False
@@ -81,9 +120,9 @@ class Batcher:
     async def add(self, in_flight: InFlight) -> None:
         """Queue a chunk for the next batch; return once there is room for another."""
         self._queue.append(in_flight)
-        self._queued_records += in_flight.size
+        self._queued.add(in_flight)
         self._filled.set()
-        while self._queued_records >= self._records_max:
+        while self._queued.fills(self._bounds):
             self._has_room.clear()
             await self._has_room.wait()
 
@@ -94,7 +133,9 @@ class Batcher:
             self.counted_to.pop(partition, None)
         kept = [each for each in self._queue if each.chunk.chunk.key not in gone]
         self._queue = deque(kept)
-        self._queued_records = sum(each.size for each in kept)
+        self._queued = _Load()
+        for each in kept:
+            self._queued.add(each)
         self._has_room.set()
 
     def stop(self) -> None:
@@ -102,11 +143,12 @@ class Batcher:
         self._stopping = True
         self._filled.set()
 
-    async def run(self, rewind: Rewind) -> None:
+    async def run(self, rewind: Rewind, set_aside: SetAside) -> None:
         """Commit batches until `stop`.
 
         Args:
             rewind: seeks partitions back to the ledger, where a batch did not continue it.
+            set_aside: reads no more of a partition, and makes what is in flight of it stale.
 
         Raises:
             LaurelError: a batch cannot be counted, now or later.
@@ -115,30 +157,35 @@ class Batcher:
             await self._filled.wait()
             batch = self._next_batch()
             if batch:
-                await self._commit_batch(batch, rewind)
+                await self._commit_batch(batch, rewind, set_aside)
 
     def _next_batch(self) -> list[InFlight]:
         batch: list[InFlight] = []
-        records = 0
+        load = _Load()
         while self._queue and not self._stopping:
-            size = self._queue[0].size
-            if batch and records + size > self._records_max:
+            if batch and not load.takes(self._queue[0], self._bounds):
                 break
             in_flight = self._queue.popleft()
-            self._queued_records -= size
+            self._queued.remove(in_flight)
             if in_flight.is_current():
                 batch.append(in_flight)
-                records += size
+                load.add(in_flight)
             else:
-                metrics.LEDGER_EVENTS.labels("skipped").inc(size)
+                metrics.LEDGER_EVENTS.labels("skipped").inc(in_flight.size)
                 in_flight.ack()
         if not self._queue:
             self._filled.clear()
         self._has_room.set()
         return batch
 
-    async def _commit_batch(self, batch: list[InFlight], rewind: Rewind) -> None:
-        outcome = await self._until_committed([each.chunk for each in batch])
+    async def _commit_batch(
+        self, batch: list[InFlight], rewind: Rewind, set_aside: SetAside
+    ) -> None:
+        try:
+            outcome = await self._until_committed([each.chunk for each in batch])
+        except _PARTITION_FAULTS as fault:
+            await self._commit_apart(batch, fault, rewind, set_aside)
+            return
         self.committed_at = self._clock.monotonic()
         for in_flight in batch:
             chunk = in_flight.chunk.chunk
@@ -150,6 +197,22 @@ class Batcher:
             in_flight.ack()
         if outcome.fenced:
             await self._rewind(outcome.fenced, rewind)
+
+    async def _commit_apart(
+        self, batch: list[InFlight], fault: PartitionFault, rewind: Rewind, set_aside: SetAside
+    ) -> None:
+        """Commit each partition by itself; set the one aside that cannot be."""
+        parts: dict[Partition, list[InFlight]] = {}
+        for in_flight in batch:
+            parts.setdefault(in_flight.chunk.chunk.key, []).append(in_flight)
+        if len(parts) > 1:
+            for part in parts.values():
+                await self._commit_batch(part, rewind, set_aside)
+            return
+        ((partition, part),) = parts.items()
+        await set_aside(partition, fault)
+        for in_flight in part:
+            in_flight.ack()
 
     async def _rewind(self, fenced: Mapping[Partition, LedgerEntry], rewind: Rewind) -> None:
         for (topic, partition), entry in fenced.items():

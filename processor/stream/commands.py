@@ -1,5 +1,7 @@
 """`laurel worker`, `laurel topics` and `laurel send`."""
 
+from pathlib import Path
+
 import click
 
 from ops.console import Console, json_option
@@ -27,14 +29,15 @@ def topics() -> None:
 
 
 @topics.command()
+@click.argument("directory", required=False, type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Say which topics are missing, and make none.")
 @json_option
 @click.pass_obj
-def create(console: Console, *, dry_run: bool, as_json: bool) -> None:
+def create(console: Console, directory: Path | None, *, dry_run: bool, as_json: bool) -> None:
     """Make the topics that are missing; those that exist stay as they are.
 
-    The catalog names the topics of events: the one in force, or where there is none yet, the one of
-    LAUREL_CATALOG_DIR.
+    The catalog names the topics of events: the one in DIRECTORY, before it is applied; else the one
+    in force, or where there is none yet, the one of LAUREL_CATALOG_DIR.
 
     Example: LAUREL_KAFKA__PARTITIONS=12 laurel topics create
     """
@@ -43,7 +46,9 @@ def create(console: Console, *, dry_run: bool, as_json: bool) -> None:
         from ops.lifecycle import EXIT_OK
         from processor.stream import topics
 
-        missing, there = await topics.prepare(console.settings, dry_run=dry_run)
+        missing, there = await topics.prepare(
+            console.settings, dry_run=dry_run, directory=directory
+        )
         lines = [f"{'missing' if dry_run else 'made   '}  {name}" for name in missing]
         lines += [f"there    {name}" for name in there]
         document = {
@@ -68,11 +73,21 @@ def create(console: Console, *, dry_run: bool, as_json: bool) -> None:
     type=click.IntRange(min=1),
     help="So many events, each with an id of its own.",
 )
+@click.option("--dry-run", is_flag=True, help="Print the messages, one a line, and send none.")
 @click.pass_obj
 def send(
-    console: Console, event_type: str, data: tuple[str, ...], user: object, times: int
+    console: Console,
+    event_type: str,
+    data: tuple[str, ...],
+    user: object,
+    times: int,
+    *,
+    dry_run: bool,
 ) -> None:
     """Send an event to Kafka, as a producer would.
+
+    The catalog in force says which types and fields there are; where there is none, that of
+    LAUREL_CATALOG_DIR, else the shipped one. What a worker would reject is not sent.
 
     Example: laurel send city.visited city_id=2950159 country=DE --user
         0b9e2c1e-7a54-4f36-9a55-0d0c9b7a4a10
@@ -80,11 +95,18 @@ def send(
 
     async def main() -> int:
         from ops.lifecycle import EXIT_OK
-        from processor.stream.send import TypedEvent, send
+        from processor.stream.send import TypedEvent, prepare, publish
 
-        event = TypedEvent(event_type, str(user), data)
-        topic = await send(console.settings, event, times)
-        console.say(f"{times} x {event_type} sent to {topic}.")
+        messages = await prepare(console.settings, TypedEvent(event_type, str(user), data), times)
+        for name in messages.undeclared:
+            console.say(f"{name} is no declared field: only a filter may read it.")
+        if dry_run:
+            for value in messages.values:
+                click.echo(value)
+            console.say(f"{times} x {event_type} would be sent to {messages.topic}.")
+        else:
+            await publish(console.settings, messages)
+            console.say(f"{times} x {event_type} sent to {messages.topic}.")
         return EXIT_OK
 
     console.run_once(main)

@@ -13,9 +13,14 @@ from typing import Any
 
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
-from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
+from processor.stream import expansion, large_batches
+from processor.stream.room import ROOM, Room
+
+# Outside a worker, records are taken as they are.
+_NO_BOUND = Room(2**63, 2**63)
 # Of a batch (KIP-98); older message sets have no headers.
 _MAGIC_WITH_HEADERS = 2
 
@@ -40,7 +45,7 @@ class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]
 
 
 class _Batch:
-    """A batch as aiokafka parses it, and again from its bytes where it cannot."""
+    """A batch as aiokafka parses it, expanded within bounds; parsed again where it cannot."""
 
     def __init__(self, batch: Any, raw: Any) -> None:  # noqa: ANN401 - aiokafka has no types
         self._batch = batch
@@ -50,13 +55,18 @@ class _Batch:
         return getattr(self._batch, name)
 
     def __iter__(self) -> Iterator[Any]:
+        whole = expansion.expanded(self._raw)
+        if whole is None:
+            yield from large_batches.records(self._raw, ROOM.get(_NO_BOUND).record_bytes_max)
+            return
+        batch = self._batch if whole is self._raw else DefaultRecordBatch(whole)
         done = 0
         try:
-            for record in self._batch:
+            for record in batch:
                 yield record
                 done += 1
         except (UnicodeDecodeError, CorruptRecordException):
-            yield from islice(_LenientBatch(self._raw), done, None)
+            yield from islice(_LenientBatch(whole), done, None)
 
 
 class LenientRecords(_MemoryRecordsPy):  # type: ignore[misc]

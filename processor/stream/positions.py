@@ -7,33 +7,22 @@ Pure: no clock, no I/O, nothing of Faust or aiokafka. The consumer's thread asks
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from processor.events.chunks import Chunk
-from processor.events.reader import Record
-from store.values import LedgerEntry, Partition
-
-_RECOVERY_HINT = (
-    "Nothing of this partition was counted since. Restore the topic; or, if the loss is known and "
-    "accepted, remove its row from offset_ledger: the worker then starts at the first record there "
-    "is (docs/runbook.md)."
-)
+from processor.events.chunks import Chunk, ChunkBounds, cut
+from processor.events.records import Record
+from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedChunk:
     """A chunk, and the generation of its partition's position.
 
-    A later seek of the partition begins another generation, which makes the chunk stale.
+    A later seek of the partition begins another generation, which makes the chunk stale. `memory`
+    is about what its records take, in bytes.
     """
 
     chunk: Chunk
     generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class OffsetsMismatch:
-    """The ledger and the topic do not fit each other; `message` says how, and the way out."""
-
-    message: str
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +39,20 @@ class RecordsMissing:
     partition: Partition
     offset: int
 
-    def mismatch(self, first_offset: int) -> OffsetsMismatch:
+    def pause(self, first_offset: int) -> PausedPartition:
         """Return what that means where the partition now begins at `first_offset`."""
         if first_offset > self.offset:
-            missing = (
+            reason = PauseReason.RECORDS_REMOVED
+            detail = (
                 f"records {self.offset} to {first_offset - 1} were removed before they were counted"
             )
         else:
-            missing = (
+            reason = PauseReason.TOPIC_ENDS_EARLY
+            detail = (
                 f"the topic ends before record {self.offset}, which is the next to count: "
                 "it was made anew, or restored from a copy"
             )
-        topic, number = self.partition
-        return OffsetsMismatch(f"{topic}, partition {number}: {missing}. {_RECOVERY_HINT}")
+        return PausedPartition(*self.partition, self.offset, reason, detail, skip_to=first_offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +65,7 @@ class PartitionPosition:
         start_offset: where the ledger stood at the last seek.
         expected_offset: the end of the last chunk that was made.
         answered_at: when the broker answered last (epoch, seconds; 0 for never).
+        withheld: offsets that the broker keeps back: an open transaction stands before them.
     """
 
     position: int | None
@@ -82,6 +73,7 @@ class PartitionPosition:
     start_offset: int
     expected_offset: int
     answered_at: float
+    withheld: int = 0
 
     def is_in_flight(self, counted_to: int) -> bool:
         """Return whether a chunk was made of this partition that is not counted yet."""
@@ -125,11 +117,11 @@ class PartitionPositions:
     """The positions of the partitions that one consumer reads.
 
     Args:
-        chunk_records_max: records of a chunk; a fetch is cut into as many as it takes.
+        bounds: of a chunk; a fetch is cut into as many as it takes.
     """
 
-    def __init__(self, chunk_records_max: int) -> None:
-        self._chunk_records_max = chunk_records_max
+    def __init__(self, bounds: ChunkBounds) -> None:
+        self._bounds = bounds
         self._readings: dict[Partition, _Reading] = {}
         self._generations = 0
 
@@ -151,7 +143,7 @@ class PartitionPositions:
 
     def chunks(
         self, partition: Partition, records: Sequence[Record]
-    ) -> list[FetchedChunk] | OffsetsMismatch:
+    ) -> list[FetchedChunk] | PausedPartition:
         """Return what of the fetched `records` is new, cut into chunks that continue each other.
 
         Args:
@@ -162,15 +154,14 @@ class PartitionPositions:
         if reading is None:
             return []
         if reading.probe is not None:
-            if mismatch := _another_topic(reading.probe, records[0]):
-                return mismatch
+            if pause := _another_topic(reading.probe, records[0]):
+                return pause
             reading.probe = None
         fresh = [record for record in records if record.offset >= reading.expected]
         found = []
-        for first in range(0, len(fresh), self._chunk_records_max):
-            part = fresh[first : first + self._chunk_records_max]
+        for part, memory in cut(fresh, self._bounds):
             chunk = Chunk(*partition, reading.expected, part)
-            found.append(FetchedChunk(chunk, reading.generation))
+            found.append(FetchedChunk(chunk, reading.generation, memory))
             reading.expected = part[-1].offset + 1
         return found
 
@@ -194,23 +185,26 @@ class PartitionPositions:
         fetched_to: int | None,
         end_offset: int | None,
         answered_at: float,
+        withheld: int = 0,
     ) -> PartitionPosition | None:
         """Return how far `partition` is fetched; None where it is not read."""
         reading = self._readings.get(partition)
         if reading is None:
             return None
         return PartitionPosition(
-            fetched_to, end_offset, reading.start, reading.expected, answered_at
+            fetched_to, end_offset, reading.start, reading.expected, answered_at, withheld
         )
 
 
-def _another_topic(probe: LedgerEntry, record: Record) -> OffsetsMismatch | None:
+def _another_topic(probe: LedgerEntry, record: Record) -> PausedPartition | None:
     """Compare the first record fetched with the last one counted, where that is still there."""
     if record.offset != probe.last_offset or record.timestamp == probe.last_timestamp_ms:
         return None
-    return OffsetsMismatch(
-        f"{probe.topic}, partition {probe.partition}: the record at offset {probe.last_offset} is "
-        f"not the one that was counted (timestamp {record.timestamp}, was "
-        f"{probe.last_timestamp_ms}). The topic was made anew, or the broker restored from a copy. "
-        f"{_RECOVERY_HINT}"
+    return PausedPartition(
+        *probe.key,
+        probe.next_offset,
+        PauseReason.TOPIC_RECREATED,
+        f"the record at offset {probe.last_offset} is not the one that was counted (timestamp "
+        f"{record.timestamp}, was {probe.last_timestamp_ms}): the topic was made anew, or the "
+        "broker restored from a copy",
     )

@@ -1,6 +1,7 @@
 """Send events that a person typed: the body of `laurel send`.
 
-The contract is that of the catalog's files, so that a stack without a database can be tried, too.
+The contract is that of the catalog in force, or of the files, so that a stack without a database
+can be tried, too. What a worker would reject is not sent: its own reader is asked first.
 """
 
 import asyncio
@@ -11,27 +12,25 @@ from uuid import uuid4
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaError
 
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import Transient, UsageError
 from ops.settings import Settings
-from processor.catalog import load
-from processor.events.message_schema import (
-    COMMANDS_TOPIC,
-    WALLETS_TOPIC,
-    WalletType,
-)
-from store.values import Catalog, CommandType, EventSpec, FieldKind
+from processor.catalog.in_force import floor_in_force, in_force
+from processor.catalog.spelling import did_you_mean, no_such_type
+from processor.events.chunks import PlainRecord
+from processor.events.json_schema import Schema, schemas
+from processor.events.message_schema import BUILT_IN_TOPICS
+from processor.events.reader import EventReader
+from processor.events.rejection import Rejected
+from processor.stream import topics
+from processor.stream.topics import TopicsMissing
+from store.values import Catalog
 
 _SOURCE = "/laurel-cli"
 _HEADERS = [("content-type", b"application/cloudevents+json")]
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
-# Part of every contract, whatever the catalog declares; their data is text.
-_BUILT_IN = {
-    **{str(kind): EventSpec(kind, WALLETS_TOPIC, ()) for kind in WalletType},
-    **{str(kind): EventSpec(kind, COMMANDS_TOPIC, ()) for kind in CommandType},
-}
 
 
 class PublishFailed(Transient):
@@ -49,44 +48,119 @@ class TypedEvent:
     data: Sequence[str] = ()
 
 
-async def send(settings: Settings, event: TypedEvent, times: int) -> str:
-    """Send `event` some times, each under an id of its own; return the topic it went to.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Messages that a worker takes.
+
+    `undeclared` are fields that only a filter may read.
+    """
+
+    topic: str
+    key: bytes
+    values: Sequence[bytes]
+    undeclared: Sequence[str] = ()
+
+
+async def prepare(settings: Settings, event: TypedEvent, times: int) -> Prepared:
+    """Return `event` some times as messages, each with an id of its own.
 
     Args:
-        settings: of the broker, the topics and the catalog.
+        settings: of the catalog, the topics and what a worker holds messages against.
         event: of a type that the catalog declares, or one of Laurel's own.
         times: how many.
 
     Raises:
-        UsageError: an unknown type, or a value that is no number where one is due.
-        PublishFailed: the broker did not take it.
+        UsageError: an unknown type, a misspelt field, or what a worker would reject.
+        Transient: the database that has the catalog does not answer.
     """
-    spec = _spec(load.load(settings.catalog_dir or load.SHIPPED), event.type)
-    data = dict(_field(spec, written) for written in event.data)
-    topic = f"{settings.kafka.topic_prefix}.{spec.topic}"
+    catalog = await in_force(settings)
+    known = schemas(catalog)
+    if event.type not in known:
+        raise UsageError(no_such_type(event.type, known))
+    expected = known[event.type]["properties"]["data"]
+    data = dict(_field(event.type, expected, written) for written in event.data)
     values = [_cloud_event(event, data) for _ in range(times)]
-    await _publish(settings, topic, event.user.encode(), values)
-    return topic
+    topic = _topic(catalog, event.type)
+    reader = EventReader(
+        catalog,
+        settings.tenant_id,
+        settings.worker.future_tolerance,
+        await floor_in_force(settings),
+    )
+    _check(reader, topic, values, expected)
+    return Prepared(
+        f"{settings.kafka.topic_prefix}.{topic}",
+        event.user.encode(),
+        values,
+        [name for name in data if name not in expected["properties"]],
+    )
 
 
-def _spec(catalog: Catalog, event_type: str) -> EventSpec:
-    known = {**{spec.type: spec for spec in catalog.events}, **_BUILT_IN}
-    if event_type not in known:
-        raise UsageError(
-            f"There is no event type {event_type}. There are: {', '.join(sorted(known))}."
+async def publish(settings: Settings, messages: Prepared) -> None:
+    """Send `messages` in their order; return once every in-sync replica has them all.
+
+    Raises:
+        UsageError: the brokers' address cannot be read.
+        KafkaUnreachable: no broker answers.
+        TopicsMissing: the topic is not there; it is not made by the way.
+        PublishFailed: the broker did not take a message.
+    """
+    if messages.topic not in (await topics.cluster(settings)).topics:
+        raise TopicsMissing(
+            f"There is no topic {messages.topic}. Make it by `laurel topics create`."
         )
-    return known[event_type]
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.need("kafka_brokers"),
+        acks="all",
+        request_timeout_ms=round(settings.kafka.request_timeout.total_seconds() * 1000),
+    )
+    try:
+        await producer.start()
+        waiting = [
+            await producer.send(messages.topic, value, messages.key, headers=_HEADERS)
+            for value in messages.values
+        ]
+        await asyncio.gather(*waiting)
+    except KafkaError as error:
+        raise PublishFailed(f"Kafka did not take a message: {error!r}") from error
+    finally:
+        await producer.stop()
 
 
-def _field(spec: EventSpec, written: str) -> tuple[str, object]:
+def _topic(catalog: Catalog, kind: str) -> str:
+    declared = (spec.topic for spec in catalog.events if spec.type == kind)
+    return BUILT_IN_TOPICS.get(kind) or next(declared)
+
+
+def _check(reader: EventReader, topic: str, values: Sequence[bytes], expected: Schema) -> None:
+    read = reader.at(SYSTEM_CLOCK.now(), topic)
+    for value in values:
+        match read(PlainRecord(0, value)):
+            case Rejected(reason, detail):
+                raise UsageError(
+                    f"Not sent, since a worker would reject it: {reason.value}: {detail}."
+                    f" {_fields(expected)}"
+                )
+            case _:
+                pass
+
+
+def _fields(expected: Schema) -> str:
+    names = [name + "*" * (name in expected["required"]) for name in expected["properties"]]
+    return f"Its fields (* required): {', '.join(names)}." if names else "It declares no field."
+
+
+def _field(kind: str, expected: Schema, written: str) -> tuple[str, object]:
     name, equals, value = written.partition("=")
     if not equals or not name:
         raise UsageError(f"{written}: data is written as FIELD=VALUE, for example city_id=2950159.")
-    kinds = {field.name: field.kind for field in spec.fields}
-    match kinds.get(name):
-        case FieldKind.INTEGER:
+    known = expected["properties"]
+    if name not in known and (hint := did_you_mean(name, known)):
+        raise UsageError(f"{written}: {kind} has no field {name}.{hint} {_fields(expected)}")
+    match known.get(name, {}).get("type"):
+        case "integer":
             return name, _number(int, written, f"{name} is a whole number")
-        case FieldKind.NUMBER:
+        case "number":
             return name, _number(_finite, written, f"{name} is a number")
         case _:
             return name, value
@@ -121,23 +195,3 @@ def _cloud_event(event: TypedEvent, data: Mapping[str, object]) -> bytes:
             "data": data,
         }
     )
-
-
-async def _publish(settings: Settings, topic: str, key: bytes, values: Sequence[bytes]) -> None:
-    """Send `values` in their order; return once every in-sync replica has them all."""
-    brokers = settings.need("kafka_brokers")
-    producer = AIOKafkaProducer(
-        bootstrap_servers=brokers,
-        acks="all",
-        request_timeout_ms=round(settings.kafka.request_timeout.total_seconds() * 1000),
-    )
-    try:
-        await producer.start()
-        waiting = [await producer.send(topic, value, key, headers=_HEADERS) for value in values]
-        await asyncio.gather(*waiting)
-    except KafkaConnectionError as error:
-        raise PublishFailed(f"Kafka does not answer at {brokers}: {error!r}") from error
-    except KafkaError as error:
-        raise PublishFailed(f"Kafka did not take a message: {error!r}") from error
-    finally:
-        await producer.stop()

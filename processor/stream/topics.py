@@ -4,9 +4,10 @@ Only whole-cluster metadata is asked for: a request that names a missing topic w
 some brokers (Tansu, or Kafka with auto.create.topics.enable), with the wrong number of partitions.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, for_code
@@ -14,9 +15,8 @@ from aiokafka.errors import KafkaError, for_code
 from ops.errors import Permanent, Transient, UsageError
 from ops.settings import KafkaSettings, Settings
 from processor.catalog import load
+from processor.catalog.in_force import applied, in_force
 from processor.events.message_schema import topics_of
-from store import catalogs, migrations
-from store.engine import Database
 from store.values import Catalog
 
 OUTGOING = ("badges", "dead-letters")  # written by the relay (docs/data-model.md, Events)
@@ -91,36 +91,60 @@ async def create(settings: Settings, names: Iterable[str]) -> None:
                 )
 
 
-async def prepare(settings: Settings, *, dry_run: bool) -> tuple[list[str], list[str]]:
+async def prepare(
+    settings: Settings, *, dry_run: bool, directory: Path | None = None
+) -> tuple[list[str], list[str]]:
     """Create the missing topics, or only look for them.
 
     Return those that were missing, and those that were there.
 
-    The catalog in force says which events there are; without a database, or before the first
-    `catalog apply`, the files do.
+    The catalog in `directory` says which events there are; without one, that in force; without a
+    database, or before the first `catalog apply`, the files do.
 
     Raises:
         KafkaUnreachable, TopicRejected, UsageError.
     """
+    definitions = await in_force(settings) if directory is None else load.load(directory)
+    return await _prepare(
+        settings,
+        [*incoming(settings.kafka, definitions), *outgoing(settings.kafka)],
+        dry_run=dry_run,
+    )
+
+
+async def before_catalog(settings: Settings, definitions: Catalog, *, dry_run: bool) -> list[str]:
+    """Create the topics that `definitions`, a catalog to be applied, needs; return those.
+
+    With `dry_run` only look for them. Without LAUREL_KAFKA_BROKERS nothing is created.
+
+    Raises:
+        KafkaUnreachable, TopicRejected.
+        UsageError: brokers are not set, and there would be topics that workers do not know.
+    """
+    wanted = incoming(settings.kafka, definitions)
+    if settings.kafka_brokers is not None:
+        made, _ = await _prepare(settings, wanted, dry_run=dry_run)
+        return made
+    before = await applied(settings)
+    known = wanted if before is None else incoming(settings.kafka, before)
+    new = sorted(set(wanted) - set(known))
+    if new and not dry_run:
+        raise UsageError(
+            f"The catalog names topics that the one in force does not: {', '.join(new)}. Set "
+            "LAUREL_KAFKA_BROKERS and they are made first, or run `laurel topics create DIRECTORY` "
+            "where it is set, and then this with --no-topics."
+        )
+    return new
+
+
+async def _prepare(
+    settings: Settings, wanted: Sequence[str], *, dry_run: bool
+) -> tuple[list[str], list[str]]:
     found = await cluster(settings)
-    wanted = [*incoming(settings.kafka, await _catalog(settings)), *outgoing(settings.kafka)]
     absent = [name for name in wanted if name not in found.topics]
     if not dry_run:
         await create(settings, absent)
     return absent, [name for name in wanted if name in found.topics]
-
-
-async def _catalog(settings: Settings) -> Catalog:
-    if settings.database_url is not None:
-        async with (
-            Database(settings.database_url, settings.database) as db,
-            db.transaction() as conn,
-        ):
-            await migrations.check(conn)
-            found = await catalogs.current(conn)
-        if found is not None:
-            return found
-    return load.load(settings.catalog_dir or load.SHIPPED)
 
 
 @asynccontextmanager

@@ -6,7 +6,8 @@ rebalance, supervision and commit stay Faust's (docs/adr/0004-faust-guards.md).
 
 What this changes in Faust's aiokafka driver, besides: reading starts where the ledger stands, never
 where Kafka's committed offset does; records of aborted transactions are not seen; a missing offset
-stops the worker instead of being reset; an empty fetch does not wait 1.5 s.
+or a batch that cannot be decoded pauses its partition instead of being passed over; an empty fetch
+does not wait 1.5 s.
 
 The methods that are overridden have no public seam: faust-streaming is pinned, and
 tests/processor/stream/test_transport.py holds them.
@@ -16,6 +17,7 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -26,30 +28,25 @@ from faust.types import TP, ConsumerMessage, Message
 from mode.utils.futures import notify
 
 from ops import metrics
-from ops.errors import UsageError
-from processor.stream import lenient_headers
+from processor.events.chunks import ChunkBounds
+from processor.stream import bounded_fetch, guarded_records
 from processor.stream.positions import (
     FetchedChunk,
-    OffsetsMismatch,
     PartitionPosition,
     PartitionPositions,
     RecordsMissing,
     SeekTo,
     seek_offset,
 )
-from store.values import LedgerEntry, Partition
+from processor.stream.room import ROOM, Room
+from store.values import LedgerEntry, Partition, PausedPartition
 
 # Below `faust`, which is kept quiet (ops/logs.py); by itself mode would name one after this module.
 FAUST_LOGGER = logging.getLogger("faust.laurel")
 
 
-class OffsetsLost(UsageError):
-    """The ledger and the topic do not fit each other.
-
-    Going on would lose records, or count another topic's.
-    """
-
-    code = "offsets_lost"
+# Of a fetch of one broker's partitions, on the wire.
+_FETCH_BYTES_MAX = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +54,21 @@ class ConsumerOptions:
     """How the transport reads.
 
     Args:
-        chunk_records_max: records of a chunk.
+        chunk: bounds of a chunk.
+        take_bytes_max: memory of what is taken out of the fetches at a time.
+        buffer_bytes_max: memory of the chunks between their fetch and their commit.
         fetch_max_wait_ms: how long a broker may hold an empty fetch.
         read_ledger: returns the ledger of partitions, opened at the offsets given where it has no
             entry.
-        fail: ends the worker; called on the loop of the app.
+        pause: told of each partition that cannot be read on; called on the loop of the app.
     """
 
-    chunk_records_max: int
+    chunk: ChunkBounds
+    take_bytes_max: int
+    buffer_bytes_max: int
     fetch_max_wait_ms: int
     read_ledger: Callable[[Mapping[Partition, int]], Awaitable[Mapping[Partition, LedgerEntry]]]
-    fail: Callable[[BaseException], None]
+    pause: Callable[[PausedPartition], None]
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -83,16 +84,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._options = self.transport.options
-        self._positions = PartitionPositions(self._options.chunk_records_max)
+        self._positions = PartitionPositions(self._options.chunk)
 
     def _create_worker_consumer(self, transport: Any) -> Any:  # noqa: ANN401 - Faust is untyped
-        lenient_headers.install()
+        bounded_fetch.install()
+        guarded_records.install()
         consumer = super()._create_worker_consumer(transport)
         # Faust hard-codes the first two, and knows no auto_offset_reset but `earliest` and
         # `latest`.
         consumer._fetch_max_wait_ms = self._options.fetch_max_wait_ms
         consumer._isolation_level = "read_committed"
         consumer._auto_offset_reset = "none"
+        # Of each broker, as they come over the wire; the first batch comes whatever its size.
+        consumer._fetch_max_bytes = _FETCH_BYTES_MAX
         return consumer
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -101,6 +105,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_partitions_revoked(revoked)
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Mapping[TP, list[FetchedChunk]]:
+        chunk = self._options.chunk
+        ROOM.set(Room(self._options.take_bytes_max, chunk.record_bytes_max))
         try:
             fetched = await super()._fetch_records(*args, **kwargs)
         except NoOffsetForPartitionError:
@@ -111,12 +117,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         chunks: dict[TP, list[FetchedChunk]] = {}
         # No await between aiokafka's answer and this: a seek cannot come between.
         for tp, records in fetched.items():
-            found = self._positions.chunks((tp.topic, tp.partition), records)
-            if isinstance(found, OffsetsMismatch):
-                self._fail(found)
-            elif found:
+            if found := self._chunks(tp, records):
                 chunks[tp] = found
         return chunks
+
+    def _chunks(self, tp: TP, records: list[Any]) -> list[FetchedChunk]:
+        undecodable = records.pop() if isinstance(records[-1], PausedPartition) else None
+        found = self._positions.chunks((tp.topic, tp.partition), records) if records else []
+        if isinstance(found, PausedPartition):
+            self._pause_found(found)
+            return []
+        if undecodable is not None:
+            self._pause_found(undecodable)
+        return found
 
     async def _out_of_range(self, error: OffsetOutOfRangeError) -> None:
         consumer = self._ensure_consumer()
@@ -126,12 +139,24 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                     consumer.seek(tp, there)
                 case RecordsMissing() as missing:
                     first = (await consumer.beginning_offsets([tp]))[tp]
-                    self._fail(missing.mismatch(first))
+                    self._pause_found(missing.pause(first))
                 case None:
                     pass
 
-    def _fail(self, mismatch: OffsetsMismatch) -> None:
-        self.parent_loop.call_soon_threadsafe(self._options.fail, OffsetsLost(mismatch.message))
+    def _pause_found(self, found: PausedPartition) -> None:
+        self._pause(TopicPartition(*found.key))  # at once: the next fetch would meet it again
+        self.parent_loop.call_soon_threadsafe(self._options.pause, found)
+
+    def _pause(self, tp: TopicPartition) -> None:
+        with suppress(IllegalStateError):  # no longer ours
+            self._ensure_consumer().pause(tp)
+
+    async def pause(self, tp: TP) -> None:
+        """Fetch no more of `tp` before the next seek."""
+        await self.call_thread(self._pause_on_thread, tp)
+
+    async def _pause_on_thread(self, tp: TP) -> None:
+        self._pause(TopicPartition(*tp))
 
     async def seek_to_ledger(self, entries: Iterable[LedgerEntry]) -> dict[TP, int]:
         """Read on where the ledger stands; partitions that are no longer ours are left alone.
@@ -146,6 +171,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             tp = TP(entry.topic, entry.partition)
             try:
                 self._ensure_consumer().seek(TopicPartition(*tp), seek_offset(entry))
+                self._ensure_consumer().resume(TopicPartition(*tp))
             except IllegalStateError:
                 continue
             generations[tp] = self._positions.seek(entry)
@@ -184,8 +210,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             end = state.highwater if state.lso is None or state.lso < 0 else state.lso
             fetched_to = state.position if state.has_valid_position else None
             answered_at = (state.timestamp or 0) / 1000
+            withheld = 0 if end is None else max(0, state.highwater - end)
             key = tp.topic, tp.partition
-            position = self._positions.position(key, fetched_to, end, answered_at)
+            position = self._positions.position(key, fetched_to, end, answered_at, withheld)
             if position is not None:
                 found[key] = position
         return found
@@ -211,6 +238,7 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._inflight: defaultdict[TP, deque[ConsumerMessage]] = defaultdict(deque)
         self._generations: dict[TP, int] = {}
+        self._has_room = asyncio.Event()
         # Kept: a task that nobody holds may be collected.
         self._seeking: asyncio.Future[None] | None = None
         super().__init__(*args, **kwargs)
@@ -240,6 +268,23 @@ class Consumer(driver.Consumer):
         self._inflight[tp].append(message)
         return message
 
+    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ANN401, ASYNC109 - Faust's
+        """Take nothing out of the fetches while so much of them is not counted yet."""
+        if self.buffered_bytes() >= self.transport.options.buffer_bytes_max:
+            self._has_room.clear()
+            await self.wait(self._has_room.wait(), timeout=timeout)
+            return None, None
+        return await super()._wait_next_records(timeout)
+
+    def buffered_bytes(self) -> int:
+        """Return about what memory the chunks take that are fetched and not counted."""
+        return sum(
+            cast("FetchedChunk", message.value).memory
+            for queue in self._inflight.values()
+            for message in queue
+            if not message.acked
+        )
+
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Do nothing: offsets between chunks are no gaps, and Faust's tree of them only grows."""
 
@@ -247,6 +292,7 @@ class Consumer(driver.Consumer):
         """Mark a chunk as counted, and release its records."""
         if message.value is None:
             return False
+        self._has_room.set()
         message.acked, message.value = True, None
         self._acked[message.tp]  # the commit handler asks for the keys of this
         self._unacked_messages.discard(message)
@@ -265,6 +311,7 @@ class Consumer(driver.Consumer):
         for tp in revoked:
             self._inflight.pop(tp, None)
             self._generations.pop(tp, None)
+        self._has_room.set()
         await super().on_partitions_revoked(revoked)
 
     async def perform_seek(self) -> None:
@@ -294,7 +341,25 @@ class Consumer(driver.Consumer):
         for tp, generation in (await self._thread.seek_to_ledger(entries)).items():
             self._generations[tp] = generation
             self._inflight.pop(tp, None)
+            self._has_room.set()
             self._committed_offset[tp] = None  # below it Faust would commit nothing
+
+    async def pause(self, partition: Partition, *, drop_in_flight: bool) -> None:
+        """Fetch no more of `partition` before the next seek.
+
+        `drop_in_flight`: its chunks are stale from here on.
+        """
+        tp = TP(*partition)
+        if drop_in_flight:
+            self._generations.pop(tp, None)
+            self._inflight.pop(tp, None)
+        await self._thread.pause(tp)
+
+    async def read_on(self, partitions: Iterable[Partition]) -> None:
+        """Seek those of `partitions` that are still ours to the ledger."""
+        starts = await self._thread.starts()
+        wanted = {key: starts[key][0] for key in partitions if key in starts}
+        await self.seek_to_ledger((await self.transport.options.read_ledger(wanted)).values())
 
     def is_current(self, fetched: FetchedChunk) -> bool:
         """Return whether no seek has come since `fetched` was made."""

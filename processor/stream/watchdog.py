@@ -5,7 +5,7 @@ after days (docs/adr/0004-faust-guards.md). What is decided from one look is in 
 which waits for nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -35,6 +35,7 @@ class StreamProgress:
         positions: none while there is no group.
         counted_to: the next offset of each partition that this process counted of.
         committed_at: the last commit, on the clock's monotonic scale.
+        paused: those of them that wait for an operator: their lag is no stall.
         is_standby: in the group, and left without a partition: others have them all.
     """
 
@@ -42,6 +43,7 @@ class StreamProgress:
     counted_to: Mapping[Partition, int]
     committed_at: float
     is_standby: bool = False
+    paused: Collection[Partition] = ()
 
     def lags(self) -> dict[Partition, int]:
         """Return how many records wait in each partition."""
@@ -55,13 +57,14 @@ class StreamProgress:
 
         While chunks are in flight nobody may be asking. `now` is the epoch's, as `answered_at` is.
         """
+        read = {key: each for key, each in self.positions.items() if key not in self.paused}
         in_flight = any(
             position.is_in_flight(self.counted_to.get(partition, 0))
-            for partition, position in self.positions.items()
+            for partition, position in read.items()
         )
-        if in_flight or not self.positions:
+        if in_flight or not read:
             return 0.0
-        return now - max(position.answered_at for position in self.positions.values())
+        return now - max(position.answered_at for position in read.values())
 
 
 class Watchdog:
@@ -107,10 +110,12 @@ class Watchdog:
         lags = progress.lags()
         for (topic, partition), records in lags.items():
             metrics.CONSUMER_LAG_RECORDS.labels(topic, str(partition)).set(records)
+        for (topic, partition), position in progress.positions.items():
+            metrics.WITHHELD_RECORDS.labels(topic, str(partition)).set(position.withheld)
         if progress.positions or progress.is_standby:
             self._readiness.arrived(Part.START)
         self._check_brokers(progress)
-        lag = sum(lags.values())
+        lag = sum(records for key, records in lags.items() if key not in progress.paused)
         if not lag or Part.POSTGRESQL in self._readiness.waits:
             self._idle_at = self._clock.monotonic()
             return

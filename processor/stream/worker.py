@@ -1,7 +1,7 @@
 """`laurel worker`: wait for what is needed, then count until asked to stop."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
@@ -21,19 +21,23 @@ from ops.lifecycle import (
 from ops.logs import logger
 from ops.settings import Settings
 from processor.batch import bisection
+from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline, PipelineOptions
-from processor.stream import topics
+from processor.catalog.job import JobRunner, take_up_idle_jobs
+from processor.stream import codecs, topics
 from processor.stream.app import Stream
-from processor.stream.batcher import Batcher
+from processor.stream.batcher import BatchBounds, Batcher
+from processor.stream.catalog_follower import CatalogFollower
 from processor.stream.offset_store import OffsetStore
+from processor.stream.pausing import Pausing
 from processor.stream.topics import Cluster, KafkaUnreachable, TopicsMissing
+from processor.stream.transport import Consumer
 from processor.stream.watchdog import Watchdog
 from store import catalogs, migrations, rights
 from store.engine import Database, DatabaseUnreachable
 from store.values import Catalog
 
 _DRAIN_TICK = timedelta(milliseconds=200)
-_CATALOG_CHECK_INTERVAL = timedelta(seconds=3)
 
 log = logger("worker")
 
@@ -50,19 +54,14 @@ class FaustStopped(LaurelError):
     code = "faust_stopped"
 
 
-class TopicsChanged(LaurelError):
-    """The catalog in force names a topic that this worker does not read."""
-
-    code = "topics_changed"
-
-
 async def run(settings: Settings, stop: Stop) -> int:
     """Count until `stop`; return the exit code.
 
     Raises:
-        UsageError: a setting is missing, or the ledger and a topic do not fit each other.
+        UsageError: a setting is missing.
     """
     settings.need("kafka_brokers")
+    codecs.check()
     readiness = Readiness()
     async with Database(settings.need("database_url"), settings.database) as db:
         worker = Worker(settings, db, readiness)
@@ -163,15 +162,25 @@ class Worker:
             clock=self._clock,
         )
         batcher = Batcher(
-            partial(bisection.commit, pipeline),
-            self._settings.worker.batch_records_max,
+            partial(bisection.commit, pipeline, pace=Pace()),
+            BatchBounds(
+                self._settings.worker.batch_records_max, self._settings.worker.batch_bytes_max
+            ),
             self._readiness,
             self._clock,
         )
         offsets = OffsetStore(self._db, cluster.id, self._readiness, self._clock)
-        wanted = topics.incoming(self._settings.kafka, catalog)
+        wanted = cluster.topics.intersection(topics.incoming(self._settings.kafka, catalog))
         log.info("worker_prepared", cluster_id=cluster.id, catalog=catalog.version)
-        return Stream(self._settings, wanted, pipeline, batcher, offsets)
+        pausing = partial(self._pausing, cluster.id)
+        return Stream(self._settings, wanted, pipeline, batcher, offsets, pausing)
+
+    def _pausing(self, cluster_id: str, consumer: Callable[[], Consumer]) -> Pausing:
+        return Pausing(self._db, cluster_id, self._readiness, consumer, self._clock)
+
+    async def _rights(self) -> None:
+        async with self._db.transaction() as conn:
+            await rights.check(conn, temporary=True)
 
     async def _rights(self) -> None:
         async with self._db.transaction() as conn:
@@ -186,16 +195,22 @@ class Worker:
         return found
 
     async def _cluster(self, catalog: Catalog) -> Cluster:
+        """Return the cluster once it has a topic to read; CatalogFollower waits for the others."""
         found = await topics.cluster(self._settings)
         wanted = topics.incoming(self._settings.kafka, catalog)
-        absent = [name for name in wanted if name not in found.topics]
-        if absent:
+        if found.topics.isdisjoint(wanted):
             raise TopicsMissing(
-                f"Kafka at {self._settings.kafka_brokers} has no topic {', '.join(absent)}. "
+                f"Kafka at {self._settings.kafka_brokers} has no topic {', '.join(wanted)}. "
                 "Run `laurel topics create`.",
-                topics=absent,
+                topics=wanted,
             )
         return found
+
+    async def _wanted(self) -> tuple[str, ...]:
+        return topics.incoming(self._settings.kafka, await self._catalog())
+
+    async def _existing(self) -> frozenset[str]:
+        return (await topics.cluster(self._settings)).topics
 
     async def _process(self, stream: Stream, stopping: "asyncio.Task[None]") -> None:
         """Run the parts of the stream until `stopping`, or until one of them fails."""
@@ -205,11 +220,19 @@ class Worker:
             self._readiness,
             self._clock,
         )
-        batching = asyncio.create_task(stream.batcher.run(stream.rewind), name="batcher")
+        batching = asyncio.create_task(
+            stream.batcher.run(stream.rewind, stream.set_aside), name="batcher"
+        )
         watching = asyncio.create_task(watchdog.watch(stream.progress), name="watchdog")
-        following = asyncio.create_task(self.follow_catalog(stream.topics), name="catalog")
+        follower = CatalogFollower(
+            self._wanted, self._existing, stream, self._readiness, self._clock
+        )
+        following = asyncio.create_task(follower.follow(), name="catalog")
+        jobs = JobRunner(self._db, self._settings.tenant_id, self._clock)
+        evaluating = asyncio.create_task(take_up_idle_jobs(jobs, self._clock), name="catalog jobs")
+        pausing = asyncio.create_task(stream.pausing.watch(), name="pausing")
         streaming = asyncio.create_task(_stream(stream), name="faust")
-        own = (batching, watching, following, streaming)
+        own = (batching, watching, following, evaluating, pausing, streaming)
         parts: set[asyncio.Future[None]] = {stopping, *own, stream.failed}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -232,28 +255,6 @@ class Worker:
             await asyncio.wait({batching}, timeout=_DRAIN_TICK.total_seconds())
         if batching.done():
             batching.result()
-
-    async def follow_catalog(self, read: Collection[str]) -> None:
-        """End the worker where a new catalog names topics that are not `read`.
-
-        A Faust app subscribes at its start, once.
-
-        Raises:
-            TopicsChanged: a restart reads them, too.
-        """
-        while True:
-            await self._clock.sleep(_CATALOG_CHECK_INTERVAL)
-            try:
-                wanted = topics.incoming(self._settings.kafka, await self._catalog())
-            except Transient:
-                continue  # the batcher waits for the database, and says so
-            unread = sorted(set(wanted) - set(read))
-            if unread:
-                raise TopicsChanged(
-                    "The catalog in force names topics that this worker does not read: "
-                    f"{', '.join(unread)}. Start it again.",
-                    topics=unread,
-                )
 
 
 async def _stream(stream: Stream) -> None:

@@ -106,5 +106,6 @@ def an_instance(level: int = 1, **changes: Any) -> Instance:
         status=InstanceStatus.ACTIVE,
         onchain_status=OnchainStatus.NOT_MINTED,
         onchain_token_id=None,
+        ordinal=1,
     )
     return replace(plain, **changes)

@@ -9,7 +9,7 @@ import msgspec
 from processor.batch.command_rules import BadgeState
 from processor.events.reader import BadgeCommand
 from store.values import CommandType, TokenState
-from tests.builders.catalogs import USER, an_instance
+from tests.builders.catalogs import TENANT, USER, an_instance
 
 
 def a_badge_command(
@@ -25,10 +25,13 @@ def a_badge_command(
         reason=None,
         content_hash=b"",
         actor="connect_service",
+        tenant_id=TENANT,
     )
     command = msgspec.structs.replace(plain, **changes)
     said = f"{command.type} {command.user_id} {command.type_code} {command.instance_id}"
-    return msgspec.structs.replace(command, content_hash=f"{said} {command.reason}".encode())
+    return msgspec.structs.replace(
+        command, content_hash=f"{said} {command.reason} {command.level}".encode()
+    )
 
 
 def a_badge_state(

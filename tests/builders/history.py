@@ -54,6 +54,7 @@ def a_history() -> list[Chunk]:
     log.append(
         a_command("revoke", CAROL, type_code="ambassador", reason="a test"),
         a_command("mint", ALICE, type_code="quest_author"),
+        a_command("award", BOB, type_code="explorer", level=2),
     )
     return first + log.chunks()
 

@@ -51,8 +51,9 @@ async def test_it_says_what_is_missing_when_nothing_moves(watch: Watch, database
     async with database.transaction() as conn:
         await conn.execute(
             text(
-                "INSERT INTO processed_event (event_key, occurred_at)"
-                " VALUES (gen_random_uuid(), now())"
+                "INSERT INTO processed_event"
+                " (event_key, first_version, fingerprint, occurred_on, silent)"
+                " VALUES (gen_random_uuid(), 1, 1, current_date, false)"
             )
         )
     with pytest.raises(Stalled) as stalled:

@@ -4,23 +4,27 @@ Aborted transactions, a topic made anew, records that retention took.
 """
 
 import asyncio
+import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from sqlalchemy import text
 
-from ops.lifecycle import EXIT_OK, EXIT_USAGE
+from ops.lifecycle import EXIT_OK
 from store.engine import Database
-from tests.builders.messages import a_quest, encoded
-from tests.builders.patience import PATIENCE_S
+from tests.builders.cli import laurel_beside
+from tests.builders.messages import ALICE, a_partner, a_quest, encoded
 from tests.e2e.workers import (
     RunningWorker,
     Site,
     a_producer,
     a_worker,
     counted,
+    produce,
     until,
     until_counted,
 )
@@ -91,7 +95,7 @@ async def at_rest(worker: RunningWorker) -> bool:
     return len(lags) == 12 and not any(lags)  # six topics of two partitions
 
 
-async def test_a_topic_made_anew_stops_the_worker_with_the_way_out(
+async def test_a_topic_made_anew_pauses_its_partition_and_is_counted_from_where_an_operator_says(
     kafka_site: Site, database: Database, tmp_path: Path
 ) -> None:
     async with a_producer(kafka_site) as producer:
@@ -103,11 +107,10 @@ async def test_a_topic_made_anew_stops_the_worker_with_the_way_out(
     async with a_producer(kafka_site) as producer:
         # As many as before and more: by offsets alone it would look like the same topic.
         await send(producer, kafka_site, 9)
-    assert "made anew" in await stopped(kafka_site, tmp_path)
-    assert await counted(database) == 5
+    await paused_until_skipped(kafka_site, database, tmp_path, Fault("topic_recreated", 5, 9, 0))
 
 
-async def test_a_topic_made_anew_and_shorter_stops_the_worker_too(
+async def test_a_topic_made_anew_and_shorter_pauses_its_partition_too(
     kafka_site: Site, database: Database, tmp_path: Path
 ) -> None:
     async with a_producer(kafka_site) as producer:
@@ -118,11 +121,10 @@ async def test_a_topic_made_anew_and_shorter_stops_the_worker_too(
     await make_anew(kafka_site)
     async with a_producer(kafka_site) as producer:
         await send(producer, kafka_site, 2)
-    assert "ends before record 5" in await stopped(kafka_site, tmp_path)
-    assert await counted(database) == 5
+    await paused_until_skipped(kafka_site, database, tmp_path, Fault("topic_ends_early", 5, 2, 0))
 
 
-async def test_records_lost_to_retention_stop_the_worker_with_the_way_out(
+async def test_records_lost_to_retention_pause_their_partition_until_an_operator_skips_them(
     kafka_site: Site, database: Database, tmp_path: Path
 ) -> None:
     async with a_producer(kafka_site) as producer:
@@ -132,10 +134,7 @@ async def test_records_lost_to_retention_stop_the_worker_with_the_way_out(
             assert first.stop() == EXIT_OK
         await send(producer, kafka_site, 5)
         await delete_before(kafka_site, 8)
-    message = await stopped(kafka_site, tmp_path)
-    assert "records 5 to 7 were removed before they were counted" in message
-    assert "offset_ledger" in message
-    assert await counted(database) == 5
+    await paused_until_skipped(kafka_site, database, tmp_path, Fault("records_removed", 5, 2, 8))
 
 
 async def test_records_that_retention_took_after_they_were_counted_are_no_loss(
@@ -153,18 +152,81 @@ async def test_records_that_retention_took_after_they_were_counted_are_no_loss(
             assert second.stop() == EXIT_OK
 
 
-async def stopped(site: Site, tmp_path: Path) -> str:
-    """Start a worker that must stop by itself with exit 2; return what it said last."""
-    with a_worker(site, tmp_path / "stopped.log") as worker:
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What a worker finds at `offset`, and how many records there are from `skip_to` on."""
 
-        async def gone() -> bool:
-            return worker.process.poll() is not None
+    reason: str
+    offset: int
+    records: int
+    skip_to: int
 
-        await until(gone, "a worker that stops by itself")
-        assert worker.process.wait(PATIENCE_S) == EXIT_USAGE
-        return [
-            line for line in worker.log_path.read_text().splitlines() if line.startswith("laurel: ")
-        ][-1]
+
+async def paused_until_skipped(
+    site: Site, database: Database, tmp_path: Path, fault: Fault
+) -> None:
+    """Start a worker that must pause the partition, count on elsewhere, and go on once told to."""
+    topic = f"{site.prefix}.quests"
+    with a_worker(site, tmp_path / "paused.log") as worker:
+
+        async def named() -> bool:
+            answer = await worker.ready()
+            return f"{topic}[0]" in answer.get("degraded", {}) and answer["ready"]
+
+        await until(named, "a worker that goes on, with a paused partition", worker)
+        ready = await worker.ready()
+        way_out = ready["degraded"][f"{topic}[0]"]
+        assert f"paused at offset {fault.offset} ({fault.reason})" in way_out
+        assert f"laurel partitions skip {topic} 0 --to" in way_out
+        paused = await worker.metrics("laurel_partitions_paused{")
+        assert paused == [
+            f'laurel_partitions_paused{{reason="{fault.reason}",topic="{topic}"}} 1.0'
+        ]
+
+        await produce(site, [a_partner(ALICE)])
+        await until_counted(database, 6, worker)
+
+        async def listed() -> bool:
+            return len(await paused_list(site)) == 1
+
+        await until(listed, "a partition that is listed", worker)
+        (row,) = await paused_list(site)
+        assert (row["topic"], row["partition"]) == (topic, 0)
+        assert (row["offset"], row["reason"]) == (fault.offset, fault.reason)
+
+        # What was not mended is met again.
+        resumed = await laurel_beside("partitions", "resume", topic, "0", **site.environment)
+        assert resumed.returncode == EXIT_OK, resumed.stderr
+        await until(listed, "a partition that is listed again", worker)
+
+        skip = ("partitions", "skip", topic, "0", "--to", str(fault.skip_to), "--reason", "known")
+        looked = await laurel_beside(*skip, "--dry-run", **site.environment)
+        assert looked.returncode == EXIT_OK, looked.stderr
+        assert await next_offset(database, site) == fault.offset
+        skipped = await laurel_beside(*skip, **site.environment)
+        assert skipped.returncode == EXIT_OK, skipped.stderr
+        await until_counted(database, 6 + fault.records, worker)
+        assert await paused_list(site) == []
+        assert (await worker.ready())["degraded"] == {}
+        assert worker.stop() == EXIT_OK
+    async with database.transaction() as conn:
+        decided = await conn.execute(
+            text(
+                "SELECT action, pause_reason, from_offset, to_offset, reason "
+                "FROM partition_decision ORDER BY id"
+            )
+        )
+        assert [tuple(row) for row in decided] == [
+            ("resumed", fault.reason, fault.offset, fault.offset, None),
+            ("skipped", fault.reason, fault.offset, fault.skip_to, "known"),
+        ]
+
+
+async def paused_list(site: Site) -> list[dict[str, Any]]:
+    """What `laurel partitions list` shows."""
+    done = await laurel_beside("partitions", "list", "--json", **site.environment)
+    assert done.returncode == EXIT_OK, done.stderr
+    return list(json.loads(done.stdout)["paused"])
 
 
 async def make_anew(site: Site) -> None:

@@ -15,7 +15,9 @@ from typing import Any
 from sqlalchemy import text
 
 from ops.lifecycle import EXIT_FAILURE, EXIT_OK
+from ops.settings import Settings
 from processor.catalog import load
+from processor.stream import topics
 from sandbox.broker import Broker
 from sandbox.broker import broker as tansu
 from store import catalogs
@@ -27,11 +29,14 @@ from tests.builders.messages import (
     a_visit,
     a_wallet,
     an_address,
+    an_event,
+    encoded,
     user,
     with_catalog,
 )
 from tests.e2e.workers import (
     Site,
+    a_producer,
     a_worker,
     counted,
     produce,
@@ -230,30 +235,70 @@ async def test_a_worker_that_makes_no_progress_ends(
         assert re.search(r"store/ledger\.py:\d+ lock\n", batcher)
 
 
-async def test_a_catalog_with_a_new_topic_ends_a_worker_that_does_not_read_it(
-    broker: Broker, database: Database, database_url: str, topic_prefix: str, tmp_path: Path
+async def test_workers_take_up_a_new_catalogs_topic_without_a_restart(
+    site: Site, database: Database, tmp_path: Path
 ) -> None:
+    """It is missing at first: named, while all the others are counted; then it appears."""
     shipped = load.load(load.SHIPPED)
-    await with_catalog(database)
-    site = Site(broker.address, database_url, topic_prefix)
-    await site.make_topics()
-    with a_worker(site, tmp_path / "worker.log") as worker:
+    hikes = EventSpec("hike.done", "hikes", (FieldSpec("hike_id", FieldKind.ID, required=True),))
+    topic = f"{site.prefix}.hikes"
+    with (
+        a_worker(site, tmp_path / "one.log") as one,
+        a_worker(site, tmp_path / "two.log") as two,
+    ):
 
-        async def ready() -> bool:
-            return bool((await worker.ready()).get("ready"))
+        async def both_ready() -> bool:
+            return all([(await each.ready()).get("ready") for each in (one, two)])
 
-        async def ended() -> bool:
-            return worker.process.poll() is not None
+        async def both_miss_it() -> bool:
+            waits = [(await each.ready()).get("waits", {}) for each in (one, two)]
+            return all(topic in each.get("topics", "") for each in waits)
 
-        await until(ready, "a ready worker", worker)
-        hikes = EventSpec(
-            "hike.done", "hikes", (FieldSpec("hike_id", FieldKind.ID, required=True),)
-        )
+        await until(both_ready, "ready workers", one)
         async with database.transaction() as conn:
             await catalogs.apply(conn, replace(shipped, events=(*shipped.events, hikes)), "admin")
-        await until(ended, "the end of a worker that would miss a topic")
-        assert worker.process.returncode == EXIT_FAILURE
-        assert f"{topic_prefix}.hikes" in worker.log_path.read_text()
+        await until(both_miss_it, "the missing topic named", one)
+        await produce(site, [a_quest(user(number)) for number in range(20)])
+        await until_counted(database, 20, one)
+
+        settings = Settings(
+            kafka_brokers=site.brokers, kafka={"topic_prefix": site.prefix, "partitions": 2}
+        )
+        await topics.create(settings, [topic])
+        await until(both_ready, "workers that read the new topic", one)
+        async with a_producer(site) as producer:
+            for number in range(20):
+                done = an_event("hike.done", user(number), {"hike_id": f"h{number}"})
+                await producer.send_and_wait(topic, encoded(done), partition=number % 2)
+        await produce(site, [a_quest(user(number)) for number in range(20)])
+        # No type counts hikes: they are read, and the quests beside them counted.
+        await until_counted(database, 40, one)
+        await until_read(database, 60, one)
+        assert (one.stop(), two.stop()) == (EXIT_OK, EXIT_OK)
+
+
+async def test_a_worker_reads_what_there_is_at_its_start(
+    broker: Broker, database: Database, database_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    await with_catalog(database)
+    site = Site(broker.address, database_url, topic_prefix)
+    settings = Settings(
+        kafka_brokers=site.brokers, kafka={"topic_prefix": topic_prefix, "partitions": 2}
+    )
+    await topics.create(settings, [f"{topic_prefix}.quests"])
+    with a_worker(site, tmp_path / "worker.log") as worker:
+        await produce(site, [a_quest()])
+        await until_counted(database, 1, worker)
+
+        async def cities_are_missing() -> bool:
+            return f"{topic_prefix}.cities" in (await worker.ready()).get("waits", {}).get(
+                "topics", ""
+            )
+
+        await until(cities_are_missing, "the missing topics named", worker)
+        await site.make_topics()
+        await produce(site, [a_visit()])
+        await until_counted(database, 2, worker)
 
 
 async def test_a_worker_that_gets_no_partition_is_ready_and_takes_over(

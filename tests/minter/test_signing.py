@@ -200,7 +200,7 @@ async def test_what_was_signed_once_keeps_its_recipient_beside_a_new_mint_of_its
     await void(world)
     (late,) = await world.to_mint()
     await world.sql("UPDATE nft_instance SET status = 'revoked' WHERE id = :id", id=early.id)
-    statement = "UPDATE nft_instance SET user_id = :user WHERE id = :id"
+    statement = "UPDATE nft_instance SET user_id = :user, ordinal = 2 WHERE id = :id"
     await world.sql(statement, user=early.user_id, id=late.id)
     await world.sql("DELETE FROM user_wallet WHERE user_id = :id", id=early.user_id)
     await world.link([replace(early, owner=ELSEWHERE)])

@@ -26,7 +26,11 @@ async def test_a_process_says_whether_it_is_ready_and_what_it_waits_for() -> Non
         async with session.get(f"{url}/ready") as answer:
             assert (answer.status, await answer.json()) == (
                 503,
-                {"ready": False, "waits": {"kafka": "no broker at 127.0.0.1:9092"}},
+                {
+                    "ready": False,
+                    "waits": {"kafka": "no broker at 127.0.0.1:9092"},
+                    "degraded": {},
+                },
             )
         readiness.arrived(Part.KAFKA)
         async with session.get(f"{url}/ready") as answer:

@@ -20,7 +20,10 @@ from sqlalchemy.engine import Engine
 # docs/architecture.md, lock order.
 ORDER = (
     "catalog_version",
+    "catalog_job",
+    "dedupe_floor",
     "offset_ledger",
+    "paused_partition",
     "processed_event",
     "command_log",
     "user_wallet",
@@ -29,6 +32,7 @@ ORDER = (
     "chain_collection",
     "chain_message",
     "nft_instance",
+    "silenced_badge",
     "nft_mint_queue",
     "outbox_sequence",
     "chain_wallet",
@@ -37,7 +41,9 @@ ORDER = (
 # them are the shared locks of foreign keys.
 OF_THE_CATALOG = frozenset({"counter_definition", "nft_level_rule", "nft_type"})
 # Rows of these are only ever added, or given a number that comes from a locked outbox_sequence.
-APPENDED = frozenset({"dead_letter", "mint_task_event", "nft_audit_log", "outbox_message"})
+APPENDED = frozenset(
+    {"dead_letter", "mint_task_event", "nft_audit_log", "outbox_message", "partition_decision"}
+)
 
 _NAME = "lock_order"
 # A foreign key's check takes KEY SHARE, which an UPDATE of the row does not wait for, and nobody

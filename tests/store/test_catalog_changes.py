@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from store.catalog_changes import NOTHING, Adoption, Changes, TypeChange, between
-from store.values import Catalog, CounterKind, CounterName, TypeSpec
+from store.catalog_changes import NOTHING, Adoption, Changes, TypeChange, begin_at_zero, between
+from store.values import Catalog, CounterKind, CounterName, EventSpec, TypeSpec
 from tests.builders.catalogs import a_catalog, a_counter, a_level, a_type
 
 WALKER = a_type()
@@ -127,3 +127,25 @@ class TestWhatIsEvaluatedAgain:
         found = between(a_catalog(WALKER), a_catalog(a_type(code="runner", counters=("x",))))
         assert found.rules_changed == set()
         assert found.metadata_changed == set()
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        (["step.made"], ("cities",)),
+        (["step.undone"], ("cities",)),
+        (["weather.changed"], ()),
+        ([], ()),
+    ],
+)
+def test_a_new_counter_begins_at_zero_where_its_events_could_come_before(
+    declared: list[str], expected: tuple[str, ...]
+) -> None:
+    cities = a_counter(
+        "cities", event_type="step.made", undo_event_type="step.undone", field="step_id"
+    )
+    old = replace(a_catalog(), events=tuple(EventSpec(kind, "t", ()) for kind in declared))
+    new = replace(old, counters=(*old.counters, cities))
+    assert begin_at_zero(old, new) == expected
+    assert begin_at_zero(new, new) == ()
+    assert begin_at_zero(NOTHING, new) == ()

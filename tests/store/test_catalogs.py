@@ -308,74 +308,23 @@ class TestRefusals:
         )
 
 
-class TestAdoption:
-    """A type that begins to use a counter that exists has its value from the first day."""
+async def test_what_is_rolled_back_uses_up_no_number(database: Database) -> None:
+    await applied(database, a_catalog())
 
-    def catalogs(self, *runner_counters: str) -> tuple[Catalog, Catalog]:
-        levels = (a_level(1, {"points": {"gte": 5}}),)
-        counters = tuple(a_counter(name) for name in ("points", "leaps"))
-        walker = a_type(*levels, counters=("points", "leaps"))
-        runner = a_type(
-            a_level(1, {runner_counters[0]: {"gte": 5}}), code="runner", counters=runner_counters
-        )
-        return a_catalog(walker, counters=counters), a_catalog(walker, runner, counters=counters)
+    async def rolled_back() -> None:
+        async with database.transaction() as conn:
+            await catalogs.apply(conn, a_catalog(a_type(counters=("points", "leaps"))), "admin")
+            raise KeyError
 
-    async def test_a_new_type_takes_over_the_values(self, database: Database) -> None:
-        old, new = self.catalogs("points", "leaps")
-        await applied(database, old)
-        one, other = uuid4(), uuid4()
-        await some_progress(database, one, '{"points": 7, "leaps": 0.5}')
-        await some_progress(database, other, '{"leaps": 3}')
-        assert (await applied(database, new)).rules_changed == {RUNNER}
-        statement = """
-            SELECT user_id, counters::text, last_event_at::date::text
-              FROM nft_progress WHERE type_id = :type_id
-        """
-        assert set(await rows(database, statement, type_id=RUNNER)) == {
-            (one, '{"leaps": 0.5, "points": 7}', "2026-01-01"),
-            (other, '{"leaps": 3}', "2026-01-01"),
-        }
-
-    async def test_a_type_with_counters_of_its_own_keeps_them(self, database: Database) -> None:
-        levels = (a_level(1, {"points": {"gte": 5}}),)
-        walker, runner = (
-            a_type(*levels),
-            a_type(a_level(1, {"leaps": {"gte": 5}}), code="runner", counters=("leaps",)),
-        )
-        await applied(database, a_catalog(walker, runner))
-        user = uuid4()
-        await some_progress(database, user, '{"points": 7}')
-        await some_progress(database, user, '{"leaps": 2}', RUNNER)
-        outcome = await applied(
-            database,
-            a_catalog(
-                walker, replace(runner, counters=(CounterName("leaps"), CounterName("points")))
-            ),
-        )
-        assert outcome.rules_changed == {RUNNER}
-        assert await rows(
-            database, f"SELECT counters FROM nft_progress WHERE type_id = '{RUNNER}'"
-        ) == [({"leaps": 2, "points": 7},)]
-
-    async def test_a_counter_may_move_from_one_type_to_another(self, database: Database) -> None:
-        levels = (a_level(1, {"points": {"gte": 5}}),)
-        walker, runner = (
-            a_type(*levels, counters=("points", "leaps")),
-            a_type(*levels, code="runner"),
-        )
-        await applied(database, a_catalog(walker, runner))
-        user = uuid4()
-        await some_progress(database, user, '{"points": 7, "leaps": 2}')
-        both = (CounterName("points"), CounterName("leaps"))
-        await applied(
-            database, a_catalog(replace(walker, counters=both[:1]), replace(runner, counters=both))
-        )
-        assert await rows(
-            database, f"SELECT counters FROM nft_progress WHERE type_id = '{WALKER}'"
-        ) == [({"points": 7},)]
-        assert await rows(
-            database, f"SELECT counters FROM nft_progress WHERE type_id = '{RUNNER}'"
-        ) == [({"leaps": 2},)]
+    for _ in range(3):
+        with pytest.raises(KeyError):
+            await rolled_back()
+    last = await applied(database, a_catalog(a_type(counters=("points", "jumps"))))
+    assert last.version == 2
+    assert await rows(database, "SELECT id, name FROM counter_definition ORDER BY id") == [
+        (1, "points"),
+        (2, "jumps"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from store import counting
+from store import counting, processed_events
 from store.counting import Progress, Staging
 from store.engine import Connection, Database
 from store.values import CounterBinding, CounterName, CounterOperation
@@ -67,10 +67,12 @@ async def count(conn: Connection, type_id: UUID, *lines: tuple[Any, ...]) -> lis
         at = NOON + timedelta(minutes=number)
         additions = [line[1:] for line in of_event]
         (user_id,) = {who for who, *_ in additions}
-        staging.add(f"{number:032x}", at, user_id, [added(*addition) for _, *addition in additions])
+        staging.add(
+            f"{number:032x}", 1, at, user_id, [added(*addition) for _, *addition in additions]
+        )
     await counting.prepare(conn)
     await counting.stage(conn, [staging])
-    await counting.dedupe(conn)
+    await processed_events.dedupe(conn, 1, silent=False)
     if staging.has_pairs:
         await counting.pair(conn)
     return await counting.merge(conn, bindings(type_id))

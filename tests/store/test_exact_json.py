@@ -22,6 +22,7 @@ from store import (
     inspection,
     instances,
     models,
+    processed_events,
     reevaluation,
     user_badges,
 )
@@ -57,10 +58,10 @@ async def count(conn: Connection) -> list[Progress]:
     staging, now = Staging(), datetime.now(UTC)
     for name, number in NUMBERS.items():
         added = Contribution(ids[CounterName(name)], CounterOperation.ADD, amount=number)
-        staging.add(uuid4().hex, now, USER, [added])
+        staging.add(uuid4().hex, 1, now, USER, [added])
     await counting.prepare(conn)
     await counting.stage(conn, [staging])
-    await counting.dedupe(conn)
+    await processed_events.dedupe(conn, catalog.version, silent=False)
     bindings = [
         CounterBinding(ids[name], TYPE.id, name, False, (NUMBERS[name],))
         for name in map(CounterName, NUMBERS)
@@ -86,15 +87,15 @@ def spelled(numbers: object) -> object:
 
 async def test_a_number_is_read_as_it_was_written_by_every_reader(database: Database) -> None:
     badge = NewInstance(
-        UUID(int=7), TYPE.id, USER, 1, NUMBERS, Provenance("test_service", None, TENANT)
+        UUID(int=7), TYPE.id, USER, 1, 1, NUMBERS, Provenance("test_service", None, TENANT)
     )
     async with database.transaction() as conn:
         await catalogs.apply(conn, a_catalog(TYPE), "admin")
         (merged,) = await count(conn)
         await instances.create(conn, [badge])
     async with database.transaction() as conn:
-        (progress,) = await reevaluation.counters(conn, {TYPE.id}, None)
-        (shown,) = await reevaluation.lock_badges(conn, {TYPE.id}, None)
+        (progress,) = await reevaluation.counters(conn, {TYPE.id}, [USER])
+        (shown,) = await reevaluation.lock_badges(conn, {TYPE.id}, None, 10)
         (standing,) = await user_badges.of_user(conn, USER)
         (row,) = (await inspection.snapshot(conn)).progress
         found: dict[str, object] = {
@@ -116,12 +117,14 @@ async def test_a_number_is_read_as_it_was_written_by_every_reader(database: Data
 
 
 async def test_a_rewritten_badge_keeps_its_numbers(database: Database) -> None:
-    badge = NewInstance(UUID(int=7), TYPE.id, USER, 1, {}, Provenance("test_service", None, TENANT))
+    badge = NewInstance(
+        UUID(int=7), TYPE.id, USER, 1, 1, {}, Provenance("test_service", None, TENANT)
+    )
     async with database.transaction() as conn:
         await catalogs.apply(conn, a_catalog(TYPE), "admin")
         await instances.create(conn, [badge])
         await reevaluation.rewrite(conn, [(badge.id, NUMBERS)])
-        (shown,) = await reevaluation.lock_badges(conn, {TYPE.id}, None)
+        (shown,) = await reevaluation.lock_badges(conn, {TYPE.id}, None, 10)
     assert shown.metadata == NUMBERS
     assert {type(number) for number in shown.metadata.values()} == {int, Decimal}
 

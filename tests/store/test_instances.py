@@ -61,6 +61,7 @@ async def test_what_is_locked_is_read_as_it_stands(world: World) -> None:
         InstanceStatus.REVOKED,
         OnchainStatus.MINTED,
         found.onchain_token_id,
+        1,
     )
     assert found.onchain_token_id == "0:" + "a" * 64
 
@@ -75,23 +76,22 @@ async def test_a_lock_is_held_until_the_transaction_ends(world: World) -> None:
     assert [each.id for each in await other] == [badge.id]
 
 
-def test_the_active_badge_speaks_for_its_holder_else_the_first() -> None:
-    revoked = an_instance(status=InstanceStatus.REVOKED)
-    burned = an_instance(id=UUID(int=2), status=InstanceStatus.BURNED_ONCHAIN)
-    active = an_instance(id=UUID(int=3))
-    holder = (active.user_id, active.type_id)
-    assert instances.by_holder([revoked, active, burned]) == {holder: active}
-    assert instances.by_holder([active, revoked]) == {holder: active}
-    assert instances.by_holder([revoked, burned]) == {holder: revoked}
+def test_the_latest_badge_speaks_for_its_holder() -> None:
+    first = an_instance(status=InstanceStatus.REVOKED)
+    second = an_instance(id=UUID(int=2), ordinal=2, status=InstanceStatus.BURNED_ONCHAIN)
+    third = an_instance(id=UUID(int=1), ordinal=3)
+    holder = (first.user_id, first.type_id)
+    assert instances.by_holder([first, third, second]) == {holder: third}
+    assert instances.by_holder([second, first]) == {holder: second}
     other = an_instance(user_id=UUID(int=4))
-    assert len(instances.by_holder([active, other])) == 2
+    assert len(instances.by_holder([third, other])) == 2
 
 
 async def row(world: World, badge_id: UUID) -> tuple[Any, ...]:
     (found,) = await world.sql(
         """
         SELECT current_level, CAST(metadata AS text) AS metadata, source_service, source_event_id,
-               tenant_id, status, onchain_status
+               tenant_id, status, onchain_status, ordinal
           FROM nft_instance WHERE id = :id
         """,
         id=badge_id,
@@ -103,7 +103,7 @@ async def test_a_created_badge_is_active_and_its_metadata_exact(world: World) ->
     type_id, badge_id, user_id = await world.badge_type(), uuid4(), uuid4()
     exact = {"points": Decimal("0.30")}
     async with world.db.transaction() as conn:
-        await instances.create(conn, [NewInstance(badge_id, type_id, user_id, 1, exact, SOURCE)])
+        await instances.create(conn, [NewInstance(badge_id, type_id, user_id, 2, 1, exact, SOURCE)])
         await instances.create(conn, [])
     assert await row(world, badge_id) == (
         1,
@@ -113,6 +113,7 @@ async def test_a_created_badge_is_active_and_its_metadata_exact(world: World) ->
         TENANT,
         "active",
         "not_minted",
+        2,
     )
 
 
@@ -139,6 +140,7 @@ async def test_a_raised_badge_names_its_new_source_and_keeps_its_tenant(world: W
         tenant,
         "active",
         "not_minted",
+        1,
     )
     assert await row(world, two.id) == before
 

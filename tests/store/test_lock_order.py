@@ -19,7 +19,15 @@ from store import models
 from store.engine import Database
 from tests.builders.catalogs import TENANT
 from tests.builders.history import a_history, drive
-from tests.builders.messages import with_catalog
+from tests.builders.messages import (
+    ALICE,
+    BOB,
+    Log,
+    a_partner,
+    a_pipeline,
+    count,
+    with_catalog,
+)
 from tests.store.lock_order import (
     APPENDED,
     OF_THE_CATALOG,
@@ -57,8 +65,32 @@ async def test_batches_lock_in_order(
     transactions.clear()
     await drive(database_url, a_history())
     assert contradictions(transactions) == []
-    untouched = {"chain_collection", "chain_message", "chain_wallet"}
+    untouched = {
+        "catalog_job",
+        "chain_collection",
+        "chain_message",
+        "chain_wallet",
+        "silenced_badge",
+    }
     assert locked(transactions) >= set(ORDER) - untouched
+
+
+async def test_a_silence_is_kept_and_ended_in_order(
+    database: Database, transactions: list[Transaction]
+) -> None:
+    """The second batch ends it and has news of the same badge, and of another."""
+    await with_catalog(database)
+    log = Log()
+    history = [a_partner(ALICE) for _ in range(2)]
+    log.append(*history)
+    transactions.clear()
+    await count(database, log, await a_pipeline(database, publish=False, mint=False))
+    log.append(*history, *(a_partner(ALICE) for _ in range(4)), a_partner(BOB))
+    await count(database, log)
+    assert contradictions(transactions) == []
+    silent, live = (each for each in transactions if "silenced_badge" in each.locked)
+    assert "outbox_sequence" not in silent.locked
+    assert live.locked >= {"processed_event", "nft_instance", "nft_mint_queue", "outbox_sequence"}
 
 
 async def test_a_new_catalog_locks_in_order(

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from store import models
-from store.engine import Database, StatementRefused
+from store.engine import Database, StatementRefused, TransactionConflict
 
 TOKEN = "0:" + "ab" * 32
 # A row of everything that a constraint needs: a type with two levels, two badges, a wallet, a
@@ -93,7 +93,12 @@ async def run(database: Database, statement: str) -> None:
 @pytest.mark.parametrize(
     ("constraint", "statement"),
     [
-        ("nft_instance_one_active_key", a_badge(user_id=str(UUID(int=3)))),
+        ("nft_instance_one_active_key", a_badge(user_id=str(UUID(int=3)), ordinal=2)),
+        (
+            "nft_instance_user_id_type_id_ordinal_key",
+            a_badge(user_id=str(UUID(int=3)), status="revoked"),
+        ),
+        ("nft_instance_ordinal_check", a_badge(ordinal=0)),
         ("nft_instance_type_id_current_level_fkey", a_badge(current_level=3)),
         ("nft_instance_type_id_current_level_fkey", "DELETE FROM nft_level_rule WHERE level = 1"),
         ("nft_instance_onchain_token_id_key", a_badge(onchain_token_id=TOKEN)),
@@ -112,6 +117,20 @@ async def run(database: Database, statement: str) -> None:
         ),
         ("chain_wallet_single_key", copied("chain_wallet", address="0:99")),
         ("chain_message_one_unresolved_key", copied("chain_message", query_seq=1)),
+        ("dedupe_floor_is_only_check", "INSERT INTO dedupe_floor VALUES (false, '2026-01-01')"),
+        ("dedupe_floor_pkey", "INSERT INTO dedupe_floor VALUES (true, '2026-01-01')"),
+        (
+            "silenced_badge_message_check",
+            f"INSERT INTO silenced_badge VALUES ('{UUID(int=4)}', 'badge.minted', true)",
+        ),
+        (
+            "silenced_badge_left_out_check",
+            f"INSERT INTO silenced_badge VALUES ('{UUID(int=4)}', NULL, false)",
+        ),
+        (
+            "silenced_badge_nft_instance_id_fkey",
+            f"INSERT INTO silenced_badge VALUES ('{UUID(int=99)}', NULL, true)",
+        ),
         ("outbox_message_user_id_seq_key", copied("outbox_message")),
         ("achievement_category_tenant_id_slug_key", copied("achievement_category")),
         ("achievement_category_id_fkey", "DELETE FROM achievement_category"),
@@ -124,16 +143,17 @@ async def run(database: Database, statement: str) -> None:
     ],
 )  # fmt: skip
 async def test_the_database_refuses(world: Database, constraint: str, statement: str) -> None:
-    with pytest.raises(StatementRefused) as refused:
+    # Two that make the same badge at once are a conflict, which is run again.
+    with pytest.raises((StatementRefused, TransactionConflict)) as refused:
         await run(world, statement)
-    assert refused.value.constraint == constraint
+    assert refused.value.details["constraint"] == constraint
 
 
 @pytest.mark.parametrize(
     "statements",
     [
         # a revoked badge beside the active one
-        (a_badge(user_id=str(UUID(int=3)), status="revoked"),),
+        (a_badge(user_id=str(UUID(int=3)), status="revoked", ordinal=2),),
         # several badges without a token or an external id
         (a_badge(), a_badge(user_id=str(UUID(int=98)))),
         # a burn beside the open mint

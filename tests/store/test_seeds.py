@@ -132,7 +132,7 @@ FIELDS: dict[str, dict[str, tuple[str, str]]] = {
 OURS = {
     "nft_type": {"onchain_min_rarity", "i18n"},
     "nft_level_rule": {"onchain_policy", "i18n"},
-    "nft_instance": {"tenant_id"},
+    "nft_instance": {"tenant_id", "ordinal"},
     "nft_mint_queue": {
         "operation",
         "recipient",

@@ -58,27 +58,22 @@ async def test_counters_are_exact_and_beside_the_badge(world: World) -> None:
         InstanceStatus.ACTIVE,
         OnchainStatus.NOT_MINTED,
         None,
+        1,
     )
     assert found == UserProgress(type_id, counters, NOON, instance)
 
 
-async def test_the_active_badge_speaks_else_the_newest(world: World) -> None:
+async def test_the_latest_badge_speaks(world: World) -> None:
     (badge,) = await world.badges()
-    copies = """
+    await world.sql("UPDATE nft_instance SET status = 'revoked'")
+    again = """
         INSERT INTO nft_instance (id, type_id, user_id, current_level, source_service, tenant_id,
-               status, created_at)
-        SELECT :id, type_id, user_id, 1, 's', tenant_id, 'revoked',
-               created_at + CAST(:later AS interval)
+               ordinal, status, created_at)
+        SELECT :id, type_id, user_id, 1, 's', tenant_id, :ordinal, 'revoked', created_at
           FROM nft_instance WHERE id = :of
     """
-    older, newer = UUID(int=2), UUID(int=1)
-    await world.sql(copies, id=older, later="-1 hour", of=badge.id)
-    await world.sql(copies, id=newer, later="1 hour", of=badge.id)
-
-    async def speaking() -> UUID | None:
-        (found,) = await of_user(world, badge.user_id)
-        return found.instance.id if found.instance else None
-
-    assert await speaking() == badge.id
-    await world.sql("UPDATE nft_instance SET status = 'revoked' WHERE id = :id", id=badge.id)
-    assert await speaking() == newer
+    await world.sql(again, id=UUID(int=1), ordinal=3, of=badge.id)
+    await world.sql(again, id=UUID(int=2), ordinal=2, of=badge.id)
+    (found,) = await of_user(world, badge.user_id)
+    assert found.instance is not None
+    assert (found.instance.id, found.instance.ordinal) == (UUID(int=1), 3)

@@ -16,7 +16,7 @@ CREATE INDEX achievement_category_slug_idx ON achievement_category (slug);
 CREATE INDEX achievement_category_tenant_id_idx ON achievement_category (tenant_id);
 
 CREATE TABLE catalog_version (
-    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id integer PRIMARY KEY,
     content_hash bytea NOT NULL,
     document jsonb NOT NULL,
     is_current boolean NOT NULL,
@@ -24,6 +24,26 @@ CREATE TABLE catalog_version (
 );
 CREATE UNIQUE INDEX catalog_version_one_current_key
     ON catalog_version (is_current) WHERE is_current;
+
+CREATE TABLE catalog_job (
+    version integer PRIMARY KEY,
+    work jsonb NOT NULL,
+    silent boolean NOT NULL,
+    no_mint boolean NOT NULL,
+    state varchar(16) NOT NULL,
+    done_to uuid,
+    users bigint DEFAULT 0 NOT NULL,
+    awarded bigint DEFAULT 0 NOT NULL,
+    raised bigint DEFAULT 0 NOT NULL,
+    rewritten bigint DEFAULT 0 NOT NULL,
+    created_at timestamptz DEFAULT now() NOT NULL,
+    updated_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT catalog_job_state_check
+        CHECK (state IN ('counters', 'levels', 'metadata', 'done', 'superseded')),
+    CONSTRAINT catalog_job_version_fkey FOREIGN KEY (version) REFERENCES catalog_version (id)
+);
+CREATE UNIQUE INDEX catalog_job_one_open_key
+    ON catalog_job ((true)) WHERE state IN ('counters', 'levels', 'metadata');
 
 CREATE TABLE chain_wallet (
     id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
@@ -48,11 +68,12 @@ CREATE TABLE command_log (
     type varchar(128) NOT NULL,
     nft_instance_id uuid,
     created_at timestamptz DEFAULT now() NOT NULL,
-    CONSTRAINT command_log_type_check CHECK (type IN ('badge.mint', 'badge.burn', 'badge.revoke'))
+    CONSTRAINT command_log_type_check
+        CHECK (type IN ('badge.award', 'badge.mint', 'badge.burn', 'badge.revoke'))
 );
 
 CREATE TABLE counter_definition (
-    id smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id smallint PRIMARY KEY,
     name varchar(64) NOT NULL,
     kind varchar(16) NOT NULL,
     event_type varchar(128) NOT NULL,
@@ -64,28 +85,38 @@ CREATE TABLE counter_definition (
     CONSTRAINT counter_definition_name_key UNIQUE (name)
 );
 
+CREATE TABLE dedupe_floor (
+    is_only boolean DEFAULT true PRIMARY KEY,
+    floor date NOT NULL,
+    CONSTRAINT dedupe_floor_is_only_check CHECK (is_only)
+);
+
 CREATE TABLE dead_letter (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     cluster_id text NOT NULL,
     topic text NOT NULL,
     partition integer NOT NULL,
     "offset" bigint NOT NULL,
+    record_timestamp_ms bigint NOT NULL,
     key bytea,
     value bytea,
+    value_length bigint NOT NULL,
+    value_sha256 bytea NOT NULL,
+    content_sha256 bytea NOT NULL,
     headers jsonb DEFAULT '[]' NOT NULL,
     reason varchar(64) NOT NULL,
     detail text NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     published_at timestamptz,
     CONSTRAINT dead_letter_reason_check CHECK (reason IN (
-        'no_value', 'not_json', 'unreadable', 'refused_by_database', 'content_type',
+        'no_value', 'not_json', 'unreadable', 'too_large', 'refused_by_database', 'content_type',
         'bad_envelope', 'bad_specversion', 'bad_subject',
         'bad_tenant', 'bad_time', 'too_new', 'too_old', 'bad_text', 'unknown_type', 'wrong_topic',
         'bad_data', 'missing_field', 'null_field', 'bad_field', 'bad_address',
-        'unsupported_command', 'external_id_conflict', 'unknown_badge_type', 'no_such_badge',
-        'not_active', 'policy_rejected', 'no_token')),
-    CONSTRAINT dead_letter_cluster_id_topic_partition_offset_key
-        UNIQUE (cluster_id, topic, partition, "offset")
+        'event_id_conflict', 'unsupported_command', 'external_id_conflict', 'unknown_badge_type',
+        'no_such_badge', 'not_active', 'policy_rejected', 'unknown_level', 'no_token')),
+    CONSTRAINT dead_letter_record_key UNIQUE (
+        cluster_id, topic, partition, "offset", record_timestamp_ms, content_sha256)
 );
 CREATE INDEX dead_letter_reason_idx ON dead_letter (reason);
 
@@ -137,6 +168,39 @@ CREATE TABLE offset_ledger (
     CONSTRAINT offset_ledger_next_offset_check CHECK (next_offset >= 0)
 );
 
+CREATE TABLE partition_decision (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    cluster_id text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    action varchar(16) NOT NULL,
+    pause_reason varchar(32),
+    from_offset bigint NOT NULL,
+    to_offset bigint NOT NULL,
+    reason text,
+    actor text NOT NULL,
+    decided_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT partition_decision_action_check CHECK (action IN ('resumed', 'skipped')),
+    CONSTRAINT partition_decision_pause_reason_check CHECK (pause_reason IN (
+        'records_removed', 'topic_ends_early', 'topic_recreated', 'undecodable_batch',
+        'refused_by_database', 'invariant_broken'))
+);
+
+CREATE TABLE paused_partition (
+    cluster_id text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    reason varchar(32) NOT NULL,
+    detail text NOT NULL,
+    skip_to bigint,
+    paused_at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT paused_partition_pkey PRIMARY KEY (cluster_id, topic, partition),
+    CONSTRAINT paused_partition_reason_check CHECK (reason IN (
+        'records_removed', 'topic_ends_early', 'topic_recreated', 'undecodable_batch',
+        'refused_by_database', 'invariant_broken'))
+);
+
 CREATE TABLE outbox_message (
     id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
     tenant_id uuid NOT NULL,
@@ -162,7 +226,10 @@ CREATE TABLE outbox_sequence (
 
 CREATE TABLE processed_event (
     event_key uuid PRIMARY KEY,
-    occurred_at timestamptz NOT NULL
+    first_version integer NOT NULL,
+    fingerprint integer NOT NULL,
+    occurred_on date NOT NULL,
+    silent boolean NOT NULL
 );
 
 CREATE TABLE user_wallet (
@@ -320,6 +387,7 @@ CREATE TABLE nft_instance (
     source_service text NOT NULL,
     source_event_id text,
     tenant_id uuid NOT NULL,
+    ordinal smallint DEFAULT 1 NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT nft_instance_type_id_current_level_fkey
@@ -331,13 +399,26 @@ CREATE TABLE nft_instance (
         CHECK (onchain_token_id ~ '^-?[0-9]+:[0-9a-f]{64}$'),
     CONSTRAINT nft_instance_type_id_fkey FOREIGN KEY (type_id) REFERENCES nft_type (id),
     CONSTRAINT nft_instance_onchain_token_id_key UNIQUE (onchain_token_id),
-    CONSTRAINT nft_instance_external_id_key UNIQUE (external_id)
+    CONSTRAINT nft_instance_external_id_key UNIQUE (external_id),
+    CONSTRAINT nft_instance_ordinal_check CHECK (ordinal >= 1),
+    CONSTRAINT nft_instance_user_id_type_id_ordinal_key UNIQUE (user_id, type_id, ordinal)
 );
 CREATE UNIQUE INDEX nft_instance_one_active_key
     ON nft_instance (user_id, type_id) WHERE status = 'active';
 CREATE INDEX nft_instance_type_id_idx ON nft_instance (type_id);
 CREATE INDEX nft_instance_user_id_idx ON nft_instance (user_id);
 CREATE INDEX nft_instance_user_id_type_id_idx ON nft_instance (user_id, type_id);
+
+CREATE TABLE silenced_badge (
+    nft_instance_id uuid PRIMARY KEY,
+    message varchar(128),
+    mint boolean NOT NULL,
+    CONSTRAINT silenced_badge_message_check
+        CHECK (message IS NULL OR message IN ('badge.created', 'badge.leveled_up')),
+    CONSTRAINT silenced_badge_left_out_check CHECK (message IS NOT NULL OR mint),
+    CONSTRAINT silenced_badge_nft_instance_id_fkey
+        FOREIGN KEY (nft_instance_id) REFERENCES nft_instance (id)
+);
 
 CREATE TABLE nft_level_achievement (
     level_rule_id uuid NOT NULL,
@@ -430,3 +511,23 @@ $$;
 CREATE TRIGGER nft_audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON nft_audit_log
    FOR EACH STATEMENT EXECUTE FUNCTION nft_audit_log_refuse();
 ALTER TABLE nft_audit_log ENABLE ALWAYS TRIGGER nft_audit_log_append_only;
+
+-- Whoever lowered the floor would count again what was forgotten.
+INSERT INTO dedupe_floor (floor) VALUES ('0001-01-01');
+CREATE FUNCTION dedupe_floor_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'UPDATE' THEN
+        IF NEW.floor >= OLD.floor THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    RAISE EXCEPTION 'dedupe_floor only rises: what was forgotten is not known again'
+          USING ERRCODE = 'restrict_violation';
+END
+$$;
+CREATE TRIGGER dedupe_floor_rises BEFORE UPDATE OR DELETE ON dedupe_floor
+   FOR EACH ROW EXECUTE FUNCTION dedupe_floor_refuse();
+CREATE TRIGGER dedupe_floor_stays BEFORE TRUNCATE ON dedupe_floor
+   FOR EACH STATEMENT EXECUTE FUNCTION dedupe_floor_refuse();
+ALTER TABLE dedupe_floor ENABLE ALWAYS TRIGGER dedupe_floor_rises;
+ALTER TABLE dedupe_floor ENABLE ALWAYS TRIGGER dedupe_floor_stays;

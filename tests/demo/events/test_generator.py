@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from demo.cloudevents import Event
+from demo.cloudevents import Event, structured
 from demo.events import malformed
 from demo.events.generator import generate
 from demo.events.options import Plan
@@ -25,7 +25,8 @@ from demo.records import Record, to_line
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
 from processor.catalog.load import load
-from processor.events.reader import EventReader, Headers
+from processor.events.reader import EventReader
+from processor.events.records import Headers
 from processor.events.rejection import Rejected
 from store.values import Reason
 from tests.demo.conftest import CATALOG, SMALL
@@ -65,7 +66,8 @@ def test_one_seed_makes_one_file(small: list[Record], badges: Badges) -> None:
 def test_the_default_plan_keeps_its_promises(
     full: list[Record], expected: ExpectedOutcome, badges: Badges
 ) -> None:
-    travellers = {event.subject for event in _events(full, badges)}
+    first = [record for record in full if record.phase == 1]
+    travellers = {event.subject for event in _events(first, badges)}
     assert len(travellers) == 2_000
     assert expected.events >= 50_000
     assert expected.duplicates == 1_000
@@ -132,11 +134,17 @@ def test_no_level_is_reached_on_the_way_and_lost_again(
     full: list[Record], expected: ExpectedOutcome, badges: Badges
 ) -> None:
     """The highest counters, without any removal, give the levels of the final ones."""
+    now = SYSTEM_CLOCK.now()
+    read = [(record, read_event(record, badges, now)) for record in full]
+    removals = {
+        (event.source, event.id)
+        for _, event in read
+        if isinstance(event, Event) and event.type == "review.removed"
+    }
     kept = [
-        r
-        for r in full
-        if b"review.removed" not in (r.value or b"")
-        and ("ce_type", b"review.removed") not in r.headers
+        record
+        for record, event in read
+        if not isinstance(event, Event) or (event.source, event.id) not in removals
     ]
     highest = expected_outcome(kept, badges)
     assert {holder: badge.level for holder, badge in highest.badges.items()} == {
@@ -162,6 +170,34 @@ def test_each_kind_of_broken_message_has_its_reason(kind: malformed.Kind, badges
             kind.reason
         )
     assert kind.reason in set(Reason)
+
+
+@pytest.mark.parametrize("kind", malformed.USED_ID, ids=lambda kind: kind.name)
+def test_another_event_under_a_used_id_keeps_to_the_contract(
+    kind: malformed.Kind, small: list[Record], badges: Badges
+) -> None:
+    """Only the event before it tells that it is none."""
+    first = _events([record for record in small if record.phase == 1], badges)
+    events = {event.type: event for event in first if event.type in badges.events}
+    assert events.keys() == badges.events.keys()
+    for event in events.values():
+        outcome = expected_outcome([structured(event), kind.spoil(event)], badges)
+        assert [letter.reason for letter in outcome.letters] == [kind.reason]
+        assert (outcome.events, outcome.duplicates) == (1, 0)
+        alone = expected_outcome([kind.spoil(event)], badges)
+        assert (alone.events, alone.letters) == (1, {})
+
+
+def test_some_ids_are_used_again_once_their_events_are_counted(
+    full: list[Record], badges: Badges
+) -> None:
+    first = [record for record in full if record.phase == 1]
+
+    def conflicts(records: list[Record]) -> int:
+        letters = expected_outcome(records, badges).letters
+        return sum(n for letter, n in letters.items() if letter.reason == "event_id_conflict")
+
+    assert (conflicts(first), conflicts(full)) == (0, 20)
 
 
 def test_the_worker_reads_every_message_as_the_oracle_does(

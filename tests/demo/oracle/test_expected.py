@@ -1,7 +1,9 @@
 """The oracle, on files small enough to count by hand."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from uuid import UUID
 
 import pytest
 
@@ -84,6 +86,21 @@ def test_the_same_source_and_id_count_once_in_either_mode(badges: Badges) -> Non
     expected = expected_outcome(records, badges)
     assert (expected.messages, expected.events, expected.duplicates) == (4, 3, 1)
     assert expected.counters == {ANNA: {"partners_invited": 3}}
+
+
+def test_another_event_under_a_used_id_is_a_letter(badges: Badges) -> None:
+    first, *others = partners(3)
+    impostor = structured(replace(first, subject=BORIS))
+    elsewhere = structured(replace(first, subject=BORIS, tenant=str(UUID(int=7))))
+    later = structured(replace(first, time=NOON + timedelta(days=1)))
+    expected = expected_outcome(
+        [structured(first), impostor, elsewhere, later, *map(structured, others)], badges
+    )
+    assert expected.letters == {
+        DeadLetter("partners", "event_id_conflict", digest(impostor.value)): 1
+    }
+    assert (expected.events, expected.duplicates) == (4, 1)
+    assert expected.counters == {ANNA: {"partners_invited": 3}, BORIS: {"partners_invited": 1}}
 
 
 def test_cities_count_once_each(badges: Badges) -> None:

@@ -1,9 +1,12 @@
 """A person's request is the command that Kafka would have brought, and is answered at once."""
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from ops.errors import UsageError
-from ops.settings import Settings
+from ops.settings import DEFAULT_TENANT, Settings
 from processor.batch import admin
 from processor.batch.admin import BadgeRequest, CommandRejected
 from processor.events.message_schema import ID_LENGTH_MAX
@@ -13,27 +16,28 @@ from tests.builders.reading import a_read_chunk
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"), [("mint", None), ("burn", None), ("revoke", "bought accounts")]
+    ("kind", "more"),
+    [
+        ("mint", {}),
+        ("burn", {}),
+        ("revoke", {"reason": "bought accounts"}),
+        ("award", {}),
+        ("award", {"reason": "won the contest", "level": 2}),
+    ],
 )
-def test_a_request_repeats_the_same_command_from_kafka(kind: str, reason: str | None) -> None:
-    data = {"type_code": "ambassador"} | ({} if reason is None else {"reason": reason})
+def test_a_request_repeats_the_same_command_from_kafka(kind: str, more: dict[str, Any]) -> None:
+    data = {"type_code": "ambassador"} | more
     (placed,) = a_read_chunk(a_command(kind, ALICE, "ticket-7", **data)).commands
-    request = BadgeRequest(f"badge.{kind}", ALICE, "ambassador", "ticket-7", reason)
-    given = request.command()
+    request = BadgeRequest(f"badge.{kind}", ALICE, "ambassador", "ticket-7", **more)
+    given = request.command(DEFAULT_TENANT)
     assert given.content_hash == placed.command.content_hash
-    assert (given.type, given.external_id, given.user_id, given.type_code, given.reason) == (
-        placed.command.type,
-        "ticket-7",
-        ALICE,
-        "ambassador",
-        reason,
-    )
-    assert given.actor == "admin"
+    by_kafka = {"actor": "admin", "event_id": None}
+    assert given == msgspec.structs.replace(placed.command, **by_kafka)
 
 
 def test_without_an_id_each_request_is_a_command_of_its_own() -> None:
     request = BadgeRequest("badge.mint", ALICE, "ambassador")
-    one, two = request.command(), request.command()
+    one, two = request.command(DEFAULT_TENANT), request.command(DEFAULT_TENANT)
     assert one.external_id.startswith("admin-")
     assert one.external_id != two.external_id
 
@@ -41,9 +45,9 @@ def test_without_an_id_each_request_is_a_command_of_its_own() -> None:
 @pytest.mark.parametrize("external_id", ["x" * (ID_LENGTH_MAX + 1), "a\x00b"])
 def test_an_id_that_the_database_cannot_hold_is_rejected(external_id: str) -> None:
     with pytest.raises(UsageError, match="--external-id"):
-        BadgeRequest("badge.mint", ALICE, "ambassador", external_id).command()
+        BadgeRequest("badge.mint", ALICE, "ambassador", external_id).command(DEFAULT_TENANT)
     longest = BadgeRequest("badge.mint", ALICE, "ambassador", "x" * ID_LENGTH_MAX)
-    assert longest.command().external_id == "x" * ID_LENGTH_MAX
+    assert longest.command(DEFAULT_TENANT).external_id == "x" * ID_LENGTH_MAX
 
 
 async def test_a_request_says_what_was_done_and_why_not(

@@ -8,11 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from ops.errors import InvariantBroken
 from processor.batch import bisection
 from processor.batch.bisection import REFUSED_MIN, halves
+from processor.batch.pacing import STRIKES_MAX
 from processor.batch.pipeline import BatchOutcome
+from processor.batch.staging import as_rejected
 from processor.events.chunks import Chunk, PlainRecord
-from store.engine import Database, DataRefused, StatementRefused
+from processor.events.rejection import Rejected
+from store.engine import Database, DatabaseUnreachable, DataRefused, StatementRefused
 from store.values import Reason
 from tests.builders.messages import (
     ALICE,
@@ -110,15 +114,77 @@ async def test_what_refuses_everything_is_not_the_records_fault(counting: Databa
     assert await value(counting, "SELECT next_offset FROM offset_ledger") == letters
 
 
-async def test_a_batch_that_takes_too_long_is_cut_until_it_fits(counting: Database) -> None:
-    """Here more than three rows of a statement take too long; by the clock it would be chance."""
+@pytest.mark.parametrize("sqlstate", ["23514", "23502", "23505"])
+async def test_a_record_that_a_constraint_refuses_is_a_dead_letter_where_its_neighbour_passed(
+    counting: Database, sqlstate: str
+) -> None:
+    await refusing(counting, "nft_progress", sqlstate)
+    log = Log()
+    log.append(*(a_partner(ALICE) for _ in range(3)), a_partner(POISON), a_partner(BOB))
+    log.append(a_partner(POISON), a_partner(BOB))
+    outcome = await committed(counting, log)
+    assert (outcome.records, outcome.counted) == (7, 5)
+    found = await rows(counting, 'SELECT "offset", reason FROM dead_letter ORDER BY 1')
+    assert found == [(3, Reason.REFUSED_BY_DATABASE), (5, Reason.REFUSED_BY_DATABASE)]
+
+
+async def test_what_a_constraint_refuses_one_after_the_other_is_not_the_records_fault(
+    counting: Database,
+) -> None:
+    await refusing(counting, "nft_progress", "23514")
+    log = Log()
+    log.append(a_partner(ALICE), a_partner(POISON), a_partner(POISON), a_partner(BOB))
+    with pytest.raises(InvariantBroken, match="not this one"):
+        await committed(counting, log, records_max=1)
+    assert await column(counting, 'SELECT "offset" FROM dead_letter') == [1]
+    assert await value(counting, "SELECT next_offset FROM offset_ledger") == 2
+
+
+async def test_the_first_record_of_all_is_not_judged_by_a_constraint(counting: Database) -> None:
+    await refusing(counting, "nft_progress", "23514")
+    log = Log()
+    log.append(a_partner(POISON))
+    with pytest.raises(InvariantBroken, match="not this one"):
+        await committed(counting, log)
+    assert await value(counting, "SELECT count(*) FROM dead_letter") == 0
+
+
+async def test_a_refused_record_is_a_dead_letter_also_where_the_catalog_changes_meanwhile(
+    counting: Database,
+) -> None:
+    await refusing(counting, "nft_progress")
+    log = Log()
+    log.append(a_partner(POISON))
+    chunks = log.chunks()
+    await open_ledger(counting, chunks)
+    pipeline = await a_pipeline(counting)
+    refused = Rejected(Reason.REFUSED_BY_DATABASE, "not this one", "partner.joined")
+    read = as_rejected(pipeline.read(chunks[0]), refused)
+    await rows(
+        counting,
+        "INSERT INTO catalog_version (id, content_hash, document, is_current)"
+        " SELECT id + 1, content_hash || 'x', document, false FROM catalog_version",
+    )
+    await rows(counting, "UPDATE catalog_version SET is_current = false")
+    await rows(counting, "UPDATE catalog_version SET is_current = true WHERE id = 2")
+    outcome = await pipeline.commit([read])
+    assert [each.rejected for each in outcome.rejected] == [refused]
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "rows_max"), [("57014", 3), ("53200", 3), ("53200", 1)], ids=str
+)
+async def test_a_batch_that_is_too_much_is_cut_until_it_fits(
+    counting: Database, sqlstate: str, rows_max: int
+) -> None:
+    """Here more than so many rows of a statement take too long, or too much memory."""
     async with counting.transaction() as conn:
         for statement in (
-            """
+            f"""
             CREATE FUNCTION too_long() RETURNS trigger LANGUAGE plpgsql AS
             $$ BEGIN
-                 IF (SELECT count(*) FROM added) > 3 THEN
-                    RAISE EXCEPTION 'canceling statement' USING ERRCODE = '57014';
+                 IF (SELECT count(*) FROM added) > {rows_max} THEN
+                    RAISE EXCEPTION 'too much' USING ERRCODE = '{sqlstate}';
                  END IF;
                  RETURN NULL;
                END $$
@@ -134,6 +200,42 @@ async def test_a_batch_that_takes_too_long_is_cut_until_it_fits(counting: Databa
     outcome = await committed(counting, log)
     assert (outcome.records, outcome.counted, list(outcome.rejected)) == (11, 11, [])
     assert await value(counting, "SELECT counters->'partners_invited' FROM nft_progress") == 11
+
+
+@pytest.mark.parametrize("sqlstate", ["57014", "53200"])
+async def test_a_record_that_is_too_much_by_itself_is_a_dead_letter(
+    counting: Database, sqlstate: str
+) -> None:
+    await refusing(counting, "nft_progress", sqlstate)
+    log = Log()
+    log.append(a_partner(ALICE), a_partner(POISON), a_partner(BOB))
+    outcome = await committed(counting, log)
+    assert (outcome.records, outcome.counted) == (3, 2)
+    found = await rows(counting, 'SELECT "offset", reason FROM dead_letter')
+    assert found == [(1, Reason.REFUSED_BY_DATABASE)]
+
+
+async def test_a_connection_that_a_person_ends_is_an_outage_and_nobodys_fault(
+    counting: Database,
+) -> None:
+    async with counting.transaction() as conn:
+        for statement in (
+            """
+            CREATE FUNCTION ended() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$
+            """,
+            """
+            CREATE TRIGGER ended BEFORE INSERT ON nft_progress FOR EACH ROW
+            EXECUTE FUNCTION ended()
+            """,
+        ):
+            await conn.execute(text(statement))
+    for _ in range(STRIKES_MAX + 1):
+        log = Log()
+        log.append(a_partner(ALICE))
+        with pytest.raises(DatabaseUnreachable):
+            await committed(counting, log)
+    assert await value(counting, "SELECT count(*) FROM dead_letter") == 0
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6))

@@ -13,6 +13,7 @@ from processor.events.reader import BadgeCommand
 from processor.events.rejection import Rejected
 from store.engine import Database
 from store.values import CommandType, Reason
+from tests.builders.catalogs import TENANT
 from tests.builders.messages import (
     ALICE,
     BOB,
@@ -243,12 +244,12 @@ async def test_a_person_may_give_the_same_commands(counting: Database) -> None:
     await after(counting, partners(ALICE, 1))
     pipeline = await a_pipeline(counting)
     revoke = BadgeCommand(
-        CommandType.REVOKE, "a1", ALICE, "ambassador", None, "why", b"hash", "admin"
+        CommandType.REVOKE, "a1", ALICE, "ambassador", None, "why", b"hash", "admin", TENANT
     )
     assert await pipeline.apply(revoke) is None
     assert await pipeline.apply(revoke) is None
     rejected = await pipeline.apply(
-        BadgeCommand(CommandType.MINT, "a2", ALICE, "ambassador", None, None, b"h", "admin")
+        BadgeCommand(CommandType.MINT, "a2", ALICE, "ambassador", None, None, b"h", "admin", TENANT)
     )
     assert isinstance(rejected, Rejected)
     assert rejected.reason is Reason.NOT_ACTIVE

@@ -2,11 +2,18 @@
 
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 
-from processor.batch.command_rules import Accepted, BadgeState, decide_badge_command
+from processor.batch.command_rules import (
+    Accepted,
+    BadgeState,
+    decide_award,
+    decide_badge_command,
+)
 from processor.events.rejection import Rejected
+from processor.rules.badge_ids import instance_id
 from processor.rules.levels import TypeRules
 from store.values import (
     CommandType,
@@ -29,6 +36,8 @@ RULES = TypeRules.compile(
         default_onchain_policy=OnchainPolicy.BY_USER_REQUEST,
     )
 )
+# Level 2 mints by itself.
+AWARDED = TypeRules.compile(a_type(a_level(1), a_level(2, auto_mint_onchain=True)))
 ANY = (False, True)
 STATES = [
     a_badge_state(
@@ -44,6 +53,8 @@ STATES = [
         (1, 2), InstanceStatus, OnchainStatus, (None, TOKEN), ANY, ANY, ANY
     )
 ]
+# What is asked of a badge that is there.
+REQUESTS = (CommandType.MINT, CommandType.BURN, CommandType.REVOKE)
 ACTIVE = [state for state in STATES if state.instance.status is InstanceStatus.ACTIVE]
 
 
@@ -61,7 +72,7 @@ def asked(decision: Accepted | Rejected) -> set[str]:
     return {name for name in names if getattr(decision, name, False)}
 
 
-@pytest.mark.parametrize("kind", CommandType)
+@pytest.mark.parametrize("kind", REQUESTS)
 def test_a_rejection_names_the_command_and_says_why(kind: CommandType) -> None:
     found = [decided(kind, state) for state in STATES]
     rejected = [each for each in found if isinstance(each, Rejected)]
@@ -70,7 +81,7 @@ def test_a_rejection_names_the_command_and_says_why(kind: CommandType) -> None:
     assert all(each.type == kind and each.detail for each in rejected)
 
 
-@pytest.mark.parametrize("kind", CommandType)
+@pytest.mark.parametrize("kind", REQUESTS)
 def test_a_badge_that_is_not_active_obeys_no_command(kind: CommandType) -> None:
     for state in STATES:
         status = state.instance.status
@@ -134,3 +145,36 @@ def test_what_was_accepted_asks_for_nothing_a_second_time(kind: CommandType) -> 
 def test_a_mint_of_this_batch_is_open_but_not_stored(stored: bool, minting: bool) -> None:
     state = BadgeState.of(an_instance(), TokenState(mint_open=stored), minting=minting)
     assert (state.token.mint_open, state.mint_stored) == (stored or minting, stored)
+
+
+def an_award(level: int | None, state: BadgeState | None, **given: Any) -> Accepted | Rejected:
+    command = a_badge_command(CommandType.AWARD, level=level)
+    return decide_award(command, AWARDED, state, {}, **given)
+
+
+def test_an_award_of_a_badge_that_is_gone_makes_the_next_one() -> None:
+    for state in STATES:
+        decision = an_award(2, state)
+        assert isinstance(decision, Accepted)
+        before, after = state.instance, decision.badge.instance
+        if before.status is not InstanceStatus.ACTIVE:
+            made = instance_id(before.user_id, AWARDED.spec.code, 2)
+            assert (after.id, after.ordinal, after.current_level) == (made, 2, 2)
+            assert decision.badge.token == TokenState(mint_open=True)
+        elif before.current_level == 2:
+            assert decision == Accepted(state)
+        else:
+            assert after == replace(before, current_level=2)
+        begun = before.onchain_status is not OnchainStatus.NOT_MINTED or state.token.mint_open
+        if before.status is InstanceStatus.ACTIVE and begun:
+            assert not decision.mint, state
+
+
+def test_an_award_mints_by_itself_only_where_that_is_asked() -> None:
+    assert asked(an_award(2, None)) == {"mint"}
+    assert asked(an_award(1, None)) == set()
+    assert asked(an_award(2, None, auto_mint=False)) == set()
+
+
+def test_an_award_of_an_unknown_level_is_rejected() -> None:
+    assert reason(an_award(3, None)) is Reason.UNKNOWN_LEVEL

@@ -57,6 +57,17 @@ async def test_a_badge_is_revoked_by_hand_with_a_reason(
         assert [tuple(row) for row in rows] == [("admin", "a mistake")]
 
 
+async def test_a_badge_is_awarded_by_hand(ambassador: dict[str, str], counting: Database) -> None:
+    command = ("badge", "award", str(ALICE), "ambassador", "--level", "2", "--reason", "a contest")
+    done = await laurel(*command, **ambassador)
+    assert done.returncode == EXIT_OK, done.stderr
+    raised = "SELECT current_level FROM nft_instance"
+    reason = "SELECT details->>'reason' FROM nft_audit_log WHERE action = 'level_up'"
+    async with counting.transaction() as conn:
+        assert (await conn.execute(text(raised))).scalar_one() == 2
+        assert (await conn.execute(text(reason))).scalar_one() == "a contest"
+
+
 async def test_what_cannot_be_done_is_said(ambassador: dict[str, str]) -> None:
     done = await laurel("badge", "burn", str(ALICE), "ambassador", **ambassador)
     assert done.returncode == EXIT_FAILURE

@@ -1,6 +1,6 @@
 """What is worked out once of a catalog version."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
@@ -20,7 +20,7 @@ RUNNER = a_type(a_level(1, {"longest": {"gte": 30}}), code="runner", counters=("
 
 
 def compiled(catalog: Catalog) -> CompiledCatalog:
-    return CompiledCatalog.of(catalog, TENANT, timedelta(minutes=1), None)
+    return CompiledCatalog.of(catalog, TENANT, timedelta(minutes=1), date.min)
 
 
 def a_numbered_catalog() -> Catalog:
@@ -50,6 +50,7 @@ def test_reader_and_rules_are_of_the_same_version() -> None:
     found = compiled(catalog)
     assert found.version == found.rulebook.version == catalog.version
     assert found.reader.catalog is catalog
+    assert found.reader.floor == date.min
     assert set(found.rulebook.by_id) == {WALKER.id, RUNNER.id}
 
 

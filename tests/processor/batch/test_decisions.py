@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -10,9 +11,11 @@ import pytest
 from processor.batch.command_rules import Accepted
 from processor.batch.decisions import Decisions, provenance_of
 from processor.events.reader import Event
-from processor.rules.levels import TypeRules
+from processor.rules.badge_ids import instance_id
+from processor.rules.levels import Award, LevelUp, TypeRules
 from store.counting import Progress
 from store.instances import NewInstance, Provenance, RaisedInstance
+from store.silenced_badges import Silenced
 from store.values import (
     Actor,
     AuditAction,
@@ -65,10 +68,10 @@ def an_entry(badge: UUID, level: int, action: AuditAction) -> AuditEntry:
 def test_a_first_badge_is_created_with_every_level_on_the_way_in_the_audit_log() -> None:
     decisions, after = level_taken(12, None)
     assert after is not None
-    assert after == an_instance(2, id=after.id)
+    assert after == an_instance(2, id=instance_id(USER, RULES.spec.code, 1))
     shown = {"level": 2, "points": 12}
     assert decisions.created == [
-        NewInstance(after.id, RULES.spec.id, USER, 2, shown, SOURCE),
+        NewInstance(after.id, RULES.spec.id, USER, 1, 2, shown, SOURCE),
     ]
     assert decisions.audit == [
         an_entry(after.id, 1, AuditAction.CREATED),
@@ -176,7 +179,9 @@ def test_a_revocation_keeps_the_burn_of_a_token_that_is_there() -> None:
 def test_a_badge_names_the_service_and_the_id_of_its_event() -> None:
     event = Event(
         type="t",
+        offset=0,
         key="k",
+        fingerprint=1,
         user_id=USER,
         time=NOW,
         source="/quest-service/eu",
@@ -195,3 +200,114 @@ def test_a_type_that_never_goes_on_chain_mints_nothing_by_itself() -> None:
     progress = Progress(USER, rules.spec.id, {CounterName("points"): 5})
     assert decisions.take_level(rules, progress, None, SOURCE) is not None
     assert decisions.mints == {}
+
+
+@pytest.mark.parametrize(
+    ("points", "options", "left_out"),
+    [
+        (5, {"publish": False, "mint": False}, (OutboxType.BADGE_CREATED, False)),
+        (15, {"publish": False, "mint": False}, (OutboxType.BADGE_CREATED, True)),
+        (15, {"publish": False}, (OutboxType.BADGE_CREATED, False)),
+        (15, {"mint": False}, (None, True)),
+        (5, {"mint": False}, None),
+        (15, {}, None),
+    ],
+)
+def test_what_a_silent_job_leaves_out_is_noted(
+    points: int, options: dict[str, bool], left_out: tuple[OutboxType | None, bool] | None
+) -> None:
+    decisions, after = level_taken(points, None, SOURCE, **options)
+    assert after is not None
+    assert decisions.silenced == ([] if left_out is None else [Silenced(after.id, *left_out)])
+
+
+def test_a_level_up_in_silence_is_noted_as_one() -> None:
+    decisions, _ = level_taken(10, an_instance(1, id=BADGE), publish=False, mint=False)
+    assert decisions.silenced == [Silenced(BADGE, OutboxType.BADGE_LEVELED_UP, False)]
+
+
+def test_what_was_left_out_is_said_of_the_badge_as_it_is() -> None:
+    decisions = Decisions(NOW)
+    badge = an_instance(2, id=BADGE)
+    decisions.end_silence(badge, RULES, Silenced(BADGE, OutboxType.BADGE_CREATED, True))
+    assert decisions.outbox == [
+        OutboxEntry(USER, TENANT, OutboxType.BADGE_CREATED, a_payload(BADGE, 2), NOW)
+    ]
+    assert decisions.mints == {BADGE: USER}
+    assert (decisions.audit, decisions.levels) == ([], Counter())
+
+
+@pytest.mark.parametrize(
+    ("silenced", "status"),
+    [
+        (Silenced(BADGE, OutboxType.BADGE_CREATED, False), OnchainStatus.NOT_MINTED),
+        (Silenced(BADGE, OutboxType.BADGE_CREATED, True), OnchainStatus.PENDING),
+        (Silenced(BADGE, OutboxType.BADGE_CREATED, True), OnchainStatus.MINTED),
+    ],
+)
+def test_a_token_is_asked_for_only_where_there_is_none(
+    silenced: Silenced, status: OnchainStatus
+) -> None:
+    decisions = Decisions(NOW)
+    decisions.end_silence(an_instance(3, id=BADGE, onchain_status=status), RULES, silenced)
+    assert decisions.mints == {}
+    assert len(decisions.outbox) == 1
+
+
+def test_a_mint_alone_is_no_message() -> None:
+    decisions = Decisions(NOW)
+    decisions.end_silence(an_instance(3, id=BADGE), RULES, Silenced(BADGE, None, True))
+    assert (decisions.outbox, decisions.mints) == ([], {BADGE: USER})
+
+
+def test_a_badge_that_a_command_makes_and_takes_away_is_written_as_it_ends() -> None:
+    made = a_badge_state(id=instance_id(USER, RULES.spec.code, 1), tenant_id=OTHER_TENANT)
+    decisions = Decisions(NOW)
+    given = a_badge_command(CommandType.AWARD, "a1", tenant_id=OTHER_TENANT, event_id="e1")
+    award = Award(RULES.levels[0].spec, (RULES.levels[0].spec,), {"level": 1})
+    decisions.take_command(given, RULES, Accepted(made, award=award))
+    by_admin = a_badge_command(CommandType.AWARD, "a2", actor="admin", reason="won")
+    rise = LevelUp(RULES.levels[2].spec, (RULES.levels[2].spec,), {"level": 3})
+    raised = replace(made, instance=replace(made.instance, current_level=3))
+    decisions.take_command(by_admin, RULES, Accepted(raised, award=rise, mint=True))
+    gone = replace(raised, instance=replace(raised.instance, status=InstanceStatus.REVOKED))
+    revoked = a_badge_command(CommandType.REVOKE, "r1", reason="why")
+    decisions.take_command(revoked, RULES, Accepted(gone, revoke=True))
+    assert (decisions.raised, decisions.mints) == ([], {})
+    assert decisions.created == [
+        NewInstance(
+            made.instance.id,
+            RULES.spec.id,
+            USER,
+            1,
+            3,
+            {"level": 3},
+            Provenance("admin", None, OTHER_TENANT),
+            external_id="a1",
+            status=InstanceStatus.REVOKED,
+        )
+    ]
+    told = [(entry.action, entry.actor_service, dict(entry.details)) for entry in decisions.audit]
+    source = {"source_service": "connect_service", "source_event_id": "e1", "external_id": "a1"}
+    by_hand = {"source_service": "admin", "source_event_id": None, "external_id": "a2"}
+    assert told == [
+        (AuditAction.CREATED, "connect_service", {"level": 1, **source}),
+        (AuditAction.LEVEL_UP, "admin", {"level": 3, **by_hand, "reason": "won"}),
+        (AuditAction.REVOKED, "connect_service", {"reason": "why", "external_id": "r1"}),
+    ]
+    assert [(entry.event_type, entry.tenant_id) for entry in decisions.outbox] == [
+        (OutboxType.BADGE_CREATED, OTHER_TENANT),
+        (OutboxType.BADGE_LEVELED_UP, OTHER_TENANT),
+        (OutboxType.BADGE_REVOKED, OTHER_TENANT),
+    ]
+
+
+def test_a_badge_that_rises_twice_in_a_batch_is_raised_once() -> None:
+    decisions, after = level_taken(10, an_instance(1))
+    assert after is not None
+    state = a_badge_state(level=3)
+    rise = LevelUp(RULES.levels[2].spec, (RULES.levels[2].spec,), {"level": 3})
+    award = a_badge_command(CommandType.AWARD, "a1", event_id="e1")
+    decisions.take_command(award, RULES, Accepted(state, award=rise))
+    source = Provenance("connect_service", "e1", TENANT)
+    assert decisions.raised == [RaisedInstance(BADGE, 3, {"level": 3}, source)]

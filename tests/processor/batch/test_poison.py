@@ -11,10 +11,8 @@ from tests.builders.raw_json import RawRecord, records
 from tests.builders.sql import value
 
 
-@settings(
-    max_examples=60,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+# As many examples as the profile says: `make fuzz` has more.
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(poison=st.lists(records(), min_size=1, max_size=12))
 async def test_no_record_stops_its_neighbours(counting: Database, poison: list[RawRecord]) -> None:
     await clear(counting)

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
-from processor.batch.staging import Batch, PlacedCommand, events_of, latest
-from processor.events.reader import Event, event_key
+from ops.settings import DEFAULT_TENANT
+from processor.batch.staging import Batch, PlacedCommand, ReadChunk, events_of, latest
+from processor.events.identity import event_key, fingerprint
+from processor.events.reader import Event
 from processor.events.rejection import Rejected
 from processor.rules.counters import Contribution
 from store.dead_letters import NewDeadLetter
+from store.processed_events import CountedEvent
 from store.values import CounterOperation, Reason, RecordPosition
 from tests.builders.catalogs import TENANT
 from tests.builders.messages import (
@@ -20,22 +23,30 @@ from tests.builders.messages import (
     NOW,
     a_command,
     a_partner,
+    a_quest,
     a_review,
     a_visit,
     a_wallet,
     an_address,
     an_event,
+    encoded,
 )
 from tests.builders.reading import FIRST, PARTITION, TOPIC, UNHEARD, a_read_chunk
 
 ACCOUNTED = frozenset({1})
 
 
+def key_of(message: dict[str, Any]) -> str:
+    return event_key(DEFAULT_TENANT, message["source"], message["id"])
+
+
 def an_event_read(id_: str = "e", /, source: str = "/s", minutes: int = 0, **changes: Any) -> Event:
     """An event that added to counter 1."""
     given: dict[str, Any] = {
         "type": "partner.joined",
-        "key": event_key(source, id_),
+        "offset": 0,
+        "key": event_key(TENANT, source, id_),
+        "fingerprint": 1,
         "user_id": ALICE,
         "time": NOW + timedelta(minutes=minutes),
         "source": source,
@@ -82,11 +93,9 @@ def test_a_chunk_tells_its_messages_apart() -> None:
     command = a_command("mint", ALICE, "m1", type_code="ambassador")
     chunk = a_read_chunk(partner, an_event(UNHEARD), wallet, command, b"{broken", partner)
     assert [event.id for event in chunk.events] == [partner["id"]]
-    assert chunk.keys == {event_key(partner["source"], partner["id"])}
-    assert (chunk.ignored, chunk.repeated) == (
-        Counter([UNHEARD]),
-        Counter(["partner.joined"]),
-    )
+    assert chunk.keys == {key_of(partner): fingerprint("partner.joined", ALICE)}
+    assert chunk.ignored == Counter([UNHEARD])
+    assert [(event.id, event.offset) for event in chunk.repeated] == [(partner["id"], FIRST + 5)]
     assert [change.user_id for change in chunk.wallets] == [ALICE]
     (placed,) = chunk.commands
     assert (placed.command.external_id, placed.position) == (
@@ -121,7 +130,7 @@ def test_a_rejected_command_becomes_a_dead_letter_unless_a_person_gave_it() -> N
 def staged(lines: bytes) -> list[list[str]]:
     """Event key, whether first, counter, operation, amount and member of each staged line."""
     cells = [line.split("\t") for line in lines.decode().splitlines()]
-    return [[each[0][:4], each[1], *each[4:]] for each in cells]
+    return [[each[0][:4], each[1], *each[5:]] for each in cells]
 
 
 def test_an_event_is_staged_once_for_each_counter_and_marked_once() -> None:
@@ -147,17 +156,17 @@ def test_without_some_events_a_chunk_is_as_if_they_were_repetitions() -> None:
     one, two = a_partner(), a_visit()
     everything = (two, a_wallet(ALICE, an_address(1)), a_command("mint", type_code="x"), b"{", two)
     chunk = a_read_chunk(one, *everything)
-    found = chunk.without({event_key(one["source"], one["id"]), "of another chunk"})
+    found = chunk.without({key_of(one), "of another chunk"})
     rest = a_read_chunk(an_event("partner.joined", "no user"), *everything)
     assert [event.id for event in found.events] == [two["id"]]
     assert (found.keys, found.staging.encoded()) == (rest.keys, rest.staging.encoded())
-    assert found.repeated == Counter(["partner.joined", "city.visited"])
+    assert [event.id for event in found.repeated] == [one["id"], two["id"]]
     assert (found.wallets, found.commands) == (chunk.wallets, chunk.commands)
     assert (found.rejected, found.ignored) == (chunk.rejected, chunk.ignored)
     assert (found.chunk, found.version) == (chunk.chunk, chunk.version)
     # The chunk itself may be given to another attempt: it stays as it was read.
     assert len(chunk.events) == 2
-    assert chunk.repeated == Counter(["city.visited"])
+    assert [event.id for event in chunk.repeated] == [two["id"]]
 
 
 def test_of_a_batch_the_first_of_several_messages_with_one_key_counts() -> None:
@@ -165,6 +174,68 @@ def test_of_a_batch_the_first_of_several_messages_with_one_key_counts() -> None:
     chunks = [a_read_chunk(one, two), a_read_chunk(two, three), a_read_chunk(one, three)]
     batch = Batch.of(chunks)
     assert [event.id for event in batch.events] == [one["id"], two["id"], three["id"]]
-    assert [chunk.repeated.total() for chunk in batch.chunks] == [0, 1, 2]
+    assert [len(chunk.repeated) for chunk in batch.chunks] == [0, 1, 2]
     assert batch.records == 6
     assert batch.chunks[0] is chunks[0]
+
+
+def another(event: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Another event under the id of `event`."""
+    return event | {"subject": str(BOB)} | changes
+
+
+def outcome(known: dict[str, CountedEvent], *chunks: ReadChunk) -> tuple[list[int], list[int]]:
+    """The offsets of repetitions and conflicts."""
+    held = Batch.of(chunks).held_against(known)
+    assert {each.rejected.reason for each in held.conflicts} <= {Reason.EVENT_ID_CONFLICT}
+    return (
+        [event.offset - FIRST for event in held.repetitions],
+        [each.position.offset - FIRST for each in held.conflicts],
+    )
+
+
+def test_within_a_batch_the_first_record_says_what_an_id_stands_for() -> None:
+    one = a_partner()
+    other = another(one)
+    assert outcome({}, a_read_chunk(one, other, one)) == ([2], [1])
+    assert outcome({}, a_read_chunk(one), a_read_chunk(one, other, one)) == ([0, 2], [1])
+    assert outcome({}, a_read_chunk(other, one), a_read_chunk(other)) == ([0], [1])
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_what_was_counted_before_says_it_however_records_are_cut(cut: int) -> None:
+    one = a_partner()
+    other = another(one)
+    messages = [other, one, other, one]
+    known = {key_of(one): CountedEvent(fingerprint(one["type"], ALICE), silent=False)}
+    chunks = [a_read_chunk(*messages[:cut]), a_read_chunk(*messages[cut:])]
+    held = Batch.of(chunks).held_against(known)
+    assert ([event.user_id for event in held.repetitions], len(held.conflicts)) == ([ALICE] * 2, 2)
+
+
+def test_another_type_is_another_event_and_another_time_is_not() -> None:
+    quest = a_quest(ALICE)
+    published = quest | {"type": "quest.published"}
+    later = quest | {"time": (NOW + timedelta(minutes=1)).isoformat(), "data": {"quest_id": "q"}}
+    assert outcome({}, a_read_chunk(quest, published, later)) == ([2], [1])
+
+
+def test_a_fingerprint_that_nobody_noted_conflicts_with_nothing() -> None:
+    one = a_partner()
+    known = {key_of(one): CountedEvent(0, silent=False)}
+    assert outcome(known, a_read_chunk(one, another(one))) == ([0, 1], [])
+
+
+def test_a_conflict_becomes_a_dead_letter_as_it_came() -> None:
+    one, unheard = a_partner(id="e1", source="/s"), an_event(UNHEARD)
+    other = another(one)
+    (found,) = Batch.of([a_read_chunk(unheard, one, other)]).held_against({}).conflicts
+    assert found.dead_letter == NewDeadLetter(
+        RecordPosition(TOPIC, PARTITION, FIRST + 2),
+        b"key",
+        encoded(other),
+        (("h", b"1"),),
+        Reason.EVENT_ID_CONFLICT,
+        "the id 'e1' of '/s' is that of an event of another type or subject",
+    )
+    assert found.rejected.type == "partner.joined"

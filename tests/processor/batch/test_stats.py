@@ -6,9 +6,10 @@ from prometheus_client import REGISTRY
 
 from processor.batch.command_rules import Accepted, Repeated
 from processor.batch.command_set import CommandDecisions, CommandSet
-from processor.batch.staging import Batch
+from processor.batch.staging import Batch, Held
 from processor.batch.stats import BatchStats, MessageOutcome
 from processor.events.rejection import Rejected
+from store.processed_events import CountedEvent
 from store.values import RawAddress, Reason
 from tests.builders.commands import a_badge_state
 from tests.builders.messages import (
@@ -25,6 +26,7 @@ from tests.builders.reading import UNHEARD, a_read_chunk
 
 NEW, OLD = RawAddress(an_address(1)), RawAddress(an_address(2))
 KNOWN, TWICE = a_partner(), a_partner()
+IMPOSTOR = TWICE | {"subject": str(BOB)}
 BATCH = Batch.of(
     [
         a_read_chunk(
@@ -43,6 +45,9 @@ BATCH = Batch.of(
         ),
         a_read_chunk(
             TWICE,
+            IMPOSTOR,
+            # Another message, maybe of another id, that says what the first one said.
+            a_wallet(ALICE, NEW),
             a_command("mint", type_code="x"),
             a_command("burn", type_code="x"),
             a_command("revoke", type_code="x", reason="r"),
@@ -64,8 +69,12 @@ COMMANDS = CommandDecisions(
 
 
 def stats() -> BatchStats:
-    known = {event.key for event in BATCH.events if event.id == KNOWN["id"]}
-    return BatchStats.of(BATCH, known, {(ALICE, NEW)}, COMMANDS)
+    known = {
+        event.key: CountedEvent(event.fingerprint, silent=False)
+        for event in BATCH.events
+        if event.id == KNOWN["id"]
+    }
+    return BatchStats.of(BATCH, known, BATCH.held_against(known), {(ALICE, NEW)}, COMMANDS)
 
 
 def test_each_message_has_one_outcome() -> None:
@@ -75,12 +84,12 @@ def test_each_message_has_one_outcome() -> None:
         MessageOutcome.DUPLICATE: Counter({"partner.joined": 3}),
         MessageOutcome.IGNORED: Counter({UNHEARD: 1}),
         # A wallet change is applied where the row changed, and repeated where it did not: two of
-        # Alice's were news, her other address and Bob's were known.
+        # Alice's were news; her other address and Bob's were known, and one said the same again.
         MessageOutcome.APPLIED: Counter(
             {"wallet.linked": 1, "wallet.unlinked": 1, "badge.mint": 1, "badge.revoke": 1}
         ),
-        MessageOutcome.REPEATED: Counter({"wallet.linked": 2, "badge.revoke": 1}),
-        MessageOutcome.DEAD_LETTER: Counter({"unknown": 1, "partner.joined": 1, "badge.burn": 1}),
+        MessageOutcome.REPEATED: Counter({"wallet.linked": 3, "badge.revoke": 1}),
+        MessageOutcome.DEAD_LETTER: Counter({"unknown": 1, "partner.joined": 2, "badge.burn": 1}),
     }
     assert sum(types.total() for types in found.outcomes.values()) == BATCH.records
 
@@ -92,12 +101,16 @@ def test_dead_letters_are_counted_by_reason() -> None:
         == found.dead_letters
         == found.outcomes[MessageOutcome.DEAD_LETTER].total()
     )
-    assert (found.reasons["not_json"], found.reasons["no_token"]) == (1, 1)
+    assert [found.reasons[each] for each in ("not_json", "no_token", "event_id_conflict")] == [
+        1,
+        1,
+        1,
+    ]
 
 
 def test_the_sums_are_those_of_the_outcomes() -> None:
     found = stats()
-    assert (found.counted, found.duplicates, found.applied, found.dead_letters) == (3, 3, 4, 3)
+    assert (found.counted, found.duplicates, found.applied, found.dead_letters) == (3, 3, 4, 4)
 
 
 def sample(name: str, **labels: str) -> float:
@@ -126,5 +139,5 @@ def test_the_metrics_move_by_what_happened_and_by_nothing_else() -> None:
 
 
 def test_an_empty_batch_has_nothing_to_say() -> None:
-    found = BatchStats.of(Batch(()), frozenset(), frozenset(), CommandDecisions())
+    found = BatchStats.of(Batch(()), frozenset(), Held(), frozenset(), CommandDecisions())
     assert (found.counted, found.duplicates, found.applied, found.dead_letters) == (0, 0, 0, 0)

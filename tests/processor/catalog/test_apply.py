@@ -1,7 +1,7 @@
-"""A new catalog on a database that lives: who gets what, and that it is all or nothing."""
+"""A new catalog on a database that lives: who gets what, and what a dry run says of it."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import text
 
 from ops.errors import UsageError
-from processor.catalog.apply import ApplyResult, apply_catalog
+from processor.catalog.apply import ApplyOptions, ApplyResult, JobLines, apply_catalog, dry_run
 from processor.catalog.load import SHIPPED, load
-from store import wallets
+from store import catalogs, wallets
+from store.catalog_jobs import CatalogWork, Job
 from store.engine import Database
-from store.values import Catalog, CounterName, Rarity, RawAddress
+from store.values import Catalog, CounterName, JobState, Rarity, RawAddress
 from tests.builders.catalogs import TENANT, a_catalog, a_level, a_type
 from tests.builders.clock import FakeClock
 from tests.builders.messages import Log, a_partner, count
@@ -178,7 +179,7 @@ async def test_other_metadata_fields_rewrite_the_badges_that_stand(database: Dat
             database,
             "SELECT action, actor_service, details FROM nft_audit_log WHERE nft_instance_id IS NOT NULL",
         )
-        == [("metadata_updated", "admin", {"catalog_version": outcome.applied.version})] * 2
+        == [("metadata_updated", "admin", {"catalog_version": outcome.version})] * 2
     )
 
 
@@ -189,40 +190,139 @@ async def test_new_words_touch_no_badge(database: Database) -> None:
     assert outcome.document == {
         "changed": True,
         "dry_run": False,
-        "version": outcome.applied.version,
+        "version": outcome.version,
         "types_created": [],
         "types_changed": ["walker"],
         "types_removed": [],
+        "counters_at_zero": [],
         "badges_awarded": 0,
         "badges_raised": 0,
         "badges_rewritten": 0,
     }
 
 
-async def test_a_dry_run_tells_everything_and_writes_nothing(database: Database) -> None:
-    await applied(database, steps(5))
-    await counted(database, {person(1): 4})
-    outcome = await applied(database, steps(3), dry_run=True)
-    assert (outcome.awarded, outcome.document["version"]) == (1, None)
+async def test_a_dry_run_names_what_would_change_and_uses_up_nothing(database: Database) -> None:
+    def catalog(threshold: int) -> Catalog:
+        level = a_level(
+            1, {"points": {"gte": threshold}}, rarity=Rarity.RARE, auto_mint_onchain=True
+        )
+        return a_catalog(a_type(level, a_level(2, {"points": {"gte": 20}}, rarity=Rarity.RARE)))
+
+    await applied(database, catalog(5))
+    await counted(database, {person(number): number for number in range(6)})
+    before = await rows(database, "SELECT xmin, * FROM catalog_version")
+    outcome = await dry_run(database, catalog(3))
     assert outcome.text.splitlines() == [
         "This would be a new version:",
         "  types changed: walker",
+        '    walker, level 1: conditions {"points":{"gte":5}} -> {"points":{"gte":3}}',
+        "  badges awarded 3, raised 0, rewritten 0; mint tasks 3",
+        "    walker, level 1: created 3, raised 0, mint tasks 3",
+        f"      users {person(3)}, {person(4)}, {person(5)}",
+    ]
+    assert outcome.document == {
+        "changed": True,
+        "dry_run": True,
+        "version": None,
+        "types_created": [],
+        "types_changed": ["walker"],
+        "types_removed": [],
+        "counters_at_zero": [],
+        "badges_awarded": 3,
+        "badges_raised": 0,
+        "badges_rewritten": 0,
+        "mint_tasks": 3,
+        "fields": [
+            {
+                "type": "walker",
+                "level": 1,
+                "field": "conditions",
+                "old": {"points": {"gte": 5}},
+                "new": {"points": {"gte": 3}},
+            }
+        ],
+        "levels": [
+            {
+                "type": "walker",
+                "level": 1,
+                "created": 3,
+                "raised": 0,
+                "mint_tasks": 3,
+                "sample_users": [str(person(number)) for number in (3, 4, 5)],
+            }
+        ],
+    }
+    assert await levels(database) == {}
+    assert await rows(database, "SELECT xmin, * FROM catalog_version") == before
+    assert (await applied(database, catalog(3))).version == 2
+
+
+async def test_what_would_give_more_than_its_bound_is_refused_before_anything(
+    database: Database,
+) -> None:
+    await applied(database, steps(5, 10))
+    await counted(database, {person(number): 7 for number in range(4)})
+    await a_badge(database, person(0), 1)
+    with pytest.raises(UsageError, match=r"give 4 badges and levels, more than --max-awards 3\b"):
+        await applied(database, steps(3, 6), options=ApplyOptions(awards_max=3))
+    assert await rows(database, "SELECT count(*) FROM catalog_version") == [(1,)]
+    outcome = await applied(database, steps(3, 6), options=ApplyOptions(awards_max=4))
+    assert (outcome.awarded, outcome.raised) == (3, 1)
+
+
+async def test_in_silence_nobody_is_told_and_nothing_is_minted(database: Database) -> None:
+    level = a_level(1, {"points": {"gte": 9}}, rarity=Rarity.RARE, auto_mint_onchain=True)
+    await applied(database, a_catalog(a_type(level)))
+    await counted(database, {person(1): 7})
+    lower = a_catalog(a_type(replace(level, conditions={"points": {"gte": 5}})))
+    quiet = ApplyOptions(silent=True, no_mint=True)
+    assert (await applied(database, lower, options=quiet)).awarded == 1
+    assert await levels(database) == {person(1): (1, "active")}
+    for table in ("outbox_message", "nft_mint_queue"):
+        assert await rows(database, f"SELECT * FROM {table}") == []
+
+
+async def test_what_was_interrupted_is_told_of_when_it_is_done(database: Database) -> None:
+    await applied(database, steps(5))
+    await counted(database, {person(1): 4})
+    async with database.transaction() as conn:
+        await catalogs.apply(conn, steps(3), "admin")
+    assert (await applied(database, steps(3))).text.splitlines() == [
+        "Nothing changed: version 2 of the catalog is in force already.",
+        "What was left to do for it:",
         "  badges awarded 1, raised 0, rewritten 0",
     ]
-    assert await levels(database) == {}
-    assert await rows(database, "SELECT count(*) FROM catalog_version") == [(1,)]
 
 
-async def test_many_users_are_taken_in_slices(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("store.reevaluation.SLICE", 3)
-    await applied(database, steps(5, metadata_fields={"points": POINTS}))
-    await counted(database, {person(number): 3 for number in range(10)})
-    outcome = await applied(database, steps(2))
-    assert (outcome.awarded, outcome.rewritten) == (10, 0)
-    assert len(await levels(database)) == 10
-    assert (await applied(database, steps(2, metadata_fields={"count": POINTS}))).rewritten == 10
+def test_progress_is_told_every_two_seconds_at_most() -> None:
+    clock, said = FakeClock(NOW), list[str]()
+    lines = JobLines(said.append, clock)
+    job = Job(
+        3, CatalogWork(), silent=False, no_mint=False, state=JobState.LEVELS, users=500, awarded=7
+    )
+    for _ in range(5):
+        lines(job)
+        clock.advance(timedelta(seconds=1))
+    assert (
+        said
+        == [
+            "version 3 is in force; levels: 500 users evaluated, badges awarded 7, raised 0, rewritten 0"
+        ]
+        * 2
+    )
+
+
+async def test_a_counter_that_comes_later_is_said_to_begin_at_zero(database: Database) -> None:
+    first = await applied(database, steps(5))
+    assert first.document["counters_at_zero"] == []
+    with_walks = steps(5, counters=("points", "walks"))
+    assert (await dry_run(database, with_walks)).document["counters_at_zero"] == ["walks"]
+    later = await applied(database, with_walks)
+    assert later.document["counters_at_zero"] == ["walks"]
+    assert later.text.splitlines()[-1] == (
+        "  counters that begin at zero: walks: events before this version are not in them, "
+        "and a backfill does not add what was counted before"
+    )
 
 
 async def test_what_is_refused_changes_no_badge(database: Database) -> None:

@@ -14,7 +14,7 @@ from processor.history import backfill as filling
 from processor.history.backfill import BackfillOptions, BackfillReport, ProgressLines
 from store.engine import Database
 from tests.builders.clock import FakeClock
-from tests.builders.messages import ALICE, Log, a_partner, a_pipeline, count, encoded
+from tests.builders.messages import ALICE, BOB, Log, a_partner, a_pipeline, count, encoded
 
 
 @pytest.fixture
@@ -164,6 +164,26 @@ async def test_broken_lines_may_become_dead_letters(
     assert (report.counted, report.broken, dict(report.reasons)) == (2, 1, {"not_json": 1})
     assert report.examples[0].startswith(f"{path}:2: not_json: ")
     assert await number_of(counting, "dead_letter") == 1
+
+
+async def test_a_file_that_uses_an_id_for_two_events_is_broken(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """In the same chunk, and in a later one."""
+    first, other = a_partner(ALICE), a_partner(ALICE)
+    near, far = (event | {"subject": str(BOB)} for event in (first, other))
+    path = a_file(tmp_path / "x.jsonl", first, near, other, first, a_partner(ALICE), far)
+    with pytest.raises(
+        UsageError, match=r"has 2 broken lines; nothing(.|\n)*:2: event_id_conflict"
+    ):
+        await backfill(settings, path)
+    expected = (3, 1, {"event_id_conflict": 2})
+    dry = await backfill(settings, path, dry_run=True)
+    assert (dry.counted, dry.duplicates, dict(dry.reasons)) == expected
+    report = await backfill(settings, path, dead_letter=True)
+    assert (report.counted, report.duplicates, dict(report.reasons)) == expected
+    assert await invited(counting) == 3
+    assert await number_of(counting, "dead_letter") == 2
 
 
 async def test_a_dry_run_writes_nothing(

@@ -12,6 +12,7 @@ from processor.rules.levels import (
     Rulebook,
     TypeRules,
     Unchanged,
+    award,
     evaluate,
     metadata,
 )
@@ -176,3 +177,35 @@ def test_evaluating_the_same_counters_again_changes_nothing(
     if not isinstance(first, Unchanged):
         assert evaluate(rules, counters, an_instance(first.level.level)) == Unchanged()
         assert first.level == first.passed[-1]
+
+
+@pytest.mark.parametrize("held", [None, 1, 2, 3])
+@pytest.mark.parametrize("points", [0, 5, 10, 15])
+@pytest.mark.parametrize("asked", [None, 1, 2, 3])
+def test_an_award_gives_the_level_that_is_asked_for_and_never_a_lower_one(
+    held: int | None, points: int, asked: int | None
+) -> None:
+    """Without a level it is the one that the counters reach, and at least the lowest."""
+    badge = None if held is None else an_instance(held)
+    decision = award(STEPS, {POINTS: points}, badge, asked)
+    wanted = asked or max(1, points // 5)
+    if wanted <= (held or 0):
+        assert decision == Unchanged()
+        return
+    assert isinstance(decision, Award if held is None else LevelUp)
+    assert decision.level.level == wanted
+    earned = [level for level in range((held or 0) + 1, wanted) if points >= level * 5]
+    assert levels_of(decision) == [*earned, wanted]
+    assert decision.metadata == {"level": wanted}
+
+
+@pytest.mark.parametrize("status", [InstanceStatus.REVOKED, InstanceStatus.BURNED_ONCHAIN])
+def test_an_award_follows_a_badge_that_is_gone_with_a_new_one(status: InstanceStatus) -> None:
+    decision = award(STEPS, {POINTS: 5}, an_instance(3, status=status), 2)
+    assert isinstance(decision, Award)
+    assert levels_of(decision) == [1, 2]
+
+
+def test_an_award_of_a_level_that_the_type_does_not_have_is_an_error() -> None:
+    with pytest.raises(ValueError, match="walker has no level 4"):
+        award(STEPS, {}, None, 4)

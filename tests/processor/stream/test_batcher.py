@@ -16,8 +16,13 @@ from ops.lifecycle import Part, Readiness
 from processor.batch.pipeline import BatchOutcome
 from processor.batch.staging import ReadChunk
 from processor.events.chunks import Chunk, PlainRecord
-from processor.stream.batcher import Batcher, InFlight
-from store.engine import DatabaseUnreachable
+from processor.stream.batcher import BatchBounds, Batcher, InFlight, PartitionFault
+from store.engine import (
+    ConstraintRefused,
+    DatabaseUnreachable,
+    DataRefused,
+    TransactionConflict,
+)
 from store.values import LedgerEntry, Partition
 from tests.builders.clock import FakeClock
 from tests.builders.metrics import Moved
@@ -46,11 +51,13 @@ def a_chunk(first: int, records: int, partition: Partition = QUESTS) -> Chunk:
 class Bench:
     """A batcher, what it had counted, acknowledged and rewound, and a gate before each commit."""
 
-    def __init__(self, records_max: int = 10) -> None:
+    def __init__(self, records_max: int = 10, bytes_max: int = 1 << 20) -> None:
         self.clock = FakeClock()
         self.readiness = Readiness()
         self.readiness.arrived(Part.START)
-        self.batcher = Batcher(self._commit, records_max, self.readiness, self.clock)
+        self.batcher = Batcher(
+            self._commit, BatchBounds(records_max, bytes_max), self.readiness, self.clock
+        )
         self.counted: list[list[int]] = []
         self.acked: list[int] = []
         self.rewound: list[LedgerEntry] = []
@@ -58,28 +65,40 @@ class Bench:
         self.gate.set()
         self.fenced: Mapping[Partition, LedgerEntry] = {}
         self.errors: list[Exception] = []
+        self.aside: list[tuple[Partition, str]] = []
+        # Batches that hold any of it are not counted.
+        self.bad: dict[Partition, Exception] = {}
 
     async def _commit(self, chunks: Sequence[ReadChunk]) -> BatchOutcome:
         self.counted.append([each.chunk.position for each in chunks])
         await self.gate.wait()
         if self.errors:
             raise self.errors.pop(0)
+        for each in chunks:
+            if fault := self.bad.get(each.chunk.key):
+                raise fault
         return BatchOutcome(0, 0, 0, 0, (), self.fenced)
+
+    async def set_aside(self, partition: Partition, fault: PartitionFault) -> None:
+        self.aside.append((partition, fault.message))
 
     async def rewind(self, entries: Iterable[LedgerEntry]) -> None:
         self.rewound += entries
 
-    async def add(self, chunk: Chunk, *, is_current: bool = True) -> None:
+    async def add(self, chunk: Chunk, *, is_current: bool = True, memory: int = 0) -> None:
         await self.batcher.add(
             InFlight(
-                ReadChunk(chunk, 1), lambda: is_current, lambda: self.acked.append(chunk.position)
+                ReadChunk(chunk, 1),
+                lambda: is_current,
+                lambda: self.acked.append(chunk.position),
+                memory,
             )
         )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["asyncio.Task[None]"]:
         """Run the batcher during the block; it ends in order after it."""
-        task = asyncio.create_task(self.batcher.run(self.rewind))
+        task = asyncio.create_task(self.batcher.run(self.rewind, self.set_aside))
         await settle()
         yield task
         self.batcher.stop()
@@ -118,6 +137,20 @@ async def test_a_batch_keeps_to_its_bound_and_a_larger_chunk_is_one_by_itself() 
         await adding
         await settle()
     assert bench.counted == [[0, 4], [10], [35]]
+
+
+async def test_a_batch_keeps_to_its_bound_of_bytes_and_so_does_what_waits() -> None:
+    bench = Bench(records_max=100, bytes_max=10)
+    await bench.add(a_chunk(0, 1), memory=6)
+    second = asyncio.create_task(bench.add(a_chunk(1, 1), memory=4))
+    await settle()
+    assert not second.done()
+    async with bench.running():
+        await second
+        for first, memory in ((2, 6), (3, 5), (4, 25), (5, 1)):
+            await bench.add(a_chunk(first, 1), memory=memory)
+        await settle()
+    assert bench.counted == [[0, 1], [2], [3], [4], [5]]
 
 
 async def add_all(bench: Bench, chunks: Iterable[tuple[int, int]]) -> None:
@@ -238,7 +271,7 @@ async def test_stop_commits_the_batch_in_flight_and_takes_no_other() -> None:
     bench = Bench()
     bench.gate.clear()
     await bench.add(a_chunk(0, 2))
-    running = asyncio.create_task(bench.batcher.run(bench.rewind))
+    running = asyncio.create_task(bench.batcher.run(bench.rewind, bench.set_aside))
     await settle()
     await bench.add(a_chunk(2, 2))
     bench.batcher.stop()
@@ -287,11 +320,37 @@ async def test_a_batch_is_tried_again_until_postgresql_answers() -> None:
 
 async def test_any_other_error_ends_the_batcher_and_acknowledges_nothing() -> None:
     bench = Bench()
-    bench.errors = [InvariantBroken("the ledger was never opened")]
+    bench.errors = [TransactionConflict("every time")]
     await bench.add(a_chunk(0, 2))
-    with pytest.raises(InvariantBroken):
-        await bench.batcher.run(bench.rewind)
-    assert (bench.acked, bench.batcher.counted_to) == ([], {})
+    with pytest.raises(TransactionConflict):
+        await bench.batcher.run(bench.rewind, bench.set_aside)
+    assert (bench.acked, bench.batcher.counted_to, bench.aside) == ([], {}, [])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        InvariantBroken("counters changed without an event"),
+        DataRefused("too many", sqlstate="22003", constraint=None),
+        ConstraintRefused("not so", sqlstate="23514", constraint="nft_progress_check"),
+    ],
+)
+async def test_a_partition_that_cannot_be_counted_is_set_aside_and_the_others_count(
+    fault: Exception,
+) -> None:
+    bench = Bench(records_max=100)
+    bench.bad = {QUESTS: fault}
+    await bench.add(a_chunk(0, 2, QUESTS))
+    await bench.add(a_chunk(10, 2, CITIES))
+    await bench.add(a_chunk(2, 2, QUESTS))
+    await bench.add(a_chunk(12, 2, CITIES))
+    async with bench.running():
+        pass
+    assert bench.counted == [[0, 10, 2, 12], [0, 2], [10, 12]]
+    assert bench.aside == [(QUESTS, str(fault))]
+    assert bench.batcher.counted_to == {CITIES: 14}
+    # All are released, so that nothing waits for them.
+    assert sorted(bench.acked) == [0, 2, 10, 12]
 
 
 async def test_a_commit_is_dated_by_the_clock_and_the_age_of_its_last_record_is_published() -> None:

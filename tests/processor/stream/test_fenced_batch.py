@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from ops.lifecycle import Readiness
 from processor.events.chunks import Chunk
-from processor.stream.batcher import Batcher, InFlight
+from processor.stream.batcher import BatchBounds, Batcher, InFlight, PartitionFault
 from store import ledger
 from store.engine import Database
-from store.values import LedgerEntry
+from store.values import LedgerEntry, Partition
 from tests.builders.clock import FakeClock
 from tests.builders.messages import CLUSTER, Log, a_partner, a_pipeline, open_ledger
 
@@ -22,7 +22,7 @@ async def test_a_former_owners_chunk_leads_back_to_the_ledger(
     await open_ledger(counting, [whole])
     pipeline = await a_pipeline(counting)
     await pipeline.run([Chunk(*whole.key, 0, whole.records[:5])])
-    batcher = Batcher(pipeline.commit, 100, Readiness(), FakeClock())
+    batcher = Batcher(pipeline.commit, BatchBounds(100, 1 << 20), Readiness(), FakeClock())
     acked: list[int] = []
 
     def in_flight(first: int, end: int) -> InFlight:
@@ -39,7 +39,11 @@ async def test_a_former_owners_chunk_leads_back_to_the_ledger(
         await batcher.add(in_flight(entry.next_offset, 8))
 
     await batcher.add(in_flight(0, 8))
-    await batcher.run(rewind)
+
+    async def set_aside(partition: Partition, fault: PartitionFault) -> None:
+        raise AssertionError(f"{partition}: {fault}")
+
+    await batcher.run(rewind, set_aside)
     async with counting.transaction() as conn:
         entries = await ledger.read(conn, CLUSTER, [whole.key])
     assert acked == [5]

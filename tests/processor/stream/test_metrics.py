@@ -14,15 +14,15 @@ from ops.settings import Settings
 from processor.batch.pipeline import BatchOutcome
 from processor.batch.staging import ReadChunk
 from processor.catalog import load
-from processor.events.chunks import Chunk, PlainRecord
+from processor.events.chunks import Chunk, ChunkBounds, PlainRecord
 from processor.stream.app import faust_app
-from processor.stream.batcher import Batcher, InFlight
+from processor.stream.batcher import BatchBounds, Batcher, InFlight, PartitionFault
 from processor.stream.positions import PartitionPosition
 from processor.stream.transport import Consumer, ConsumerOptions
 from processor.stream.watchdog import StreamProgress, Watchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
-from store.values import EventSpec, FieldKind, FieldSpec, LedgerEntry, Partition
+from store.values import EventSpec, FieldKind, FieldSpec, LedgerEntry, Partition, PausedPartition
 from tests.builders.clock import FakeClock
 from tests.builders.messages import (
     ALICE,
@@ -97,7 +97,7 @@ async def run(database: Database) -> None:
             raise outages.pop()
         return await pipeline.commit(chunks)
 
-    batcher = Batcher(count, 100, readiness, clock)
+    batcher = Batcher(count, BatchBounds(100, 1 << 20), readiness, clock)
     acks, rewound = asyncio.Semaphore(0), asyncio.Event()
 
     async def rewind(entries: Iterable[LedgerEntry]) -> None:
@@ -107,7 +107,10 @@ async def run(database: Database) -> None:
     async def add(chunk: Chunk, *, is_current: bool = True) -> None:
         await batcher.add(InFlight(pipeline.read(chunk), lambda: is_current, acks.release))
 
-    running = asyncio.create_task(batcher.run(rewind))
+    async def set_aside(partition: Partition, fault: PartitionFault) -> None:
+        raise AssertionError(f"{partition}: {fault}")
+
+    running = asyncio.create_task(batcher.run(rewind, set_aside))
 
     async def commit(batch: Sequence[Chunk]) -> None:
         for chunk in batch:
@@ -157,10 +160,12 @@ async def reassign(monkeypatch: pytest.MonkeyPatch) -> None:
         assert partitions == dict.fromkeys(entries, 0)
         return entries
 
-    def fail(error: BaseException) -> None:
-        raise error
+    def fail(found: PausedPartition) -> None:
+        raise AssertionError(found)
 
-    consumer = faust_app(settings, ConsumerOptions(1, 1, read_ledger, fail)).consumer
+    consumer = faust_app(
+        settings, ConsumerOptions(ChunkBounds(1, 1, 1), 1, 1, 1, read_ledger, fail)
+    ).consumer
     assert isinstance(consumer, Consumer)
     thread = consumer._thread
 

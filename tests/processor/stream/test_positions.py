@@ -6,17 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.events.chunks import PlainRecord
+from processor.events.chunks import ChunkBounds, PlainRecord
 from processor.stream.positions import (
     FetchedChunk,
-    OffsetsMismatch,
     PartitionPosition,
     PartitionPositions,
     RecordsMissing,
     SeekTo,
     seek_offset,
 )
-from store.values import LedgerEntry
+from store.values import LedgerEntry, PausedPartition, PauseReason
 
 QUESTS = ("laurel.quests", 0)
 CITIES = ("laurel.cities", 3)
@@ -27,7 +26,7 @@ def records(*offsets: int) -> list[PlainRecord]:
 
 
 def positions(*entries: LedgerEntry, records_max: int = 3) -> PartitionPositions:
-    made = PartitionPositions(records_max)
+    made = PartitionPositions(ChunkBounds(records_max, 1 << 20, 1 << 20))
     for entry in entries:
         made.seek(entry)
     return made
@@ -35,7 +34,7 @@ def positions(*entries: LedgerEntry, records_max: int = 3) -> PartitionPositions
 
 def chunks(where: PartitionPositions, *offsets: int) -> list[FetchedChunk]:
     found = where.chunks(QUESTS, records(*offsets))
-    assert not isinstance(found, OffsetsMismatch)
+    assert not isinstance(found, PausedPartition)
     return found
 
 
@@ -102,7 +101,7 @@ def test_a_revoked_partition_yields_nothing_and_the_others_go_on() -> None:
 
 
 def test_each_seek_begins_another_generation() -> None:
-    where = PartitionPositions(3)
+    where = PartitionPositions(ChunkBounds(3, 1 << 20, 1 << 20))
     first = where.seek(LedgerEntry(*QUESTS, 0))
     (before,) = chunks(where, 0, 1)
     other = where.seek(LedgerEntry(*CITIES, 0))
@@ -114,7 +113,7 @@ def test_each_seek_begins_another_generation() -> None:
 
 
 def test_a_generation_is_not_used_again_after_a_partition_came_back() -> None:
-    where = PartitionPositions(3)
+    where = PartitionPositions(ChunkBounds(3, 1 << 20, 1 << 20))
     before = where.seek(LedgerEntry(*QUESTS, 0))
     where.forget([QUESTS])
     assert where.seek(LedgerEntry(*QUESTS, 0)) != before
@@ -133,13 +132,14 @@ def test_the_last_counted_record_is_looked_at_and_not_counted_again() -> None:
 def test_another_record_in_place_of_the_last_counted_one_is_another_topic() -> None:
     where = positions(LedgerEntry(*QUESTS, 5, 4, 999))
     found = where.chunks(QUESTS, records(4, 5))
-    assert isinstance(found, OffsetsMismatch)
-    assert "laurel.quests, partition 0" in found.message
-    assert "timestamp 1004, was 999" in found.message
-    assert "made anew" in found.message
-    assert "offset_ledger" in found.message
+    assert isinstance(found, PausedPartition)
+    assert (found.key, found.offset) == (QUESTS, 5)
+    assert found.reason is PauseReason.TOPIC_RECREATED
+    assert "timestamp 1004, was 999" in found.detail
+    assert "made anew" in found.detail
+    assert "laurel partitions skip laurel.quests 0 --to OFFSET" in found.way_out
     # Nothing of it is new later on either.
-    assert isinstance(where.chunks(QUESTS, records(4, 5)), OffsetsMismatch)
+    assert isinstance(where.chunks(QUESTS, records(4, 5)), PausedPartition)
 
 
 def test_a_compacted_last_record_cannot_be_looked_at_and_is_no_reason_to_stop() -> None:
@@ -191,9 +191,10 @@ def test_missing_records_are_named_with_the_way_out(first_offset: int, words: st
     where = positions(LedgerEntry(*QUESTS, 5))
     missing = where.out_of_range(QUESTS, 5)
     assert isinstance(missing, RecordsMissing)
-    message = missing.mismatch(first_offset).message
-    assert message.startswith(f"laurel.quests, partition 0: {words}")
-    assert "offset_ledger" in message
+    found = missing.pause(first_offset)
+    assert (found.key, found.offset, found.skip_to) == (QUESTS, 5, first_offset)
+    assert found.detail.startswith(words)
+    assert f"laurel partitions skip laurel.quests 0 --to {first_offset}" in found.way_out
 
 
 def test_a_position_tells_where_the_partition_was_sought_and_what_is_in_flight() -> None:

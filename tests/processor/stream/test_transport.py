@@ -30,15 +30,15 @@ from mode import CrashingSupervisor
 from pydantic import SecretStr
 
 from ops.settings import Settings
+from processor.events.chunks import ChunkBounds
 from processor.stream.app import WorkerApp, faust_app
 from processor.stream.transport import (
     Consumer,
     ConsumerOptions,
     ConsumerThread,
-    OffsetsLost,
     Transport,
 )
-from store.values import LedgerEntry, Partition
+from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
 
 QUESTS = TP("laurel.quests", 0)
 
@@ -106,9 +106,19 @@ def test_tripwire_read_offsets_are_looked_up_where_the_transport_answers_none() 
 
 def test_tripwire_aiokafka_takes_settings_until_it_starts() -> None:
     names = signature(aiokafka.AIOKafkaConsumer.__init__)
-    assert {"fetch_max_wait_ms", "isolation_level", "auto_offset_reset"} <= set(names)
+    assert {
+        "fetch_max_bytes",
+        "fetch_max_wait_ms",
+        "isolation_level",
+        "auto_offset_reset",
+    } <= set(names)
     start = source(aiokafka.AIOKafkaConsumer.start)
-    for attribute in ("_fetch_max_wait_ms", "_isolation_level", "_auto_offset_reset"):
+    for attribute in (
+        "_fetch_max_bytes",
+        "_fetch_max_wait_ms",
+        "_isolation_level",
+        "_auto_offset_reset",
+    ):
         assert f"self.{attribute}" in start
     assert OffsetResetStrategy.from_str("none") == OffsetResetStrategy.NONE
 
@@ -125,11 +135,21 @@ def test_values_pass_faust_unread() -> None:
     assert registry.loads_value(None, chunk, serializer="raw") is chunk  # type: ignore[arg-type]
 
 
-FAILURES: list[BaseException] = []
+PAUSED: list[PausedPartition] = []
 
 
 async def nothing_counted(partitions: Mapping[Partition, int]) -> dict[Partition, LedgerEntry]:
     return {key: LedgerEntry(*key, offset) for key, offset in partitions.items()}
+
+
+OPTIONS = ConsumerOptions(
+    chunk=ChunkBounds(3, 1 << 20, 1 << 20),
+    take_bytes_max=1 << 20,
+    buffer_bytes_max=1 << 22,
+    fetch_max_wait_ms=50,
+    read_ledger=nothing_counted,
+    pause=PAUSED.append,
+)
 
 
 @pytest.fixture
@@ -138,9 +158,9 @@ async def app() -> AsyncIterator[WorkerApp]:
     settings = Settings(
         kafka_brokers="127.0.0.1:9092,127.0.0.1:9093", database_url=SecretStr("postgresql://h/d")
     )
-    FAILURES.clear()
-    yield faust_app(settings, ConsumerOptions(3, 50, nothing_counted, FAILURES.append))
-    FAILURES.clear()
+    PAUSED.clear()
+    yield faust_app(settings, OPTIONS)
+    PAUSED.clear()
 
 
 @pytest.fixture
@@ -161,23 +181,28 @@ async def test_the_app_reads_by_our_transport(app: WorkerApp, consumer: Consumer
     assert type(consumer._thread) is ConsumerThread
 
 
-async def test_an_offset_out_of_range_ends_the_worker(consumer: Consumer) -> None:
+async def test_an_offset_out_of_range_pauses_its_partition(consumer: Consumer) -> None:
     async def beginning_offsets(partitions: list[TP]) -> dict[TP, int]:
         return dict.fromkeys(partitions, 8)
 
     thread = consumer._thread
     seeks: list[tuple[TP, int]] = []
+    paused: list[TP] = []
     thread._consumer = SimpleNamespace(
-        beginning_offsets=beginning_offsets, seek=lambda *to: seeks.append(to)
+        beginning_offsets=beginning_offsets,
+        seek=lambda *to: seeks.append(to),
+        pause=paused.append,
+        resume=lambda tp: None,
     )
     await thread._seek_to_ledger([LedgerEntry(*QUESTS, 5, 4, 1_004)])
     await thread._out_of_range(OffsetOutOfRangeError({QUESTS: 4}))
     assert seeks == [(QUESTS, 4), (QUESTS, 5)]
     await thread._out_of_range(OffsetOutOfRangeError({QUESTS: 5}))
-    await asyncio.sleep(0)  # `fail` is called on the loop of the app
-    (error,) = FAILURES
-    assert isinstance(error, OffsetsLost)
-    assert "records 5 to 7 were removed before they were counted" in error.message
+    assert paused == [QUESTS], "at once: no fetch comes between"
+    await asyncio.sleep(0)  # `pause` is called on the loop of the app
+    (found,) = PAUSED
+    assert (found.key, found.offset, found.skip_to) == (QUESTS, 5, 8)
+    assert found.reason is PauseReason.RECORDS_REMOVED
 
 
 async def test_the_app_is_made_as_the_guards_say(app: WorkerApp) -> None:

@@ -106,6 +106,18 @@ async def test_the_lag_of_each_partition_is_published() -> None:
     assert value("laurel_consumer_lag_records", "laurel.quests", "0") == 0
 
 
+async def test_records_behind_an_open_transaction_are_published_and_are_no_stall() -> None:
+    """Nobody can count them: a restart would not help."""
+    bench = Bench()
+    held = replace(bench.position(), withheld=30)
+    bench.watchdog.check(StreamProgress({QUESTS: held}, {QUESTS: 100}, 0.0))
+    assert value("laurel_withheld_records", "laurel.quests", "0") == 30
+    assert value("laurel_consumer_lag_records", "laurel.quests", "0") == 0
+    bench.clock.advance(STALL_AFTER + SECOND)
+    bench.watchdog.check(StreamProgress({QUESTS: bench.position()}, {QUESTS: 100}, 0.0))
+    assert value("laurel_withheld_records", "laurel.quests", "0") == 0
+
+
 async def test_a_group_with_partitions_ends_the_start() -> None:
     bench = Bench()
     bench.watchdog.check(StreamProgress({}, {}, 0.0))

@@ -4,6 +4,7 @@ Thin shells around load.py, apply.py and processor/rules/explanation.py.
 """
 
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import click
@@ -50,39 +51,74 @@ def lint(console: Console, directory: Path | None, *, as_json: bool) -> None:
 
 @catalog.command()
 @click.argument("directory", required=False, type=_DIRECTORY)
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+@click.option("--silent", is_flag=True, help="Send no messages about the badges that it gives.")
+@click.option("--no-mint", is_flag=True, help="Mint none of them by itself.")
 @click.option(
-    "--dry-run", is_flag=True, help="Do everything in a transaction, tell, and roll it back."
+    "--max-awards",
+    "awards_max",
+    type=click.IntRange(min=0),
+    help="Refuse it where it would give more badges and levels than this.",
 )
+@click.option("--no-topics", is_flag=True, help="Do not look whether its topics exist.")
 @json_option
 @click.pass_obj
-def apply(console: Console, directory: Path | None, *, dry_run: bool, as_json: bool) -> None:
+def apply(
+    console: Console,
+    /,
+    directory: Path | None,
+    *,
+    dry_run: bool,
+    no_topics: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Put the catalog in DIRECTORY in force (default: LAUREL_CATALOG_DIR, else the shipped one).
 
-    Users whom it touches are evaluated again in the same transaction. What would take away a level
-    that somebody holds, or change what a counter means, is refused with exit 2; nothing is half
-    applied.
+    Its topics that are missing are made first, where LAUREL_KAFKA_BROKERS is set. Events are
+    counted by it at once. Users whom it touches are evaluated again afterwards, a few at a time;
+    interrupted, the same command goes on, and so does a worker. What would take away a level that
+    somebody holds, or change what a counter means, is refused with exit 2; nothing is half applied.
 
     Example: laurel catalog apply --dry-run
     """
-    from processor.catalog.apply import apply_catalog
+    from processor.catalog.apply import ApplyOptions, JobLines, apply_catalog
+    from processor.catalog.apply import dry_run as planned
     from processor.catalog.load import load
 
     place = _place(console, directory)
     found = load(place)
 
     async def main() -> int:
+        from processor.stream import topics
         from store import migrations
         from store.engine import Database
 
-        async with Database(
-            console.settings.need("database_url"), console.settings.database
-        ) as database:
+        settings, made = console.settings, list[str]()
+
+        async def make_topics() -> None:
+            if not no_topics:
+                made.extend(await topics.before_catalog(settings, found, dry_run=dry_run))
+
+        async with Database(settings.need("database_url"), settings.database) as database:
             async with database.transaction() as conn:
                 await migrations.check(conn)
-            outcome = await apply_catalog(
-                database, found, tenant_id=console.settings.tenant_id, dry_run=dry_run
-            )
-        console.result(outcome.document, outcome.text, as_json=as_json)
+            if dry_run:
+                outcome = await planned(database, found)
+                await make_topics()
+            else:
+                outcome = await apply_catalog(
+                    database,
+                    found,
+                    ApplyOptions(**options),
+                    tenant_id=settings.tenant_id,
+                    prepare=make_topics,
+                    report=JobLines(console.say),
+                )
+        word = "missing" if dry_run else "made"
+        lines = [outcome.text, *(f"  topic {word}: {name}" for name in made)]
+        document = outcome.document | {f"topics_{word}": made}
+        console.result(document, "\n".join(lines), as_json=as_json)
         return 0
 
     console.run_once(main)

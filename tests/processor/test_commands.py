@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from shutil import copytree
 
 import psycopg
 import pytest
@@ -9,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from cli import main
 from processor.catalog.load import SHIPPED
+from sandbox.broker import Broker
 
 USER = "7f3a1c9e-0000-4000-8000-000000000001"
 
@@ -67,6 +69,61 @@ def test_apply_then_apply_again(laurel_database: str) -> None:
     assert (again.exit_code, again.stdout) == (
         0,
         "Nothing changed: version 1 of the catalog is in force already.\n",
+    )
+
+
+def with_hikes(place: Path) -> Path:
+    """Write the shipped catalog with another event type, on another topic."""
+    directory = place / "hikes"
+    copytree(SHIPPED, directory)
+    (directory / "hikes.yaml").write_text(
+        "events:\n  hike.done: {topic: hikes, fields: {hike_id: {kind: id, required: true}}}\n"
+    )
+    return directory
+
+
+def test_another_topic_is_asked_for_where_no_brokers_are_set(
+    laurel_database: str, tmp_path: Path
+) -> None:
+    assert laurel("catalog", "apply").exit_code == 0
+    directory = with_hikes(tmp_path)
+    refused = laurel("catalog", "apply", str(directory))
+    assert refused.exit_code == 2
+    assert "laurel.hikes" in refused.stderr
+    assert "laurel topics create DIRECTORY" in refused.stderr
+    with psycopg.connect(laurel_database) as connection:
+        assert connection.execute("SELECT count(*) FROM catalog_version").fetchone() == (1,)
+    looked = laurel("catalog", "apply", str(directory), "--dry-run", "--json")
+    assert json.loads(looked.stdout)["topics_missing"] == ["laurel.hikes"]
+    assert laurel("catalog", "apply", str(directory), "--no-topics").exit_code == 0
+
+
+def test_topics_are_made_before_the_catalog_is_in_force(
+    laurel_database: str,
+    broker: Broker,
+    topic_prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("LAUREL_KAFKA_BROKERS", broker.address)
+    monkeypatch.setenv("LAUREL_KAFKA__TOPIC_PREFIX", topic_prefix)
+    made = json.loads(laurel("catalog", "apply", "--json").stdout)["topics_made"]
+    assert sorted(made) == [
+        f"{topic_prefix}.{name}"
+        for name in ("cities", "commands", "partners", "quests", "reviews", "wallets")
+    ]
+    directory = with_hikes(tmp_path)
+    counters = directory / "counters.yaml"
+    text = counters.read_text()
+    counters.write_text(text.replace("event: quest.published", "event: quest.completed"))
+    refused = laurel("catalog", "apply", str(directory))
+    assert refused.exit_code == 2
+    assert "what it counts cannot change" in refused.stderr
+    looked = laurel("topics", "create", str(directory), "--dry-run", "--json")
+    assert f"{topic_prefix}.hikes" in json.loads(looked.stdout)["missing"]
+    counters.write_text(text)
+    assert (
+        f"  topic made: {topic_prefix}.hikes\n" in laurel("catalog", "apply", str(directory)).stdout
     )
 
 

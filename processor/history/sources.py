@@ -1,0 +1,173 @@
+"""Where the lines of a file of events come from: a file, a pipe, standard input; plain or gzip.
+
+A file is read as often as is needed, and is known by its path. What can be read only once (a pipe,
+a FIFO, standard input) is copied to a file without a name first, and is known by its content: the
+same bytes piped in again go on where an interrupted run stopped. The copying is a thread's: whoever
+waits for a writer that never comes can still be asked to end.
+"""
+
+import gzip
+import os
+import re
+import stat
+import tempfile
+import threading
+import zlib
+from asyncio import FIRST_COMPLETED, ensure_future, wait, wrap_future
+from asyncio import Future as AnyFuture
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from io import BufferedIOBase, BufferedRandom, BufferedReader
+from pathlib import Path
+from typing import Any
+
+from ops.errors import UsageError
+from ops.lifecycle import Stop
+
+STDIN = Path("-")
+# Far above what a Kafka broker takes by default (1 MB): a longer line is no event, and would be
+# held in memory whole.
+LINE_BYTES_MAX = 16 * 1024 * 1024
+_PART_BYTES = 1024 * 1024
+_GZIP = b"\x1f\x8b"
+# First bytes of what is packed otherwise -> how to read it.
+_PACKED = {
+    b"\x28\xb5\x2f\xfd": "zstd: zstdcat",
+    b"\xfd7zXZ": "xz: xzcat",
+    b"BZh": "bzip2: bzcat",
+    b"PK\x03\x04": "zip: unzip -p",
+}
+# Names that mean another file in each process.
+_OF_THE_PROCESS = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/(self|\d+)/fd/\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class LineSource:
+    """Lines of events: `name` for a person, `key` for the ledger."""
+
+    name: str
+    key: str
+    _path: Path
+    _spool: BufferedRandom | None = None
+
+    @contextmanager
+    def lines(self) -> Iterator[Iterator[bytes]]:
+        """Give the lines from the first on.
+
+        Raises:
+            UsageError: a line is too long, or what is packed is broken or packed otherwise.
+            OSError: it cannot be read.
+        """
+        if self._spool is not None:
+            self._spool.seek(0)
+            yield _lines(self._spool, self.name)
+        else:
+            with self._path.open("rb") as file:
+                yield _lines(file, self.name)
+
+
+@asynccontextmanager
+async def opened(path: Path, stop: Stop) -> AsyncIterator[LineSource | None]:
+    """Open `path`, `-` for standard input; give None where the end is asked for meanwhile.
+
+    Raises:
+        OSError: it cannot be read, or there is no room for a copy.
+    """
+    name = name_of(path)
+    if not _is_read_once(path):
+        yield LineSource(name, name, path)
+        return
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - left to its thread where that does not end
+    copy = _started(path, spool)
+    stopped = ensure_future(stop.wait())
+    copied = wrap_future(copy)
+    either: list[AnyFuture[Any]] = [copied, stopped]
+    try:
+        await wait(either, return_when=FIRST_COMPLETED)
+        yield LineSource(name, f"sha256:{copied.result()}", path, spool) if copied.done() else None
+    finally:
+        stopped.cancel()
+        copy.add_done_callback(lambda _done: spool.close())
+
+
+@contextmanager
+def streamed(path: Path) -> Iterator[Iterator[bytes]]:
+    """Give the lines of `path` as they come, once; `-` for standard input.
+
+    Raises:
+        UsageError, OSError: as `LineSource.lines`.
+    """
+    with os.fdopen(os.dup(0), "rb") if path == STDIN else path.open("rb") as file:
+        yield _lines(file, name_of(path))
+
+
+def name_of(path: Path) -> str:
+    """Return what a person, a log and a database can be told: bytes beyond UTF-8 are escaped."""
+    if path == STDIN:
+        return "<stdin>"
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _is_read_once(path: Path) -> bool:
+    return (
+        path == STDIN
+        or _OF_THE_PROCESS.fullmatch(str(path)) is not None
+        or not stat.S_ISREG(path.stat().st_mode)
+    )
+
+
+def _started(path: Path, spool: BufferedRandom) -> "Future[str]":
+    """Copy `path` in a thread; the future has the SHA-256 of its bytes."""
+    result: Future[str] = Future()
+
+    def work() -> None:
+        digest = sha256()
+        try:
+            # Unbuffered: the interpreter ends without a thread that holds no lock of a buffer.
+            with open(
+                0 if path == STDIN else path, "rb", buffering=0, closefd=path != STDIN
+            ) as file:
+                while part := file.read(_PART_BYTES):
+                    digest.update(part)
+                    spool.write(part)
+        except OSError as error:
+            result.set_exception(error)
+        else:
+            result.set_result(digest.hexdigest())
+
+    # A daemon: opening a FIFO waits for its writer, which nothing can break off.
+    threading.Thread(target=work, name="spool", daemon=True).start()
+    return result
+
+
+def _lines(file: BufferedReader | BufferedRandom, name: str) -> Iterator[bytes]:
+    head = file.peek(8)
+    for magic, program in _PACKED.items():
+        if head.startswith(magic):
+            raise UsageError(
+                f"{name}: this is {program} it, and give the lines by a pipe:"
+                f" {program.partition(': ')[2]} FILE | laurel ... -"
+            )
+    if not head.startswith(_GZIP):
+        yield from _bounded(file, name)
+        return
+    with gzip.GzipFile(fileobj=file) as unpacked:
+        try:
+            yield from _bounded(unpacked, name)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UsageError(f"{name}: its gzip data are broken: {error}") from error
+
+
+def _bounded(file: BufferedIOBase, name: str) -> Iterator[bytes]:
+    number = 0
+    while line := file.readline(LINE_BYTES_MAX + 1):
+        number += 1
+        if len(line) > LINE_BYTES_MAX:
+            raise UsageError(
+                f"{name}:{number}: the line is longer than {LINE_BYTES_MAX} bytes. "
+                "A file of events holds one in JSON a line."
+            )
+        yield line

@@ -1,0 +1,94 @@
+"""Say of each line of a file of messages what a worker would say: the body of `laurel events`.
+
+The very reader of the worker reads them, by the catalog in force or by another one; nothing is
+counted, and no more than a line is held.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from ops.settings import Settings
+from processor.catalog import load
+from processor.catalog.in_force import floor_in_force, in_force
+from processor.events.chunks import PlainRecord
+from processor.events.reader import (
+    BadgeCommand,
+    Event,
+    EventReader,
+    Ignored,
+    Parsed,
+    WalletChange,
+)
+from processor.events.rejection import Rejected
+from store.values import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a worker says of line `line`: its type, and the reason where it rejects it.
+
+    `heard` is False for an event that no counter listens to.
+    """
+
+    line: int
+    type: str
+    heard: bool = True
+    reason: str | None = None
+    detail: str | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many messages there were: by type those that are taken, by reason the others."""
+
+    taken: Counter[str] = field(default_factory=Counter)
+    unheard: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def add(self, verdict: Verdict) -> None:
+        """Take in the verdict on one more message."""
+        if verdict.reason is not None:
+            self.rejected[verdict.reason] += 1
+            return
+        self.taken[verdict.type] += 1
+        if not verdict.heard:
+            self.unheard[verdict.type] += 1
+
+
+async def catalog_of(settings: Settings, directory: Path | None) -> Catalog:
+    """Return the catalog in `directory`, which needs no database; without one that in force."""
+    return await in_force(settings) if directory is None else load.load(directory)
+
+
+async def reader_of(settings: Settings, directory: Path | None) -> EventReader:
+    """Return the reader that a worker with these settings has, by the catalog in `directory`."""
+    return EventReader(
+        await catalog_of(settings, directory),
+        settings.tenant_id,
+        settings.worker.future_tolerance,
+        await floor_in_force(settings) if directory is None else None,
+    )
+
+
+def verdicts(
+    lines: Iterable[bytes], reader: EventReader, now: Callable[[], datetime]
+) -> Iterator[Verdict]:
+    """Yield the verdict on each line; a blank one is no message."""
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            # Each at its own time: a pipe may take hours.
+            read = reader.at(now(), topic=None)
+            yield _verdict(number, read(PlainRecord(number - 1, line.rstrip(b"\r\n"))))
+
+
+def _verdict(line: int, parsed: Parsed) -> Verdict:
+    match parsed:
+        case Rejected(reason, detail, kind):
+            return Verdict(line, kind, reason=reason.value, detail=detail)
+        case Ignored(kind):
+            return Verdict(line, kind, heard=False)
+        case Event() | WalletChange() | BadgeCommand():
+            return Verdict(line, str(parsed.type))

@@ -1,0 +1,48 @@
+"""What was too much is tried in smaller parts, which grow again with each that passes."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.batch.pacing import STRIKES_MAX, Pace
+
+
+def test_nothing_is_too_much_before_anything_broke() -> None:
+    pace = Pace()
+    pace.passed(5)
+    assert not pace.is_too_much(10**9)
+
+
+@given(records=st.integers(1, 10**6))
+def test_half_of_what_broke_is_tried_next_and_twice_as_much_after_that(records: int) -> None:
+    pace = Pace()
+    pace.broke(records)
+    half = max(1, records // 2)
+    assert (pace.is_too_much(half), pace.is_too_much(half + 1)) == (False, True)
+    pace.passed(half)
+    assert (pace.is_too_much(2 * half), pace.is_too_much(2 * half + 1)) == (False, True)
+
+
+def test_a_smaller_part_that_passes_proves_nothing() -> None:
+    pace = Pace()
+    pace.broke(100)
+    pace.passed(49)
+    assert pace.is_too_much(51)
+
+
+def test_a_record_has_several_attempts_by_itself() -> None:
+    pace, fault = Pace(), RuntimeError("lost")
+    for _ in range(STRIKES_MAX):
+        assert pace.verdict("a") is None
+        pace.strike("a", fault)
+    assert pace.verdict("a") is fault
+    assert pace.verdict("b") is None
+    pace.strike("b", fault)
+    assert pace.verdict("a") is None
+
+
+def test_a_refusal_is_one_records_only_after_another_passed() -> None:
+    pace = Pace()
+    assert not pace.is_one_alone()
+    pace.passed(3)
+    assert pace.is_one_alone()
+    assert not pace.is_one_alone()

@@ -1,0 +1,99 @@
+"""`laurel events validate` says what the worker's reader says, of each line."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ops.settings import Settings
+from processor.catalog import load
+from processor.history import validation
+from processor.history.validation import Tally, Verdict
+from store import retention
+from store.engine import Database
+from tests.builders.messages import (
+    ALICE,
+    NOW,
+    a_command,
+    a_partner,
+    a_quest,
+    a_wallet,
+    an_address,
+    an_event,
+    encoded,
+    with_catalog,
+)
+from tests.builders.reading import READER, UNHEARD
+
+
+def of(*messages: dict[str, object] | bytes) -> list[Verdict]:
+    lines = [(encoded(message) or b"") + b"\r\n" for message in messages]
+    return list(validation.verdicts(lines, READER, lambda: NOW))
+
+
+def test_each_message_has_its_verdict_and_its_line() -> None:
+    quest = an_event("quest.completed", ALICE, {"quest_id": None})
+    assert of(
+        a_quest(),
+        b"",
+        an_event(UNHEARD),
+        a_wallet(ALICE, an_address(1)),
+        a_command("mint", type_code="explorer"),
+        quest,
+        b"{",
+    ) == [
+        Verdict(1, "quest.completed"),
+        Verdict(3, UNHEARD, heard=False),
+        Verdict(4, "wallet.linked"),
+        Verdict(5, "badge.mint"),
+        Verdict(
+            6,
+            "quest.completed",
+            reason="null_field",
+            detail="Expected `str`, got `null` - at `$.quest_id`",
+        ),
+        Verdict(7, "unknown", reason="not_json", detail="Input data was truncated"),
+    ]
+
+
+def test_each_line_is_held_against_the_time_it_comes_at() -> None:
+    late = a_partner(ALICE, time=(NOW + timedelta(hours=1)).isoformat())
+    clock = iter([NOW, NOW + timedelta(hours=1)])
+    line = encoded(late) or b""
+    first, second = validation.verdicts([line, line], READER, lambda: next(clock))
+    assert (first.reason, second.reason) == ("too_new", None)
+
+
+def test_the_tally_counts_by_type_and_by_reason() -> None:
+    tally = Tally()
+    for verdict in of(a_quest(), a_quest(), an_event(UNHEARD), b"{", a_quest(id="")):
+        tally.add(verdict)
+    assert (tally.taken, tally.unheard, tally.rejected) == (
+        {"quest.completed": 2, UNHEARD: 1},
+        {UNHEARD: 1},
+        {"not_json": 1, "bad_envelope": 1},
+    )
+
+
+async def test_what_may_have_been_forgotten_is_too_old(
+    database: Database, database_url: str
+) -> None:
+    await with_catalog(database)
+    async with database.transaction() as conn:
+        await retention.raise_floor(conn, (NOW + timedelta(days=1)).date())
+    reader = await validation.reader_of(Settings(database_url=database_url), None)
+    line = json.dumps(a_partner(ALICE)).encode()
+    (verdict,) = validation.verdicts([line], reader, lambda: NOW + timedelta(days=2))
+    assert verdict.reason == "too_old"
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_without_a_database_the_files_say_what_is_declared(
+    tmp_path: Path, *, named: bool
+) -> None:
+    (tmp_path / "walks.yaml").write_text("events: {walk.finished: {topic: walks}}")
+    settings = Settings() if named else Settings(catalog_dir=tmp_path)
+    found = await validation.catalog_of(settings, tmp_path if named else None)
+    assert [spec.type for spec in found.events] == ["walk.finished"]
+    assert await validation.catalog_of(Settings(), None) == load.load(load.SHIPPED)

@@ -1,0 +1,108 @@
+"""Of what is fetched, no more is taken at a time than there is room for, and nothing is lost."""
+
+import inspect
+
+import pytest
+from aiokafka.consumer import fetcher
+from aiokafka.consumer.fetcher import Fetcher, PartitionRecords
+from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.structs import TopicPartition
+
+from processor.events.records import LargeRecord, memory_of
+from processor.stream.bounded_fetch import BoundedFetchResult, install
+from processor.stream.guarded_records import GuardedRecords, WholeRecords
+from processor.stream.lenient_headers import LenientRecords
+from processor.stream.room import ROOM, Room
+from tests.processor.stream.test_large_batches import a_batch
+
+QUESTS = TopicPartition("laurel.quests", 0)
+MEGABYTE = b"0123456789abcdef" * 65_536
+
+
+def a_result(*values: bytes, codec: int = 1) -> BoundedFetchResult:
+    """What was fetched of a partition that is read from its beginning."""
+    state = SubscriptionState()
+    state.assign_from_user([QUESTS])
+    assignment = state.subscription.assignment
+    assignment.state_value(QUESTS).seek(0)
+    data = a_batch([(None, value, []) for value in values], codec)
+    records = PartitionRecords(QUESTS, LenientRecords(data), None, 0, None, None, True, 1)
+    return BoundedFetchResult(QUESTS, assignment=assignment, partition_records=records, backoff=0.1)
+
+
+def taken(result: BoundedFetchResult, room: int, record_bytes_max: int = 1 << 30) -> list[int]:
+    ROOM.set(Room(room, record_bytes_max))
+    found = [record.offset for record in result.getall()]
+    if found:
+        state = result._assignment.state_value(QUESTS)
+        assert state.position == found[-1] + 1
+    return found
+
+
+@pytest.mark.parametrize("codec", [1, 3, 4])
+async def test_records_are_taken_as_far_as_there_is_room(codec: int) -> None:
+    result = a_result(*[b"v" * 1_000] * 5, codec=codec)
+    ROOM.set(Room(1, 1 << 30))
+    (first,) = result.getall()
+    assert first.offset == 0
+    assert taken(result, 2 * memory_of(first)) == [1, 2]
+    assert taken(result, 0) == []
+    assert taken(result, 1 << 30) == [3, 4]
+    assert not result.has_more()
+
+
+@pytest.mark.parametrize("codec", [1, 3, 4])
+async def test_a_batch_that_is_not_expanded_at_once_is_taken_in_parts_too(codec: int) -> None:
+    result = a_result(*[MEGABYTE] * 20, codec=codec)
+    assert taken(result, 3 * len(MEGABYTE)) == [0, 1, 2]
+    assert taken(result, 10 * len(MEGABYTE)) == list(range(3, 13))
+    assert taken(result, 1 << 30) == list(range(13, 20))
+    assert not result.has_more()
+
+
+@pytest.mark.parametrize("number", [1, 20], ids=["at once", "in pieces"])
+async def test_of_a_record_that_is_too_large_only_what_identifies_it_is_taken(number: int) -> None:
+    result = a_result(*[MEGABYTE] * number)
+    room = Room(1 << 30, 100_000)
+    ROOM.set(room)
+    found = result.getall()
+    assert [type(record) for record in found] == [LargeRecord] * number
+    assert {record.size for record in found} == {len(MEGABYTE)}
+    # What it took to expand them is taken, so that nobody expands gigabytes in one go.
+    assert room.left <= (1 << 30) - number * len(MEGABYTE)
+
+
+async def test_what_was_fetched_before_a_seek_is_not_taken() -> None:
+    result = a_result(*[b"v"] * 5)
+    result._assignment.state_value(QUESTS).seek(3)
+    assert taken(result, 1 << 30) == []
+    assert not result.has_more()
+
+
+async def test_a_batch_that_cannot_be_decoded_ends_what_is_taken_and_is_said() -> None:
+    state = SubscriptionState()
+    state.assign_from_user([QUESTS])
+    state.subscription.assignment.state_value(QUESTS).seek(0)
+    broken = bytearray(a_batch([(None, b"v", [])], 1))
+    broken[-1] ^= 1
+    records = GuardedRecords(QUESTS, WholeRecords(bytes(broken)), None, 0, None, None, True, 1)
+    result = BoundedFetchResult(
+        QUESTS,
+        assignment=state.subscription.assignment,
+        partition_records=records,
+        backoff=0.1,
+    )
+    ROOM.set(Room(1 << 30, 1 << 30))
+    (found,) = result.getall()
+    assert (found.key, found.offset, found.skip_to) == (("laurel.quests", 0), 0, 1)
+    assert state.subscription.assignment.state_value(QUESTS).position == 0
+
+
+def test_tripwire_the_fetcher_makes_its_results_by_that_name() -> None:
+    """aiokafka 0.14 has no seam; a release that changes this needs another one."""
+    install()
+    assert fetcher.FetchResult is BoundedFetchResult
+    assert fetcher.MemoryRecords is LenientRecords
+    assert "self._records[tp] = FetchResult(" in inspect.getsource(Fetcher)
+    assert "type(res_or_error) is FetchResult" in inspect.getsource(Fetcher.fetched_records)
+    assert ".getall(max_records)" in inspect.getsource(Fetcher.fetched_records)

@@ -1,0 +1,98 @@
+"""Records of a batch that is not expanded at once are the ones that aiokafka would read."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiokafka.codec import gzip_encode, lz4_encode, zstd_encode
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchBuilderPy
+from aiokafka.record.util import calc_crc32c
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.events.chunks import PlainRecord
+from processor.events.records import LargeRecord, bounded
+from processor.stream import large_batches
+from tests.builders.raw_names import RAW_NAME, RawName
+
+PARTS = st.none() | st.binary(max_size=300)
+
+
+def records_of(names: st.SearchStrategy[str]) -> "st.SearchStrategy[Given]":
+    headers = st.lists(st.tuples(names, PARTS), max_size=3)
+    return st.lists(st.tuples(PARTS, PARTS, headers), min_size=1, max_size=6)
+
+
+Given = list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]]
+
+
+def a_batch(records: Given, codec: int = 1) -> bytes:
+    """A batch that is compressed also where that makes it no smaller."""
+    builder = _DefaultRecordBatchBuilderPy(2, 0, 0, -1, -1, -1, 1 << 40)
+    for offset, (key, value, headers) in enumerate(records):
+        builder.append(offset, 1_780_000_000_000 - offset, key, value, headers)
+    batch = bytearray(builder.build())
+    packed: bytes = {1: gzip_encode, 3: lz4_encode, 4: zstd_encode}[codec](bytes(batch[61:]))
+    batch[61:] = packed
+    batch[8:12] = (len(batch) - 12).to_bytes(4, "big")
+    batch[22] = codec
+    batch[17:21] = calc_crc32c(bytes(batch[21:])).to_bytes(4, "big")
+    return bytes(batch)
+
+
+def read(batch: bytes, record_bytes_max: int = 1 << 20) -> Iterator[Any]:
+    return large_batches.records(memoryview(batch), record_bytes_max)
+
+
+@given(records=records_of(st.text(max_size=3)), codec=st.sampled_from([1, 3, 4]))
+def test_they_are_the_ones_that_aiokafka_reads(records: Given, codec: int) -> None:
+    batch = a_batch(records, codec)
+    assert [
+        (each.offset, each.timestamp, each.timestamp_type, each.key, each.value, each.headers)
+        for each in read(batch)
+    ] == [
+        (each.offset, each.timestamp, each.timestamp_type, each.key, each.value, each.headers)
+        for each in DefaultRecordBatch(batch)
+    ]
+
+
+@given(records=records_of(st.text("ab", max_size=3)), size_max=st.integers(60, 200))
+def test_of_one_that_is_too_large_the_same_is_kept_as_of_any(records: Given, size_max: int) -> None:
+    found = [bounded(each.checksum or each, size_max) for each in read(a_batch(records), size_max)]
+    expected = [
+        bounded(PlainRecord(offset, value, key, headers, 1_780_000_000_000 - offset), size_max)
+        for offset, (key, value, headers) in enumerate(records)
+    ]
+    for one, other in zip(found, expected, strict=True):
+        assert isinstance(one, LargeRecord) is isinstance(other, LargeRecord)
+        assert (one.offset, one.timestamp, one.key, one.value) == (
+            other.offset,
+            other.timestamp,
+            other.key,
+            other.value,
+        )
+        assert list(one.headers) == list(other.headers)
+        assert getattr(one, "whole", None) == getattr(other, "whole", None)
+        assert getattr(one, "size", None) == getattr(other, "size", None)
+
+
+def test_a_record_of_many_megabytes_is_known_by_its_hash() -> None:
+    value = b"0123456789abcdef" * (1 << 20)
+    (found,) = read(a_batch([(b"k", value, [("h", None)])]), 1 << 20)
+    assert found.checksum == bounded(
+        PlainRecord(0, value, b"k", [("h", None)], 1_780_000_000_000), 1 << 20
+    )
+
+
+def test_a_header_of_any_bytes_is_read() -> None:
+    (found,) = read(a_batch([(None, b"v", [(RawName("x"), b"1")])]))
+    assert found.headers == [(RAW_NAME.decode("utf-8", "surrogateescape"), b"1")]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_batch_that_does_not_hold_what_it_says_is_corrupt(count: int) -> None:
+    batch = bytearray(a_batch([(None, b"v", []), (None, b"w", [])]))
+    batch[57:61] = count.to_bytes(4, "big")
+    with pytest.raises(CorruptRecordException):
+        list(read(bytes(batch)))
