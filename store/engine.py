@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 
 import psycopg
 from pydantic import SecretStr
-from sqlalchemy import AdaptedConnection, event, make_url
+from sqlalchemy import AdaptedConnection, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -33,6 +33,8 @@ from store import exact_json
 Connection = AsyncConnection
 Result = TypeVar("Result")
 ATTEMPTS_MAX = 8
+
+PING = text("SELECT 1")
 
 
 class DatabaseUnreachable(Transient):
@@ -251,6 +253,15 @@ class Database:
                 return await body(conn)
 
         return await attempts(attempt)
+
+    async def ping(self) -> None:
+        """Return when the database answers.
+
+        Raises:
+            DatabaseUnreachable: it does not.
+        """
+        async with self.transaction() as conn:
+            await conn.execute(PING)
 
 
 def _refuse_other_encodings(connection: AdaptedConnection, _record: object) -> None:

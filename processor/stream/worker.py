@@ -182,10 +182,6 @@ class Worker:
         async with self._db.transaction() as conn:
             await rights.check(conn, temporary=True)
 
-    async def _rights(self) -> None:
-        async with self._db.transaction() as conn:
-            await rights.check(conn, temporary=True)
-
     async def _catalog(self) -> Catalog:
         async with self._db.transaction() as conn:
             await migrations.check(conn)

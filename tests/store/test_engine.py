@@ -96,7 +96,7 @@ async def test_a_database_of_another_encoding_is_refused_with_a_word(
         await conn.execute(statement.format(sql.Identifier(name)))
     async with Database(database_server.url_of(name)) as database:
         with pytest.raises(UsageError, match="SQL_ASCII"):
-            await value(database, "SELECT 1")
+            await database.ping()
 
 
 async def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
@@ -106,14 +106,14 @@ async def test_a_server_that_is_not_there_is_named_without_its_password() -> Non
             SecretStr(f"postgresql://laurel:hunter2@127.0.0.1:{port}/laurel")
         ) as database:
             with pytest.raises(DatabaseUnreachable, match=str(port)) as lost:
-                await value(database, "SELECT 1")
+                await database.ping()
     assert "hunter2" not in str(lost.value)
 
 
 async def test_a_lost_connection_is_transient_and_the_next_one_works(database: Database) -> None:
     with pytest.raises(DatabaseUnreachable):
         await rows(database, "SELECT pg_terminate_backend(pg_backend_pid())")
-    await value(database, "SELECT 1")
+    await database.ping()
 
 
 async def test_a_statement_that_takes_too_long_is_not_run_again(database_url: str) -> None:
