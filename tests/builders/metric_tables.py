@@ -24,19 +24,21 @@ COUNTED_BY_WORKER: dict[str, dict[Labels, float]] = {
         ("badge.mint", "applied"): 1,
         ("badge.mint", "repeated"): 1,
         ("badge.revoke", "dead_letter"): 1,
-        ("unknown", "dead_letter"): 3,
+        ("unknown", "dead_letter"): 4,
     },
     "laurel_dead_letters_total": {
-        ("not_json",): 2,
+        ("not_json",): 3,
         ("unknown_type",): 1,
         ("external_id_conflict",): 1,
     },
+    # One of them came again, at the same place.
+    "laurel_dead_letters_repeated_total": {(): 1},
     # One partner makes level 1, three make 2: the fourth changes nothing.
     "laurel_levels_total": {("ambassador", "1"): 1, ("ambassador", "2"): 1},
-    # Two batches, and the one that is fenced: it has no record.
-    "laurel_batch_seconds_count": {(): 3},
-    "laurel_batch_records_count": {(): 3},
-    "laurel_batch_records_sum": {(): 15},
+    # Three batches, and the one that is fenced: it has no record.
+    "laurel_batch_seconds_count": {(): 4},
+    "laurel_batch_records_count": {(): 4},
+    "laurel_batch_records_sum": {(): 16},
     "laurel_ledger_events_total": {
         ("skipped",): 3,
         ("fenced",): 1,
@@ -50,6 +52,8 @@ SHOWN_BY_WORKER: dict[str, dict[Labels, Any]] = {
     # The Kafka timestamp of the second batch's last record is 90 s before the clock.
     "laurel_event_lag_seconds": {(PARTNERS,): pytest.approx(90, abs=0.001)},  # of milliseconds
     "laurel_consumer_lag_records": {(PARTNERS, "0"): 12, (HIKES, "0"): 0},
+    "laurel_withheld_records": {(PARTNERS, "0"): 5, (HIKES, "0"): 0},
+    "laurel_partitions_paused": {(PARTNERS, "records_removed"): 1},
     "laurel_ready": {(): 1},
 }
 

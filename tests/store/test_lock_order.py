@@ -70,6 +70,7 @@ async def test_batches_lock_in_order(
         "chain_collection",
         "chain_message",
         "chain_wallet",
+        "paused_partition",
         "silenced_badge",
     }
     assert locked(transactions) >= set(ORDER) - untouched

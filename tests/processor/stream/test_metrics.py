@@ -11,21 +11,31 @@ from pydantic import SecretStr
 
 from ops.lifecycle import Part, Readiness
 from ops.settings import Settings
-from processor.batch.pipeline import BatchOutcome
+from processor.batch.pipeline import BatchOutcome, Pipeline
 from processor.batch.staging import ReadChunk
 from processor.catalog import load
 from processor.events.chunks import Chunk, ChunkBounds, PlainRecord
 from processor.stream.app import faust_app
 from processor.stream.batcher import BatchBounds, Batcher, InFlight, PartitionFault
+from processor.stream.pausing import Pausing
 from processor.stream.positions import PartitionPosition
 from processor.stream.transport import Consumer, ConsumerOptions
 from processor.stream.watchdog import StreamProgress, Watchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
-from store.values import EventSpec, FieldKind, FieldSpec, LedgerEntry, Partition, PausedPartition
+from store.values import (
+    EventSpec,
+    FieldKind,
+    FieldSpec,
+    LedgerEntry,
+    Partition,
+    PausedPartition,
+    PauseReason,
+)
 from tests.builders.clock import FakeClock
 from tests.builders.messages import (
     ALICE,
+    CLUSTER,
     NOW,
     Log,
     a_command,
@@ -43,6 +53,7 @@ from tests.builders.metric_tables import (
     SHOWN_BY_WORKER,
 )
 from tests.builders.metrics import Moved, shown
+from tests.builders.sql import rows
 
 
 async def test_a_run_moves_every_metric_of_the_worker(
@@ -133,17 +144,39 @@ async def run(database: Database) -> None:
     batcher.stop()
     await running
 
+    await rewound_by_hand(database, pipeline, begun)
+    await Pausing(database, CLUSTER, readiness, Reading).pause(
+        PausedPartition(PARTNERS, 0, 18, PauseReason.RECORDS_REMOVED, "gone")
+    )
+
     answered_at = clock.now().timestamp()
     Watchdog(timedelta(minutes=5), "kafka:9092", readiness, clock).check(
         StreamProgress(
             {
-                (PARTNERS, 0): PartitionPosition(18, 18, 0, 18, answered_at),
+                (PARTNERS, 0): PartitionPosition(18, 18, 0, 18, answered_at, withheld=5),
                 (HIKES, 0): PartitionPosition(1, 1, 0, 1, answered_at),
             },
             batcher.counted_to,
             batcher.committed_at,
         )
     )
+
+
+class Reading:
+    """A consumer that may be paused."""
+
+    async def pause(self, partition: Partition, *, drop_in_flight: bool) -> None:
+        """Do so."""
+
+    async def read_on(self, partitions: Iterable[Partition]) -> None:
+        """Do so."""
+
+
+async def rewound_by_hand(database: Database, pipeline: Pipeline, chunks: Sequence[Chunk]) -> None:
+    """Give a broken message once more, as after a ledger that somebody set back."""
+    (broken,) = (chunk for chunk in chunks if chunk.topic == "laurel.quests")
+    await rows(database, "UPDATE offset_ledger SET next_offset = 0 WHERE topic = 'laurel.quests'")
+    await pipeline.run([Chunk(*broken.key, 0, broken.records[:1])])
 
 
 async def reassign(monkeypatch: pytest.MonkeyPatch) -> None:
