@@ -4,13 +4,17 @@ A worker reads messages by the one in the database; whoever sends, checks or pre
 here for the same one.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import date
+from typing import TypeVar
 
 from ops.settings import Settings
 from processor.catalog import load
 from store import catalogs, migrations, retention
-from store.engine import Database
+from store.engine import Connection, Database
 from store.values import Catalog
+
+Answer = TypeVar("Answer")
 
 
 async def in_force(settings: Settings) -> Catalog:
@@ -34,11 +38,7 @@ async def applied(settings: Settings) -> Catalog | None:
         UsageError: the database has another revision.
         Transient: it does not answer.
     """
-    if settings.database_url is None:
-        return None
-    async with Database(settings.database_url, settings.database) as db, db.transaction() as conn:
-        await migrations.check(conn)
-        return await catalogs.current(conn)
+    return await _asked(settings, catalogs.current)
 
 
 async def floor_in_force(settings: Settings) -> date | None:
@@ -48,8 +48,14 @@ async def floor_in_force(settings: Settings) -> date | None:
         UsageError: the database has another revision.
         Transient: it does not answer.
     """
+    return await _asked(settings, retention.floor)
+
+
+async def _asked(
+    settings: Settings, question: Callable[[Connection], Awaitable[Answer]]
+) -> Answer | None:
     if settings.database_url is None:
         return None
     async with Database(settings.database_url, settings.database) as db, db.transaction() as conn:
         await migrations.check(conn)
-        return await retention.floor(conn)
+        return await question(conn)
