@@ -249,7 +249,9 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr | None = Field(
-        None, description="postgresql://user:password@host:port/database"
+        None,
+        description="postgresql://user:password@host:port/database; of several hosts (`a,b:5433`) "
+        "the first that can be written to is taken",
     )
     kafka_brokers: str | None = Field(None, description="host:port, several separated by commas")
     ton_config: Path | None = Field(

@@ -27,6 +27,7 @@ pytest_plugins = [
     "tests.unit",
     "tests.fixtures.postgres",
     "tests.fixtures.broker",
+    "tests.fixtures.pooler",
     "tests.fixtures.ton",
 ]
 
