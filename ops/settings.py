@@ -38,7 +38,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from ops import quantities
+from ops import faults, quantities
 from ops.errors import UsageError
 
 PREFIX = "LAUREL_"
@@ -46,7 +46,7 @@ CONFIG_FILE = "LAUREL_CONFIG_FILE"
 # Read by tools around Laurel, not settings of it: the fault point (ops/faults.py) and the switches
 # of the tests.
 _OUTSIDE = frozenset(
-    {CONFIG_FILE, "LAUREL_FAULT_POINT", "LAUREL_KAFKA_JARS", "LAUREL_REQUIRE_ALL_PARTS"}
+    {CONFIG_FILE, faults.VARIABLE, "LAUREL_KAFKA_JARS", "LAUREL_REQUIRE_ALL_PARTS"}
 )
 DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")
 SYSTEM_ISSUER = UUID("00000000-0000-7000-8000-000000000002")
@@ -342,10 +342,11 @@ def load(**overrides: Any) -> Settings:
     """Read the environment and the settings file.
 
     Raises:
-        UsageError: a name is unknown, a value is refused, or a relation between two settings does
-            not hold.
+        UsageError: a name is unknown (also one of LAUREL_FAULT_POINT), a value is refused, or a
+            relation between two settings does not hold.
     """
     _refuse_unknown_names()
+    faults.refuse_unknown()
     named = os.environ.get(CONFIG_FILE)
     if named and not Path(named).is_file():
         raise UsageError(f"{CONFIG_FILE}: there is no file {named}.", setting=CONFIG_FILE)
