@@ -5,9 +5,9 @@ refuse them: then they must be the role's own, or Laurel does not start.
 """
 
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import Self
 
-from sqlalchemy.engine.interfaces import AdaptedConnection, DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from ops.errors import UsageError
 from ops.settings import DatabaseSettings
@@ -61,8 +61,8 @@ class Session:
             UsageError: the database has an encoding in which not every id and text can be stored,
                 or something in between dropped the settings.
         """
-        # SQLAlchemy's wrapper of an asynchronous connection is both.
-        driver = cast("AdaptedConnection", connection).driver_connection
+        # SQLAlchemy's wrapper of an asynchronous connection is also an AdaptedConnection.
+        driver = connection.driver_connection
         encoding = driver.info.parameter_status("server_encoding")
         if encoding != "UTF8":
             raise UsageError(
