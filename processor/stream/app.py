@@ -127,6 +127,8 @@ class Stream:
             counted_to=self.batcher.counted_to,
             committed_at=self.batcher.committed_at,
             paused=self.pausing.partitions,
+            group_trouble=self.consumer.group_trouble,
+            denied_topics=self.consumer.denied_topics() if in_group else (),
         )
 
     async def set_aside(self, partition: Partition, fault: PartitionFault) -> None:
