@@ -87,6 +87,7 @@ class Stream:
             offsets.positions,
             self._pause,
         )
+        self.append_times = options.append_times
         self.app = faust_app(settings, options)
         self._first_topics = frozenset(topics)
         topic = self.app.topic(

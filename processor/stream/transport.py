@@ -19,7 +19,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from aiokafka import TopicPartition
@@ -38,6 +38,7 @@ from mode.utils.futures import notify
 from ops import metrics
 from processor.events.chunks import ChunkBounds
 from processor.stream import bounded_fetch, guarded_records
+from processor.stream.clock_watch import AppendTimes
 from processor.stream.group_watch import DeniedTopics, GroupTrouble, GroupWatch
 from processor.stream.positions import (
     FetchedChunk,
@@ -74,6 +75,7 @@ class ConsumerOptions:
         read_ledger: returns the ledger of partitions, opened at the offsets given where it has no
             entry.
         pause: told of each partition that cannot be read on; called on the loop of the app.
+        append_times: told of the brokers' times that records bring.
     """
 
     chunk: ChunkBounds
@@ -82,6 +84,7 @@ class ConsumerOptions:
     fetch_max_wait_ms: int
     read_ledger: Callable[[Mapping[Partition, int]], Awaitable[Mapping[Partition, LedgerEntry]]]
     pause: Callable[[PausedPartition], None]
+    append_times: AppendTimes = field(default_factory=AppendTimes)
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -164,6 +167,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _chunks(self, tp: TP, records: list[Any]) -> list[FetchedChunk]:
         undecodable = records.pop() if isinstance(records[-1], PausedPartition) else None
+        if records:
+            self._options.append_times.note(records[-1])
         found = self._positions.chunks((tp.topic, tp.partition), records) if records else []
         if isinstance(found, PausedPartition):
             self._pause_found(found)
