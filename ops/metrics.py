@@ -97,6 +97,12 @@ RECONCILE_FINDINGS = Gauge(
 RECONCILE_SECONDS = Histogram(
     "laurel_reconcile_seconds", "Time of one reconcile run.", buckets=_MINT_SECONDS
 )
+CLOCK_AHEAD_SECONDS = Gauge(
+    "laurel_clock_ahead_seconds",
+    "How far the host's clock is ahead of a witness's: postgresql, to half a round trip; kafka, at "
+    "most (where records carry LogAppendTime).",
+    ("witness",),
+)
 RETRIES = Counter(
     "laurel_retries_total",
     "Attempts repeated in place, by what was repeated and the error's code.",

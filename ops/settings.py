@@ -142,7 +142,8 @@ class WorkerSettings(_Part):
         timedelta(minutes=10), description="events further ahead than this are rejected"
     )
     stall_after: Duration = Field(
-        timedelta(minutes=2), description="lag without progress for this long ends the process"
+        timedelta(minutes=2),
+        description="lag without progress, or no consumer group, for this long ends the process",
     )
     retries_max: int = Field(
         8, ge=1, description="attempts at a batch's transaction before the worker exits"

@@ -53,6 +53,9 @@ _SETTINGS = {
     "transaction.state.log.num.partitions": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
+    # Everybody may do everything, until somebody sets an ACL on a group or a topic.
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
     "controller.quorum.election.timeout.ms": "100",
@@ -184,8 +187,7 @@ def _formatted(
         "kafka.tools.StorageTool",
         "format",
         "--standalone",
-        "-t",
-        chosen,
+        f"--cluster-id={chosen}",  # in one word: every 64th begins with a dash
         "-c",
         configuration,
     ]

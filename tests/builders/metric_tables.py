@@ -54,6 +54,7 @@ SHOWN_BY_WORKER: dict[str, dict[Labels, Any]] = {
     "laurel_consumer_lag_records": {(PARTNERS, "0"): 12, (HIKES, "0"): 0},
     "laurel_withheld_records": {(PARTNERS, "0"): 5, (HIKES, "0"): 0},
     "laurel_partitions_paused": {(PARTNERS, "records_removed"): 1},
+    "laurel_clock_ahead_seconds": {("postgresql",): 0.25, ("kafka",): -2.0},
     "laurel_ready": {(): 1},
 }
 
