@@ -21,8 +21,9 @@ from ops.lifecycle import (
 from ops.logs import logger
 from ops.settings import Settings
 from processor.batch import bisection
+from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
-from processor.batch.pipeline import Pipeline, PipelineOptions
+from processor.batch.pipeline import Pipeline
 from processor.catalog.job import JobRunner, take_up_idle_jobs
 from processor.stream import codecs, topics
 from processor.stream.app import Stream
