@@ -206,7 +206,10 @@ class MinterSettings(_Part):
         timedelta(minutes=10), description="pause between two comparisons of chain and database"
     )
     lite_servers: int = Field(
-        3, ge=1, description="lite servers of the global config used side by side"
+        3,
+        ge=1,
+        description="lite servers of the global config asked for the newest block at each turn, "
+        "the best ones; the others are looked at every five seconds, and take their place",
     )
 
 
@@ -257,6 +260,11 @@ class Settings(BaseSettings):
     kafka_brokers: str | None = Field(None, description="host:port, several separated by commas")
     ton_config: Path | None = Field(
         None, description="a TON global config (JSON): lite servers and the zero state"
+    )
+    ton_state_dir: Path | None = Field(
+        None,
+        description="where a minter keeps what was proven of the chain, so that the next start "
+        "does not prove it anew; none = a temporary one",
     )
     wallet_mnemonic_file: Path | None = Field(
         None, description="a file with the 24 words of the minting wallet"
