@@ -27,6 +27,7 @@ pytest_plugins = [
     "tests.unit",
     "tests.fixtures.postgres",
     "tests.fixtures.broker",
+    "tests.fixtures.secured",
     "tests.fixtures.ton",
 ]
 
