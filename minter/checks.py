@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from minter.startup import connect, minting_wallet
+from minter.startup import connect, least_values_at, minting_wallet, refuse_useless_values
 from minter.ton.liteserver import LiteServers, read_config
 from ops.checks import Check
 from ops.settings import Settings
@@ -17,6 +17,8 @@ async def _ton(settings: Settings) -> str:
     config = read_config(Path(settings.need("ton_config")))
     async with LiteServers(config, servers=settings.minter.lite_servers) as gateway:
         block = await gateway.newest_block()
+        if (least := await least_values_at(gateway, block)) is not None:
+            refuse_useless_values(settings.minter, least)
     return f"masterchain block {block.seqno} of {block.time.isoformat()}"
 
 
