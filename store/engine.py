@@ -25,7 +25,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from ops import metrics
+from ops import metrics, watchdog
 from ops.errors import Permanent, Transient, UsageError
 from ops.settings import DatabaseSettings
 from store import exact_json
@@ -191,6 +191,7 @@ class Database:
         )
         # Before SQLAlchemy's own first statement, which such a database answers with bytes.
         event.listen(self.engine.sync_engine, "connect", _refuse_other_encodings, insert=True)
+        event.listen(self.engine.sync_engine, "after_cursor_execute", _went_on)
         self.place = self.engine.url.render_as_string(hide_password=True)
 
     async def __aenter__(self) -> Self:
@@ -216,6 +217,8 @@ class Database:
                 yield conn
         except (DBAPIError, PoolTimeoutError, psycopg.Error, OSError) as error:
             raise translated(error, self.place, connected=connected) from error
+        finally:
+            watchdog.went_on()
 
     async def retried(
         self,
@@ -276,6 +279,10 @@ def _refuse_other_encodings(connection: AdaptedConnection, _record: object) -> N
             f"LAUREL_DATABASE_URL: the database's encoding is {encoding}. Create it with "
             "ENCODING 'UTF8' TEMPLATE template0."
         )
+
+
+def _went_on(*_statement: object) -> None:
+    watchdog.went_on()
 
 
 def _text(value: str | tuple[str, ...]) -> str:

@@ -1,5 +1,9 @@
 import asyncio
+import os
+import re
+import socket
 from datetime import timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
@@ -48,6 +52,41 @@ async def test_a_connection_speaks_utc_and_does_not_wait_for_ever(database: Data
         names = ("timezone", "lock_timeout", "statement_timeout", "application_name")
         shown = [(await conn.execute(text(f"SHOW {name}"))).scalar_one() for name in names]
     assert shown == ["UTC", "15s", "1min", "laurel"]
+
+
+async def test_a_peer_that_is_gone_without_a_word_is_noticed_in_under_a_minute(
+    database: Database,
+) -> None:
+    """The driver's socket; worker, minter, commands and migrations connect by this class alone."""
+    async with database.engine.connect() as conn:
+        driver = (await conn.get_raw_connection()).driver_connection
+        assert driver is not None
+        with socket.socket(fileno=os.dup(driver.fileno())) as peer:
+            assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            idle, interval, count, unanswered_ms = (
+                peer.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (
+                    socket.TCP_KEEPIDLE,
+                    socket.TCP_KEEPINTVL,
+                    socket.TCP_KEEPCNT,
+                    socket.TCP_USER_TIMEOUT,
+                )
+            )
+    assert idle + interval * count < 60
+    assert 0 < unanswered_ms < 60_000
+
+
+def test_nothing_else_connects_to_postgresql() -> None:
+    root = Path(__file__).parents[2]
+    places = [
+        (path.relative_to(root).as_posix(), call)
+        for package in ("store", "processor", "minter", "ops", "demo", "sandbox")
+        for path in (root / package).rglob("*.py")
+        for call in re.findall(
+            r"create_(?:async_)?engine\(|\bpsycopg\S*connect\(", path.read_text()
+        )
+    ]
+    assert places == [("store/engine.py", "create_async_engine(")]
 
 
 async def test_what_laurel_depends_on_is_set_whatever_the_database_says(
