@@ -110,6 +110,10 @@ RETRIES = Counter(
 )
 ERRORS = Counter("laurel_errors_total", "Errors that ended a step, by code.", ("code",))
 CHAIN_SEQNO = Gauge("laurel_chain_seqno", "The newest masterchain block that the minter has seen.")
+CHAIN_BLOCK_AGE_SECONDS = Gauge(
+    "laurel_chain_block_age_seconds",
+    "Age of the newest masterchain block that the minter has seen, by this host's clock.",
+)
 WALLET_BALANCE_NANOGRAMS = Gauge(
     "laurel_wallet_balance_nanograms", "Balance of the minting wallet in nanograms."
 )

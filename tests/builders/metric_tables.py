@@ -89,4 +89,8 @@ SHOWN_BY_MINTER: dict[str, dict[Labels, float]] = {
     "laurel_reconcile_findings": {("lost_id",): 1},
 }
 # What the chain shows is only known after the run.
-OF_THE_CHAIN = ("laurel_chain_seqno", "laurel_wallet_balance_nanograms")
+OF_THE_CHAIN = (
+    "laurel_chain_seqno",
+    "laurel_wallet_balance_nanograms",
+    "laurel_chain_block_age_seconds",
+)

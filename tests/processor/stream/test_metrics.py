@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from ops.clock_reading import ClockReading
 from ops.lifecycle import Part, Readiness
 from ops.settings import Settings
-from processor.batch.pipeline import BatchOutcome, Pipeline
+from processor.batch.attempt import BatchOutcome
+from processor.batch.pipeline import Pipeline
 from processor.batch.staging import ReadChunk
 from processor.catalog import load
 from processor.events.chunks import Chunk, ChunkBounds, PlainRecord
