@@ -199,6 +199,11 @@ class LifecycleSettings(SettingsPart):
         timedelta(seconds=20),
         description="after SIGTERM: the time to finish work in flight, then a hard exit",
     )
+    stall_after: Duration = Field(
+        timedelta(minutes=5),
+        description="a minter's turn, a backfill or `catalog apply` that stands still for this "
+        "long ends the process; of a worker, its event loop",
+    )
 
 
 class Settings(BaseSettings):
@@ -297,6 +302,11 @@ class Settings(BaseSettings):
         if self.database.lock_timeout >= self.database.statement_timeout:
             raise ValueError(
                 "database.lock_timeout must be shorter than database.statement_timeout"
+            )
+        if self.lifecycle.stall_after <= self.database.statement_timeout * 2:
+            raise ValueError(
+                "lifecycle.stall_after must be longer than twice database.statement_timeout: "
+                "a slow statement is no stall"
             )
         return self
 

@@ -20,6 +20,7 @@ from ops.lifecycle import (
 )
 from ops.logs import logger
 from ops.settings import Settings
+from ops.watchdog import Watchdog
 from processor.batch import bisection
 from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
@@ -35,7 +36,7 @@ from processor.stream.offset_store import OffsetStore
 from processor.stream.pausing import Pausing
 from processor.stream.topics import Cluster, TopicsMissing
 from processor.stream.transport import Consumer
-from processor.stream.watchdog import Watchdog
+from processor.stream.watchdog import StreamWatchdog
 from store import catalogs, migrations, rights
 from store import clock as database_clock
 from store.engine import Database, DatabaseUnreachable
@@ -111,8 +112,10 @@ class Worker:
             await asyncio.wait({preparing})
             return EXIT_OK
         stream = preparing.result()
+        stall_after = self._settings.lifecycle.stall_after
         try:
-            await self._process(stream, stopping)
+            with Watchdog(stall_after) as dog, dog.work("the event loop"):
+                await self._process(stream, stopping)
         except BaseException as error:
             self._live = False
             # Nobody has asked for the end, so nobody has set its bound; Faust may never come to its
@@ -212,7 +215,7 @@ class Worker:
 
     async def _process(self, stream: Stream, stopping: "asyncio.Task[None]") -> None:
         """Run the parts of the stream until `stopping`, or until one of them fails."""
-        watchdog = Watchdog(
+        watchdog = StreamWatchdog(
             self._settings.worker.stall_after,
             self._settings.need("kafka_brokers"),
             self._readiness,

@@ -55,6 +55,7 @@ def test_the_environment_wins_over_the_file(
         ("LAUREL_WORKER__BATCHES", "1", "LAUREL_WORKER__BATCHES: there is no such setting"),
         ("LAUREL_METADATA_BASE_URL", "ftp://x", "LAUREL_METADATA_BASE_URL: "),
         ("LAUREL_MINTER__LEASE", "10s", "minter.lease must be longer"),
+        ("LAUREL_LIFECYCLE__STALL_AFTER", "2m", "lifecycle.stall_after must be longer"),
         ("LAUREL_MINTER__LEASE", "10", "LAUREL_MINTER__LEASE: 10 has no unit: write"),
         ("LAUREL_MINTER__LEASE", "soon", "LAUREL_MINTER__LEASE: .*duration"),
         ("LAUREL_MINTER__ITEM_VALUE", "0.001", "LAUREL_MINTER__ITEM_VALUE: .*equal to 0.0015"),

@@ -23,7 +23,7 @@ from processor.stream.clock_watch import ClockWatch
 from processor.stream.pausing import Pausing
 from processor.stream.positions import PartitionPosition
 from processor.stream.transport import Consumer, ConsumerOptions
-from processor.stream.watchdog import StreamProgress, Watchdog
+from processor.stream.watchdog import StreamProgress, StreamWatchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
 from store.values import (
@@ -154,7 +154,7 @@ async def run(database: Database) -> None:
 
     await compared(clock, readiness)
     answered_at = clock.now().timestamp()
-    Watchdog(timedelta(minutes=5), "kafka:9092", readiness, clock).check(
+    StreamWatchdog(timedelta(minutes=5), "kafka:9092", readiness, clock).check(
         StreamProgress(
             {
                 (PARTNERS, 0): PartitionPosition(18, 18, 0, 18, answered_at, withheld=5),
