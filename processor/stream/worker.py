@@ -24,7 +24,7 @@ from processor.batch import bisection
 from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline, PipelineOptions
 from processor.catalog.job import JobRunner, take_up_idle_jobs
-from processor.stream import codecs, topics
+from processor.stream import codecs, topic_identity, topics
 from processor.stream.app import Stream
 from processor.stream.batcher import BatchBounds, Batcher
 from processor.stream.catalog_follower import CatalogFollower
@@ -227,8 +227,11 @@ class Worker:
         jobs = JobRunner(self._db, self._settings.tenant_id, self._clock)
         evaluating = asyncio.create_task(take_up_idle_jobs(jobs, self._clock), name="catalog jobs")
         pausing = asyncio.create_task(stream.pausing.watch(), name="pausing")
+        comparing = asyncio.create_task(
+            topic_identity.watch(stream.pause_strangers, self._clock), name="topic identity"
+        )
         streaming = asyncio.create_task(_stream(stream), name="faust")
-        own = (batching, watching, following, evaluating, pausing, streaming)
+        own = (batching, watching, following, evaluating, pausing, comparing, streaming)
         parts: set[asyncio.Future[None]] = {stopping, *own, stream.failed}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
