@@ -21,7 +21,7 @@ class Point(StrEnum):
     tests/chaos kills a process at each of them.
     """
 
-    # Between two statements of a batch's transaction, in their order (processor/batch/pipeline.py).
+    # Between two statements of a batch, in their order (processor/batch/pipeline.py, writing.py).
     BATCH_BEGUN = "batch.begun"
     BATCH_FENCED = "batch.fenced"
     BATCH_STAGED = "batch.staged"

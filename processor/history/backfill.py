@@ -21,8 +21,9 @@ from ops.errors import UsageError
 from ops.lifecycle import Stop
 from ops.settings import Settings
 from processor.batch import bisection
+from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
-from processor.batch.pipeline import Pipeline, PipelineOptions
+from processor.batch.pipeline import Pipeline
 from processor.batch.staging import Batch, RejectedRecord
 from processor.events.chunks import Chunk, ChunkBounds, PlainRecord, cut
 from processor.history import sources
