@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 
 import psycopg
 from pydantic import SecretStr
-from sqlalchemy import AdaptedConnection, event, make_url, text
+from sqlalchemy import URL, AdaptedConnection, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -139,11 +139,18 @@ def normalised_url(url: str) -> str:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # a port that is no number, perhaps a password's beginning
         raise UsageError(
             "LAUREL_DATABASE_URL is no URL: it should read "
             "postgresql://user:password@host:port/database."
         ) from None
+    # Of an unescaped password the rest would be taken for the host, and be in every message.
+    if url.count("@") > 1 or "@" in f"{parsed.host}{parsed.database}":
+        raise UsageError(
+            "LAUREL_DATABASE_URL has an @ or a / too many. In a user's name and a password they "
+            "are written %40 and %2F; a password with such characters may stand in PGPASSFILE, "
+            "too."
+        )
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
         raise UsageError(f"LAUREL_DATABASE_URL: {parsed.get_backend_name()} is not PostgreSQL.")
     return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
@@ -191,7 +198,7 @@ class Database:
         )
         # Before SQLAlchemy's own first statement, which such a database answers with bytes.
         event.listen(self.engine.sync_engine, "connect", _refuse_other_encodings, insert=True)
-        self.place = self.engine.url.render_as_string(hide_password=True)
+        self.place = _place(address)
 
     async def __aenter__(self) -> Self:
         return self
@@ -276,6 +283,13 @@ def _refuse_other_encodings(connection: AdaptedConnection, _record: object) -> N
             f"LAUREL_DATABASE_URL: the database's encoding is {encoding}. Create it with "
             "ENCODING 'UTF8' TEMPLATE template0."
         )
+
+
+def _place(address: URL) -> str:
+    """Return where the database is, for messages: no password, also none of the query's."""
+    shown = address.set(query={}).render_as_string(hide_password=True)
+    hosts = _text(address.query.get("host", ""))
+    return f"{shown} ({hosts})" if hosts else shown
 
 
 def _text(value: str | tuple[str, ...]) -> str:

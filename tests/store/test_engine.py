@@ -36,11 +36,39 @@ def test_every_spelling_of_a_postgresql_url_is_taken(url: str) -> None:
     assert normalised_url(url) == "postgresql+psycopg://u:p@h:5432/d"
 
 
-@pytest.mark.parametrize("url", ["hunter2", "mysql://u:hunter2@h/d", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hunter2",
+        "mysql://u:hunter2@h/d",
+        "",
+        "postgresql://u:hunter2",
+        "postgresql://u:hunter2:1/d",
+        "postgresql://u:p@hunter2@h/d",
+        "postgresql://u:p@hunter2/x@h/d",
+        "postgresql://u:p?@hunter2@h/d",
+        "postgresql://u/v:hunter2@h/d",
+    ],
+)
 def test_a_wrong_url_is_refused_without_repeating_its_password(url: str) -> None:
     with pytest.raises(UsageError, match="LAUREL_DATABASE_URL") as refused:
         normalised_url(url)
     assert "hunter2" not in refused.value.message
+
+
+def test_an_escaped_password_is_taken_and_hidden() -> None:
+    url = "postgresql://u:p%40hunter2%2F@h:5432/d"
+    assert normalised_url(url) == "postgresql+psycopg://u:p%40hunter2%2F@h:5432/d"
+    assert Database(url).place == "postgresql+psycopg://u:***@h:5432/d"
+
+
+async def test_where_a_database_is_has_no_password_however_it_was_given() -> None:
+    with reserved() as port:
+        url = f"postgresql://u@/d?host=127.0.0.1&port={port}&password=hunter2"
+        async with Database(url) as away:
+            with pytest.raises(DatabaseUnreachable, match=r"u@/d \(127.0.0.1\)") as caught:
+                await away.ping()
+    assert "hunter2" not in caught.value.message + repr(caught.value.details)
 
 
 async def test_a_connection_speaks_utc_and_does_not_wait_for_ever(database: Database) -> None:
