@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 from minter.context import ChainView, MinterContext
 from minter.ton import highload_wallet, mnemonic
 from minter.ton.gateway import ChainGateway
+from minter.ton.global_config import read_config
 from minter.ton.highload_wallet import Wallet
-from minter.ton.liteserver import LiteServers, read_config
+from minter.ton.liteserver import LiteServers
 from minter.ton.mnemonic import MnemonicSigner
 from minter.waiting import first_of
 from ops.clock import SYSTEM_CLOCK, Clock
@@ -55,7 +56,10 @@ async def minter_context(
     async with (
         Database(settings.need("database_url"), settings.database) as db,
         LiteServers(
-            config, servers=minter.lite_servers, send_timeout=minter.send_timeout
+            config,
+            servers=minter.lite_servers,
+            send_timeout=minter.send_timeout,
+            state_dir=settings.ton_state_dir,
         ) as gateway,
     ):
         row = await until_available(
@@ -79,7 +83,9 @@ async def connect(settings: Settings) -> AsyncIterator[tuple[Database, LiteServe
     config = read_config(Path(settings.need("ton_config")))
     async with (
         Database(settings.need("database_url"), settings.database) as db,
-        LiteServers(config, servers=settings.minter.lite_servers) as gateway,
+        LiteServers(
+            config, servers=settings.minter.lite_servers, state_dir=settings.ton_state_dir
+        ) as gateway,
     ):
         async with db.transaction() as conn:
             await migrations.check(conn)

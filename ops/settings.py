@@ -32,7 +32,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from ops import quantities, secret_files
+from ops import faults, quantities, secret_files
 from ops.errors import UsageError
 from ops.kafka_settings import KafkaSettings
 from ops.setting_types import PREFIX, Amount, Duration, Port, SettingsPart
@@ -41,7 +41,7 @@ CONFIG_FILE = "LAUREL_CONFIG_FILE"
 # Read by tools around Laurel, not settings of it: the fault point (ops/faults.py) and the switches
 # of the tests.
 _OUTSIDE = frozenset(
-    {CONFIG_FILE, "LAUREL_FAULT_POINT", "LAUREL_KAFKA_JARS", "LAUREL_REQUIRE_ALL_PARTS"}
+    {CONFIG_FILE, faults.VARIABLE, "LAUREL_KAFKA_JARS", "LAUREL_REQUIRE_ALL_PARTS"}
 )
 Address = Literal["database_url", "kafka_brokers", "ton_config", "wallet_mnemonic_file"]
 # A name, an IPv4 address, or an IPv6 address in brackets; without a port it is Kafka's own, 9092.
@@ -94,7 +94,8 @@ class WorkerSettings(SettingsPart):
         timedelta(minutes=10), description="events further ahead than this are rejected"
     )
     stall_after: Duration = Field(
-        timedelta(minutes=2), description="lag without progress for this long ends the process"
+        timedelta(minutes=2),
+        description="lag without progress, or no consumer group, for this long ends the process",
     )
     retries_max: int = Field(
         8, ge=1, description="attempts at a batch's transaction before the worker exits"
@@ -157,7 +158,10 @@ class MinterSettings(SettingsPart):
         timedelta(minutes=10), description="pause between two comparisons of chain and database"
     )
     lite_servers: int = Field(
-        3, ge=1, description="lite servers of the global config used side by side"
+        3,
+        ge=1,
+        description="lite servers of the global config asked for the newest block at each turn, "
+        "the best ones; the others are looked at every five seconds, and take their place",
     )
 
 
@@ -201,11 +205,18 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr | None = Field(
-        None, description="postgresql://user:password@host:port/database"
+        None,
+        description="postgresql://user:password@host:port/database; of several hosts (`a,b:5433`) "
+        "the first that can be written to is taken",
     )
     kafka_brokers: str | None = Field(None, description="host:port, several separated by commas")
     ton_config: Path | None = Field(
         None, description="a TON global config (JSON): lite servers and the zero state"
+    )
+    ton_state_dir: Path | None = Field(
+        None,
+        description="where a minter keeps what was proven of the chain, so that the next start "
+        "does not prove it anew; none = a temporary one",
     )
     wallet_mnemonic_file: Path | None = Field(
         None,
@@ -349,10 +360,11 @@ def load(**overrides: Any) -> Settings:
     """Read the environment and the settings file.
 
     Raises:
-        UsageError: a name is unknown, a value is refused, or a relation between two settings does
-            not hold.
+        UsageError: a name is unknown (also one of LAUREL_FAULT_POINT), a value is refused, or a
+            relation between two settings does not hold.
     """
     _refuse_unknown_names()
+    faults.refuse_unknown()
     named = os.environ.get(CONFIG_FILE)
     if named and not Path(named).is_file():
         raise UsageError(f"{CONFIG_FILE}: there is no file {named}.", setting=CONFIG_FILE)

@@ -54,6 +54,9 @@ _SETTINGS = {
     "transaction.state.log.num.partitions": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
+    # Everybody may do everything, until somebody sets an ACL on a group or a topic.
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
     "controller.quorum.election.timeout.ms": "100",
@@ -221,7 +224,8 @@ def _configured(
 def _format_options(cluster: str | None, secured: Secured | None) -> list[str]:
     chosen = cluster or urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     users = secured.scram_users if secured else {}
-    return ["-t", chosen] + [
+    # In one word: every 64th begins with a dash.
+    return [f"--cluster-id={chosen}"] + [
         word
         for name, password in users.items()
         for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")

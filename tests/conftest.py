@@ -28,6 +28,7 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.broker",
     "tests.fixtures.secured",
+    "tests.fixtures.pooler",
     "tests.fixtures.ton",
 ]
 

@@ -90,6 +90,7 @@ class Stream:
             offsets.positions,
             self._pause,
         )
+        self.append_times = options.append_times
         self.app = faust_app(settings, options)
         self._first_topics = frozenset(topics)
         topic = self.app.topic(
@@ -130,6 +131,8 @@ class Stream:
             counted_to=self.batcher.counted_to,
             committed_at=self.batcher.committed_at,
             paused=self.pausing.partitions,
+            group_trouble=self.consumer.group_trouble,
+            denied_topics=self.consumer.denied_topics() if in_group else (),
         )
 
     async def set_aside(self, partition: Partition, fault: PartitionFault) -> None:

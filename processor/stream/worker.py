@@ -21,13 +21,15 @@ from ops.lifecycle import (
 from ops.logs import logger
 from ops.settings import Settings
 from processor.batch import bisection
+from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
-from processor.batch.pipeline import Pipeline, PipelineOptions
+from processor.batch.pipeline import Pipeline
 from processor.catalog.job import JobRunner, take_up_idle_jobs
 from processor.stream import codecs, kafka_access, topics
 from processor.stream.app import Stream
 from processor.stream.batcher import BatchBounds, Batcher
 from processor.stream.catalog_follower import CatalogFollower
+from processor.stream.clock_watch import ClockWatch
 from processor.stream.kafka_access import KafkaUnreachable
 from processor.stream.offset_store import OffsetStore
 from processor.stream.pausing import Pausing
@@ -35,6 +37,7 @@ from processor.stream.topics import Cluster, TopicsMissing
 from processor.stream.transport import Consumer
 from processor.stream.watchdog import Watchdog
 from store import catalogs, migrations, rights
+from store import clock as database_clock
 from store.engine import Database, DatabaseUnreachable
 from store.values import Catalog
 
@@ -226,8 +229,16 @@ class Worker:
         jobs = JobRunner(self._db, self._settings.tenant_id, self._clock)
         evaluating = asyncio.create_task(take_up_idle_jobs(jobs, self._clock), name="catalog jobs")
         pausing = asyncio.create_task(stream.pausing.watch(), name="pausing")
+        clocks = ClockWatch(
+            partial(database_clock.read, self._db, self._clock),
+            stream.append_times.reading,
+            self._settings.worker.future_tolerance,
+            self._readiness,
+            self._clock,
+        )
+        comparing = asyncio.create_task(clocks.watch(), name="clock")
         streaming = asyncio.create_task(_stream(stream), name="faust")
-        own = (batching, watching, following, evaluating, pausing, streaming)
+        own = (batching, watching, following, evaluating, pausing, comparing, streaming)
         parts: set[asyncio.Future[None]] = {stopping, *own, stream.failed}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)

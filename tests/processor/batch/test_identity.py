@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from processor.batch.pipeline import BatchOutcome
+from processor.batch.attempt import BatchOutcome
 from store import retention
 from store.engine import Database
 from tests.builders.messages import (
