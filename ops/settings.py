@@ -232,7 +232,8 @@ class Settings(BaseSettings):
         "does not prove it anew; none = a temporary one",
     )
     wallet_mnemonic_file: Path | None = Field(
-        None, description="a file with the 24 words of the minting wallet"
+        None,
+        description="a file with the 24 words of the minting wallet, which others may not read",
     )
     catalog_dir: Path | None = Field(
         None, description="a directory with the catalog's YAML files; by default the shipped one"
