@@ -141,6 +141,11 @@ class WorkerSettings(_Part):
     future_tolerance: Duration = Field(
         timedelta(minutes=10), description="events further ahead than this are rejected"
     )
+    command_wait: Duration = Field(
+        timedelta(hours=24),
+        description="how long a command may wait for its badge or token to come, "
+        "before it becomes a dead letter",
+    )
     stall_after: Duration = Field(
         timedelta(minutes=2), description="lag without progress for this long ends the process"
     )

@@ -33,6 +33,7 @@ from processor.stream.offset_store import OffsetStore
 from processor.stream.pausing import Pausing
 from processor.stream.topics import Cluster, KafkaUnreachable, TopicsMissing
 from processor.stream.transport import Consumer
+from processor.stream.waiting_sweep import WaitingSweep
 from processor.stream.watchdog import Watchdog
 from store import catalogs, migrations, rights
 from store.engine import Database, DatabaseUnreachable
@@ -228,8 +229,12 @@ class Worker:
         jobs = JobRunner(self._db, self._settings.tenant_id, self._clock)
         evaluating = asyncio.create_task(take_up_idle_jobs(jobs, self._clock), name="catalog jobs")
         pausing = asyncio.create_task(stream.pausing.watch(), name="pausing")
+        sweep = WaitingSweep(
+            self._db, PipelineOptions.of(self._settings, cluster_id="sweep"), self._clock
+        )
+        sweeping = asyncio.create_task(sweep.watch(), name="waiting commands")
         streaming = asyncio.create_task(_stream(stream), name="faust")
-        own = (batching, watching, following, evaluating, pausing, streaming)
+        own = (batching, watching, following, evaluating, pausing, sweeping, streaming)
         parts: set[asyncio.Future[None]] = {stopping, *own, stream.failed}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
