@@ -136,11 +136,14 @@ def new(console: Console, file: Path, *, as_json: bool) -> None:
 
 
 async def _on_network(settings: "Settings", address: str) -> dict[str, object]:
-    from minter.ton.liteserver import LiteServers, read_config
+    from minter.ton.global_config import read_config
+    from minter.ton.liteserver import LiteServers
     from store.values import RawAddress
 
     config = read_config(Path(settings.need("ton_config")))
-    async with LiteServers(config, servers=settings.minter.lite_servers) as gateway:
+    async with LiteServers(
+        config, servers=settings.minter.lite_servers, state_dir=settings.ton_state_dir
+    ) as gateway:
         document: dict[str, object] = {"network": gateway.zero_state_hash.hex()}
         try:
             async with asyncio.timeout(_SHOW_PATIENCE_S):

@@ -54,6 +54,7 @@ class Part(StrEnum):
     TON = "ton"
     CATALOG = "catalog"
     WALLET = "wallet"
+    CLOCK = "clock"
 
 
 log: structlog.typing.FilteringBoundLogger = logger("lifecycle")
@@ -67,10 +68,12 @@ class Readiness:
     Attributes:
         degraded: what a person has to see to while the process goes on with all else: place -> what
             is wrong, and the way out. A restart would not help it, so the process stays ready.
+        facts: what a person may like to know, name -> value.
     """
 
     def __init__(self) -> None:
         self.degraded: dict[str, str] = {}
+        self.facts: dict[str, object] = {}
         self._waits: dict[Part, str] = {Part.START: "the process is starting"}
         metrics.READY.set(0)
 

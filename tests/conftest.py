@@ -27,6 +27,8 @@ pytest_plugins = [
     "tests.unit",
     "tests.fixtures.postgres",
     "tests.fixtures.broker",
+    "tests.fixtures.pooler",
+    "tests.fixtures.secured",
     "tests.fixtures.ton",
 ]
 

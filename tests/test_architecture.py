@@ -29,6 +29,8 @@ TESTED_ELSEWHERE = {
     "processor/stream/partition_commands.py": "tests/processor/stream/test_partition_decisions.py",
     "minter/context.py": "tests/minter/test_daemon.py",
     "minter/ton/gateway.py": "tests/minter/ton/test_liteserver.py",
+    "minter/ton/global_config.py": "tests/minter/test_startup.py",
+    "minter/ton/lite_client.py": "tests/minter/ton/test_liteserver.py",
     "minter/ton/mnemonic.py": "tests/minter/test_commands.py",
     "minter/ton/values.py": "tests/minter/ton/test_tokens.py",
     "processor/batch/attempt.py": "tests/processor/stream/test_metrics.py",

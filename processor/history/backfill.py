@@ -28,7 +28,7 @@ from processor.batch.staging import Batch, RejectedRecord
 from processor.events.chunks import Chunk, ChunkBounds, PlainRecord, cut
 from processor.history import sources
 from processor.history.sources import LineSource
-from store import ledger
+from store import ledger, rights
 from store.engine import Database
 from store.values import LedgerEntry
 
@@ -116,11 +116,15 @@ async def backfill(
     Raises:
         UsageError: the file cannot be read, changed since an earlier run, or has broken lines that
             are not to become dead letters.
+        RightsMissing: the role may not count. A dry run needs to read only.
     """
     async with Database(settings.need("database_url"), settings.database) as db:
         pipeline_options = PipelineOptions.of(
             settings, CLUSTER, has_contract_topics=False, publish=options.publish, mint=options.mint
         )
+        if not options.dry_run:
+            async with db.transaction() as conn:
+                await rights.check(conn, temporary=True)
         pipeline = Pipeline(db, pipeline_options)
         await pipeline.load()
         name = sources.name_of(path)

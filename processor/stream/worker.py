@@ -25,17 +25,20 @@ from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline
 from processor.catalog.job import JobRunner, take_up_idle_jobs
-from processor.stream import codecs, topics
+from processor.stream import codecs, kafka_access, topics
 from processor.stream.app import Stream
 from processor.stream.batcher import BatchBounds, Batcher
 from processor.stream.catalog_follower import CatalogFollower
+from processor.stream.clock_watch import ClockWatch
+from processor.stream.kafka_access import KafkaUnreachable
 from processor.stream.offset_store import OffsetStore
 from processor.stream.pausing import Pausing
-from processor.stream.topics import Cluster, KafkaUnreachable, TopicsMissing
+from processor.stream.topics import Cluster, TopicsMissing
 from processor.stream.transport import Consumer
 from processor.stream.waiting_sweep import WaitingSweep
 from processor.stream.watchdog import Watchdog
 from store import catalogs, migrations, rights
+from store import clock as database_clock
 from store.engine import Database, DatabaseUnreachable
 from store.values import Catalog
 
@@ -62,7 +65,8 @@ async def run(settings: Settings, stop: Stop) -> int:
     Raises:
         UsageError: a setting is missing.
     """
-    settings.need("kafka_brokers")
+    settings.require("database_url", "kafka_brokers")
+    kafka_access.of(settings)  # refused before anything is waited for
     codecs.check()
     readiness = Readiness()
     async with Database(settings.need("database_url"), settings.database) as db:
@@ -172,7 +176,7 @@ class Worker:
             self._clock,
         )
         offsets = OffsetStore(self._db, cluster.id, self._readiness, self._clock)
-        wanted = cluster.topics.intersection(topics.incoming(self._settings.kafka, catalog))
+        wanted = cluster.readable.intersection(topics.incoming(self._settings.kafka, catalog))
         log.info("worker_prepared", cluster_id=cluster.id, catalog=catalog.version)
         pausing = partial(self._pausing, cluster.id)
         return Stream(self._settings, wanted, pipeline, batcher, offsets, pausing)
@@ -196,19 +200,16 @@ class Worker:
         """Return the cluster once it has a topic to read; CatalogFollower waits for the others."""
         found = await topics.cluster(self._settings)
         wanted = topics.incoming(self._settings.kafka, catalog)
-        if found.topics.isdisjoint(wanted):
-            raise TopicsMissing(
-                f"Kafka at {self._settings.kafka_brokers} has no topic {', '.join(wanted)}. "
-                "Run `laurel topics create`.",
-                topics=wanted,
-            )
+        if found.readable.isdisjoint(wanted):
+            raise TopicsMissing(found.lack(wanted), topics=wanted)
+        await topics.check_group(self._settings)
         return found
 
     async def _wanted(self) -> tuple[str, ...]:
         return topics.incoming(self._settings.kafka, await self._catalog())
 
-    async def _existing(self) -> frozenset[str]:
-        return (await topics.cluster(self._settings)).topics
+    async def _seen_cluster(self) -> Cluster:
+        return await topics.cluster(self._settings)
 
     async def _process(self, stream: Stream, stopping: "asyncio.Task[None]") -> None:
         """Run the parts of the stream until `stopping`, or until one of them fails."""
@@ -223,7 +224,7 @@ class Worker:
         )
         watching = asyncio.create_task(watchdog.watch(stream.progress), name="watchdog")
         follower = CatalogFollower(
-            self._wanted, self._existing, stream, self._readiness, self._clock
+            self._wanted, self._seen_cluster, stream, self._readiness, self._clock
         )
         following = asyncio.create_task(follower.follow(), name="catalog")
         jobs = JobRunner(self._db, self._settings.tenant_id, self._clock)
@@ -233,8 +234,16 @@ class Worker:
             self._db, PipelineOptions.of(self._settings, cluster_id="sweep"), self._clock
         )
         sweeping = asyncio.create_task(sweep.watch(), name="waiting commands")
+        clocks = ClockWatch(
+            partial(database_clock.read, self._db, self._clock),
+            stream.append_times.reading,
+            self._settings.worker.future_tolerance,
+            self._readiness,
+            self._clock,
+        )
+        comparing = asyncio.create_task(clocks.watch(), name="clock")
         streaming = asyncio.create_task(_stream(stream), name="faust")
-        own = (batching, watching, following, evaluating, pausing, sweeping, streaming)
+        own = (batching, watching, following, evaluating, pausing, sweeping, comparing, streaming)
         parts: set[asyncio.Future[None]] = {stopping, *own, stream.failed}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)

@@ -9,6 +9,7 @@ import pytest
 from faust.types import TP
 from pydantic import SecretStr
 
+from ops.clock_reading import ClockReading
 from ops.lifecycle import Part, Readiness
 from ops.settings import Settings
 from processor.batch.attempt import BatchOutcome
@@ -18,6 +19,7 @@ from processor.catalog import load
 from processor.events.chunks import Chunk, ChunkBounds, PlainRecord
 from processor.stream.app import faust_app
 from processor.stream.batcher import BatchBounds, Batcher, InFlight, PartitionFault
+from processor.stream.clock_watch import ClockWatch
 from processor.stream.pausing import Pausing
 from processor.stream.positions import PartitionPosition
 from processor.stream.transport import Consumer, ConsumerOptions
@@ -156,6 +158,7 @@ async def run(database: Database) -> None:
         PausedPartition(PARTNERS, 0, 18, PauseReason.RECORDS_REMOVED, "gone")
     )
 
+    await compared(clock, readiness)
     answered_at = clock.now().timestamp()
     Watchdog(timedelta(minutes=5), "kafka:9092", readiness, clock).check(
         StreamProgress(
@@ -167,6 +170,18 @@ async def run(database: Database) -> None:
             batcher.committed_at,
         )
     )
+
+
+async def compared(clock: FakeClock, readiness: Readiness) -> None:
+    """Look at the clocks once: a quarter of a second, and two, is nothing."""
+    now = clock.now()
+
+    async def database() -> ClockReading:
+        return ClockReading("PostgreSQL", now, now - timedelta(seconds=0.25))
+
+    kafka = ClockReading("Kafka", now, now + timedelta(seconds=2), may_be_later=True)
+    tolerance = timedelta(minutes=10)
+    await ClockWatch(database, lambda: kafka, tolerance, readiness, clock).look()
 
 
 class Reading:
