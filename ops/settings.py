@@ -97,6 +97,11 @@ class WorkerSettings(SettingsPart):
     future_tolerance: Duration = Field(
         timedelta(minutes=10), description="events further ahead than this are rejected"
     )
+    command_wait: Duration = Field(
+        timedelta(hours=24),
+        description="how long a command may wait for its badge or token to come, "
+        "before it becomes a dead letter",
+    )
     stall_after: Duration = Field(
         timedelta(minutes=2),
         description="lag without progress, or no consumer group, for this long ends the process",

@@ -588,6 +588,41 @@ class CommandLog(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class WaitingCommand(Base):
+    """+ Commands whose badge or token is not there yet, for a time (docs/data-model.md, Commands).
+
+    What it becomes in vain is a row of dead_letter: those columns are as there.
+    """
+
+    __tablename__ = "waiting_command"
+    __table_args__ = (
+        CheckConstraint("reason IN ('no_such_badge', 'no_token')", name="reason"),
+        Index(None, "user_id"),
+        Index(None, "expires_at", "external_id"),
+    )
+
+    external_id: Mapped[str] = mapped_column(primary_key=True)
+    content_hash: Mapped[bytes]  # as of command_log
+    user_id: Mapped[UUID]
+    command: Mapped[Json]  # as it was read
+    silent: Mapped[bool]  # a run that publishes nothing left it: nothing is said of it either
+    reason: Mapped[str] = mapped_column(String(64))  # what is missing now
+    detail: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+    cluster_id: Mapped[str]
+    topic: Mapped[str]
+    partition: Mapped[int]
+    offset: Mapped[int] = mapped_column(BigInteger)
+    record_timestamp_ms: Mapped[int] = mapped_column(BigInteger)
+    key: Mapped[bytes | None]
+    value: Mapped[bytes | None]
+    value_length: Mapped[int] = mapped_column(BigInteger)
+    value_sha256: Mapped[bytes]
+    content_sha256: Mapped[bytes]
+    headers: Mapped[list[Any]] = mapped_column(JSONB)
+
+
 class CatalogVersion(Base):
     """+ A catalog as it was applied; one is current.
 

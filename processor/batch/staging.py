@@ -58,14 +58,18 @@ class RejectedRecord:
 
 @dataclass(frozen=True, slots=True)
 class PlacedCommand:
-    """A command and the record that brought it; no record where a person gave it."""
+    """A command and the record that brought it; no record where a person gave it, or it has waited.
+
+    `waits` says why it waits in the table of those since before this batch; None where it does not.
+    """
 
     command: Command
     position: RecordPosition | None = None
     record: Record | None = None
+    waits: Rejected | None = None
 
     def record_rejected(self, rejected: Rejected) -> RejectedRecord | None:
-        """Return the command's record as rejected; None where a person gave it."""
+        """Return the command's record as rejected; None where it has none."""
         if self.position is None or self.record is None:
             return None
         return RejectedRecord(self.position, self.record, rejected)

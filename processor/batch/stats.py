@@ -28,7 +28,9 @@ class MessageOutcome(StrEnum):
     APPLIED = "applied"
     """A command or wallet change."""
     REPEATED = "repeated"
-    """A command or wallet change that had been applied before."""
+    """A command or wallet change that had been applied before; a command that waits already."""
+    WAITING = "waiting"
+    """A command that waits for its badge or token; what becomes of it counts once more."""
     DEAD_LETTER = "dead_letter"
 
 
@@ -67,6 +69,9 @@ class BatchStats:
             MessageOutcome.IGNORED: Counter(event.type for event in fresh if not event.heard),
             MessageOutcome.APPLIED: Counter(command.type.value for command, _ in commands.accepted),
             MessageOutcome.REPEATED: Counter(command.type.value for command in commands.repeated),
+            MessageOutcome.WAITING: Counter(
+                placed.command.type.value for placed, _ in commands.begin_to_wait
+            ),
             MessageOutcome.DEAD_LETTER: Counter(each.type for each in rejected),
         }
         # What says the same as another of the batch has changed nothing itself.

@@ -24,6 +24,7 @@ from processor.stream.clock_watch import ClockWatch
 from processor.stream.pausing import Pausing
 from processor.stream.positions import PartitionPosition
 from processor.stream.transport import Consumer, ConsumerOptions
+from processor.stream.waiting_sweep import WaitingSweep
 from processor.stream.watchdog import StreamProgress, StreamWatchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
@@ -39,6 +40,7 @@ from store.values import (
 from tests.builders.clock import FakeClock
 from tests.builders.messages import (
     ALICE,
+    BOB,
     CLUSTER,
     NOW,
     Log,
@@ -49,6 +51,7 @@ from tests.builders.messages import (
     an_address,
     an_event,
     open_ledger,
+    terms,
 )
 from tests.builders.metric_tables import (
     COUNTED_BY_WORKER,
@@ -100,6 +103,7 @@ async def run(database: Database) -> None:
     log.append(b"{", b"}", an_event("cake.baked"), topic="laurel.quests")
     log.append(a_wallet(ALICE, an_address(1)))
     log.append(mint, mint, a_command("revoke", ALICE, "m1", type_code="ambassador", reason="x"))
+    log.append(*(a_command("burn", BOB, name, type_code="ambassador") for name in ("b1", "b2")))
     begun = log.chunks()
     await open_ledger(database, begun)
 
@@ -147,6 +151,8 @@ async def run(database: Database) -> None:
     await acks.acquire()
     batcher.stop()
     await running
+    await rows(database, "UPDATE waiting_command SET expires_at = now() WHERE external_id = 'b1'")
+    await WaitingSweep(database, terms(), clock).turn()
 
     await rewound_by_hand(database, pipeline, begun)
     await Pausing(database, CLUSTER, readiness, Reading).pause(
