@@ -435,6 +435,8 @@ class OffsetLedger(Base):
     last_timestamp_ms: Mapped[int | None] = mapped_column(
         BigInteger
     )  # Kafka's, of the record at last_offset
+    # Kafka's; null: not known yet, or the brokers tell none
+    topic_id: Mapped[UUID | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -451,6 +453,8 @@ class PartitionPause(Base):
     reason: Mapped[str] = mapped_column(String(32))
     detail: Mapped[str]
     skip_to: Mapped[int | None] = mapped_column(BigInteger)
+    # of the topic that was made anew; a skip takes it over
+    topic_id: Mapped[UUID | None]
     paused_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -471,6 +475,7 @@ class PartitionDecision(Base):
     pause_reason: Mapped[str | None] = mapped_column(String(32))
     from_offset: Mapped[int] = mapped_column(BigInteger)
     to_offset: Mapped[int] = mapped_column(BigInteger)
+    topic_id: Mapped[UUID | None]  # that was taken over
     reason: Mapped[str | None]
     actor: Mapped[str]
     decided_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -483,9 +488,15 @@ class ProcessedEvent(Base):
     """
 
     __tablename__ = "processed_event"
+    __table_args__ = (
+        Index(
+            "processed_event_unheard_idx", "event_key", postgresql_where=text("first_version = 0")
+        ),
+    )
 
     event_key: Mapped[UUID] = mapped_column(primary_key=True)
-    # catalog_version.id, which never changes: what counters of a later one have not seen.
+    # catalog_version.id, which never changes: what counters of a later one have not seen. 0 where
+    # no counter has listened to it.
     # Without a foreign key, like progress_member.counter_id.
     first_version: Mapped[int]
     fingerprint: Mapped[int]  # of type and subject; 0 = unknown

@@ -200,7 +200,7 @@ class _Backfill:
                 seen |= distinct.keys
                 held = Batch((distinct,), seen).held_against({})
                 report.lines += len(chunk.records)
-                report.counted += len(distinct.events)
+                report.counted += sum(event.heard for event in distinct.events)
                 report.duplicates += len(held.repetitions)
                 self._note_broken(report, [*read.rejected, *held.conflicts])
                 await self._progress.reached(report.lines, "read")

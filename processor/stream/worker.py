@@ -26,7 +26,7 @@ from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline
 from processor.catalog.job import JobRunner, take_up_idle_jobs
-from processor.stream import codecs, kafka_access, topics
+from processor.stream import codecs, kafka_access, topic_identity, topics
 from processor.stream.app import Stream
 from processor.stream.batcher import BatchBounds, Batcher
 from processor.stream.catalog_follower import CatalogFollower
@@ -239,9 +239,21 @@ class Worker:
             self._readiness,
             self._clock,
         )
-        comparing = asyncio.create_task(clocks.watch(), name="clock")
+        comparing_clocks = asyncio.create_task(clocks.watch(), name="clock")
+        comparing = asyncio.create_task(
+            topic_identity.watch(stream.pause_strangers, self._clock), name="topic identity"
+        )
         streaming = asyncio.create_task(_stream(stream), name="faust")
-        own = (batching, watching, following, evaluating, pausing, comparing, streaming)
+        own = (
+            batching,
+            watching,
+            following,
+            evaluating,
+            pausing,
+            comparing_clocks,
+            comparing,
+            streaming,
+        )
         parts: set[asyncio.Future[None]] = {stopping, *own, stream.failed}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
