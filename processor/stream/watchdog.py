@@ -116,7 +116,7 @@ class StreamWatchdog:
         self._readiness = readiness
         self._clock = clock
         self._idle_at = self._grouped_at = clock.monotonic()
-        self._waits = ""
+        self._lost = ""
 
     async def watch(self, progress: Callable[[], StreamProgress]) -> None:
         """Check `progress` every second.
@@ -187,11 +187,12 @@ class StreamWatchdog:
             self._readiness.arrived(Part.KAFKA)
         else:
             self._readiness.wait_for(Part.KAFKA, reason)
-        if reason and not self._waits:
+        if reason and not self._lost:
+            self._lost = reason  # the first: a group forms anew before it has its share again
             log.warning("kafka_lost", reason=reason)
-        elif self._waits and not reason:
-            log.info("kafka_back", after=self._waits)
-        self._waits = reason or ""
+        elif self._lost and not reason:
+            log.info("kafka_back", after=self._lost)
+            self._lost = ""
 
 
 def _denied(progress: StreamProgress) -> str | None:

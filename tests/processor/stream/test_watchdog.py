@@ -267,7 +267,9 @@ async def test_a_standby_outlives_every_bound() -> None:
 async def test_the_loss_of_the_group_is_logged_once_and_so_is_its_return() -> None:
     bench = Bench()
     with capture_logs() as logs:
-        for progress in (KEPT_OUT, KEPT_OUT, bench.progress(100), bench.progress(100)):
+        bench.watchdog.check(KEPT_OUT)
+        bench.clock.advance(timedelta(minutes=1))
+        for progress in (KEPT_OUT, FORMING, bench.progress(100), bench.progress(100)):
             bench.watchdog.check(progress)
     assert [(line["event"], line.get("reason", line.get("after"))) for line in logs] == [
         ("kafka_lost", DENIED.reason),
