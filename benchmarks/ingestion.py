@@ -27,7 +27,8 @@ from benchmarks._broker import BROKERS, fill, reader, start_at_zero
 from benchmarks._database import database, hush
 from benchmarks._events import PARTITIONS, TOPICS, Partition, by_partition
 from benchmarks._table import Rate, ratio, show
-from ops.settings import KafkaSettings, Settings
+from ops.kafka_settings import KafkaSettings
+from ops.settings import Settings
 from processor.events.chunks import ChunkBounds
 from processor.stream import topics, transport
 from processor.stream.app import WorkerApp

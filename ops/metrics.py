@@ -97,6 +97,12 @@ RECONCILE_FINDINGS = Gauge(
 RECONCILE_SECONDS = Histogram(
     "laurel_reconcile_seconds", "Time of one reconcile run.", buckets=_MINT_SECONDS
 )
+CLOCK_AHEAD_SECONDS = Gauge(
+    "laurel_clock_ahead_seconds",
+    "How far the host's clock is ahead of a witness's: postgresql, to half a round trip; kafka, at "
+    "most (where records carry LogAppendTime).",
+    ("witness",),
+)
 RETRIES = Counter(
     "laurel_retries_total",
     "Attempts repeated in place, by what was repeated and the error's code.",
@@ -104,6 +110,10 @@ RETRIES = Counter(
 )
 ERRORS = Counter("laurel_errors_total", "Errors that ended a step, by code.", ("code",))
 CHAIN_SEQNO = Gauge("laurel_chain_seqno", "The newest masterchain block that the minter has seen.")
+CHAIN_BLOCK_AGE_SECONDS = Gauge(
+    "laurel_chain_block_age_seconds",
+    "Age of the newest masterchain block that the minter has seen, by this host's clock.",
+)
 WALLET_BALANCE_NANOGRAMS = Gauge(
     "laurel_wallet_balance_nanograms", "Balance of the minting wallet in nanograms."
 )

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 
 from ops.errors import InvariantBroken, LaurelError
 from ops.logs import logger
+from processor.batch.attempt import BatchOutcome
 from processor.batch.pacing import Pace
-from processor.batch.pipeline import BatchOutcome, Pipeline
+from processor.batch.pipeline import Pipeline
 from processor.batch.staging import ReadChunk, as_rejected
 from processor.events.chunks import Chunk
 from processor.events.rejection import UNKNOWN, Rejected

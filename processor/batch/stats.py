@@ -60,12 +60,11 @@ class BatchStats:
         rejected = [each.rejected for chunk in batch.chunks for each in chunk.rejected]
         rejected += [each.rejected for each in held.conflicts]
         rejected += [each for _, each in commands.rejected]
+        fresh = [event for event in batch.events if event.key not in known]
         outcomes: dict[MessageOutcome, Counter[str]] = {
-            MessageOutcome.COUNTED: Counter(
-                event.type for event in batch.events if event.key not in known
-            ),
+            MessageOutcome.COUNTED: Counter(event.type for event in fresh if event.heard),
             MessageOutcome.DUPLICATE: Counter(event.type for event in held.repetitions),
-            MessageOutcome.IGNORED: Counter(),
+            MessageOutcome.IGNORED: Counter(event.type for event in fresh if not event.heard),
             MessageOutcome.APPLIED: Counter(command.type.value for command, _ in commands.accepted),
             MessageOutcome.REPEATED: Counter(command.type.value for command in commands.repeated),
             MessageOutcome.DEAD_LETTER: Counter(each.type for each in rejected),
@@ -73,7 +72,6 @@ class BatchStats:
         # What says the same as another of the batch has changed nothing itself.
         seen: set[WalletChange] = set()
         for chunk in batch.chunks:
-            outcomes[MessageOutcome.IGNORED].update(chunk.ignored)
             for change in chunk.wallets:
                 is_news = (change.user_id, change.address) in linked and change not in seen
                 seen.add(change)

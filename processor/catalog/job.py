@@ -29,6 +29,7 @@ from store import (
     mint_queue,
     outbox,
     reevaluation,
+    silenced_badges,
 )
 from store.catalog_jobs import Job
 from store.engine import Connection, Database, DatabaseUnreachable, StatementTimedOut
@@ -197,6 +198,7 @@ class JobRunner:
             decisions.take_level(rulebook.by_id[each.type_id], each, badge, provenance)
         await instances.create(conn, decisions.created)
         await instances.raise_levels(conn, decisions.raised)
+        await silenced_badges.keep(conn, decisions.silenced)
         await audit.append(conn, decisions.audit)
         await mint_queue.enqueue_mints(conn, decisions.mints)
         await outbox.append(conn, decisions.outbox)

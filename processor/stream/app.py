@@ -8,16 +8,19 @@ fatal error ends the process.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, cast
 
 import faust
+from faust.auth import OAuthCredentials, SASLCredentials, SSLCredentials
+from faust.types.auth import CredentialsT
 from mode import CrashingSupervisor
 
 from ops.errors import InvariantBroken
 from ops.settings import Settings
 from processor.batch.pipeline import Pipeline
 from processor.events.chunks import ChunkBounds
+from processor.stream import kafka_access
 from processor.stream.batcher import Batcher, InFlight, PartitionFault
 from processor.stream.offset_store import OffsetStore
 from processor.stream.pausing import Pausing
@@ -88,6 +91,7 @@ class Stream:
             offsets.strangers,
             self._pause,
         )
+        self.append_times = options.append_times
         self.app = faust_app(settings, options)
         self._first_topics = frozenset(topics)
         topic = self.app.topic(
@@ -128,6 +132,8 @@ class Stream:
             counted_to=self.batcher.counted_to,
             committed_at=self.batcher.committed_at,
             paused=self.pausing.partitions,
+            group_trouble=self.consumer.group_trouble,
+            denied_topics=self.consumer.denied_topics() if in_group else (),
         )
 
     async def set_aside(self, partition: Partition, fault: PartitionFault) -> None:
@@ -194,10 +200,11 @@ class Stream:
 def faust_app(settings: Settings, options: ConsumerOptions) -> WorkerApp:
     """Return an app that reads as `options` say, with all guards in place."""
     kafka = settings.kafka
-    brokers = settings.need("kafka_brokers").split(",")
+    access = kafka_access.of(settings)
     app = WorkerApp(
         kafka.consumer_group,
-        broker=[f"kafka://{broker.strip()}" for broker in brokers],
+        broker=[f"kafka://{broker}" for broker in access.arguments["bootstrap_servers"]],
+        broker_credentials=_credentials(access.arguments),
         web_enabled=False,
         topic_disable_leader=True,
         topic_allow_declare=False,
@@ -218,3 +225,18 @@ def faust_app(settings: Settings, options: ConsumerOptions) -> WorkerApp:
     conductor = cast("Any", app.topics)
     conductor._resubscribe_sleep_lock_seconds = _RESUBSCRIBE_AFTER_S  # noqa: SLF001 - no setting of Faust's
     return app
+
+
+def _credentials(given: Mapping[str, Any]) -> CredentialsT | None:
+    """Return the arguments of every other client in Faust's words."""
+    tls, mechanism = given.get("ssl_context"), given.get("sasl_mechanism")
+    if mechanism == "OAUTHBEARER":
+        return OAuthCredentials(oauth_cb=given["sasl_oauth_token_provider"], ssl_context=tls)
+    if mechanism is not None:
+        return SASLCredentials(
+            mechanism=mechanism,
+            username=given["sasl_plain_username"],
+            password=given["sasl_plain_password"],
+            ssl_context=tls,
+        )
+    return None if tls is None else SSLCredentials(tls)

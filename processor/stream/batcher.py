@@ -15,7 +15,7 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import InvariantBroken
 from ops.lifecycle import Part, Readiness, until_available
 from ops.logs import logger
-from processor.batch.pipeline import BatchOutcome
+from processor.batch.attempt import BatchOutcome
 from processor.batch.staging import ReadChunk
 from store.engine import ConstraintRefused, DatabaseUnreachable, DataRefused
 from store.values import LedgerEntry, Partition

@@ -15,22 +15,32 @@ tests/processor/stream/test_transport.py holds them.
 
 import asyncio
 import logging
+import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 from uuid import UUID
 
 from aiokafka import TopicPartition
-from aiokafka.errors import IllegalStateError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+)
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
+from mode import Service
 from mode.utils.futures import notify
 
 from ops import metrics
 from processor.events.chunks import ChunkBounds
 from processor.stream import bounded_fetch, guarded_records
+from processor.stream.clock_watch import AppendTimes
+from processor.stream.group_watch import DeniedTopics, GroupTrouble, GroupWatch
 from processor.stream.positions import (
     FetchedChunk,
     PartitionPosition,
@@ -46,6 +56,10 @@ from store.values import LedgerEntry, Partition, PausedPartition
 # Below `faust`, which is kept quiet (ops/logs.py); by itself mode would name one after this module.
 FAUST_LOGGER = logging.getLogger("faust.laurel")
 
+
+# Between two looks at what the coordinator says; after an error, between two attempts to join.
+_LOOK_INTERVAL_S = 1.0
+_JOIN_INTERVAL_S = 5.0
 
 # Of a fetch of one broker's partitions, on the wire.
 _FETCH_BYTES_MAX = 16 * 1024 * 1024
@@ -65,6 +79,7 @@ class ConsumerOptions:
         strangers: returns which partitions are of another topic than the one that was counted,
             by the topics' ids.
         pause: told of each partition that cannot be read on; called on the loop of the app.
+        append_times: told of the brokers' times that records bring.
     """
 
     chunk: ChunkBounds
@@ -74,6 +89,7 @@ class ConsumerOptions:
     read_ledger: Callable[[Mapping[Partition, int]], Awaitable[Mapping[Partition, LedgerEntry]]]
     strangers: Callable[[Mapping[Partition, UUID]], Awaitable[Iterable[PausedPartition]]]
     pause: Callable[[PausedPartition], None]
+    append_times: AppendTimes = field(default_factory=AppendTimes)
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -91,6 +107,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._options = self.transport.options
         self._positions = PartitionPositions(self._options.chunk)
         self._topic_ids = TopicIds()
+        self.group = GroupWatch(self.app.conf.id)
+        self.denied = DeniedTopics()
+
+    @Service.task
+    async def _watch_group(self) -> None:
+        while not self.should_stop:
+            trouble = self.group.look(self._ensure_consumer())
+            await self.sleep(_LOOK_INTERVAL_S if trouble is None else _JOIN_INTERVAL_S)
 
     def _create_worker_consumer(self, transport: Any) -> Any:  # noqa: ANN401 - Faust is untyped
         bounded_fetch.install()
@@ -120,6 +144,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         except OffsetOutOfRangeError as error:
             await self._out_of_range(error)
             return {}
+        except TopicAuthorizationFailedError as error:
+            self.denied.deny(str(error.args[0]), time.time())
+            return {}
+        except KafkaError:
+            # An error of the group ends a fetch too; the watchdog tells of it.
+            if self.group.look(self._ensure_consumer()) is None:
+                raise
+            return {}
         chunks: dict[TP, list[FetchedChunk]] = {}
         # No await between aiokafka's answer and this: a seek cannot come between.
         for tp, records in fetched.items():
@@ -127,8 +159,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 chunks[tp] = found
         return chunks
 
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit for the dashboards; by itself Faust would end the app where that fails."""
+        consumer = self._ensure_consumer()
+        ours = {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
+        self.tp_last_committed_at.update(dict.fromkeys(ours, time.monotonic()))
+        try:
+            await consumer.commit({TopicPartition(*tp): offset for tp, offset in ours.items()})
+        except KafkaError as error:
+            self.log.warning("Kafka does not take a commit: %r", error)
+            return False
+        return True
+
     def _chunks(self, tp: TP, records: list[Any]) -> list[FetchedChunk]:
         undecodable = records.pop() if isinstance(records[-1], PausedPartition) else None
+        if records:
+            self._options.append_times.note(records[-1])
         found = self._positions.chunks((tp.topic, tp.partition), records) if records else []
         if isinstance(found, PausedPartition):
             self._pause_found(found)
@@ -418,6 +464,15 @@ class Consumer(driver.Consumer):
     def is_standby(self) -> bool:
         """Return whether the group has more members than partitions, and this one got none."""
         return self._thread.is_standby()
+
+    @property
+    def group_trouble(self) -> GroupTrouble | None:
+        """Return why this member is not in the group, where the coordinator said so."""
+        return self._thread.group.trouble
+
+    def denied_topics(self) -> Collection[str]:
+        """Return the topics read whose records this user may not fetch."""
+        return self._thread.denied.among(self.positions())
 
 
 class Transport(driver.Transport):

@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy import text
 
 from ops.settings import DEFAULT_TENANT
-from processor.batch.pipeline import Pipeline, PipelineOptions
+from processor.batch.options import PipelineOptions
+from processor.batch.pipeline import Pipeline
 from processor.catalog import load
 from processor.events.chunks import Chunk, PlainRecord
 from store import catalogs, ledger

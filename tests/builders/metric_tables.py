@@ -54,6 +54,7 @@ SHOWN_BY_WORKER: dict[str, dict[Labels, Any]] = {
     "laurel_consumer_lag_records": {(PARTNERS, "0"): 12, (HIKES, "0"): 0},
     "laurel_withheld_records": {(PARTNERS, "0"): 5, (HIKES, "0"): 0},
     "laurel_partitions_paused": {(PARTNERS, "records_removed"): 1},
+    "laurel_clock_ahead_seconds": {("postgresql",): 0.25, ("kafka",): -2.0},
     "laurel_ready": {(): 1},
 }
 
@@ -88,4 +89,8 @@ SHOWN_BY_MINTER: dict[str, dict[Labels, float]] = {
     "laurel_reconcile_findings": {("lost_id",): 1},
 }
 # What the chain shows is only known after the run.
-OF_THE_CHAIN = ("laurel_chain_seqno", "laurel_wallet_balance_nanograms")
+OF_THE_CHAIN = (
+    "laurel_chain_seqno",
+    "laurel_wallet_balance_nanograms",
+    "laurel_chain_block_age_seconds",
+)

@@ -10,9 +10,9 @@ from sqlalchemy import text
 
 from ops.errors import InvariantBroken
 from processor.batch import bisection
+from processor.batch.attempt import BatchOutcome
 from processor.batch.bisection import REFUSED_MIN, halves
 from processor.batch.pacing import STRIKES_MAX
-from processor.batch.pipeline import BatchOutcome
 from processor.batch.staging import ReadChunk, as_rejected
 from processor.events.chunks import Chunk, PlainRecord
 from processor.events.rejection import Rejected

@@ -13,7 +13,7 @@ import pytest
 from ops import metrics
 from ops.errors import InvariantBroken
 from ops.lifecycle import Part, Readiness
-from processor.batch.pipeline import BatchOutcome
+from processor.batch.attempt import BatchOutcome
 from processor.batch.staging import ReadChunk
 from processor.events.chunks import Chunk, PlainRecord
 from processor.stream.batcher import BatchBounds, Batcher, InFlight, PartitionFault

@@ -10,18 +10,21 @@ import pytest
 from faust.types import TP
 from pydantic import SecretStr
 
+from ops.clock_reading import ClockReading
 from ops.lifecycle import Part, Readiness
 from ops.settings import Settings
-from processor.batch.pipeline import BatchOutcome, Pipeline
+from processor.batch.attempt import BatchOutcome
+from processor.batch.pipeline import Pipeline
 from processor.batch.staging import ReadChunk
 from processor.catalog import load
 from processor.events.chunks import Chunk, ChunkBounds, PlainRecord
 from processor.stream.app import faust_app
 from processor.stream.batcher import BatchBounds, Batcher, InFlight, PartitionFault
+from processor.stream.clock_watch import ClockWatch
 from processor.stream.pausing import Pausing
 from processor.stream.positions import PartitionPosition
 from processor.stream.transport import Consumer, ConsumerOptions
-from processor.stream.watchdog import StreamProgress, Watchdog
+from processor.stream.watchdog import StreamProgress, StreamWatchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
 from store.values import (
@@ -150,8 +153,9 @@ async def run(database: Database) -> None:
         PausedPartition(PARTNERS, 0, 18, PauseReason.RECORDS_REMOVED, "gone")
     )
 
+    await compared(clock, readiness)
     answered_at = clock.now().timestamp()
-    Watchdog(timedelta(minutes=5), "kafka:9092", readiness, clock).check(
+    StreamWatchdog(timedelta(minutes=5), "kafka:9092", readiness, clock).check(
         StreamProgress(
             {
                 (PARTNERS, 0): PartitionPosition(18, 18, 0, 18, answered_at, withheld=5),
@@ -161,6 +165,18 @@ async def run(database: Database) -> None:
             batcher.committed_at,
         )
     )
+
+
+async def compared(clock: FakeClock, readiness: Readiness) -> None:
+    """Look at the clocks once: a quarter of a second, and two, is nothing."""
+    now = clock.now()
+
+    async def database() -> ClockReading:
+        return ClockReading("PostgreSQL", now, now - timedelta(seconds=0.25))
+
+    kafka = ClockReading("Kafka", now, now + timedelta(seconds=2), may_be_later=True)
+    tolerance = timedelta(minutes=10)
+    await ClockWatch(database, lambda: kafka, tolerance, readiness, clock).look()
 
 
 class Reading:

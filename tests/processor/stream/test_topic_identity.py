@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from processor.stream import topic_identity
-from processor.stream.topics import KafkaUnreachable
+from processor.stream.kafka_access import KafkaUnreachable
 from tests.builders.clock import FakeClock
 
 
