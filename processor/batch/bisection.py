@@ -9,7 +9,7 @@ would do the same (processor/batch/pacing.py).
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ops.errors import InvariantBroken, LaurelError
 from ops.logs import logger
@@ -31,8 +31,15 @@ REFUSED_SHARE = 100
 log = logger("bisection")
 
 
+def _nobody_asks() -> None:
+    """Take no note."""
+
+
 async def commit(
-    pipeline: Pipeline, chunks: Sequence[ReadChunk], pace: Pace | None = None
+    pipeline: Pipeline,
+    chunks: Sequence[ReadChunk],
+    pace: Pace | None = None,
+    progressed: Callable[[], object] = _nobody_asks,
 ) -> BatchOutcome:
     """Commit `chunks` in one transaction, or in several where PostgreSQL refuses what one says.
 
@@ -40,6 +47,8 @@ async def commit(
         pipeline: commits each part.
         chunks: of one batch.
         pace: how much is tried at once, for who commits batch after batch.
+        progressed: called whenever a part is committed, or has proved too large: a batch that is
+            cut after one statement timeout and another takes long, and stands still at none.
 
     Raises:
         InvariantBroken: a constraint refuses a record, and the one before it in its partition was
@@ -53,7 +62,7 @@ async def commit(
     for each in chunks:
         sizes[each.chunk.key] += len(each.chunk.records)
     refused_max = {key: max(REFUSED_MIN, size // REFUSED_SHARE) for key, size in sizes.items()}
-    return await _Search(pipeline, refused_max, pace or Pace()).commit(chunks)
+    return await _Search(pipeline, refused_max, pace or Pace(), progressed).commit(chunks)
 
 
 def halves(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
@@ -77,10 +86,17 @@ def halves(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
 
 
 class _Search:
-    def __init__(self, pipeline: Pipeline, refused_max: dict[Partition, int], pace: Pace) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        refused_max: dict[Partition, int],
+        pace: Pace,
+        progressed: Callable[[], object],
+    ) -> None:
         self._pipeline = pipeline
         self._refused_left = refused_max
         self._pace = pace
+        self._progressed = progressed
 
     async def commit(self, chunks: Sequence[ReadChunk]) -> BatchOutcome:
         size = _records(chunks)
@@ -99,8 +115,10 @@ class _Search:
             # chunks come again when it is back.
             self._note_too_much(chunks, error)
             await self._pipeline.reachable()
+            self._progressed()
             return await self.commit(chunks)
         self._pace.passed(size, {each.chunk.key for each in chunks} - outcome.fenced.keys())
+        self._progressed()
         return outcome
 
     def _note_too_much(self, chunks: Sequence[ReadChunk], error: LaurelError) -> None:

@@ -171,8 +171,9 @@ class Worker:
             readiness=self._readiness,
             clock=self._clock,
         )
+        pace = Pace()
         batcher = Batcher(
-            partial(bisection.commit, pipeline, pace=Pace()),
+            lambda chunks: bisection.commit(pipeline, chunks, pace, batcher.progressed),
             BatchBounds(
                 self._settings.worker.batch_records_max, self._settings.worker.batch_bytes_max
             ),
