@@ -44,6 +44,12 @@ def address_of(url: str) -> URL:
             "postgresql://user:password@host:port/database, several hosts with a comma between "
             "them."
         ) from None
+    # Of an unescaped password the rest would be taken for the host, and be in every message.
+    if url.count("@") > 1 or "@" in f"{parsed.host}{parsed.database}":
+        raise UsageError(
+            f"{_NAME} has an @ or a / too many. In a user's name and a password they are written "
+            "%40 and %2F; a password may also stand in PGPASSFILE."
+        )
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
         raise UsageError(f"{_NAME}: {parsed.get_backend_name()} is not PostgreSQL.")
     _refuse_options(parsed)

@@ -435,6 +435,8 @@ class OffsetLedger(Base):
     last_timestamp_ms: Mapped[int | None] = mapped_column(
         BigInteger
     )  # Kafka's, of the record at last_offset
+    # Kafka's; null: not known yet, or the brokers tell none
+    topic_id: Mapped[UUID | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -451,6 +453,8 @@ class PartitionPause(Base):
     reason: Mapped[str] = mapped_column(String(32))
     detail: Mapped[str]
     skip_to: Mapped[int | None] = mapped_column(BigInteger)
+    # of the topic that was made anew; a skip takes it over
+    topic_id: Mapped[UUID | None]
     paused_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -471,6 +475,7 @@ class PartitionDecision(Base):
     pause_reason: Mapped[str | None] = mapped_column(String(32))
     from_offset: Mapped[int] = mapped_column(BigInteger)
     to_offset: Mapped[int] = mapped_column(BigInteger)
+    topic_id: Mapped[UUID | None]  # that was taken over
     reason: Mapped[str | None]
     actor: Mapped[str]
     decided_at: Mapped[datetime] = mapped_column(server_default=func.now())

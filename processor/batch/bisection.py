@@ -8,6 +8,7 @@ cut in two as well, and so is one that ends the connection while PostgreSQL is t
 would do the same (processor/batch/pacing.py).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from ops.errors import InvariantBroken, LaurelError
@@ -21,8 +22,9 @@ from processor.events.rejection import UNKNOWN, Rejected
 from store.engine import ConnectionLost, ConstraintRefused, DataRefused, StatementTimedOut
 from store.values import Partition, Reason
 
-# So many records of a batch may be refused, or one in a hundred if that is more; beyond it the
-# fault is not the records', and setting thousands aside would be the damage.
+# So many records of a partition may be refused in a batch, or one in a hundred of its own if that
+# is more; beyond it the fault is not the records', and setting thousands aside would be the damage.
+# By partition: what one holds must not pause another.
 REFUSED_MIN = 20
 REFUSED_SHARE = 100
 
@@ -40,13 +42,17 @@ async def commit(
         pace: how much is tried at once, for who commits batch after batch.
 
     Raises:
-        InvariantBroken: a constraint refuses a record, and the one before it was refused, too.
-        DataRefused, ConstraintRefused, StatementTimedOut, ConnectionLost: of so many records that
-            the records are not the reason.
+        InvariantBroken: a constraint refuses a record, and the one before it in its partition was
+            refused, too.
+        DataRefused, ConstraintRefused, StatementTimedOut, ConnectionLost: of so many records of a
+            partition that the records are not the reason.
             What was committed before any of these stays committed, as the ledger says.
         TransactionConflict, DatabaseUnreachable: as of Pipeline.commit.
     """
-    refused_max = max(REFUSED_MIN, _records(chunks) // REFUSED_SHARE)
+    sizes: Counter[Partition] = Counter()
+    for each in chunks:
+        sizes[each.chunk.key] += len(each.chunk.records)
+    refused_max = {key: max(REFUSED_MIN, size // REFUSED_SHARE) for key, size in sizes.items()}
     return await _Search(pipeline, refused_max, pace or Pace()).commit(chunks)
 
 
@@ -71,7 +77,7 @@ def halves(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
 
 
 class _Search:
-    def __init__(self, pipeline: Pipeline, refused_max: int, pace: Pace) -> None:
+    def __init__(self, pipeline: Pipeline, refused_max: dict[Partition, int], pace: Pace) -> None:
         self._pipeline = pipeline
         self._refused_left = refused_max
         self._pace = pace
@@ -94,7 +100,7 @@ class _Search:
             self._note_too_much(chunks, error)
             await self._pipeline.reachable()
             return await self.commit(chunks)
-        self._pace.passed(size)
+        self._pace.passed(size, {each.chunk.key for each in chunks} - outcome.fenced.keys())
         return outcome
 
     def _note_too_much(self, chunks: Sequence[ReadChunk], error: LaurelError) -> None:
@@ -111,11 +117,12 @@ class _Search:
         return outcome.followed_by(rest)
 
     async def _reject(self, chunk: ReadChunk, refusal: Exception) -> BatchOutcome:
-        if self._refused_left == 0:
+        place = chunk.chunk.key
+        if self._refused_left[place] == 0:
             raise refusal
-        if isinstance(refusal, ConstraintRefused) and not self._pace.is_one_alone():
+        if isinstance(refusal, ConstraintRefused) and not self._pace.is_one_alone(place):
             raise InvariantBroken(refusal.message) from refusal
-        self._refused_left -= 1
+        self._refused_left[place] -= 1
         (record,) = chunk.chunk.records
         log.warning(
             "record_refused",

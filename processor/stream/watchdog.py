@@ -1,8 +1,9 @@
 """Notice when counting stops by itself, when the group does not form, or no broker answers.
 
 A worker that stalls without an error is the failure that nobody sees: agents of Faust have stopped
-after days (docs/adr/0004-faust-guards.md). What is decided from one look is in `Watchdog.check`,
-which waits for nothing.
+after days (docs/adr/0004-faust-guards.md). What is decided from one look is in
+`StreamWatchdog.check`, which waits for nothing. That the event loop itself hangs is seen by another
+(ops/watchdog.py).
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -14,6 +15,7 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError
 from ops.lifecycle import Part, Readiness
 from ops.logs import logger
+from ops.watchdog import went_on
 from processor.stream.group_watch import GroupTrouble
 from processor.stream.positions import PartitionPosition
 from store.values import Partition
@@ -91,7 +93,7 @@ class StreamProgress:
         return now - max(position.answered_at for position in read.values())
 
 
-class Watchdog:
+class StreamWatchdog:
     """Publishes the lag, and ends the worker where there is some and nothing happens.
 
     Args:
@@ -124,6 +126,7 @@ class Watchdog:
         """
         while True:
             await self._clock.sleep(_TICK)
+            went_on()
             self.check(progress())
 
     def check(self, progress: StreamProgress) -> None:

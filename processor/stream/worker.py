@@ -20,12 +20,13 @@ from ops.lifecycle import (
 )
 from ops.logs import logger
 from ops.settings import Settings
+from ops.watchdog import Watchdog
 from processor.batch import bisection
 from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline
 from processor.catalog.job import JobRunner, take_up_idle_jobs
-from processor.stream import codecs, kafka_access, topics
+from processor.stream import codecs, kafka_access, topic_identity, topics
 from processor.stream.app import Stream
 from processor.stream.batcher import BatchBounds, Batcher
 from processor.stream.catalog_follower import CatalogFollower
@@ -35,7 +36,7 @@ from processor.stream.offset_store import OffsetStore
 from processor.stream.pausing import Pausing
 from processor.stream.topics import Cluster, TopicsMissing
 from processor.stream.transport import Consumer
-from processor.stream.watchdog import Watchdog
+from processor.stream.watchdog import StreamWatchdog
 from store import catalogs, migrations, rights
 from store import clock as database_clock
 from store.engine import Database, DatabaseUnreachable
@@ -111,8 +112,10 @@ class Worker:
             await asyncio.wait({preparing})
             return EXIT_OK
         stream = preparing.result()
+        stall_after = self._settings.lifecycle.stall_after
         try:
-            await self._process(stream, stopping)
+            with Watchdog(stall_after) as dog, dog.work("the event loop"):
+                await self._process(stream, stopping)
         except BaseException as error:
             self._live = False
             # Nobody has asked for the end, so nobody has set its bound; Faust may never come to its
@@ -212,7 +215,7 @@ class Worker:
 
     async def _process(self, stream: Stream, stopping: "asyncio.Task[None]") -> None:
         """Run the parts of the stream until `stopping`, or until one of them fails."""
-        watchdog = Watchdog(
+        watchdog = StreamWatchdog(
             self._settings.worker.stall_after,
             self._settings.need("kafka_brokers"),
             self._readiness,
@@ -236,9 +239,21 @@ class Worker:
             self._readiness,
             self._clock,
         )
-        comparing = asyncio.create_task(clocks.watch(), name="clock")
+        comparing_clocks = asyncio.create_task(clocks.watch(), name="clock")
+        comparing = asyncio.create_task(
+            topic_identity.watch(stream.pause_strangers, self._clock), name="topic identity"
+        )
         streaming = asyncio.create_task(_stream(stream), name="faust")
-        own = (batching, watching, following, evaluating, pausing, comparing, streaming)
+        own = (
+            batching,
+            watching,
+            following,
+            evaluating,
+            pausing,
+            comparing_clocks,
+            comparing,
+            streaming,
+        )
         parts: set[asyncio.Future[None]] = {stopping, *own, stream.failed}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)

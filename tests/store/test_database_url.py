@@ -67,6 +67,12 @@ def test_one_host_may_be_a_standby() -> None:
         ("", "should read"),
         ("postgresql://u:hunter2@a,b:x/d", "should read"),
         ("postgresql://u:hunter2@a:x/d", "should read"),
+        ("postgresql://u:hunter2", "should read"),
+        ("postgresql://u:p@hunter2@h/d", "an @ or a / too many.*%40"),
+        ("postgresql://u:p@hunter2/x@h/d", "an @ or a / too many"),
+        ("postgresql://u:p?@hunter2@h/d", "an @ or a / too many"),
+        ("postgresql://u:p@hunter2@a,b/d", "an @ or a / too many"),
+        ("postgresql://u/v:hunter2@h/d", "an @ or a / too many"),
         ("postgresql://u:hunter2@a/d?ssl=hunter2", "no option ssl"),
         ("postgresql://u@a/d?password=hunter2&password=hunter2", "password twice"),
         ("postgresql://u:hunter2@a/d?host=a,b&port=1,2,3", "do not fit together"),
@@ -78,6 +84,10 @@ def test_a_wrong_url_is_refused_without_repeating_its_password(url: str, named: 
         address_of(url)
     assert refused.value.message.startswith("LAUREL_DATABASE_URL")
     assert "hunter2" not in refused.value.message
+
+
+def test_an_escaped_password_is_taken() -> None:
+    assert address_of("postgresql://u:p%40hunter2%2F@h:5432/d").password == "p@hunter2/"
 
 
 def test_a_place_shows_no_password_wherever_the_url_has_it() -> None:

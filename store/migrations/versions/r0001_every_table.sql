@@ -163,6 +163,7 @@ CREATE TABLE offset_ledger (
     next_offset bigint NOT NULL,
     last_offset bigint,
     last_timestamp_ms bigint,
+    topic_id uuid,
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT offset_ledger_pkey PRIMARY KEY (cluster_id, topic, partition),
     CONSTRAINT offset_ledger_next_offset_check CHECK (next_offset >= 0)
@@ -177,6 +178,7 @@ CREATE TABLE partition_decision (
     pause_reason varchar(32),
     from_offset bigint NOT NULL,
     to_offset bigint NOT NULL,
+    topic_id uuid,
     reason text,
     actor text NOT NULL,
     decided_at timestamptz DEFAULT now() NOT NULL,
@@ -194,6 +196,7 @@ CREATE TABLE paused_partition (
     reason varchar(32) NOT NULL,
     detail text NOT NULL,
     skip_to bigint,
+    topic_id uuid,
     paused_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT paused_partition_pkey PRIMARY KEY (cluster_id, topic, partition),
     CONSTRAINT paused_partition_reason_check CHECK (reason IN (

@@ -114,6 +114,29 @@ async def test_what_refuses_everything_is_not_the_records_fault(counting: Databa
     assert await value(counting, "SELECT next_offset FROM offset_ledger") == letters
 
 
+async def test_refusals_are_judged_by_partition(counting: Database) -> None:
+    """As many as each may have, and more than one may have in all."""
+    await refusing(counting, "nft_progress")
+    log = Log()
+    for partition in range(3):
+        log.append(*(a_partner(POISON) for _ in range(REFUSED_MIN)), partition=partition)
+        log.append(a_partner(ALICE), partition=partition)
+    outcome = await committed(counting, log)
+    assert (outcome.counted, len(outcome.rejected)) == (3, 3 * REFUSED_MIN)
+
+
+async def test_a_constraint_that_refuses_in_two_partitions_is_no_fault_of_either(
+    counting: Database,
+) -> None:
+    """The record before each of them passed; between them, in another partition, none did."""
+    await refusing(counting, "nft_progress", "23514")
+    log = Log()
+    log.append(a_partner(ALICE), a_partner(ALICE), a_partner(POISON), partition=0)
+    log.append(a_partner(POISON), a_partner(BOB), partition=1)
+    outcome = await committed(counting, log, records_max=1)
+    assert (outcome.counted, len(outcome.rejected)) == (3, 2)
+
+
 @pytest.mark.parametrize("sqlstate", ["23514", "23502", "23505"])
 async def test_a_record_that_a_constraint_refuses_is_a_dead_letter_where_its_neighbour_passed(
     counting: Database, sqlstate: str

@@ -1,9 +1,10 @@
 """What a worker's run does to each of its metrics: the table is tests/builders/metric_tables.py."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from faust.types import TP
@@ -23,7 +24,7 @@ from processor.stream.clock_watch import ClockWatch
 from processor.stream.pausing import Pausing
 from processor.stream.positions import PartitionPosition
 from processor.stream.transport import Consumer, ConsumerOptions
-from processor.stream.watchdog import StreamProgress, Watchdog
+from processor.stream.watchdog import StreamProgress, StreamWatchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
 from store.values import (
@@ -154,7 +155,7 @@ async def run(database: Database) -> None:
 
     await compared(clock, readiness)
     answered_at = clock.now().timestamp()
-    Watchdog(timedelta(minutes=5), "kafka:9092", readiness, clock).check(
+    StreamWatchdog(timedelta(minutes=5), "kafka:9092", readiness, clock).check(
         StreamProgress(
             {
                 (PARTNERS, 0): PartitionPosition(18, 18, 0, 18, answered_at, withheld=5),
@@ -209,11 +210,14 @@ async def reassign(monkeypatch: pytest.MonkeyPatch) -> None:
         assert partitions == dict.fromkeys(entries, 0)
         return entries
 
+    async def strangers(topic_ids: object) -> list[PausedPartition]:
+        return []
+
     def fail(found: PausedPartition) -> None:
         raise AssertionError(found)
 
     consumer = faust_app(
-        settings, ConsumerOptions(ChunkBounds(1, 1, 1), 1, 1, 1, read_ledger, fail)
+        settings, ConsumerOptions(ChunkBounds(1, 1, 1), 1, 1, 1, read_ledger, strangers, fail)
     ).consumer
     assert isinstance(consumer, Consumer)
     thread = consumer._thread
@@ -221,10 +225,16 @@ async def reassign(monkeypatch: pytest.MonkeyPatch) -> None:
     async def starts() -> dict[Partition, tuple[int, int | None]]:
         return {(PARTNERS, 0): (0, 7), (PARTNERS, 1): (0, 4)}
 
-    async def seek_to_ledger(entries: Iterable[LedgerEntry]) -> dict[TP, int]:
+    async def topic_ids() -> dict[Partition, UUID]:
+        return {}
+
+    async def seek_to_ledger(
+        entries: Iterable[LedgerEntry], paused: Collection[Partition]
+    ) -> dict[TP, int]:
         return {TP(*entry.key): 1 for entry in entries}
 
     monkeypatch.setattr(thread, "starts", starts)
+    monkeypatch.setattr(thread, "topic_ids", topic_ids)
     monkeypatch.setattr(thread, "seek_to_ledger", seek_to_ledger)
     await consumer.perform_seek()
     thread.thread_loop.close()

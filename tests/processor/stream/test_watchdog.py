@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from ops.lifecycle import Part, Readiness
 from processor.stream.group_watch import GroupTrouble
 from processor.stream.positions import PartitionPosition
-from processor.stream.watchdog import GroupMissing, Stalled, StreamProgress, Watchdog
+from processor.stream.watchdog import GroupMissing, Stalled, StreamProgress, StreamWatchdog
 from tests.builders.clock import FakeClock
 from tests.builders.metrics import value
 
@@ -26,7 +26,7 @@ class Bench:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.readiness = Readiness()
-        self.watchdog = Watchdog(STALL_AFTER, "kafka:9092", self.readiness, self.clock)
+        self.watchdog = StreamWatchdog(STALL_AFTER, "kafka:9092", self.readiness, self.clock)
 
     @property
     def epoch(self) -> float:
