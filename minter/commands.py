@@ -34,6 +34,7 @@ def minter(console: Console) -> None:
         from ops.http import serving
         from ops.lifecycle import EXIT_OK, Readiness
 
+        console.settings.require("database_url", "ton_config", "wallet_mnemonic_file")
         readiness = Readiness()
         async with serving(console.settings.http, readiness), AsyncExitStack() as stack:
             opening = stack.enter_async_context(minter_context(console.settings, readiness))

@@ -4,6 +4,7 @@
 /metrics is Prometheus' text format.
 """
 
+import errno
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -80,8 +81,8 @@ async def serving(
         except OSError as error:
             raise UsageError(
                 f"LAUREL_HTTP__HOST, LAUREL_HTTP__PORT: cannot listen on {settings.host}:"
-                f"{settings.port}: {error.strerror or error}. Choose another port (0 takes any "
-                "free one), or LAUREL_HTTP__ENABLED=false."
+                f"{settings.port}: {_reason(error)}. Choose another port for each process on this "
+                "host (0 takes any free one), or LAUREL_HTTP__ENABLED=false."
             ) from error
         host, port = runner.addresses[0][:2]
         url = f"http://{host}:{port}"
@@ -89,3 +90,10 @@ async def serving(
         yield url
     finally:
         await runner.cleanup()
+
+
+def _reason(error: OSError) -> str:
+    """Return the reason without the address, which asyncio repeats."""
+    if error.errno == errno.EADDRINUSE:
+        return "another process listens there"
+    return error.strerror or str(error)

@@ -102,6 +102,7 @@ def test_config_check_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_config_check_marks_what_was_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAUREL_MINTER__ITEM_VALUE", "0.070")
+    monkeypatch.delenv("LAUREL_HTTP__PORT")  # of all tests
     lines = CliRunner().invoke(main, ["config", "check"]).stdout.splitlines()
     starred = [line.split() for line in lines if line.startswith("*")]
     assert starred == [["*", "LAUREL_MINTER__ITEM_VALUE", "0.07"]]

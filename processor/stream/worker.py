@@ -27,6 +27,7 @@ from processor.batch.pipeline import Pipeline
 from processor.catalog.job import JobRunner, take_up_idle_jobs
 from processor.stream import codecs, kafka_access, topics
 from processor.stream.app import Stream
+from processor.stream.batch_summary import BatchSummary
 from processor.stream.batcher import BatchBounds, Batcher
 from processor.stream.catalog_follower import CatalogFollower
 from processor.stream.clock_watch import ClockWatch
@@ -92,6 +93,7 @@ class Worker:
         self._readiness = readiness
         self._clock = clock
         self._live = True
+        self._summary = BatchSummary(clock)
 
     def is_live(self) -> bool:
         """Return whether counting goes on; False asks for a restart."""
@@ -124,6 +126,7 @@ class Worker:
             log.error("worker_failed", reason=str(error), code=getattr(error, "code", "unknown"))  # noqa: TRY400 - it is raised
             raise
         finally:
+            self._summary.log()
             await stream.app.stop()
         log.info("worker_stopped")
         return EXIT_OK
@@ -167,7 +170,7 @@ class Worker:
             clock=self._clock,
         )
         batcher = Batcher(
-            partial(bisection.commit, pipeline, pace=Pace()),
+            self._summary.over(partial(bisection.commit, pipeline, pace=Pace())),
             BatchBounds(
                 self._settings.worker.batch_records_max, self._settings.worker.batch_bytes_max
             ),
@@ -237,8 +240,9 @@ class Worker:
             self._clock,
         )
         comparing = asyncio.create_task(clocks.watch(), name="clock")
+        telling = asyncio.create_task(self._summary.tell(), name="summary")
         streaming = asyncio.create_task(_stream(stream), name="faust")
-        own = (batching, watching, following, evaluating, pausing, comparing, streaming)
+        own = (batching, watching, following, evaluating, pausing, comparing, telling, streaming)
         parts: set[asyncio.Future[None]] = {stopping, *own, stream.failed}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)

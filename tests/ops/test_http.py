@@ -19,7 +19,7 @@ async def test_a_process_says_whether_it_is_ready_and_what_it_waits_for() -> Non
     readiness.facts["block"] = 7
     alive = True
     async with (
-        serving(HttpSettings(), readiness, lambda: alive) as url,
+        serving(HttpSettings(port=0), readiness, lambda: alive) as url,
         aiohttp.ClientSession() as session,
     ):
         readiness.wait_for(Part.KAFKA, "no broker at 127.0.0.1:9092")
@@ -46,7 +46,10 @@ async def test_a_process_says_whether_it_is_ready_and_what_it_waits_for() -> Non
 
 async def test_metrics_are_there_in_prometheus_format() -> None:
     metrics.DEAD_LETTERS.labels("not_json").inc()
-    async with serving(HttpSettings(), Readiness()) as url, aiohttp.ClientSession() as session:
+    async with (
+        serving(HttpSettings(port=0), Readiness()) as url,
+        aiohttp.ClientSession() as session,
+    ):
         async with session.get(f"{url}/metrics") as answer:
             body = await answer.text()
         assert answer.headers["Content-Type"].startswith("text/plain")
@@ -57,7 +60,8 @@ async def test_a_port_that_is_taken_is_named_with_the_way_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(
-            UsageError, match=f"LAUREL_HTTP__PORT: .*127.0.0.1:{port}.*another port"
+            UsageError,
+            match=f"LAUREL_HTTP__PORT: .*127.0.0.1:{port}: another process.*another port",
         ):
             async with serving(HttpSettings(port=port), Readiness()):
                 pass
