@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from prometheus_client import REGISTRY
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ops.errors import UsageError
 from ops.lifecycle import Readiness
 from ops.logs import logger
+from ops.metric_roles import Role, registry_of
 from ops.settings import HttpSettings
 
 log = logger("http")
@@ -27,9 +27,12 @@ def _always() -> bool:
 
 @asynccontextmanager
 async def serving(
-    settings: HttpSettings, readiness: Readiness, live: Callable[[], bool] = _always
+    settings: HttpSettings,
+    readiness: Readiness,
+    role: Role,
+    live: Callable[[], bool] = _always,
 ) -> AsyncIterator[str]:
-    """Serve the three endpoints while the block runs.
+    """Serve the three endpoints while the block runs, with the metrics of `role`.
 
     Yield the base URL ("" where http is switched off).
 
@@ -39,6 +42,8 @@ async def serving(
     if not settings.enabled:
         yield ""
         return
+
+    registry = registry_of(role)
 
     async def answer_live(_request: web.Request) -> web.Response:
         ok = live()
@@ -61,7 +66,7 @@ async def serving(
 
     async def answer_metrics(_request: web.Request) -> web.Response:
         return web.Response(
-            body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST}
+            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
 
     app = web.Application()

@@ -19,11 +19,13 @@ from ops.lifecycle import (
     until_available,
 )
 from ops.logs import logger
+from ops.metric_roles import Role
 from ops.settings import Settings
 from processor.batch import bisection
 from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline
+from processor.batch.stats import show_reasons
 from processor.catalog.job import JobRunner, take_up_idle_jobs
 from processor.stream import codecs, kafka_access, topics
 from processor.stream.app import Stream
@@ -68,10 +70,11 @@ async def run(settings: Settings, stop: Stop) -> int:
     settings.require("database_url", "kafka_brokers")
     kafka_access.of(settings)  # refused before anything is waited for
     codecs.check()
+    show_reasons()
     readiness = Readiness()
     async with Database(settings.need("database_url"), settings.database) as db:
         worker = Worker(settings, db, readiness)
-        async with serving(settings.http, readiness, worker.is_live):
+        async with serving(settings.http, readiness, Role.WORKER, worker.is_live):
             return await worker.run(stop)
 
 

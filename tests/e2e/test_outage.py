@@ -74,8 +74,11 @@ async def test_a_worker_outlives_a_database_that_was_killed(
                 return bool((await worker.ready()).get("ready"))
 
             await until(ready, "a ready worker", worker)
+            shown = await worker.metrics("laurel_")
             assert worker.stop() == EXIT_OK
             assert await counted(database) == len(events)
+    assert 'laurel_dead_letters_total{reason="not_json"} 0.0' in shown
+    assert not [line for line in shown if line.startswith("laurel_wallet") or "_created" in line]
     assert len(worker.logged("database_lost")) == len(worker.logged("database_back")) == 1
     assigned = worker.logged("worker_ready")[-1]["partitions"]
     assert f"{site.prefix}.quests/0" in assigned
