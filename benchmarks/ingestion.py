@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import psycopg
 from mode import CrashingSupervisor
@@ -50,6 +51,11 @@ async def _from_the_beginning(
     return {place: LedgerEntry(*place, 0) for place in partitions}
 
 
+async def _no_strangers(_topic_ids: Mapping[Partition, UUID]) -> list[PausedPartition]:
+    """Take every topic as it comes."""
+    return []
+
+
 def _fail(error: PausedPartition) -> None:
     """End the benchmark."""
     raise RuntimeError(error.detail)
@@ -75,7 +81,13 @@ class Chunks:
             logging_config=None,
         )
         options = transport.ConsumerOptions(
-            ChunkBounds(5_000, 1 << 22, 1 << 20), 1 << 24, 1 << 26, 50, _from_the_beginning, _fail
+            ChunkBounds(5_000, 1 << 22, 1 << 20),
+            1 << 24,
+            1 << 26,
+            50,
+            _from_the_beginning,
+            _no_strangers,
+            _fail,
         )
         self.app.transport = transport.Transport(self.app.conf.broker_consumer, self.app, options)
         topic = self.app.topic(*TOPICS, key_serializer="raw", value_serializer="raw")

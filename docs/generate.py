@@ -105,10 +105,10 @@ def _bounds(setting: SettingField) -> str:
     choices = inner[0] if inner else get_args(annotation)  # Literal[...] | None
     if choices and all(isinstance(each, str) for each in choices):
         return ", ".join(choices)
-    # The narrowest come last: a field's own after those of its type.
-    least, most = None, None
-    for rule in setting.field.metadata:
-        least, most = getattr(rule, "ge", least), getattr(rule, "le", most)
+    # A field's own bound stands beside its type's: the narrower one counts.
+    rules = setting.field.metadata
+    least = max((rule.ge for rule in rules if hasattr(rule, "ge")), default=None)
+    most = min((rule.le for rule in rules if hasattr(rule, "le")), default=None)
     if least is None and most is None:
         return ""
     return (

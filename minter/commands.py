@@ -36,6 +36,7 @@ def minter(console: Console) -> None:
         from ops.http import serving
         from ops.lifecycle import EXIT_OK, Readiness
         from ops.metric_roles import Role
+        from ops.watchdog import Watchdog
 
         console.settings.require("database_url", "ton_config", "wallet_mnemonic_file")
         readiness = Readiness()
@@ -47,7 +48,8 @@ def minter(console: Console) -> None:
             opening = stack.enter_async_context(minter_context(console.settings, readiness))
             ctx = await unless_stopped(stop, opening)
             if ctx is not None:
-                await Daemon(ctx, readiness, stop).run()
+                with Watchdog(console.settings.lifecycle.stall_after, readiness) as watchdog:
+                    await Daemon(ctx, readiness, stop, watchdog).run()
         return EXIT_OK
 
     console.run(main)

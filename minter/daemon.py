@@ -25,6 +25,7 @@ from ops.errors import InvariantBroken, LeaseLost, Permanent, Transient
 from ops.faults import Point, reach
 from ops.lifecycle import Part, Readiness, Stop
 from ops.logs import logger
+from ops.watchdog import Watchdog
 from store import chain, claiming
 from store.chain import Collection, MessageRecord, NewCollection
 from store.engine import DatabaseUnreachable
@@ -37,12 +38,22 @@ _OLD = timedelta(seconds=60)
 
 
 class Daemon:
-    """One minter. `run` works until it is asked to stop."""
+    """One minter. `run` works until it is asked to stop.
 
-    def __init__(self, ctx: MinterContext, readiness: Readiness, stop: Stop) -> None:
+    Args:
+        ctx: database, chain, wallet and settings.
+        readiness: shows what is waited for.
+        stop: asks for the end.
+        watchdog: watches each turn, and each collection's work.
+    """
+
+    def __init__(
+        self, ctx: MinterContext, readiness: Readiness, stop: Stop, watchdog: Watchdog
+    ) -> None:
         self._ctx = ctx
         self._readiness = readiness
         self._stop = stop
+        self._watchdog = watchdog
         self._maintenance = Maintenance(ctx)
         self._busy: dict[UUID, asyncio.Task[None]] = {}
         self._collections: dict[UUID, Collection] = {}
@@ -60,7 +71,8 @@ class Daemon:
         try:
             while not self._stop.requested:
                 try:
-                    await self._turn()
+                    with self._watchdog.work("the minter's turn"):
+                        await self._turn()
                 except (ChainUnreachable, BlockUnknown) as error:
                     self._tell_age(error.message)
                     count_error(error)
@@ -226,13 +238,14 @@ class Daemon:
         self, work: Coroutine[Any, Any, None], lease: LeaseToken, task_ids: Sequence[UUID]
     ) -> None:
         """Run one collection's work; whatever ends it, its leases are released."""
-        try:
-            await work
-        except (Transient, Permanent, LeaseLost) as error:
-            count_error(error)
-        finally:
-            await self._release(lease, task_ids)
-            self._wake.set()
+        with self._watchdog.work("a collection's work"):
+            try:
+                await work
+            except (Transient, Permanent, LeaseLost) as error:
+                count_error(error)
+            finally:
+                await self._release(lease, task_ids)
+                self._wake.set()
 
     async def _release(self, lease: LeaseToken, task_ids: Sequence[UUID]) -> None:
         try:

@@ -52,6 +52,8 @@ OF_ROLE: Mapping[Role, tuple[Metric, ...]] = {
         metrics.CONSUMER_LAG_RECORDS,
         metrics.WITHHELD_RECORDS,
         metrics.PARTITIONS_PAUSED,
+        metrics.COMMANDS_WAITING,
+        metrics.COMMANDS_EXPIRED,
         metrics.LEDGER_EVENTS,
         metrics.CLOCK_AHEAD_SECONDS,
         *_OF_ALL,

@@ -50,6 +50,10 @@ DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")
 SYSTEM_ISSUER = UUID("00000000-0000-7000-8000-000000000002")
 
 
+# What a mint takes beside what reaches the item, at the main network's prices of August 2026.
+_COLLECTION_FEE = Decimal("0.0012")
+
+
 class DatabaseSettings(SettingsPart):
     """How the store talks to PostgreSQL."""
 
@@ -93,6 +97,11 @@ class WorkerSettings(SettingsPart):
     future_tolerance: Duration = Field(
         timedelta(minutes=10), description="events further ahead than this are rejected"
     )
+    command_wait: Duration = Field(
+        timedelta(hours=24),
+        description="how long a command may wait for its badge or token to come, "
+        "before it becomes a dead letter",
+    )
     stall_after: Duration = Field(
         timedelta(minutes=2),
         description="lag without progress, or no consumer group, for this long ends the process",
@@ -131,24 +140,28 @@ class MinterSettings(SettingsPart):
     signatures_max: int = Field(
         5, ge=1, description="signatures a task may use up before it is parked for a person"
     )
+    # The floors are what the main network's prices made of these values in August 2026, rounded up
+    # (minter/ton/fees.py). At its start the minter asks for the prices of its own network as well.
     item_value: Amount = Field(
-        Decimal("0.05"),
-        ge=Decimal("0.03"),
+        Decimal("0.02"),
+        ge=Decimal("0.0015"),
         description="Grams attached to a mint; what is left stays in the collection",
     )
     item_forward: Amount = Field(
-        Decimal("0.02"),
-        ge=Decimal("0.0012816"),
-        description="Grams of it, forwarded to the item; "
-        "below 0.0012816 an item stays uninitialised",
+        Decimal("0.01"),
+        ge=Decimal("0.00022"),
+        description="Grams of it, forwarded to the item: its rent; "
+        "with less than the floor it stays uninitialised",
     )
     revoke_value: Amount = Field(
-        Decimal("0.03"), ge=Decimal("0.01"), description="Grams attached to a revocation"
+        Decimal("0.005"),
+        ge=Decimal("0.0003"),
+        description="Grams attached to a revocation; what is left stays in the item",
     )
     deploy_value: Amount = Field(
-        Decimal("0.1"),
-        ge=Decimal("0.05"),
-        description="Grams attached to a collection's deployment",
+        Decimal("0.05"),
+        ge=Decimal("0.003"),
+        description="Grams attached to a collection's deployment: its rent",
     )
     balance_reserve: Amount = Field(
         Decimal(1),
@@ -193,6 +206,11 @@ class LifecycleSettings(SettingsPart):
     drain_timeout: Duration = Field(
         timedelta(seconds=20),
         description="after SIGTERM: the time to finish work in flight, then a hard exit",
+    )
+    stall_after: Duration = Field(
+        timedelta(minutes=5),
+        description="a minter's turn, a backfill or `catalog apply` that stands still for this "
+        "long ends the process; of a worker, its event loop",
     )
 
 
@@ -285,14 +303,19 @@ class Settings(BaseSettings):
                 "minter.lease must be longer than twice minter.send_timeout: "
                 "a send must end inside its lease"
             )
-        if minter.item_forward >= minter.item_value:
+        if minter.item_value - minter.item_forward < _COLLECTION_FEE:
             raise ValueError(
-                "minter.item_forward must be less than minter.item_value: "
-                "the collection pays its own fee"
+                f"minter.item_value must exceed minter.item_forward by at least {_COLLECTION_FEE}: "
+                "the collection pays its own fee, and the item's deployment"
             )
         if self.database.lock_timeout >= self.database.statement_timeout:
             raise ValueError(
                 "database.lock_timeout must be shorter than database.statement_timeout"
+            )
+        if self.lifecycle.stall_after <= self.database.statement_timeout * 2:
+            raise ValueError(
+                "lifecycle.stall_after must be longer than twice database.statement_timeout: "
+                "a slow statement is no stall"
             )
         return self
 

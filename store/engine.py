@@ -25,7 +25,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from ops import metrics
+from ops import metrics, watchdog
 from ops.errors import Permanent, Transient, UsageError
 from ops.settings import DatabaseSettings
 from store import exact_json
@@ -163,6 +163,7 @@ class Database:
         # bytes.
         event.listen(self.engine.sync_engine, "connect", session.examine, insert=True)
         event.listen(self.engine.sync_engine, "handle_error", _drop_read_only)
+        event.listen(self.engine.sync_engine, "after_cursor_execute", _went_on)
         self.place = place_of(address)
 
     async def __aenter__(self) -> Self:
@@ -188,6 +189,8 @@ class Database:
                 yield conn
         except (DBAPIError, PoolTimeoutError, psycopg.Error, OSError) as error:
             raise translated(error, self.place, connected=connected) from error
+        finally:
+            watchdog.went_on()
 
     async def retried(
         self,
@@ -240,6 +243,10 @@ def _drop_read_only(context: ExceptionContext) -> None:
     """Keep no connection to a server that became a standby: the next one may lead elsewhere."""
     if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
         context.is_disconnect = True
+
+
+def _went_on(*_statement: object) -> None:
+    watchdog.went_on()
 
 
 def _text(value: str | tuple[str, ...]) -> str:

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from ops import metrics
 from ops.logs import logger
-from processor.batch.command_set import Claims, CommandDecisions
+from processor.batch.command_sequence import Waiting
+from processor.batch.command_set import Claims, CommandDecisions, CommandSet
 from processor.batch.decisions import Decisions
 from processor.batch.staging import Batch, Held, RejectedRecord
 from processor.batch.stats import BatchStats
@@ -50,14 +51,17 @@ class Merged:
 
     `known` are its events that had been counted before, `held` all that do not count, `heard` those
     that a silent job had counted and that the stream brings now, `linked` the wallets that it
-    changed, `progress` the counters that may have changed a level.
+    changed, `progress` the counters that may have changed a level. `commands` are its own behind
+    those that have waited, `beside` what waits under ids of theirs without being one of them.
     """
 
     known: Mapping[str, CountedEvent] = field(default_factory=dict)
     held: Held = field(default_factory=Held)
     heard: Sequence[Event] = ()
     linked: frozenset[tuple[UUID, RawAddress]] = frozenset()
+    commands: CommandSet = field(default_factory=lambda: CommandSet(()))
     claims: Claims = field(default_factory=Claims)
+    beside: Mapping[str, Waiting] = field(default_factory=dict)
     progress: Sequence[counting.Progress] = ()
 
 
@@ -110,6 +114,7 @@ def reported(attempt: Attempt, seconds: float) -> BatchOutcome:
         counted=outcome.counted,
         duplicates=outcome.duplicates,
         dead_letters=stats.dead_letters,
+        waiting=len(attempt.commands.begin_to_wait),
         dead_letters_repeated=attempt.letters_repeated,
         levels=outcome.levels,
         applied=stats.applied,

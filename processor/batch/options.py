@@ -22,6 +22,7 @@ class PipelineOptions:
     tenant_id: UUID
     future_tolerance: timedelta
     attempts_max: int = 8
+    command_wait: timedelta = timedelta(hours=24)
     publish: bool = True
     mint: bool = True
 
@@ -49,6 +50,7 @@ class PipelineOptions:
             topic_prefix=settings.kafka.topic_prefix if has_contract_topics else None,
             tenant_id=settings.tenant_id,
             future_tolerance=settings.worker.future_tolerance,
+            command_wait=settings.worker.command_wait,
             attempts_max=settings.worker.retries_max,
             publish=publish,
             mint=mint,

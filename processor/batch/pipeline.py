@@ -9,21 +9,24 @@ kills the process there and counts again.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import InvariantBroken, UsageError
 from ops.faults import Point, reach
 from ops.logs import logger
-from processor.batch import silence
+from processor.batch import silence, waiting
 from processor.batch.attempt import Attempt, BatchOutcome, Merged, reported
-from processor.batch.command_rules import BadgeState, Command, CommandState
+from processor.batch.command_rules import BadgeState, Command, Waits
+from processor.batch.command_sequence import CommandState
 from processor.batch.command_set import CommandDecisions, CommandSet
 from processor.batch.compiled_catalog import CompiledCatalog
 from processor.batch.decisions import Decisions, provenance_of
 from processor.batch.options import PipelineOptions
 from processor.batch.staging import (
     Batch,
+    Held,
     PlacedCommand,
     ReadChunk,
     as_rejected,
@@ -31,6 +34,7 @@ from processor.batch.staging import (
     latest,
     read_chunk,
 )
+from processor.batch.stats import BatchStats
 from processor.batch.writing import write
 from processor.events import message_schema
 from processor.events.chunks import Chunk
@@ -61,6 +65,14 @@ log = logger("pipeline")
 
 class CatalogChanged(Exception):
     """The batch was read by a catalog or a floor that is no longer in force: read it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """What is decided without a batch: a person's command, or commands that wait and are due."""
+
+    command: Command | None = None
+    due: Sequence[str] = ()
 
 
 class Pipeline:
@@ -140,22 +152,35 @@ class Pipeline:
     async def apply(self, command: Command) -> Rejected | None:
         """Carry out a command that a person gives, by the same code as one from Kafka.
 
-        Return why not, where it is rejected.
+        Return why not, where it is rejected, or would have to wait: a person wants an answer.
         """
-        committed = await self._attempt((), command)
+        decided = await self._apart(_Apart(command))
+        decision = next(each for placed, each in decided.each if placed.command is command)
+        if isinstance(decision, Waits):
+            return decision.rejected
+        return decision if isinstance(decision, Rejected) else None
+
+    async def try_again(self, external_ids: Sequence[str]) -> CommandDecisions:
+        """Decide commands that wait under `external_ids`, and return what became of them."""
+        decided = await self._apart(_Apart(due=external_ids))
+        BatchStats.of(Batch(()), (), Held(), (), decided).observe()
+        return decided
+
+    async def _apart(self, apart: _Apart) -> CommandDecisions:
+        committed = await self._attempt((), apart)
         while committed is None:
             await self.load()
-            committed = await self._attempt((), command)
-        return next((rejected for _, rejected in committed.commands.rejected), None)
+            committed = await self._attempt((), apart)
+        return committed.commands
 
     async def _attempt(
-        self, chunks: Sequence[ReadChunk], command: Command | None = None
+        self, chunks: Sequence[ReadChunk], apart: _Apart | None = None
     ) -> Attempt | None:
         """Return what was committed; None if the catalog has changed since the chunks were read."""
         try:
             return await self._db.retried(
                 "batch",
-                lambda conn: self._transact(conn, chunks, command),
+                lambda conn: self._transact(conn, chunks, apart),
                 attempts_max=self._options.attempts_max,
             )
         except CatalogChanged:
@@ -163,7 +188,7 @@ class Pipeline:
             return None
 
     async def _transact(
-        self, conn: Connection, chunks: Sequence[ReadChunk], command: Command | None
+        self, conn: Connection, chunks: Sequence[ReadChunk], apart: _Apart | None
     ) -> Attempt:
         compiled = self._loaded()
         reach(Point.BATCH_BEGUN)
@@ -176,15 +201,12 @@ class Pipeline:
         taken, reached, fenced = await self._fence(conn, chunks)
         reach(Point.BATCH_FENCED)
         batch = Batch.of(taken)
-        if not taken and command is None:
+        if not taken and apart is None:
             return Attempt(batch, fenced, Decisions(self._clock.now()))
-        commands = (
-            CommandSet.of(batch) if command is None else CommandSet((PlacedCommand(command),))
-        )
-        merged = await self._merge(conn, compiled, batch, commands)
-        rows, decided = await self._decide(conn, compiled, batch, merged, commands)
+        merged = await self._merge(conn, compiled, batch, apart)
+        rows, decided = await self._decide(conn, compiled, batch, merged)
         attempt = Attempt(batch, fenced, rows, merged, decided)
-        attempt.letters_repeated = await write(conn, attempt, self._options.cluster_id)
+        attempt.letters_repeated = await write(conn, attempt, self._options)
         await ledger.advance(conn, self._options.cluster_id, reached)
         reach(Point.BATCH_ADVANCED)
         await outbox.append(conn, rows.outbox)
@@ -219,7 +241,7 @@ class Pipeline:
         return taken, list(reached.values()), fenced
 
     async def _merge(
-        self, conn: Connection, compiled: CompiledCatalog, batch: Batch, commands: CommandSet
+        self, conn: Connection, compiled: CompiledCatalog, batch: Batch, apart: _Apart | None
     ) -> Merged:
         """Merge what the batch brings into counters, wallets and the log of commands."""
         staged = [chunk.staging for chunk in batch.chunks if chunk.staging]
@@ -236,7 +258,10 @@ class Pipeline:
         reach(Point.BATCH_DEDUPLICATED)
         heard = [] if self._options.is_silent else await silence.hear(conn, held, known)
         reach(Point.BATCH_HEARD)
+        commands = await self._take_up(conn, batch, apart)
+        reach(Point.BATCH_TAKEN_UP)
         claims = await commands.claim(conn)
+        beside = await waiting.beside(conn, commands.placed)
         reach(Point.BATCH_CLAIMED)
         linked = await wallets.merge(conn, [_observation(change) for change in batch.wallets])
         reach(Point.BATCH_LINKED)
@@ -246,7 +271,19 @@ class Pipeline:
         await _adopt(conn, batch)
         progress = await counting.merge(conn, compiled.bindings) if staged else []
         reach(Point.BATCH_MERGED)
-        return Merged(known, held, heard, linked, claims, progress)
+        return Merged(known, held, heard, linked, commands, claims, beside, progress)
+
+    async def _take_up(self, conn: Connection, batch: Batch, apart: _Apart | None) -> CommandSet:
+        """Return the commands of the batch, or those beside one, behind what has waited."""
+        silent = not self._options.publish
+        if apart is not None and apart.command is None:
+            return CommandSet(tuple(await waiting.due(conn, apart.due, silent=silent)))
+        own = (
+            CommandSet.of(batch)
+            if apart is None or apart.command is None
+            else CommandSet((PlacedCommand(apart.command),))
+        )
+        return own.after(await waiting.of_batch(conn, batch, own.placed, silent=silent))
 
     async def _decide(
         self,
@@ -254,10 +291,9 @@ class Pipeline:
         compiled: CompiledCatalog,
         batch: Batch,
         merged: Merged,
-        commands: CommandSet,
     ) -> tuple[Decisions, CommandDecisions]:
         """Lock the badges concerned, and decide by the pure rules: levels first, then commands."""
-        rulebook = compiled.rulebook
+        rulebook, commands = compiled.rulebook, merged.commands
         holders = {(each.user_id, each.type_id) for each in merged.progress}
         heard = silence.holders_of(merged.heard, compiled.counters_of)
         counters = await progress.share(conn, commands.awarded(rulebook))
@@ -302,6 +338,7 @@ class Pipeline:
                     for badge in known.values()
                 },
                 {holder: badge.id for holder, badge in badges.items()},
+                merged.beside,
                 counters,
                 auto_mint=self._options.mint,
             )

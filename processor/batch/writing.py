@@ -1,14 +1,16 @@
 """Write what a batch decided, set by set, in the order of the locks."""
 
 from ops.faults import Point, reach
+from processor.batch import waiting
 from processor.batch.attempt import Attempt
 from processor.batch.command_set import settle
+from processor.batch.options import PipelineOptions
 from store import audit, dead_letters, instances, mint_queue, silenced_badges
 from store.engine import Connection
 from store.values import TaskOperation
 
 
-async def write(conn: Connection, attempt: Attempt, cluster_id: str) -> int:
+async def write(conn: Connection, attempt: Attempt, options: PipelineOptions) -> int:
     """Write what was decided, set by set, in the order of the locks.
 
     Return how many dead letters were there already.
@@ -42,7 +44,9 @@ async def write(conn: Connection, attempt: Attempt, cluster_id: str) -> int:
     reach(Point.BATCH_BURNING)
     await settle(conn, attempt.merged.claims, attempt.commands)
     reach(Point.BATCH_LOGGED)
+    repeated = await waiting.write(conn, attempt.commands, options)
+    reach(Point.BATCH_WAITING)
     letters = [each.dead_letter for each in attempt.rejected]
-    repeated = await dead_letters.append(conn, cluster_id, letters)
+    repeated += await dead_letters.append(conn, options.cluster_id, letters)
     reach(Point.BATCH_DEAD_LETTERED)
     return repeated

@@ -20,6 +20,7 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import UsageError
 from ops.lifecycle import Stop
 from ops.settings import Settings
+from ops.watchdog import Watchdog, went_on
 from processor.batch import bisection
 from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
@@ -93,6 +94,7 @@ class ProgressLines:
 
     async def reached(self, lines: int, done: str) -> None:
         """Say that so many lines are read or counted, if it is time; let the event loop run."""
+        went_on()
         now = self._clock.monotonic()
         if now - self._said_at >= _PROGRESS_EVERY.total_seconds():
             self._said_at = now
@@ -133,7 +135,8 @@ async def backfill(
                 if source is None:
                     return BackfillReport(name)
                 run = _Backfill(settings, db, pipeline, source, progress)
-                return await run.checked(options, stop)
+                with Watchdog(settings.lifecycle.stall_after) as dog, dog.work("the backfill"):
+                    return await run.checked(options, stop)
         except OSError as error:
             raise UsageError(f"{name}: {error.strerror or error}", path=name) from error
 
@@ -197,7 +200,7 @@ class _Backfill:
                 seen |= distinct.keys
                 held = Batch((distinct,), seen).held_against({})
                 report.lines += len(chunk.records)
-                report.counted += len(distinct.events)
+                report.counted += sum(event.heard for event in distinct.events)
                 report.duplicates += len(held.repetitions)
                 self._note_broken(report, [*read.rejected, *held.conflicts])
                 await self._progress.reached(report.lines, "read")

@@ -22,7 +22,6 @@ from processor.events.reader import (
     BadgeCommand,
     Event,
     EventReader,
-    Ignored,
     Parsed,
     WalletChange,
 )
@@ -123,7 +122,7 @@ def _verdict(line: int, parsed: Parsed) -> Verdict:
     match parsed:
         case Rejected(reason, detail, kind):
             return Verdict(line, kind, reason=reason.value, detail=detail)
-        case Ignored(kind):
-            return Verdict(line, kind, heard=False)
-        case Event() | WalletChange() | BadgeCommand():
+        case Event():
+            return Verdict(line, parsed.type, heard=parsed.heard)
+        case WalletChange() | BadgeCommand():
             return Verdict(line, str(parsed.type))

@@ -88,6 +88,7 @@ class Stream:
             _BATCHES_BUFFERED * settings.worker.batch_bytes_max,
             round(settings.kafka.fetch_max_wait.total_seconds() * 1000),
             offsets.positions,
+            offsets.strangers,
             self._pause,
         )
         self.append_times = options.append_times
@@ -147,6 +148,11 @@ class Stream:
             *partition, entry.next_offset, reason, fault.message, entry.next_offset + 1
         )
         await self.pausing.pause(found, drop_in_flight=True)
+
+    async def pause_strangers(self) -> None:
+        """Pause partitions whose topic was made anew; none while there is no group."""
+        if self.app.started and not self.app.rebalancing:
+            await self.consumer.pause_strangers()
 
     async def rewind(self, entries: Iterable[LedgerEntry]) -> None:
         """Seek the partitions of `entries` to where the ledger stands."""

@@ -5,9 +5,9 @@ to a few thousand consecutive records of one partition. The agent stays an ordin
 rebalance, supervision and commit stay Faust's (docs/adr/0004-faust-guards.md).
 
 What this changes in Faust's aiokafka driver, besides: reading starts where the ledger stands, never
-where Kafka's committed offset does; records of aborted transactions are not seen; a missing offset
-or a batch that cannot be decoded pauses its partition instead of being passed over; an empty fetch
-does not wait 1.5 s.
+where Kafka's committed offset does; records of aborted transactions are not seen; a missing offset,
+a batch that cannot be decoded or another topic of the same name pauses its partition instead of
+being passed over; an empty fetch does not wait 1.5 s.
 
 The methods that are overridden have no public seam: faust-streaming is pinned, and
 tests/processor/stream/test_transport.py holds them.
@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
+from uuid import UUID
 
 from aiokafka import TopicPartition
 from aiokafka.errors import (
@@ -49,6 +50,7 @@ from processor.stream.positions import (
     seek_offset,
 )
 from processor.stream.room import ROOM, Room
+from processor.stream.topic_ids import TopicIds
 from store.values import LedgerEntry, Partition, PausedPartition
 
 # Below `faust`, which is kept quiet (ops/logs.py); by itself mode would name one after this module.
@@ -74,6 +76,8 @@ class ConsumerOptions:
         fetch_max_wait_ms: how long a broker may hold an empty fetch.
         read_ledger: returns the ledger of partitions, opened at the offsets given where it has no
             entry.
+        strangers: returns which partitions are of another topic than the one that was counted,
+            by the topics' ids.
         pause: told of each partition that cannot be read on; called on the loop of the app.
         append_times: told of the brokers' times that records bring.
     """
@@ -83,6 +87,7 @@ class ConsumerOptions:
     buffer_bytes_max: int
     fetch_max_wait_ms: int
     read_ledger: Callable[[Mapping[Partition, int]], Awaitable[Mapping[Partition, LedgerEntry]]]
+    strangers: Callable[[Mapping[Partition, UUID]], Awaitable[Iterable[PausedPartition]]]
     pause: Callable[[PausedPartition], None]
     append_times: AppendTimes = field(default_factory=AppendTimes)
 
@@ -101,6 +106,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         super().__init__(*args, **kwargs)
         self._options = self.transport.options
         self._positions = PartitionPositions(self._options.chunk)
+        self._topic_ids = TopicIds()
         self.group = GroupWatch(self.app.conf.id)
         self.denied = DeniedTopics()
 
@@ -204,20 +210,30 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _pause_on_thread(self, tp: TP) -> None:
         self._pause(TopicPartition(*tp))
 
-    async def seek_to_ledger(self, entries: Iterable[LedgerEntry]) -> dict[TP, int]:
+    async def seek_to_ledger(
+        self, entries: Iterable[LedgerEntry], paused: Collection[Partition] = ()
+    ) -> dict[TP, int]:
         """Read on where the ledger stands; partitions that are no longer ours are left alone.
+
+        Of those of them that are `paused` nothing is fetched. A partition without a place, however,
+        would stop the fetches of all.
 
         Return the generations that begin with it.
         """
-        return dict(await self.call_thread(self._seek_to_ledger, list(entries)))
+        return dict(await self.call_thread(self._seek_to_ledger, list(entries), paused))
 
-    async def _seek_to_ledger(self, entries: list[LedgerEntry]) -> dict[TP, int]:
+    async def _seek_to_ledger(
+        self, entries: list[LedgerEntry], paused: Collection[Partition] = ()
+    ) -> dict[TP, int]:
         generations: dict[TP, int] = {}
         for entry in entries:
             tp = TP(entry.topic, entry.partition)
             try:
                 self._ensure_consumer().seek(TopicPartition(*tp), seek_offset(entry))
-                self._ensure_consumer().resume(TopicPartition(*tp))
+                if entry.key in paused:
+                    self._ensure_consumer().pause(TopicPartition(*tp))
+                else:
+                    self._ensure_consumer().resume(TopicPartition(*tp))
             except IllegalStateError:
                 continue
             generations[tp] = self._positions.seek(entry)
@@ -238,6 +254,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             (tp.topic, tp.partition): (first[tp], last)
             for tp, last in zip(assigned, committed, strict=True)
         }
+
+    async def topic_ids(self) -> dict[Partition, UUID]:
+        """Return for each assigned partition its topic's id, where a broker tells it."""
+        return dict(await self.call_thread(self._ids_of_assigned))
+
+    async def _ids_of_assigned(self) -> dict[Partition, UUID]:
+        consumer = self._ensure_consumer()
+        assigned = list(consumer.assignment())
+        ids = await self._topic_ids.of(consumer._client, {tp.topic for tp in assigned})
+        return {(tp.topic, tp.partition): ids[tp.topic] for tp in assigned if tp.topic in ids}
 
     def is_standby(self) -> bool:
         """Return whether the group gave this member an assignment, of no partitions."""
@@ -380,11 +406,16 @@ class Consumer(driver.Consumer):
             entry = entries.get(partition)
             if entry is not None and committed is not None and committed > entry.next_offset:
                 metrics.LEDGER_EVENTS.labels("offset_skip_detected").inc()
-        await self.seek_to_ledger(entries.values())
+        await self._seek_known(entries)
 
-    async def seek_to_ledger(self, entries: Iterable[LedgerEntry]) -> None:
-        """Read on where the ledger stands; chunks of before are stale from here on."""
-        for tp, generation in (await self._thread.seek_to_ledger(entries)).items():
+    async def seek_to_ledger(
+        self, entries: Iterable[LedgerEntry], paused: Collection[Partition] = ()
+    ) -> None:
+        """Read on where the ledger stands; chunks of before are stale from here on.
+
+        Of those that are `paused` nothing is read before the next seek.
+        """
+        for tp, generation in (await self._thread.seek_to_ledger(entries, paused)).items():
             self._generations[tp] = generation
             self._inflight.pop(tp, None)
             self._has_room.set()
@@ -405,7 +436,22 @@ class Consumer(driver.Consumer):
         """Seek those of `partitions` that are still ours to the ledger."""
         starts = await self._thread.starts()
         wanted = {key: starts[key][0] for key in partitions if key in starts}
-        await self.seek_to_ledger((await self.transport.options.read_ledger(wanted)).values())
+        await self._seek_known(await self.transport.options.read_ledger(wanted))
+
+    async def _seek_known(self, entries: Mapping[Partition, LedgerEntry]) -> None:
+        """Seek to the ledger, and read on where the topic is the one that was counted."""
+        await self.seek_to_ledger(entries.values(), await self.pause_strangers())
+
+    async def pause_strangers(self) -> frozenset[Partition]:
+        """Pause partitions whose topic was made anew, by its id; return which.
+
+        What is fetched of them already is counted: if it is the new topic's, an event that is read
+        again counts once.
+        """
+        found = await self.transport.options.strangers(await self._thread.topic_ids())
+        for each in found:
+            self.transport.options.pause(each)
+        return frozenset(each.key for each in found)
 
     def is_current(self, fetched: FetchedChunk) -> bool:
         """Return whether no seek has come since `fetched` was made."""

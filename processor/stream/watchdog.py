@@ -1,8 +1,9 @@
 """Notice when counting stops by itself, when the group does not form, or no broker answers.
 
 A worker that stalls without an error is the failure that nobody sees: agents of Faust have stopped
-after days (docs/adr/0004-faust-guards.md). What is decided from one look is in `Watchdog.check`,
-which waits for nothing.
+after days (docs/adr/0004-faust-guards.md). What is decided from one look is in
+`StreamWatchdog.check`, which waits for nothing. That the event loop itself hangs is seen by another
+(ops/watchdog.py).
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -14,6 +15,7 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError
 from ops.lifecycle import Part, Readiness
 from ops.logs import logger
+from ops.watchdog import went_on
 from processor.stream.group_watch import GroupTrouble
 from processor.stream.positions import PartitionPosition
 from store.values import Partition
@@ -91,7 +93,7 @@ class StreamProgress:
         return now - max(position.answered_at for position in read.values())
 
 
-class Watchdog:
+class StreamWatchdog:
     """Publishes the lag, and ends the worker where there is some and nothing happens.
 
     Args:
@@ -114,7 +116,7 @@ class Watchdog:
         self._readiness = readiness
         self._clock = clock
         self._idle_at = self._grouped_at = clock.monotonic()
-        self._waits = ""
+        self._lost = ""
         self._assigned: list[Partition] | None = None
 
     async def watch(self, progress: Callable[[], StreamProgress]) -> None:
@@ -125,6 +127,7 @@ class Watchdog:
         """
         while True:
             await self._clock.sleep(_TICK)
+            went_on()
             self.check(progress())
 
     def check(self, progress: StreamProgress) -> None:
@@ -193,11 +196,12 @@ class Watchdog:
             self._readiness.arrived(Part.KAFKA)
         else:
             self._readiness.wait_for(Part.KAFKA, reason)
-        if reason and not self._waits:
+        if reason and not self._lost:
+            self._lost = reason  # the first: a group forms anew before it has its share again
             log.warning("kafka_lost", reason=reason)
-        elif self._waits and not reason:
-            log.info("kafka_back", after=self._waits)
-        self._waits = reason or ""
+        elif self._lost and not reason:
+            log.info("kafka_back", after=self._lost)
+            self._lost = ""
 
 
 def _denied(progress: StreamProgress) -> str | None:

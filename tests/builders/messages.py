@@ -185,7 +185,9 @@ async def clear(database: Database) -> None:
     The audit log keeps its rows, of badges that are no more.
     """
     tables = "nft_progress, progress_member, processed_event, offset_ledger, outbox_message, "
-    tables += "outbox_sequence, nft_instance, user_wallet, command_log, dead_letter"
+    tables += (
+        "outbox_sequence, nft_instance, user_wallet, waiting_command, command_log, dead_letter"
+    )
     async with database.transaction() as conn:
         await conn.execute(text(f"TRUNCATE {tables} CASCADE"))
 

@@ -74,6 +74,11 @@ async def test_a_worker_outlives_a_database_that_was_killed(
                 return bool((await worker.ready()).get("ready"))
 
             await until(ready, "a ready worker", worker)
+
+            async def told() -> bool:
+                return bool(worker.logged("worker_ready"))
+
+            await until(told, "worker_ready in the log", worker)
             shown = await worker.metrics("laurel_")
             assert worker.stop() == EXIT_OK
             assert await counted(database) == len(events)

@@ -1,5 +1,9 @@
 import asyncio
+import os
+import re
+import socket
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
@@ -20,6 +24,41 @@ from tests.builders.sql import column, rows, value
 
 NEW_SEQUENCE = text("INSERT INTO outbox_sequence (user_id, last_seq) VALUES (gen_random_uuid(), 0)")
 NEXT_SEQ = text("UPDATE outbox_sequence SET last_seq = last_seq + 1 WHERE user_id = :user")
+
+
+async def test_a_peer_that_is_gone_without_a_word_is_noticed_in_under_a_minute(
+    database: Database,
+) -> None:
+    """The driver's socket; worker, minter, commands and migrations connect by this class alone."""
+    async with database.engine.connect() as conn:
+        driver = (await conn.get_raw_connection()).driver_connection
+        assert driver is not None
+        with socket.socket(fileno=os.dup(driver.fileno())) as peer:
+            assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            idle, interval, count, unanswered_ms = (
+                peer.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (
+                    socket.TCP_KEEPIDLE,
+                    socket.TCP_KEEPINTVL,
+                    socket.TCP_KEEPCNT,
+                    socket.TCP_USER_TIMEOUT,
+                )
+            )
+    assert idle + interval * count < 60
+    assert 0 < unanswered_ms < 60_000
+
+
+def test_nothing_else_connects_to_postgresql() -> None:
+    root = Path(__file__).parents[2]
+    places = [
+        (path.relative_to(root).as_posix(), call)
+        for package in ("store", "processor", "minter", "ops", "demo", "sandbox")
+        for path in (root / package).rglob("*.py")
+        for call in re.findall(
+            r"create_(?:async_)?engine\(|\bpsycopg\S*connect\(", path.read_text()
+        )
+    ]
+    assert places == [("store/engine.py", "create_async_engine(")]
 
 
 async def test_a_read_only_server_is_one_that_is_away(database_url: str) -> None:

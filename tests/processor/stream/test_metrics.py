@@ -1,9 +1,10 @@
 """What a worker's run does to each of its metrics: the table is tests/builders/metric_tables.py."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from faust.types import TP
@@ -23,7 +24,8 @@ from processor.stream.clock_watch import ClockWatch
 from processor.stream.pausing import Pausing
 from processor.stream.positions import PartitionPosition
 from processor.stream.transport import Consumer, ConsumerOptions
-from processor.stream.watchdog import StreamProgress, Watchdog
+from processor.stream.waiting_sweep import WaitingSweep
+from processor.stream.watchdog import StreamProgress, StreamWatchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
 from store.values import (
@@ -38,6 +40,7 @@ from store.values import (
 from tests.builders.clock import FakeClock
 from tests.builders.messages import (
     ALICE,
+    BOB,
     CLUSTER,
     NOW,
     Log,
@@ -48,6 +51,7 @@ from tests.builders.messages import (
     an_address,
     an_event,
     open_ledger,
+    terms,
 )
 from tests.builders.metric_tables import (
     COUNTED_BY_WORKER,
@@ -99,6 +103,7 @@ async def run(database: Database) -> None:
     log.append(b"{", b"}", an_event("cake.baked"), topic="laurel.quests")
     log.append(a_wallet(ALICE, an_address(1)))
     log.append(mint, mint, a_command("revoke", ALICE, "m1", type_code="ambassador", reason="x"))
+    log.append(*(a_command("burn", BOB, name, type_code="ambassador") for name in ("b1", "b2")))
     begun = log.chunks()
     await open_ledger(database, begun)
 
@@ -146,6 +151,8 @@ async def run(database: Database) -> None:
     await acks.acquire()
     batcher.stop()
     await running
+    await rows(database, "UPDATE waiting_command SET expires_at = now() WHERE external_id = 'b1'")
+    await WaitingSweep(database, terms(), clock).turn()
 
     await rewound_by_hand(database, pipeline, begun)
     await Pausing(database, CLUSTER, readiness, Reading).pause(
@@ -154,7 +161,7 @@ async def run(database: Database) -> None:
 
     await compared(clock, readiness)
     answered_at = clock.now().timestamp()
-    Watchdog(timedelta(minutes=5), "kafka:9092", readiness, clock).check(
+    StreamWatchdog(timedelta(minutes=5), "kafka:9092", readiness, clock).check(
         StreamProgress(
             {
                 (PARTNERS, 0): PartitionPosition(18, 18, 0, 18, answered_at, withheld=5),
@@ -209,11 +216,14 @@ async def reassign(monkeypatch: pytest.MonkeyPatch) -> None:
         assert partitions == dict.fromkeys(entries, 0)
         return entries
 
+    async def strangers(topic_ids: object) -> list[PausedPartition]:
+        return []
+
     def fail(found: PausedPartition) -> None:
         raise AssertionError(found)
 
     consumer = faust_app(
-        settings, ConsumerOptions(ChunkBounds(1, 1, 1), 1, 1, 1, read_ledger, fail)
+        settings, ConsumerOptions(ChunkBounds(1, 1, 1), 1, 1, 1, read_ledger, strangers, fail)
     ).consumer
     assert isinstance(consumer, Consumer)
     thread = consumer._thread
@@ -221,10 +231,16 @@ async def reassign(monkeypatch: pytest.MonkeyPatch) -> None:
     async def starts() -> dict[Partition, tuple[int, int | None]]:
         return {(PARTNERS, 0): (0, 7), (PARTNERS, 1): (0, 4)}
 
-    async def seek_to_ledger(entries: Iterable[LedgerEntry]) -> dict[TP, int]:
+    async def topic_ids() -> dict[Partition, UUID]:
+        return {}
+
+    async def seek_to_ledger(
+        entries: Iterable[LedgerEntry], paused: Collection[Partition]
+    ) -> dict[TP, int]:
         return {TP(*entry.key): 1 for entry in entries}
 
     monkeypatch.setattr(thread, "starts", starts)
+    monkeypatch.setattr(thread, "topic_ids", topic_ids)
     monkeypatch.setattr(thread, "seek_to_ledger", seek_to_ledger)
     await consumer.perform_seek()
     thread.thread_loop.close()

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from ops.lifecycle import Part, Readiness
 from processor.stream.group_watch import GroupTrouble
 from processor.stream.positions import PartitionPosition
-from processor.stream.watchdog import GroupMissing, Stalled, StreamProgress, Watchdog
+from processor.stream.watchdog import GroupMissing, Stalled, StreamProgress, StreamWatchdog
 from tests.builders.clock import FakeClock
 from tests.builders.metrics import value
 
@@ -26,7 +26,7 @@ class Bench:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.readiness = Readiness()
-        self.watchdog = Watchdog(STALL_AFTER, "kafka:9092", self.readiness, self.clock)
+        self.watchdog = StreamWatchdog(STALL_AFTER, "kafka:9092", self.readiness, self.clock)
 
     @property
     def epoch(self) -> float:
@@ -267,7 +267,9 @@ async def test_a_standby_outlives_every_bound() -> None:
 async def test_the_loss_of_the_group_is_logged_once_and_so_is_its_return() -> None:
     bench = Bench()
     with capture_logs() as logs:
-        for progress in (KEPT_OUT, KEPT_OUT, bench.progress(100), bench.progress(100)):
+        bench.watchdog.check(KEPT_OUT)
+        bench.clock.advance(timedelta(minutes=1))
+        for progress in (KEPT_OUT, FORMING, bench.progress(100), bench.progress(100)):
             bench.watchdog.check(progress)
     assert [(line["event"], line.get("reason", line.get("after"))) for line in logs] == [
         ("kafka_lost", DENIED.reason),
