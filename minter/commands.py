@@ -27,16 +27,24 @@ def minter(console: Console) -> None:
 
     Example: LAUREL_WALLET_MNEMONIC_FILE=wallet.words laurel minter
     """
+    console.role = "minter"
 
     async def main(stop: "Stop") -> int:
         from minter.daemon import Daemon
+        from minter.maintenance import show_decisions
         from minter.startup import minter_context, unless_stopped
         from ops.http import serving
         from ops.lifecycle import EXIT_OK, Readiness
+        from ops.metric_roles import Role
         from ops.watchdog import Watchdog
 
+        console.settings.require("database_url", "ton_config", "wallet_mnemonic_file")
         readiness = Readiness()
-        async with serving(console.settings.http, readiness), AsyncExitStack() as stack:
+        show_decisions()
+        async with (
+            serving(console.settings.http, readiness, Role.MINTER),
+            AsyncExitStack() as stack,
+        ):
             opening = stack.enter_async_context(minter_context(console.settings, readiness))
             ctx = await unless_stopped(stop, opening)
             if ctx is not None:
@@ -61,6 +69,7 @@ def reconcile(console: Console, *, repair: bool, as_json: bool) -> None:
 
     Example: laurel reconcile --repair
     """
+    console.role = "reconcile"
 
     async def main() -> int:
         from minter import reconcile

@@ -96,6 +96,7 @@ async def connect(settings: Settings) -> AsyncIterator[tuple[Database, LiteServe
             to another network.
         DatabaseUnreachable: PostgreSQL does not answer.
     """
+    settings.require("database_url", "ton_config")
     config = read_config(Path(settings.need("ton_config")))
     async with (
         Database(settings.need("database_url"), settings.database) as db,
