@@ -321,6 +321,9 @@ def global_config(chain: Chain, host: str, port: int, public_key: bytes) -> dict
             "init_block": _block_json(chain.key_block.id),
             "hardforks": [],
         },
+        # Of no meaning to other clients. Nothing of this network stays, so its tokens may name
+        # metadata that nobody serves.
+        "laurel_local_network": {"metadata_base_url": "https://badges.example/metadata"},
     }
 
 
