@@ -10,7 +10,6 @@ failed least; sends never are: an error of a send means unknown, not failed.
 import asyncio
 import base64
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -39,6 +38,7 @@ from minter.ton.values import Account, Block, SendOutcome, SendResult
 from ops import metrics
 from ops.errors import LaurelError, UsageError
 from ops.logs import logger
+from ops.throwaway import throwaway
 from store.values import RawAddress
 
 log = logger("liteserver")
@@ -203,10 +203,8 @@ class LiteServers:
 
     async def __aenter__(self) -> Self:
         for index in range(self._count):
-            keystore = self._stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="laurel-tonlib-")
-            )
-            self._servers.append(_Server(self._config, index, keystore))
+            keystore = self._stack.enter_context(throwaway("tonlib"))
+            self._servers.append(_Server(self._config, index, str(keystore)))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
