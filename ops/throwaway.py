@@ -76,7 +76,11 @@ def _lock_of(path: Path) -> Path:
 
 def _sweep(base: Path) -> None:
     for lock_path in base.glob(f"*-*{_LOCK_SUFFIX}"):
-        with lock_path.open("r") as lock:
+        try:
+            lock = lock_path.open("r")
+        except FileNotFoundError:  # its owner has ended since the names were read
+            continue
+        with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -60,6 +60,17 @@ def test_the_next_start_removes_what_a_killed_process_left_and_nothing_else(tmp_
         living.communicate()
 
 
+def test_an_owner_may_end_while_another_one_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Path.glob
+
+    def read_before_the_owner_ended(self: Path, pattern: str) -> list[Path]:
+        return [*names(self, pattern), self / "part-gone.lock"]
+
+    monkeypatch.setattr(Path, "glob", read_before_the_owner_ended)
+    with throwaway("part") as path:
+        assert path.is_dir()
+
+
 def test_a_directory_that_somebody_else_prepared_for_us_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     expected = home()
