@@ -11,7 +11,8 @@ from minter.startup import (
     refuse_elsewhere,
     refuse_useless_values,
 )
-from minter.ton.liteserver import LiteServers, read_config
+from minter.ton.global_config import read_config
+from minter.ton.liteserver import LiteServers
 from ops.checks import Check
 from ops.settings import Settings
 from store import chain
@@ -35,7 +36,9 @@ async def _metadata(settings: Settings) -> str:
 
 async def _ton(settings: Settings) -> str:
     config = read_config(Path(settings.need("ton_config")))
-    async with LiteServers(config, servers=settings.minter.lite_servers) as gateway:
+    async with LiteServers(
+        config, servers=settings.minter.lite_servers, state_dir=settings.ton_state_dir
+    ) as gateway:
         block = await gateway.newest_block()
         if (least := await least_values_at(gateway, block)) is not None:
             refuse_useless_values(settings.minter, least)

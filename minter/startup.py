@@ -15,8 +15,9 @@ from minter.context import ChainView, MinterContext
 from minter.ton import highload_wallet, metadata_uris, mnemonic, network_config
 from minter.ton.fees import LeastValues, least_values
 from minter.ton.gateway import BlockUnknown, ChainGateway, ChainUnreachable
+from minter.ton.global_config import read_config, zero_state_hash
 from minter.ton.highload_wallet import Wallet
-from minter.ton.liteserver import LiteServers, read_config, zero_state_hash
+from minter.ton.liteserver import LiteServers
 from minter.ton.mnemonic import MnemonicSigner
 from minter.ton.values import Block
 from minter.waiting import first_of
@@ -70,7 +71,10 @@ async def minter_context(
     async with (
         Database(settings.need("database_url"), settings.database) as db,
         LiteServers(
-            config, servers=minter.lite_servers, send_timeout=minter.send_timeout
+            config,
+            servers=minter.lite_servers,
+            send_timeout=minter.send_timeout,
+            state_dir=settings.ton_state_dir,
         ) as gateway,
     ):
         row = await until_available(
@@ -99,7 +103,9 @@ async def connect(settings: Settings) -> AsyncIterator[tuple[Database, LiteServe
     config = read_config(Path(settings.need("ton_config")))
     async with (
         Database(settings.need("database_url"), settings.database) as db,
-        LiteServers(config, servers=settings.minter.lite_servers) as gateway,
+        LiteServers(
+            config, servers=settings.minter.lite_servers, state_dir=settings.ton_state_dir
+        ) as gateway,
     ):
         async with db.transaction() as conn:
             await migrations.check(conn)

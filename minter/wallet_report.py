@@ -8,8 +8,9 @@ from minter import budget
 from minter.budget import Prices
 from minter.context import prices_of
 from minter.ton import tokens
+from minter.ton.global_config import read_config
 from minter.ton.highload_wallet import Wallet
-from minter.ton.liteserver import LiteServers, read_config
+from minter.ton.liteserver import LiteServers
 from minter.ton.values import Account, Block
 from ops.errors import Transient
 from ops.quantities import shown_grams as grams
@@ -101,7 +102,9 @@ async def report(settings: Settings, wallet: Wallet) -> WalletReport:
     """
     config = read_config(Path(settings.need("ton_config")))
     prices = prices_of(settings.minter)
-    async with LiteServers(config, servers=settings.minter.lite_servers) as gateway:
+    async with LiteServers(
+        config, servers=settings.minter.lite_servers, state_dir=settings.ton_state_dir
+    ) as gateway:
         network = gateway.zero_state_hash
         try:
             async with asyncio.timeout(_PATIENCE_S):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ton_core.boc.address import Address
 
-from minter.ton.liteserver import zero_state_hash
+from minter.ton.global_config import zero_state_hash
 from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
 from tests.builders.world import World, all_in, eventually, has_task, minting

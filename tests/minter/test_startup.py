@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from pydantic import SecretStr
 
 from minter.checks import CHECKS
 from minter.startup import connect, minter_context, minting_wallet, refuse_drift, unless_stopped
@@ -25,7 +26,11 @@ from sandbox.ton.chain import ChainOptions
 from sandbox.ton.config import BasechainPrices
 from sandbox.ton.network import TonNetwork, TonOptions
 from store.chain import WalletIdentity
+from store.engine import Database
+from store.rights import RightsMissing
 from store.values import RawAddress
+from tests.builders.roles import a_role
+from tests.builders.sql import rows
 from tests.builders.world import World, all_in, eventually, minting
 
 STORED = WalletIdentity(RawAddress("0:" + "11" * 32), b"k" * 32, 0x10AD, 300, b"z" * 32)
@@ -64,6 +69,23 @@ async def test_a_second_start_finds_the_same_wallet(world: World, settings: Sett
     async with minter_context(settings, Readiness()) as second:
         assert second.wallet_id == first.wallet_id
     assert await world.value("SELECT count(*) FROM chain_wallet") == 1
+
+
+async def test_a_minter_whose_role_lacks_a_right_ends_at_its_start_and_says_what_to_run(
+    database: Database, database_url: str, settings: Settings
+) -> None:
+    async with a_role(database, database_url) as role:
+        await role.grant("USAGE ON SCHEMA public")
+        await role.grant("SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public")
+        await rows(database, f'REVOKE UPDATE ON nft_mint_queue FROM "{role.name}"')
+        limited = settings.model_copy(update={"database_url": SecretStr(role.url)})
+        with pytest.raises(RightsMissing, match=r"GRANT UPDATE ON public\.nft_mint_queue"):
+            async with minter_context(limited, Readiness()):
+                pass
+        await role.grant("UPDATE ON nft_mint_queue")
+        # It counts nothing, so it needs no temporary tables.
+        async with minter_context(limited, Readiness()):
+            pass
 
 
 async def test_reconcile_refuses_a_database_of_another_network(
