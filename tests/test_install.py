@@ -70,7 +70,7 @@ def test_laurel_installs_without_a_compiler(version: str, tmp_path: Path) -> Non
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("Fetching some ")
+    assert "\nFetching some " in done.stdout
     code = "import pytonlib.utils.common as common; print(common.crc16.__file__)"
     shown = subprocess.run(
         [venv / "bin/python", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
