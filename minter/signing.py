@@ -24,7 +24,7 @@ from minter.ton.values import ACTIONS_MAX, Account, Block, Execution, Token
 from ops import metrics
 from ops.errors import InvariantBroken
 from ops.faults import Point, reach
-from ops.quantities import nanograms
+from ops.quantities import nanograms, shown_grams
 from store import chain, claiming, mint_queue, settling
 from store.chain import Collection, MessageRecord, NewMessage
 from store.engine import Connection
@@ -43,6 +43,8 @@ from store.values import (
 
 _AT_ONCE = timedelta()
 _LATER = timedelta(seconds=2)
+# A collection that obeys another wallet does so until a person acts.
+_FOREIGN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,14 @@ async def _sign_mints(
 ) -> SignedBatch | NothingSigned:
     ctx = signing.ctx
     on_chain = await ctx.collection_state(signing.collection.address, signing.block)
+    if on_chain.owner != ctx.wallet.address:
+        # It would refuse every mint, and keep the fees.
+        async with ctx.db.transaction() as conn:
+            await claiming.release(conn, lease, [task.id for task in tasks], _FOREIGN)
+        return NothingSigned(
+            f"collection {signing.collection.address} obeys {on_chain.owner}, and this wallet is "
+            f"{ctx.wallet.address}: give the collection back to it"
+        )
     recipients = await _recipients(signing, lease, tasks)
     fresh = [task for task in tasks if task.id in recipients and task.token_index is None]
 
@@ -405,11 +415,17 @@ def _measure_queued(signing: Signing, assignments: Sequence[Assignment]) -> None
 
 
 def _insufficient_funds(signing: Signing) -> NothingSigned:
-    ctx = signing.ctx
-    have, reserve = signing.account.balance_nano / 1e9, ctx.prices.reserve_nano / 1e9
+    prices, balance_nano = signing.ctx.prices, signing.account.balance_nano
+    deployed = signing.account.data is not None
+    address = tokens.user_friendly(signing.ctx.wallet.address, bounceable=deployed)
+    needed_nano = prices.reserve_nano + budget.cost_nano(signing.kind, 1, prices)
+    # What is under way may take some of the balance yet.
+    missing_nano = max(needed_nano - balance_nano, budget.cost_nano(signing.kind, 1, prices))
     reason = (
-        f"the wallet {ctx.wallet.address} has {have:.3f} GRAM, of which {reserve:.3f} are kept "
-        "back: send it more"
+        f"the wallet {address} has {balance_nano / 1e9:.3f} Grams, of which "
+        f"{shown_grams(prices.reserve_nano)} are kept back: send it {missing_nano / 1e9:.3f} or "
+        f"more; each {signing.kind.value} takes {shown_grams(prices.value_nano(signing.kind))} and "
+        "its fees"
     )
     return NothingSigned(reason, insufficient_funds=True)
 

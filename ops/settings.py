@@ -250,11 +250,12 @@ class Settings(BaseSettings):
     system_issuer_id: UUID = Field(
         SYSTEM_ISSUER, description="the issuer of achievements that a level grants"
     )
-    metadata_base_url: str = Field(
-        "https://badges.example/metadata",
+    metadata_base_url: str | None = Field(
+        None,
         pattern=r"^https?://[^\s?#]+[^\s?#/]$",
         max_length=120,
-        description="where the tokens' metadata is served; it goes on chain and stays there",
+        description="where the tokens' metadata is served; it goes on chain and stays there, so "
+        "a minter needs it on any network but the local one",
     )
     metrics_textfile: Path | None = Field(
         None,

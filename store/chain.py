@@ -178,6 +178,15 @@ COLLECTION_SEEN = text("""
      WHERE id = :id AND deployed_at IS NULL
 """)
 
+# Nothing of such a collection is or can come on chain.
+FORGET_UNSIGNED = text("""
+    DELETE FROM chain_collection AS collection
+     WHERE id = ANY(CAST(:ids AS uuid[])) AND deployed_at IS NULL
+       AND NOT EXISTS (SELECT 1 FROM chain_message AS message
+                        WHERE message.chain_collection_id = collection.id)
+    RETURNING id
+""")
+
 SET_NEXT_INDEX = text("""
     UPDATE chain_collection SET next_index = :next_index, updated_at = clock_timestamp()
      WHERE id = :id
@@ -279,6 +288,14 @@ async def lock_collection(conn: Connection, collection_id: UUID) -> Collection:
 async def collection_seen(conn: Connection, collection_id: UUID) -> None:
     """Write that the collection is deployed, the first time."""
     await conn.execute(COLLECTION_SEEN, {"id": collection_id})
+
+
+async def forget_unsigned(conn: Connection, ids: Sequence[UUID]) -> frozenset[UUID]:
+    """Delete those of the collections for which nothing was ever signed; return their ids."""
+    if not ids:
+        return frozenset()
+    rows = await conn.execute(FORGET_UNSIGNED, {"ids": list(ids)})
+    return frozenset(row.id for row in rows)
 
 
 async def set_next_index(conn: Connection, collection_id: UUID, next_index: int) -> None:

@@ -140,6 +140,7 @@ def test_a_folder_for_metrics_that_is_missing_is_said_and_spoils_nothing(
 
 def test_doctor_names_what_failed_and_what_was_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAUREL_WALLET_MNEMONIC_FILE", "/nowhere/wallet.words")
+    monkeypatch.setenv("LAUREL_TON_CONFIG", "/nowhere/global.config.json")
     result = CliRunner().invoke(main, ["doctor", "--json"])
     found = json.loads(result.stdout)
     assert result.exit_code == EXIT_FAILURE
@@ -152,7 +153,8 @@ def test_doctor_names_what_failed_and_what_was_skipped(monkeypatch: pytest.Monke
         "kafka": "skipped",
         "topics": "skipped",
         "wallet": "failed",
-        "ton": "skipped",
+        "metadata": "failed",
+        "ton": "failed",
         "network": "skipped",
     }
     assert "/nowhere/wallet.words" in found["wallet"]["detail"]

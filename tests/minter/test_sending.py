@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from minter.startup import minter_context, minting_wallet
+from minter.ton import tokens
 from minter.ton.liteserver import LiteServers
 from minter.ton.values import Account, SendOutcome
 from ops.errors import UsageError
@@ -183,7 +184,10 @@ async def test_a_wallet_without_money_signs_nothing_and_says_what_it_needs(
             return Part.WALLET in readiness.waits
 
         await eventually(world, insufficient_funds, "the minter says that its wallet is empty")
-        assert wallet.address in readiness.waits[Part.WALLET]
+        needed = tokens.user_friendly(wallet.address, bounceable=False)
+        reason = readiness.waits[Part.WALLET]
+        assert f"the wallet {needed} has 0.000 Grams, of which 1 are kept back" in reason
+        assert "send it 1.282 or more" in reason
         assert await world.value("SELECT count(*) FROM chain_message") == 0
         await ton.fund(wallet.address, 10 * 10**9)
         await all_in(world, badges, "active/minted")

@@ -4,16 +4,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ton_core.boc.builder import Builder
 
 from minter import signing
 from minter.budget import cost_nano
 from minter.context import MinterContext
 from minter.signing import NothingSigned, SignedBatch
 from minter.startup import minter_context
+from minter.ton import tokens
+from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from ops.errors import LeaseLost
 from ops.lifecycle import Readiness
 from ops.quantities import NANOGRAMS
 from ops.settings import Settings
+from sandbox.ton.network import TonNetwork
 from store.values import (
     MessageKind,
     RawAddress,
@@ -85,8 +89,8 @@ async def test_a_wallet_without_money_for_one_mint_signs_nothing(
     nothing = await sign_due(with_room_for(ctx, 0))
     assert isinstance(nothing, NothingSigned)
     assert nothing.insufficient_funds
-    assert ctx.wallet.address in nothing.reason
-    assert "GRAM" in nothing.reason
+    assert tokens.user_friendly(ctx.wallet.address, bounceable=True) in nothing.reason
+    assert "send it 0.252 or more" in nothing.reason
     assert await state(world, badge) == RELEASED_FOR_LATER
     assert await world.value("SELECT next_index FROM chain_collection") == 1
 
@@ -329,6 +333,35 @@ async def test_a_collection_of_another_wallet_is_not_deployed(ctx: MinterContext
     foreign = replace(await collection_of(ctx), address=ELSEWHERE)
     nothing = await signing.sign_deploy(ctx, foreign)
     assert nothing == NothingSigned("collection explorer is not of this wallet")
+
+
+async def test_a_collection_that_obeys_another_wallet_now_gets_no_message(
+    ton: TonNetwork, ctx: MinterContext, world: World
+) -> None:
+    """It would refuse every mint and keep its fees; so nothing is spent, and the task waits."""
+    collection = await collection_of(ctx)
+    change_owner = Builder().store_uint(3, 32).store_uint(0, 64).store_address(ELSEWHERE)
+    handed_over = sign_message(
+        ctx.wallet,
+        ctx.signer,
+        [Action(collection.address, 10**8, change_owner.end_cell())],
+        MessageHeader(5_000, ctx.view.current[0].time, deploy=False),
+    )
+    ton.chain.submit(handed_over.boc)
+    for _ in range(3):
+        await ton.next_block()
+    await ctx.view.refresh(ctx.db)
+    balance_nano = ctx.view.current[1].balance_nano
+    (badge,) = await world.to_mint()
+    nothing = await sign_due(ctx)
+    assert isinstance(nothing, NothingSigned)
+    assert f"obeys {ELSEWHERE}, and this wallet is {ctx.wallet.address}" in nothing.reason
+    assert not nothing.insufficient_funds
+    assert await state(world, badge) == RELEASED_FOR_LATER
+    assert await world.value("SELECT count(*) FROM chain_message WHERE status = 'unresolved'") == 0
+    await ton.next_block()
+    await ctx.view.refresh(ctx.db)
+    assert ctx.view.current[1].balance_nano == balance_nano
 
 
 async def test_a_deployment_that_the_wallet_cannot_pay_for_is_not_signed(
