@@ -50,6 +50,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Count the events of a file, as if they had come by Kafka.",
     ),
     "badge": ("processor.batch.commands:badge", "Award, mint, burn or revoke one badge."),
+    "queue": (
+        "minter.queue_commands:queue",
+        "List what waits in the mint queue for a person, and let it go on.",
+    ),
     "reconcile": (
         "minter.commands:reconcile",
         "Compare the chain with the database, and repair the database.",

@@ -34,6 +34,7 @@ log = logger("minter")
 
 # Of a block, by this host's clock: blocks come every second or so.
 _OLD = timedelta(seconds=60)
+_STOPPED = "collection "
 
 
 class Daemon:
@@ -49,6 +50,7 @@ class Daemon:
         self._wake = asyncio.Event()
         # Type -> why nothing was signed, so that a reason is logged once and not every turn.
         self._reasons: dict[UUID, str] = {}
+        self._stopped: tuple[UUID, ...] = ()
 
     async def run(self) -> None:
         """Mint and burn until the stop; then release every lease.
@@ -116,6 +118,7 @@ class Daemon:
             for collection in await chain.collections(conn):
                 self._collections[collection.type_id] = collection
             deploys = await chain.unresolved_deploys(conn)
+            self._note_stopped()
             sent = await claiming.claim_sent(conn, lease, ctx.settings.lease, list(self._busy))
         by_id = {collection.id: collection for collection in self._collections.values()}
         for message in deploys:
@@ -130,13 +133,30 @@ class Daemon:
             started = True
         return await self._claim_due() or started
 
+    def _note_stopped(self) -> None:
+        """Show in /ready which collections wait for a person, and leave them alone."""
+        stopped = [each for each in self._collections.values() if each.stopped_reason is not None]
+        self._stopped = tuple(each.type_id for each in stopped)
+        degraded = self._readiness.degraded
+        for place in [place for place in degraded if place.startswith(_STOPPED)]:
+            del degraded[place]
+        for each in stopped:
+            degraded[f"{_STOPPED}{each.type_code}"] = (
+                f"{each.stopped_reason}; mend it, then `laurel queue release --type "
+                f"{each.type_code}`"
+            )
+
     async def _claim_due(self) -> bool:
         ctx, lease = self._ctx, LeaseToken(uuid4())
         async with ctx.db.transaction() as conn:
             # As much as one message carries: what is claimed and not signed only costs. The next
             # claim finds other types.
             due = await claiming.claim_due(
-                conn, lease, ctx.settings.lease, ctx.settings.claim_limit, list(self._busy)
+                conn,
+                lease,
+                ctx.settings.lease,
+                ctx.settings.claim_limit,
+                [*self._busy, *self._stopped],
             )
         if not due:
             return False
