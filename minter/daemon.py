@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 from minter import signing
 from minter.context import MinterContext, count_error
 from minter.maintenance import Maintenance
+from minter.resting import Rests
 from minter.signing import NothingSigned, SignedBatch
 from minter.ton import metadata_uris, tokens
 from minter.ton.gateway import BlockUnknown, ChainUnreachable
@@ -35,6 +36,7 @@ log = logger("minter")
 # Of a block, by this host's clock: blocks come every second or so.
 _OLD = timedelta(seconds=60)
 _STOPPED = "collection "
+_LONGEST_PAUSE = timedelta(seconds=5)
 
 
 class Daemon:
@@ -51,6 +53,10 @@ class Daemon:
         # Type -> why nothing was signed, so that a reason is logged once and not every turn.
         self._reasons: dict[UUID, str] = {}
         self._stopped: tuple[UUID, ...] = ()
+        self._rests = Rests(ctx.settings.poll_interval.total_seconds())
+        self._balance_nano = 0
+        # turns in a row that ended with an error
+        self._failures = 0
 
     async def run(self) -> None:
         """Mint and burn until the stop; then release every lease.
@@ -61,8 +67,10 @@ class Daemon:
         self._readiness.arrived(Part.START)
         try:
             while not self._stop.requested:
+                self._failures += 1
                 try:
                     await self._turn()
+                    self._failures = 0
                 except (ChainUnreachable, BlockUnknown) as error:
                     self._tell_age(error.message)
                     count_error(error)
@@ -76,8 +84,13 @@ class Daemon:
             await self._drain()
 
     async def _pause(self) -> None:
-        """Wait for a poll interval, a collection that is free again, or the stop."""
-        interval = self._ctx.clock.sleep(self._ctx.settings.poll_interval)
+        """Wait for a poll interval, a collection that is free again, or the stop.
+
+        Longer after errors: an outage is no reason for a storm of attempts and log lines.
+        """
+        pause = self._ctx.settings.poll_interval * 2 ** min(self._failures, 10)
+        longest = max(_LONGEST_PAUSE, self._ctx.settings.poll_interval)
+        interval = self._ctx.clock.sleep(min(pause, longest))
         await first_of(self._stop.wait(), self._wake.wait(), interval)
         self._wake.clear()
 
@@ -156,7 +169,7 @@ class Daemon:
                 lease,
                 ctx.settings.lease,
                 ctx.settings.claim_limit,
-                [*self._busy, *self._stopped],
+                [*self._busy, *self._stopped, *self._resting()],
             )
         if not due:
             return False
@@ -165,6 +178,13 @@ class Daemon:
             tasks = [task for task in due if task.type_id == type_id]
             self._start(type_id, self._sign_and_watch(tasks, lease), lease, tasks)
         return True
+
+    def _resting(self) -> list[UUID]:
+        balance_nano = self._ctx.view.current[1].balance_nano
+        if balance_nano > self._balance_nano:
+            self._rests.money_came()
+        self._balance_nano = balance_nano
+        return self._rests.resting(self._ctx.clock.monotonic())
 
     async def _sign_and_watch(self, tasks: Sequence[LeasedTask], lease: LeaseToken) -> None:
         """Sign one message out of leased tasks of one type, and see it through."""
@@ -184,6 +204,7 @@ class Daemon:
             return
         self._readiness.arrived(Part.WALLET)
         self._reasons.pop(collection.type_id, None)
+        self._rests.forget(collection.type_id)
         reach(Point.MINTER_SIGNED)
         log.info(
             "message_signed",
@@ -226,8 +247,12 @@ class Daemon:
             return await chain.add_collection(conn, new)
 
     def _not_signed(self, collection: Collection, nothing: NothingSigned) -> None:
+        now = self._ctx.clock.monotonic()
         if nothing.insufficient_funds:
             self._readiness.wait_for(Part.WALLET, nothing.reason)
+            self._rests.rest_for_money(collection.type_id, now)
+        else:
+            self._rests.rest(collection.type_id, now)
         if self._reasons.get(collection.type_id) != nothing.reason:
             log.warning("not_signed", type=collection.type_code, reason=nothing.reason)
         self._reasons[collection.type_id] = nothing.reason
@@ -239,17 +264,22 @@ class Daemon:
         lease: LeaseToken,
         tasks: Sequence[LeasedTask],
     ) -> None:
-        guarded = self._guarded(work, lease, [task.id for task in tasks])
+        guarded = self._guarded(type_id, work, lease, [task.id for task in tasks])
         self._busy[type_id] = asyncio.create_task(guarded)
 
     async def _guarded(
-        self, work: Coroutine[Any, Any, None], lease: LeaseToken, task_ids: Sequence[UUID]
+        self,
+        type_id: UUID,
+        work: Coroutine[Any, Any, None],
+        lease: LeaseToken,
+        task_ids: Sequence[UUID],
     ) -> None:
         """Run one collection's work; whatever ends it, its leases are released."""
         try:
             await work
         except (Transient, Permanent, LeaseLost) as error:
             count_error(error)
+            self._rests.rest(type_id, self._ctx.clock.monotonic())
         finally:
             await self._release(lease, task_ids)
             self._wake.set()
@@ -257,7 +287,8 @@ class Daemon:
     async def _release(self, lease: LeaseToken, task_ids: Sequence[UUID]) -> None:
         try:
             async with self._ctx.db.transaction() as conn:
-                await claiming.release(conn, lease, task_ids, self._ctx.settings.poll_interval)
+                # In their old places: the type rests, not its tasks.
+                await claiming.release(conn, lease, task_ids, timedelta())
         except Transient as error:
             # The leases run out by themselves.
             count_error(error)

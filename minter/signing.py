@@ -88,8 +88,8 @@ class _Entry:
 class _Choice:
     """What a message is to carry, and what becomes of the tasks that it does not.
 
-    `unsigned` are released, due again after `delay`; `held` are settled after the transaction.
-    `reason` says why nothing is carried, where it is not money.
+    `unsigned` are released in their old places, or due again after `delay`; `held` are settled
+    after the transaction. `reason` says why nothing is carried, where it is not money.
     """
 
     entries: tuple[_Entry, ...]
@@ -177,15 +177,13 @@ async def _sign_mints(
                 # matter.
                 reason = "no mint is left to sign" if room else None
                 others = _others(candidates, entries)
-                # What is left of a message that is full goes first into the next one.
-                delay = _AT_ONCE if entries else _LATER
-                return _Choice(entries, others, plan.next_index, delay, reason=reason)
+                return _Choice(entries, others, plan.next_index, _AT_ONCE, reason=reason)
             case IndexMismatch(reason):
                 # Only what has no index is held: what has one waits for reconcile in its place.
                 held = tuple(_held(task, HoldReason.BREAKER, reason) for task in fresh)
-                return _Choice((), tuple(reserved), locked.next_index, _LATER, held, reason)
+                return _Choice((), tuple(reserved), locked.next_index, _AT_ONCE, held, reason)
             case HeadOfLineBlocked(reason):
-                return _Choice((), candidates, locked.next_index, _LATER, reason=reason)
+                return _Choice((), candidates, locked.next_index, _AT_ONCE, reason=reason)
 
     return await _sign(signing, lease, tasks, choose)
 
@@ -205,7 +203,8 @@ async def _sign_burns(
         reason = None if token_indexes else "nothing to burn"
         # A burn whose token no block shows yet must not keep the head of the queue.
         others = _others(remaining, entries)
-        return _Choice(entries, others, locked.next_index, _LATER, reason=reason)
+        delay = _LATER if room else _AT_ONCE
+        return _Choice(entries, others, locked.next_index, delay, reason=reason)
 
     return await _sign(signing, lease, remaining, choose)
 

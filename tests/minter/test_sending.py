@@ -27,6 +27,7 @@ from tests.builders.world import World, all_in, eventually, is_value, items_of, 
 
 TTL = timedelta(minutes=5)
 VOID = "SELECT count(*) FROM chain_message WHERE status = 'void'"
+ROWS = "SELECT xmin::text, run_after FROM nft_mint_queue ORDER BY id"
 UNDER_WAY = "SELECT count(*) FROM chain_message WHERE status = 'unresolved'"
 
 
@@ -250,6 +251,11 @@ async def test_a_wallet_without_money_signs_nothing_and_says_what_it_needs(
         await eventually(world, insufficient_funds, "the minter says that its wallet is empty")
         assert wallet.address in readiness.waits[Part.WALLET]
         assert await world.value("SELECT count(*) FROM chain_message") == 0
+        # Nothing is written again and again, and nobody loses a place in the queue.
+        before = await world.sql(ROWS)
+        for _ in range(10):
+            await ton.next_block()
+        assert await world.sql(ROWS) == before
         await ton.fund(wallet.address, 10 * 10**9)
         await all_in(world, badges, "active/minted")
         assert readiness.ready

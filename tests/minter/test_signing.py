@@ -98,7 +98,7 @@ async def test_a_wallet_without_money_for_one_mint_signs_nothing(
     assert nothing.insufficient_funds
     assert ctx.wallet.address in nothing.reason
     assert "GRAM" in nothing.reason
-    assert await state(world, badge) == RELEASED_FOR_LATER
+    assert await state(world, badge) == RELEASED_NOW
     assert await world.value("SELECT next_index FROM chain_collection") == 1
 
 
@@ -243,7 +243,7 @@ async def test_a_parked_mint_blocks_the_indexes_behind_its_own(
     await void(world, hold="operator")
     (late,) = await world.to_mint()
     assert await sign_due(ctx) == NothingSigned("the mint with index 1 is parked")
-    assert await state(world, late) == RELEASED_FOR_LATER
+    assert await state(world, late) == RELEASED_NOW
 
 
 async def test_where_chain_and_database_count_differently_new_mints_are_held(
@@ -269,7 +269,7 @@ async def test_a_mint_that_holds_an_index_is_not_held_where_the_counts_differ(
     assert isinstance(await sign_due(ctx), NothingSigned)
     holds = "SELECT hold_reason FROM nft_mint_queue WHERE nft_instance_id = :id"
     assert await world.value(holds, id=early.id) is None
-    assert await state(world, early) == RELEASED_FOR_LATER
+    assert await state(world, early) == RELEASED_NOW
     assert await world.value(holds, id=late.id) == "breaker"
 
 
