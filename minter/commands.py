@@ -33,13 +33,15 @@ def minter(console: Console) -> None:
         from minter.startup import minter_context, unless_stopped
         from ops.http import serving
         from ops.lifecycle import EXIT_OK, Readiness
+        from ops.watchdog import Watchdog
 
         readiness = Readiness()
         async with serving(console.settings.http, readiness), AsyncExitStack() as stack:
             opening = stack.enter_async_context(minter_context(console.settings, readiness))
             ctx = await unless_stopped(stop, opening)
             if ctx is not None:
-                await Daemon(ctx, readiness, stop).run()
+                with Watchdog(console.settings.lifecycle.stall_after, readiness) as watchdog:
+                    await Daemon(ctx, readiness, stop, watchdog).run()
         return EXIT_OK
 
     console.run(main)

@@ -26,6 +26,7 @@ from ops.errors import InvariantBroken, LeaseLost, Permanent, Transient
 from ops.faults import Point, reach
 from ops.lifecycle import Part, Readiness, Stop
 from ops.logs import logger
+from ops.watchdog import Watchdog
 from store import chain, claiming
 from store.chain import Collection, MessageRecord, NewCollection
 from store.engine import DatabaseUnreachable
@@ -40,12 +41,22 @@ _LONGEST_PAUSE = timedelta(seconds=5)
 
 
 class Daemon:
-    """One minter. `run` works until it is asked to stop."""
+    """One minter. `run` works until it is asked to stop.
 
-    def __init__(self, ctx: MinterContext, readiness: Readiness, stop: Stop) -> None:
+    Args:
+        ctx: database, chain, wallet and settings.
+        readiness: shows what is waited for.
+        stop: asks for the end.
+        watchdog: watches each turn, and each collection's work.
+    """
+
+    def __init__(
+        self, ctx: MinterContext, readiness: Readiness, stop: Stop, watchdog: Watchdog
+    ) -> None:
         self._ctx = ctx
         self._readiness = readiness
         self._stop = stop
+        self._watchdog = watchdog
         self._maintenance = Maintenance(ctx)
         self._busy: dict[UUID, asyncio.Task[None]] = {}
         self._collections: dict[UUID, Collection] = {}
@@ -69,7 +80,8 @@ class Daemon:
             while not self._stop.requested:
                 self._failures += 1
                 try:
-                    await self._turn()
+                    with self._watchdog.work("the minter's turn"):
+                        await self._turn()
                     self._failures = 0
                 except (ChainUnreachable, BlockUnknown) as error:
                     self._tell_age(error.message)
@@ -275,14 +287,15 @@ class Daemon:
         task_ids: Sequence[UUID],
     ) -> None:
         """Run one collection's work; whatever ends it, its leases are released."""
-        try:
-            await work
-        except (Transient, Permanent, LeaseLost) as error:
-            count_error(error)
-            self._rests.rest(type_id, self._ctx.clock.monotonic())
-        finally:
-            await self._release(lease, task_ids)
-            self._wake.set()
+        with self._watchdog.work("a collection's work"):
+            try:
+                await work
+            except (Transient, Permanent, LeaseLost) as error:
+                count_error(error)
+                self._rests.rest(type_id, self._ctx.clock.monotonic())
+            finally:
+                await self._release(lease, task_ids)
+                self._wake.set()
 
     async def _release(self, lease: LeaseToken, task_ids: Sequence[UUID]) -> None:
         try:

@@ -54,6 +54,8 @@ class Part(StrEnum):
     TON = "ton"
     CATALOG = "catalog"
     WALLET = "wallet"
+    CLOCK = "clock"
+    PROGRESS = "progress"
 
 
 log: structlog.typing.FilteringBoundLogger = logger("lifecycle")
@@ -162,16 +164,25 @@ def exit_hard_after(bound: timedelta, code: int = EXIT_FAILURE) -> threading.Tim
     """
     loop = asyncio.get_running_loop()
 
-    def expire() -> None:
-        # Whoever hangs may hold the lock of stderr: the end does not wait for the last words.
-        _after(_LAST_WORDS, lambda: os._exit(code))
-        try:
-            log.error("drain_timed_out", seconds=bound.total_seconds())
-            stacks.log_all("drain_timed_out", loop)
-        finally:
-            _exit_now(code)
+    return _after(
+        bound, lambda: end_hard("drain_timed_out", loop, code, seconds=bound.total_seconds())
+    )
 
-    return _after(bound, expire)
+
+def end_hard(
+    reason: str,
+    loop: asyncio.AbstractEventLoop | None,
+    code: int = EXIT_FAILURE,
+    **details: object,
+) -> None:
+    """End this process now, with `reason` and all stacks in the log, whatever hangs."""
+    # Whoever hangs may hold the lock of stderr: the end does not wait for the last words.
+    _after(_LAST_WORDS, lambda: os._exit(code))
+    try:
+        log.error(reason, **details)
+        stacks.log_all(reason, loop)
+    finally:
+        _exit_now(code)
 
 
 def _after(duration: timedelta, work: Callable[[], None]) -> threading.Timer:

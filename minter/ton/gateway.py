@@ -68,6 +68,13 @@ class ChainGateway(Protocol):
             ChainUnreachable, BlockUnknown: one of them could not be read.
         """
 
+    async def config_parameter(self, number: int, block: Block) -> bytes:
+        """Return a parameter of the network's configuration at `block`, as a bag of cells.
+
+        Raises:
+            ChainUnreachable, BlockUnknown: no lite server gives it.
+        """
+
     async def send(self, boc: bytes) -> SendResult:
         """Hand a signed external message to every lite server. Never raises for what they answer.
 

@@ -169,6 +169,20 @@ class LiteServers:
 
         return list(await asyncio.gather(*map(one, addresses)))
 
+    async def config_parameter(self, number: int, block: Block) -> bytes:
+        """Return a parameter of the network's configuration at `block`; tonlib checks its proof."""
+        asked = {"@type": "getConfigParam", "mode": 0, "param": number}
+        request = {"@type": "withBlock", "id": _block_id(block), "function": asked}
+
+        async def call(client: TonlibClient) -> Json:
+            answer: Json = await client.tonlib_wrapper.execute(
+                dict(request), timeout=client.tonlib_timeout
+            )
+            return answer
+
+        answer = await self._read("config", call, block.seqno)
+        return base64.b64decode(answer["config"]["bytes"])
+
     async def send(self, boc: bytes) -> SendResult:
         """Hand a message to every lite server; return with the first that accepts it.
 

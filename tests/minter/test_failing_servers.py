@@ -11,6 +11,7 @@ from minter.startup import minter_context
 from ops import metrics
 from ops.lifecycle import Part, Readiness, Stop
 from ops.settings import Settings
+from ops.watchdog import Watchdog
 from sandbox.ton.network import TonNetwork, write_json
 from tests.builders.clock import FakeClock
 from tests.builders.lite_servers import ACCOUNT, FailingServer, lite_servers
@@ -61,7 +62,7 @@ async def test_badges_are_minted_beside_four_lite_servers_that_fail(
 async def test_a_block_that_grows_old_is_told(settings: Settings) -> None:
     readiness, clock = Readiness(), FakeClock(datetime.now(UTC))
     async with minter_context(settings, readiness, clock) as ctx:
-        daemon = Daemon(ctx, readiness, Stop())
+        daemon = Daemon(ctx, readiness, Stop(), Watchdog(settings.lifecycle.stall_after))
         clock._now = ctx.view.current[0].time
         clock.advance(timedelta(seconds=5))
         daemon._tell_age()
