@@ -7,19 +7,18 @@ Persist before broadcast: the signed bytes and the indexes are committed first
 whoever holds its row's lock and sees none knows all that was ever signed for it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from minter import budget, indexes
+from minter import budget, indexes, recipients
 from minter.context import MinterContext
 from minter.indexes import HeadOfLineBlocked, IndexMismatch, IndexPlan, ReservedIndex
 from minter.mint_decision import Confirm, Fail, Observation, Sign, Task, decide
 from minter.ton import tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from minter.ton.metadata_uris import item_suffix
-from minter.ton.tokens import InvalidAddress
 from minter.ton.values import ACTIONS_MAX, Account, Block, Execution, Token
 from ops import metrics
 from ops.errors import InvariantBroken
@@ -43,8 +42,6 @@ from store.values import (
 
 _AT_ONCE = timedelta()
 _LATER = timedelta(seconds=2)
-# A collection that obeys another wallet does so until a person acts.
-_FOREIGN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +88,8 @@ class _Entry:
 class _Choice:
     """What a message is to carry, and what becomes of the tasks that it does not.
 
-    `unsigned` are released, due again after `delay`; `held` are settled after the transaction.
-    `reason` says why nothing is carried, where it is not money.
+    `unsigned` are released in their old places, or due again after `delay`; `held` are settled
+    after the transaction. `reason` says why nothing is carried, where it is not money.
     """
 
     entries: tuple[_Entry, ...]
@@ -116,8 +113,8 @@ async def sign_deploy(ctx: MinterContext, collection: Collection) -> MessageReco
     value_nano = ctx.prices.value_nano(signing.kind)
     action = Action(collection.address, value_nano, None, contract.state_init)
     async with ctx.db.transaction() as conn:
-        await chain.lock_collection(conn, collection.id)
-        if (obstacle := await _obstacle(conn, signing)) is not None:
+        locked = await chain.lock_collection(conn, collection.id)
+        if (obstacle := await _obstacle(conn, signing, locked)) is not None:
             return obstacle
         if await _room(conn, signing) < 1:
             return _insufficient_funds(signing)
@@ -157,19 +154,22 @@ async def _sign_mints(
     if on_chain.owner != ctx.wallet.address:
         # It would refuse every mint, and keep the fees.
         async with ctx.db.transaction() as conn:
-            await claiming.release(conn, lease, [task.id for task in tasks], _FOREIGN)
+            await claiming.release(conn, lease, [task.id for task in tasks], _AT_ONCE)
         return NothingSigned(
             f"collection {signing.collection.address} obeys {on_chain.owner}, and this wallet is "
             f"{ctx.wallet.address}: give the collection back to it"
         )
-    recipients = await _recipients(signing, lease, tasks)
-    fresh = [task for task in tasks if task.id in recipients and task.token_index is None]
+    owners = await _recipients(signing, lease, tasks)
+    fresh = [task for task in tasks if task.id in owners and task.token_index is None]
 
     async def choose(conn: Connection, locked: Collection, room: int) -> _Choice:
         ttl = ctx.settings.lease
         reserved = await claiming.take_reserved(conn, lease, ttl, locked.id)
+        owners.update(await _recipients_of(conn, signing, reserved, known=owners))
+        # One that came along and has no recipient is held when it is claimed itself.
+        waiting = {task.id for task in reserved if task.id not in owners}
         plan = indexes.assign(
-            [_reserved_index(task) for task in reserved],
+            [_reserved_index(task, held=task.id in waiting) for task in reserved],
             [task.id for task in fresh],
             next_item_index=on_chain.next_item_index,
             next_index=locked.next_index,
@@ -178,20 +178,20 @@ async def _sign_mints(
         candidates = (*reserved, *fresh)
         match plan:
             case IndexPlan():
-                entries = _mint_entries(signing, plan, candidates, recipients)
+                entries = _mint_entries(signing, plan, candidates, owners)
+                if entries:
+                    await claiming.give_up_indexes(conn, plan.given_up)
                 # Room for mints and none of them signed: they were held; money is not the
                 # matter.
                 reason = "no mint is left to sign" if room else None
                 others = _others(candidates, entries)
-                # What is left of a message that is full goes first into the next one.
-                delay = _AT_ONCE if entries else _LATER
-                return _Choice(entries, others, plan.next_index, delay, reason=reason)
+                return _Choice(entries, others, plan.next_index, _AT_ONCE, reason=reason)
             case IndexMismatch(reason):
                 # Only what has no index is held: what has one waits for reconcile in its place.
                 held = tuple(_held(task, HoldReason.BREAKER, reason) for task in fresh)
-                return _Choice((), tuple(reserved), locked.next_index, _LATER, held, reason)
+                return _Choice((), tuple(reserved), locked.next_index, _AT_ONCE, held, reason)
             case HeadOfLineBlocked(reason):
-                return _Choice((), candidates, locked.next_index, _LATER, reason=reason)
+                return _Choice((), candidates, locked.next_index, _AT_ONCE, reason=reason)
 
     return await _sign(signing, lease, tasks, choose)
 
@@ -211,7 +211,8 @@ async def _sign_burns(
         reason = None if token_indexes else "nothing to burn"
         # A burn whose token no block shows yet must not keep the head of the queue.
         others = _others(remaining, entries)
-        return _Choice(entries, others, locked.next_index, _LATER, reason=reason)
+        delay = _LATER if room else _AT_ONCE
+        return _Choice(entries, others, locked.next_index, delay, reason=reason)
 
     return await _sign(signing, lease, remaining, choose)
 
@@ -222,7 +223,7 @@ async def _sign(
     """Choose, sign and commit under the collection's lock; release what is not signed."""
     async with signing.ctx.db.transaction() as conn:
         locked = await chain.lock_collection(conn, signing.collection.id)
-        if (obstacle := await _obstacle(conn, signing)) is not None:
+        if (obstacle := await _obstacle(conn, signing, locked)) is not None:
             await claiming.release(conn, lease, [task.id for task in tasks], _AT_ONCE)
             return obstacle
         await claiming.lock_references(conn, [task.id for task in tasks], locked.id)
@@ -279,23 +280,52 @@ async def _recipients(
 
     What was signed once keeps its recipient.
     """
+    held = list[Settlement]()
     async with signing.ctx.db.transaction() as conn:
-        wallets = await mint_queue.recipients(
-            conn, [task.user_id for task in tasks if task.recipient is None]
-        )
-    found: dict[UUID, RawAddress] = {}
-    held = []
-    for task in tasks:
-        address = task.recipient or wallets.get(task.user_id)
-        if address is None:
-            held.append(_held(task, HoldReason.NO_WALLET, "the user has no linked wallet"))
-            continue
-        try:
-            found[task.id] = tokens.raw(address)
-        except InvalidAddress:
-            held.append(_held(task, HoldReason.RECIPIENT, "the linked wallet is no address"))
+        found = await _recipients_of(conn, signing, tasks, held=held)
     await _settle(signing, lease, held)
     return found
+
+
+async def _recipients_of(
+    conn: Connection,
+    signing: Signing,
+    tasks: Sequence[LeasedTask],
+    *,
+    known: Container[UUID] = (),
+    held: list[Settlement] | None = None,
+) -> dict[UUID, RawAddress]:
+    """Return task -> recipient of tasks that are not `known`; what has none goes to `held`."""
+    open_users = [task.user_id for task in tasks if task.recipient is None]
+    wallets = await mint_queue.recipients(conn, open_users)
+    ours = await chain.own_addresses(conn, [*wallets.values()])
+    found: dict[UUID, RawAddress] = {}
+    for task in tasks:
+        if task.id in known:
+            continue
+        if task.recipient is not None:
+            found[task.id] = tokens.raw(task.recipient)
+            continue
+        address = wallets.get(task.user_id)
+        if address is None:
+            settlement = _held(task, HoldReason.NO_WALLET, "the user has no linked wallet")
+        else:
+            raw = _raw(address)
+            refusal = recipients.refusal(raw, ours)
+            if raw is not None and refusal is None:
+                found[task.id] = raw
+                continue
+            settlement = _held(task, HoldReason.RECIPIENT, refusal)
+        if held is not None:
+            held.append(settlement)
+    return found
+
+
+def _raw(address: str) -> RawAddress | None:
+    try:
+        return tokens.raw(address)
+    except tokens.InvalidAddress:
+        return None
 
 
 async def _inspect(
@@ -338,8 +368,10 @@ async def _inspect(
     return revocable, settled
 
 
-async def _obstacle(conn: Connection, signing: Signing) -> NothingSigned | None:
+async def _obstacle(conn: Connection, signing: Signing, locked: Collection) -> NothingSigned | None:
     """Return why nothing may be signed for a locked collection; None where nothing hinders it."""
+    if locked.stopped_reason is not None:
+        return NothingSigned(f"stopped: {locked.stopped_reason}")
     if await chain.unresolved_message(conn, signing.collection.id) is not None:
         return NothingSigned("another message is under way")
     seen, ours = await chain.seqno_seen(conn, signing.ctx.wallet_id), signing.block.seqno
@@ -409,7 +441,7 @@ def _as_signed(assignments: Sequence[Assignment], message: MessageRecord) -> tup
 
 def _measure_queued(signing: Signing, assignments: Sequence[Assignment]) -> None:
     now = signing.ctx.clock.now()
-    for task in (each.task for each in assignments if each.task.attempt == 0):
+    for task in (each.task for each in assignments if each.task.token_index is None):
         queued = (now - task.created_at).total_seconds()
         metrics.MINT_STAGE_SECONDS.labels(task.operation.value, "queued").observe(queued)
 
@@ -430,7 +462,7 @@ def _insufficient_funds(signing: Signing) -> NothingSigned:
     return NothingSigned(reason, insufficient_funds=True)
 
 
-def _held(task: LeasedTask, hold: HoldReason, reason: str) -> Settlement:
+def _held(task: LeasedTask, hold: HoldReason, reason: str | None) -> Settlement:
     pending, event = TaskStatus.PENDING, TaskEvent.HELD
     return Settlement(task, pending, event, reason=reason, hold_reason=hold)
 
@@ -439,7 +471,8 @@ def _failed(task: LeasedTask, reason: str) -> Settlement:
     return Settlement(task, TaskStatus.FAILED, TaskEvent.FAILED, reason=reason)
 
 
-def _reserved_index(task: LeasedTask) -> ReservedIndex:
+def _reserved_index(task: LeasedTask, *, held: bool) -> ReservedIndex:
     if task.token_index is None:
         raise InvariantBroken("a reserved mint holds no index", task=str(task.id))
-    return ReservedIndex(task.id, task.token_index, task.hold_reason is not None)
+    held = held or task.hold_reason is not None
+    return ReservedIndex(task.id, task.token_index, held, task.is_movable)

@@ -46,7 +46,8 @@ class WalletRecord:
 class Collection:
     """A type's collection. `next_index` is the next index to assign.
 
-    `deployed_at` None: not seen on chain yet.
+    `deployed_at` None: not seen on chain yet. `stopped_reason`: why nothing is signed for it until
+    a person has looked.
     """
 
     id: UUID
@@ -57,6 +58,7 @@ class Collection:
     item_prefix: str
     next_index: int
     deployed_at: datetime | None
+    stopped_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ _COLLECTION = select(
     models.ChainCollection.item_prefix,
     models.ChainCollection.next_index,
     models.ChainCollection.deployed_at,
+    models.ChainCollection.stopped_reason,
 ).join(models.NFTType, models.NFTType.id == models.ChainCollection.type_id)
 _MESSAGE_COLUMNS = (
     models.ChainMessage.id,
@@ -190,6 +193,18 @@ FORGET_UNSIGNED = text("""
 SET_NEXT_INDEX = text("""
     UPDATE chain_collection SET next_index = :next_index, updated_at = clock_timestamp()
      WHERE id = :id
+""")
+
+STOP_COLLECTION = text("""
+    UPDATE chain_collection SET stopped_reason = :reason, updated_at = clock_timestamp()
+     WHERE id = :id
+""")
+
+OWN_ADDRESSES = text("""
+    SELECT listed.address FROM unnest(CAST(:addresses AS text[])) AS listed (address)
+     WHERE EXISTS (SELECT 1 FROM chain_wallet WHERE address = listed.address)
+        OR EXISTS (SELECT 1 FROM chain_collection WHERE address = listed.address)
+        OR EXISTS (SELECT 1 FROM nft_instance WHERE onchain_token_id = listed.address)
 """)
 
 LOCK_MESSAGE = text("SELECT 1 FROM chain_message WHERE id = :id FOR UPDATE")
@@ -303,6 +318,19 @@ async def set_next_index(conn: Connection, collection_id: UUID, next_index: int)
     await conn.execute(SET_NEXT_INDEX, {"id": collection_id, "next_index": next_index})
 
 
+async def stop_collection(conn: Connection, collection_id: UUID, reason: str | None) -> None:
+    """Sign nothing more for a collection, and say why; None lets it go on."""
+    await conn.execute(STOP_COLLECTION, {"id": collection_id, "reason": reason})
+
+
+async def own_addresses(conn: Connection, addresses: Sequence[RawAddress]) -> frozenset[RawAddress]:
+    """Return which of `addresses` are the wallet, a collection or a token of ours."""
+    if not addresses:
+        return frozenset()
+    rows = await conn.execute(OWN_ADDRESSES, {"addresses": list(addresses)})
+    return frozenset(RawAddress(row.address) for row in rows)
+
+
 async def add_message(conn: Connection, message: NewMessage) -> MessageRecord:
     """Write a signed message.
 
@@ -384,6 +412,7 @@ def _collection(row: Row[*tuple[Any, ...]]) -> Collection:
         row.item_prefix,
         row.next_index,
         row.deployed_at,
+        row.stopped_reason,
     )
 
 

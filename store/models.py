@@ -761,6 +761,7 @@ class ChainCollection(_Identified, _Dated, Base):
     next_index: Mapped[int] = mapped_column(
         BigInteger, server_default=text("0")
     )  # the next index to assign
+    stopped_reason: Mapped[str | None]  # nothing is signed before a person has looked
     deployed_at: Mapped[datetime | None]
 
 

@@ -277,13 +277,13 @@ class LiteServers:
             log.warning("lite_server_behind", server=server.place, blocks=server.behind)
         return block
 
-    async def _read(self, kind: str, call: Call, seqno: int) -> Json:
+    async def _read(self, kind: str, call: Call, seqno: int = 0) -> Json:
         """Return the answer of whichever server gives one first.
 
         Args:
             kind: what is asked for, as scored.
             call: the question.
-            seqno: of the block that it is about.
+            seqno: of the block that it is about, where it is about one.
 
         Raises:
             ChainUnreachable, BlockUnknown: none gives one.
