@@ -1,7 +1,7 @@
 """Generate the commands, and whatever else needs a badge or a token to exist.
 
-Users' requests, awards by hand, an operator's revocation, requests that must be rejected, and requests that wait
-for a badge or a token: some for ever, some for what the same phase brings.
+Users' requests, awards by hand, an operator's revocation, requests that must be rejected, and
+requests that wait for a badge or a token: some for ever, some for what the same phase brings.
 
 Phase 2 is sent once phase 1 is counted and minted, phase 3 once phase 2 is, phase 4 once the burns
 of phase 3 are on chain.
