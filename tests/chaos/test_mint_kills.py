@@ -78,7 +78,9 @@ async def killed_at(point: str, settings: Settings, world: World) -> None:
     )
 
 
-@pytest.mark.parametrize("point", [each for each in Point if not each.startswith("batch.")])
+@pytest.mark.parametrize(
+    "point", [each for each in Point if each.startswith(("minter.", "deploy."))]
+)
 async def test_one_token_after_a_kill_at(point: str, world: World, settings: Settings) -> None:
     badges = await world.to_mint(2)
     await killed_at(point, settings, world)
