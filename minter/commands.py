@@ -54,8 +54,9 @@ def reconcile(console: Console, *, repair: bool, as_json: bool) -> None:
 
     Reads every token at one masterchain block. With --repair it adopts unknown tokens that name a
     badge, restores lost ids, marks badges whose owner destroyed the token, and continues a
-    collection's count where the chain stands; the rest is for a person. Exits 1 when something
-    differed, repaired or not, and 0 when nothing did.
+    collection's count where the chain stands; the rest is for a person. Minting that is shut (a
+    restored database, a failover) opens again by it, or by a running minter as soon as it may.
+    Exits 1 when something differed, repaired or not, or minting is shut, and 0 otherwise.
 
     Example: laurel reconcile --repair
     """
@@ -65,10 +66,12 @@ def reconcile(console: Console, *, repair: bool, as_json: bool) -> None:
         from minter.startup import connect
         from ops.lifecycle import EXIT_FAILURE, EXIT_OK
 
-        async with connect(console.settings) as (db, gateway):
-            report = await reconcile.reconcile(db, gateway, repair=repair)
+        settings = console.settings
+        terms = reconcile.Terms(settings.minter.expiry_margin, settings.metadata_base_url)
+        async with connect(settings) as (db, gateway):
+            report = await reconcile.reconcile(db, gateway, repair=repair, terms=terms)
         console.result(report.document(), report.text(), as_json=as_json)
-        return EXIT_FAILURE if report.findings else EXIT_OK
+        return EXIT_FAILURE if report.findings or report.shut else EXIT_OK
 
     console.run_once(main)
 

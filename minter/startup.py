@@ -61,7 +61,7 @@ async def minter_context(
         row = await until_available(
             Part.POSTGRESQL, lambda: register_wallet(db, wallet, gateway), readiness=readiness
         )
-        view = ChainView(gateway, row, clock)
+        view = ChainView(gateway, row, minter.expiry_margin, clock)
         await until_available(Part.TON, lambda: view.refresh(db), readiness=readiness)
         base_url = settings.metadata_base_url
         yield MinterContext(db, gateway, view, wallet, row.id, signer, minter, base_url, clock)

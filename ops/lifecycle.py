@@ -54,6 +54,7 @@ class Part(StrEnum):
     TON = "ton"
     CATALOG = "catalog"
     WALLET = "wallet"
+    BREAKER = "breaker"
 
 
 log: structlog.typing.FilteringBoundLogger = logger("lifecycle")

@@ -34,8 +34,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from minter.ton.gateway import BlockUnknown, ChainUnreachable
-from minter.ton.values import Account, Block, SendOutcome, SendResult
+from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
+from minter.ton.values import Account, AccountTransaction, Block, SendOutcome, SendResult
 from ops import metrics
 from ops.errors import LaurelError, UsageError
 from ops.logs import logger
@@ -50,6 +50,8 @@ _ATTEMPTS = 6
 _IN_FLIGHT = 64  # reads at once: more only queue up in the lite server
 _ANSWER_TIMEOUT_S = 10.0  # pytonlib's own default: it raises TonlibNoResponse then
 _SETTING = "LAUREL_TON_CONFIG"
+# A lite server keeps blocks for some time only, unless it is an archive.
+_FORGOTTEN = "cannot locate transaction in block"
 
 
 def read_config(path: Path) -> Json:
@@ -260,11 +262,63 @@ class LiteServers:
         async with self._room:
             answer = await self._read("account", call)
         data = base64.b64decode(answer["data"]) if answer.get("data") else None
-        return Account(max(0, int(answer["balance"])), data)
+        last = answer.get("last_transaction_id") or {}
+        return Account(
+            max(0, int(answer["balance"])), data, int(last.get("lt", 0)), last.get("hash", "")
+        )
 
     async def accounts(self, addresses: Sequence[RawAddress], block: Block) -> list[Account]:
         """Return many accounts at one block, in the order asked for."""
         return list(await asyncio.gather(*(self.account(address, block) for address in addresses)))
+
+    async def transactions(
+        self, address: RawAddress, account: Account, after_lt: int
+    ) -> list[AccountTransaction]:
+        """Return an account's transactions later than `after_lt`, newest first."""
+        found: list[AccountTransaction] = []
+        lt, hash_ = account.last_lt, account.last_hash
+        while lt > after_lt:
+            page = await self._page(address, lt, hash_)
+            listed = [
+                AccountTransaction(
+                    int(each["transaction_id"]["lt"]), base64.b64decode(each["data"])
+                )
+                for each in page["transactions"]
+            ]
+            if not listed:
+                raise ChainUnreachable(f"a lite server lists no transaction {lt} of {address}")
+            found += [each for each in listed if each.lt > after_lt]
+            before = page["previous_transaction_id"]
+            lt, hash_ = int(before["lt"]), before["hash"]
+        return found
+
+    async def _page(self, address: RawAddress, lt: int, hash_: str) -> Json:
+        # tonlib holds each transaction to the hash that the one after it names, and the first one
+        # to the hash that is asked for: that of an account's proven state.
+        request = {
+            "@type": "raw.getTransactions",
+            "account_address": {"account_address": address},
+            "from_transaction_id": {
+                "@type": "internal.transactionId",
+                "lt": str(lt),
+                "hash": hash_,
+            },
+        }
+
+        async def call(client: TonlibClient) -> Json:
+            answer: Json = await client.tonlib_wrapper.execute(
+                dict(request), timeout=client.tonlib_timeout
+            )
+            return answer
+
+        try:
+            return await self._read("transactions", call)
+        except ChainUnreachable as error:
+            if _FORGOTTEN in error.message:
+                raise HistoryForgotten(
+                    f"no lite server has the transactions of {address} up to {lt} any more"
+                ) from None
+            raise
 
     async def send(self, boc: bytes) -> SendResult:
         """Hand a message to every lite server; return with the first that accepts it.
