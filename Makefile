@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # pip reads the range of every dependency from pyproject.toml and the exact version from constraints.txt.
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo dev test unit fuzz fmt lint types imports unused check cov kafka bench docs constraints clean
+.PHONY: help demo dev test unit fuzz long fmt lint types imports unused check cov kafka bench docs constraints clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ unit: $(VENV)/.dev ## Run the tests that need no server: a few seconds.
 
 fuzz: $(VENV)/.dev ## Look for records that Laurel cannot take, for FUZZ=60 seconds.
 	$(BIN)/python tests/fuzz.py --seconds $(or $(FUZZ),60)
+
+long: $(VENV)/.dev .cache/kafka/.fetched ## Run what takes too long for every run: 1 200 MB of compressed garbage through a worker of 700 MB.
+	LONG_TESTS=1 LAUREL_REQUIRE_ALL_PARTS=1 $(BIN)/pytest tests/e2e/test_large_messages.py $(ARGS)
 
 cov: $(VENV)/.dev ## Run tests and say which lines of each package they reach (ARGS="tests/store").
 	rm -f .cache/coverage/.coverage*

@@ -49,7 +49,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "processor.history.commands:backfill",
         "Count the events of a file, as if they had come by Kafka.",
     ),
-    "badge": ("processor.batch.commands:badge", "Award, mint, burn or revoke one badge."),
+    "badge": (
+        "processor.batch.commands:badge",
+        "Award, mint, burn or revoke one badge; announce silent ones.",
+    ),
     "reconcile": (
         "minter.commands:reconcile",
         "Compare the chain with the database, and repair the database.",

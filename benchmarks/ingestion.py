@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import psycopg
 from mode import CrashingSupervisor
@@ -26,7 +27,8 @@ from benchmarks._broker import BROKERS, fill, reader, start_at_zero
 from benchmarks._database import database, hush
 from benchmarks._events import PARTITIONS, TOPICS, Partition, by_partition
 from benchmarks._table import Rate, ratio, show
-from ops.settings import KafkaSettings, Settings
+from ops.kafka_settings import KafkaSettings
+from ops.settings import Settings
 from processor.events.chunks import ChunkBounds
 from processor.stream import topics, transport
 from processor.stream.app import WorkerApp
@@ -47,6 +49,11 @@ async def _from_the_beginning(
 ) -> Mapping[Partition, LedgerEntry]:
     """Return an empty ledger: everything is read from its first record."""
     return {place: LedgerEntry(*place, 0) for place in partitions}
+
+
+async def _no_strangers(_topic_ids: Mapping[Partition, UUID]) -> list[PausedPartition]:
+    """Take every topic as it comes."""
+    return []
 
 
 def _fail(error: PausedPartition) -> None:
@@ -74,7 +81,13 @@ class Chunks:
             logging_config=None,
         )
         options = transport.ConsumerOptions(
-            ChunkBounds(5_000, 1 << 22, 1 << 20), 1 << 24, 1 << 26, 50, _from_the_beginning, _fail
+            ChunkBounds(5_000, 1 << 22, 1 << 20),
+            1 << 24,
+            1 << 26,
+            50,
+            _from_the_beginning,
+            _no_strangers,
+            _fail,
         )
         self.app.transport = transport.Transport(self.app.conf.broker_consumer, self.app, options)
         topic = self.app.topic(*TOPICS, key_serializer="raw", value_serializer="raw")

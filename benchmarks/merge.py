@@ -19,7 +19,8 @@ from benchmarks._database import database, hush
 from benchmarks._events import Partition, by_partition
 from benchmarks._table import Rate, ratio, show
 from ops.settings import DEFAULT_TENANT
-from processor.batch.pipeline import Pipeline, PipelineOptions
+from processor.batch.options import PipelineOptions
+from processor.batch.pipeline import Pipeline
 from processor.events.chunks import Chunk, PlainRecord
 from sandbox.postgres import postgres
 from store import counting, ledger

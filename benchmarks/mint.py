@@ -28,6 +28,7 @@ from minter.startup import minter_context, minting_wallet
 from minter.ton import mnemonic
 from ops.lifecycle import Readiness, Stop
 from ops.settings import DEFAULT_TENANT, HttpSettings, Settings
+from ops.watchdog import Watchdog
 from sandbox.postgres import PostgresServer, postgres
 from sandbox.process import PartMissing
 from sandbox.ton.boc import to_boc
@@ -97,7 +98,9 @@ async def minting(
     await fund(wallet.address, FUNDS_NANO)
     readiness, stop = Readiness(), Stop()
     async with minter_context(settings, readiness) as ctx:
-        daemon = asyncio.create_task(Daemon(ctx, readiness, stop).run())
+        daemon = asyncio.create_task(
+            Daemon(ctx, readiness, stop, Watchdog(settings.lifecycle.stall_after)).run()
+        )
         try:
             types = await _types(db)
             await mint(db, len(types))

@@ -25,7 +25,8 @@ from demo.stack.setup import prepare, start_services
 from demo.stack.threads import to_its_end
 from ops.errors import UsageError
 from ops.lifecycle import Stop
-from ops.settings import PREFIX, Settings
+from ops.setting_types import PREFIX
+from ops.settings import Settings
 from sandbox.directories import data_directory
 from store.engine import Database
 

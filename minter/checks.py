@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from minter.startup import connect, minting_wallet
-from minter.ton.liteserver import LiteServers, read_config
+from minter.startup import connect, least_values_at, minting_wallet, refuse_useless_values
+from minter.ton.global_config import read_config
+from minter.ton.liteserver import LiteServers
 from ops.checks import Check
 from ops.settings import Settings
 
@@ -15,8 +16,12 @@ async def _wallet(settings: Settings) -> str:
 
 async def _ton(settings: Settings) -> str:
     config = read_config(Path(settings.need("ton_config")))
-    async with LiteServers(config, servers=settings.minter.lite_servers) as gateway:
+    async with LiteServers(
+        config, servers=settings.minter.lite_servers, state_dir=settings.ton_state_dir
+    ) as gateway:
         block = await gateway.newest_block()
+        if (least := await least_values_at(gateway, block)) is not None:
+            refuse_useless_values(settings.minter, least)
     return f"masterchain block {block.seqno} of {block.time.isoformat()}"
 
 

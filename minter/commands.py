@@ -33,13 +33,15 @@ def minter(console: Console) -> None:
         from minter.startup import minter_context, unless_stopped
         from ops.http import serving
         from ops.lifecycle import EXIT_OK, Readiness
+        from ops.watchdog import Watchdog
 
         readiness = Readiness()
         async with serving(console.settings.http, readiness), AsyncExitStack() as stack:
             opening = stack.enter_async_context(minter_context(console.settings, readiness))
             ctx = await unless_stopped(stop, opening)
             if ctx is not None:
-                await Daemon(ctx, readiness, stop).run()
+                with Watchdog(console.settings.lifecycle.stall_after, readiness) as watchdog:
+                    await Daemon(ctx, readiness, stop, watchdog).run()
         return EXIT_OK
 
     console.run(main)
@@ -139,11 +141,14 @@ def new(console: Console, file: Path, *, as_json: bool) -> None:
 
 
 async def _on_network(settings: "Settings", address: str) -> dict[str, object]:
-    from minter.ton.liteserver import LiteServers, read_config
+    from minter.ton.global_config import read_config
+    from minter.ton.liteserver import LiteServers
     from store.values import RawAddress
 
     config = read_config(Path(settings.need("ton_config")))
-    async with LiteServers(config, servers=settings.minter.lite_servers) as gateway:
+    async with LiteServers(
+        config, servers=settings.minter.lite_servers, state_dir=settings.ton_state_dir
+    ) as gateway:
         document: dict[str, object] = {"network": gateway.zero_state_hash.hex()}
         try:
             async with asyncio.timeout(_SHOW_PATIENCE_S):

@@ -32,6 +32,8 @@ from store.values import RawAddress
 
 log = logger("minter")
 
+# A network makes a block in a second or so: without a new one for so long, none is minted.
+_STALLED_AFTER = timedelta(seconds=30)
 # How often the newest block is written down: a restarted minter must not believe an older one.
 _WRITE_EVERY = timedelta(seconds=1)
 
@@ -56,6 +58,7 @@ class ChainView:
         self._changed = asyncio.Condition()
         self._written_at = float("-inf")
         self._current: tuple[Block, Account] | None = None
+        self._moved_at = clock.monotonic()
         self.seqno_seen = wallet.seqno_seen
 
     @property
@@ -93,9 +96,22 @@ class ChainView:
             metrics.MINTING_SHUT.set(fence.shut is not None)
         metrics.CHAIN_SEQNO.set(block.seqno)
         metrics.WALLET_BALANCE_NANOGRAMS.set(account.balance_nano)
+        self._moved_at = self._clock.monotonic()
         async with self._changed:
             self._current = (block, account)
             self._changed.notify_all()
+
+    def age(self) -> timedelta:
+        """Return how old the newest block is, by this host's clock, and show it as a metric."""
+        age = self._clock.now() - self.current[0].time
+        metrics.CHAIN_BLOCK_AGE_SECONDS.set(age.total_seconds())
+        return age
+
+    @property
+    def stalled(self) -> bool:
+        """Return whether no newer block has come for long."""
+        silence_s = self._clock.monotonic() - self._moved_at
+        return silence_s > _STALLED_AFTER.total_seconds()
 
     async def after(self, seqno: int, patience: timedelta) -> tuple[Block, Account]:
         """Return the newest block once it is past `seqno`; after `patience` whatever there is."""

@@ -8,6 +8,7 @@ takes over when the lease runs out.
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from datetime import timedelta
 from itertools import groupby
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,6 +24,7 @@ from ops.errors import InvariantBroken, LeaseLost, Permanent, Transient
 from ops.faults import Point, reach
 from ops.lifecycle import Part, Readiness, Stop
 from ops.logs import logger
+from ops.watchdog import Watchdog
 from store import chain, claiming
 from store.chain import Collection, MessageRecord
 from store.engine import DatabaseUnreachable
@@ -30,14 +32,27 @@ from store.values import LeasedTask, LeaseToken, TypeCode
 
 log = logger("minter")
 
+# Of a block, by this host's clock: blocks come every second or so.
+_OLD = timedelta(seconds=60)
+
 
 class Daemon:
-    """One minter. `run` works until it is asked to stop."""
+    """One minter. `run` works until it is asked to stop.
 
-    def __init__(self, ctx: MinterContext, readiness: Readiness, stop: Stop) -> None:
+    Args:
+        ctx: database, chain, wallet and settings.
+        readiness: shows what is waited for.
+        stop: asks for the end.
+        watchdog: watches each turn, and each collection's work.
+    """
+
+    def __init__(
+        self, ctx: MinterContext, readiness: Readiness, stop: Stop, watchdog: Watchdog
+    ) -> None:
         self._ctx = ctx
         self._readiness = readiness
         self._stop = stop
+        self._watchdog = watchdog
         self._maintenance = Maintenance(ctx)
         self._busy: dict[UUID, asyncio.Task[None]] = {}
         self._collections: dict[UUID, Collection] = {}
@@ -55,9 +70,10 @@ class Daemon:
         try:
             while not self._stop.requested:
                 try:
-                    await self._turn()
+                    with self._watchdog.work("the minter's turn"):
+                        await self._turn()
                 except (ChainUnreachable, BlockUnknown, HistoryForgotten) as error:
-                    self._readiness.wait_for(Part.TON, error.message)
+                    self._tell_age(error.message)
                     count_error(error)
                 except DatabaseUnreachable as error:
                     self._readiness.wait_for(Part.POSTGRESQL, error.message)
@@ -75,8 +91,10 @@ class Daemon:
         self._wake.clear()
 
     async def _turn(self) -> None:
-        await self._ctx.view.refresh(self._ctx.db)
-        self._readiness.arrived(Part.TON)
+        await first_of(self._ctx.view.refresh(self._ctx.db), self._stop.wait())
+        if self._stop.requested:
+            return
+        self._tell_age()
         self._show_shut()
         await self._maintenance.sweep()
         self._readiness.arrived(Part.POSTGRESQL)
@@ -95,6 +113,24 @@ class Daemon:
         )
         until = f"not before {shut.until:%Y-%m-%d %H:%M:%S} UTC by the chain's clock"
         self._readiness.wait_for(Part.BREAKER, f"{shut.reason}; {until}{way_out}")
+
+    def _tell_age(self, unreachable: str | None = None) -> None:
+        """Show in /ready how old the newest block is, and wait for TON where no newer one comes."""
+        view, readiness = self._ctx.view, self._readiness
+        age_s, seqno = view.age().total_seconds(), view.current[0].seqno
+        readiness.facts |= {"block": seqno, "block_age_seconds": round(age_s, 1)}
+        newest = f"the newest block, {seqno}, is {age_s:.0f} s old"
+        if unreachable is not None:
+            readiness.wait_for(Part.TON, f"{unreachable}; {newest}")
+        elif view.stalled:
+            readiness.wait_for(Part.TON, f"no lite server has a newer block: {newest}")
+        else:
+            readiness.arrived(Part.TON)
+        readiness.degraded.pop("block age", None)
+        if age_s > _OLD.total_seconds():
+            readiness.degraded["block age"] = (
+                f"{newest}: all lite servers lag, or this host's clock is ahead of the network's"
+            )
 
     async def _dispatch(self) -> bool:
         """Lease what is due and start its work; return whether there was any."""
@@ -210,13 +246,14 @@ class Daemon:
         self, work: Coroutine[Any, Any, None], lease: LeaseToken, task_ids: Sequence[UUID]
     ) -> None:
         """Run one collection's work; whatever ends it, its leases are released."""
-        try:
-            await work
-        except (Transient, Permanent, LeaseLost) as error:
-            count_error(error)
-        finally:
-            await self._release(lease, task_ids)
-            self._wake.set()
+        with self._watchdog.work("a collection's work"):
+            try:
+                await work
+            except (Transient, Permanent, LeaseLost) as error:
+                count_error(error)
+            finally:
+                await self._release(lease, task_ids)
+                self._wake.set()
 
     async def _release(self, lease: LeaseToken, task_ids: Sequence[UUID]) -> None:
         try:

@@ -7,25 +7,39 @@ lost ones, and another wallet could neither mint into the collections nor revoke
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
 from minter.context import ChainView, MinterContext
-from minter.ton import highload_wallet, mnemonic
-from minter.ton.gateway import ChainGateway
+from minter.ton import highload_wallet, mnemonic, network_config
+from minter.ton.fees import LeastValues, least_values
+from minter.ton.gateway import BlockUnknown, ChainGateway, ChainUnreachable
+from minter.ton.global_config import read_config
 from minter.ton.highload_wallet import Wallet
-from minter.ton.liteserver import LiteServers, read_config
+from minter.ton.liteserver import LiteServers
 from minter.ton.mnemonic import MnemonicSigner
+from minter.ton.values import Block
 from minter.waiting import first_of
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import UsageError
 from ops.lifecycle import Part, Readiness, Stop, until_available
-from ops.settings import Settings
+from ops.logs import logger
+from ops.quantities import nanograms
+from ops.settings import MinterSettings, Settings, shown
 from store import chain, migrations, rights
 from store.chain import WalletIdentity, WalletRecord
 from store.engine import Database
 
+log = logger("minter")
+
 Result = TypeVar("Result")
+_WHAT_FAILS = {
+    "item_forward": "with less an item stays without an owner",
+    "item_value": "with less the collection's money is used up, and it mints nothing any more",
+    "revoke_value": "with less nothing is revoked",
+    "deploy_value": "with less no collection is deployed",
+}
 
 
 async def unless_stopped(stop: Stop, work: Coroutine[Any, Any, Result]) -> Result | None:
@@ -55,7 +69,10 @@ async def minter_context(
     async with (
         Database(settings.need("database_url"), settings.database) as db,
         LiteServers(
-            config, servers=minter.lite_servers, send_timeout=minter.send_timeout
+            config,
+            servers=minter.lite_servers,
+            send_timeout=minter.send_timeout,
+            state_dir=settings.ton_state_dir,
         ) as gateway,
     ):
         row = await until_available(
@@ -63,6 +80,9 @@ async def minter_context(
         )
         view = ChainView(gateway, row, minter.expiry_margin, clock)
         await until_available(Part.TON, lambda: view.refresh(db), readiness=readiness)
+        block, _ = view.current
+        if (least := await least_values_at(gateway, block)) is not None:
+            refuse_useless_values(minter, least)
         base_url = settings.metadata_base_url
         yield MinterContext(db, gateway, view, wallet, row.id, signer, minter, base_url, clock)
 
@@ -79,7 +99,9 @@ async def connect(settings: Settings) -> AsyncIterator[tuple[Database, LiteServe
     config = read_config(Path(settings.need("ton_config")))
     async with (
         Database(settings.need("database_url"), settings.database) as db,
-        LiteServers(config, servers=settings.minter.lite_servers) as gateway,
+        LiteServers(
+            config, servers=settings.minter.lite_servers, state_dir=settings.ton_state_dir
+        ) as gateway,
     ):
         async with db.transaction() as conn:
             await migrations.check(conn)
@@ -122,6 +144,50 @@ async def register_wallet(db: Database, wallet: Wallet, gateway: ChainGateway) -
         row = await chain.register_wallet(conn, identity)
     refuse_drift(row.identity, identity)
     return row
+
+
+async def least_values_at(gateway: ChainGateway, block: Block) -> LeastValues | None:
+    """Return what the network's prices at `block` make of a mint, a revocation, a deployment.
+
+    None where no lite server shows the configuration, or it has a layout that is not known: the
+    bounds of the settings have to do, and the log says so.
+    """
+    try:
+        gas, messages = [
+            await gateway.config_parameter(number, block)
+            for number in (network_config.GAS_PRICES, network_config.MESSAGE_PRICES)
+        ]
+        return least_values(network_config.network_prices(gas, messages))
+    except (ChainUnreachable, BlockUnknown, ValueError) as error:
+        log.warning("prices_unknown", reason=str(error))
+        return None
+
+
+def refuse_useless_values(settings: MinterSettings, least: LeastValues) -> None:
+    """Return when the values that are attached to messages do their work.
+
+    Raises:
+        UsageError: one does not; the message names each, and what it must be at least.
+    """
+    forward_nano = nanograms(settings.item_forward)
+    asked = {
+        "item_forward": (forward_nano, least.forward),
+        "item_value": (
+            nanograms(settings.item_value),
+            max(forward_nano, least.forward) + least.mint_beside_forward,
+        ),
+        "revoke_value": (nanograms(settings.revoke_value), least.revoke),
+        "deploy_value": (nanograms(settings.deploy_value), least.deploy),
+    }
+    refused = [
+        f"LAUREL_MINTER__{name.upper()} is {shown(getattr(settings, name))} Grams, and at this "
+        f"network's prices it must be at least {shown(Decimal(needed_nano) / 10**9)}: "
+        f"{_WHAT_FAILS[name]}."
+        for name, (given_nano, needed_nano) in asked.items()
+        if given_nano < needed_nano
+    ]
+    if refused:
+        raise UsageError("\n".join(refused), setting="LAUREL_MINTER")
 
 
 def refuse_drift(stored: WalletIdentity, configured: WalletIdentity) -> None:

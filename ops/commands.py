@@ -44,8 +44,8 @@ def check(console: Console, *, as_json: bool) -> None:
 def doctor(console: Console, *, as_json: bool) -> None:
     """Look at everything that Laurel needs, and say what is missing and the way out.
 
-    Database, schema, catalog, Kafka, topics, wallet and TON, a line each. Nothing is written. What
-    has no setting is skipped. Exits 1 when something failed.
+    Database, clock, schema, catalog, Kafka, topics, wallet and TON, a line each. Nothing is
+    written. What has no setting is skipped. Exits 1 when something failed.
 
     Example: LAUREL_DATABASE_URL=postgresql://laurel@db/laurel laurel doctor
     """

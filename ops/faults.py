@@ -10,6 +10,8 @@ import os
 import signal
 from enum import StrEnum
 
+from ops.errors import UsageError
+
 VARIABLE = "LAUREL_FAULT_POINT"
 
 
@@ -19,12 +21,13 @@ class Point(StrEnum):
     tests/chaos kills a process at each of them.
     """
 
-    # Between two statements of a batch's transaction, in their order (processor/batch/pipeline.py).
+    # Between two statements of a batch, in their order (processor/batch/pipeline.py, writing.py).
     BATCH_BEGUN = "batch.begun"
     BATCH_FENCED = "batch.fenced"
     BATCH_STAGED = "batch.staged"
     BATCH_DEDUPLICATED = "batch.deduplicated"
     BATCH_HEARD = "batch.heard"
+    BATCH_TAKEN_UP = "batch.taken_up"
     BATCH_CLAIMED = "batch.claimed"
     BATCH_LINKED = "batch.linked"
     BATCH_PAIRED = "batch.paired"
@@ -42,10 +45,24 @@ class Point(StrEnum):
     BATCH_CANCELLED = "batch.cancelled"
     BATCH_BURNING = "batch.burning"
     BATCH_LOGGED = "batch.logged"
+    BATCH_WAITING = "batch.waiting"
     BATCH_DEAD_LETTERED = "batch.dead_lettered"
     BATCH_ADVANCED = "batch.advanced"
     BATCH_PUBLISHED = "batch.published"
     BATCH_COMMITTED = "batch.committed"
+    # Between two statements of a slice of a catalog's job (processor/catalog/job.py).
+    SLICE_TAKEN = "slice.taken"
+    SLICE_ADOPTED = "slice.adopted"
+    SLICE_LOCKED = "slice.locked"
+    SLICE_CREATED = "slice.created"
+    SLICE_RAISED = "slice.raised"
+    SLICE_SILENCED = "slice.silenced"
+    SLICE_AUDITED = "slice.audited"
+    SLICE_MINTING = "slice.minting"
+    SLICE_PUBLISHED = "slice.published"
+    SLICE_REWRITTEN = "slice.rewritten"
+    SLICE_SAVED = "slice.saved"
+    SLICE_COMMITTED = "slice.committed"
     # Between two steps of a mint or burn (docs/mint-lifecycle.md).
     MINTER_CLAIMED = "minter.claimed"
     MINTER_SIGNING = "minter.signing"
@@ -63,9 +80,32 @@ class Point(StrEnum):
     DEPLOY_SETTLED = "deploy.settled"
 
 
+def refuse_unknown() -> None:
+    """Return when LAUREL_FAULT_POINT names a point, or is not set.
+
+    Raises:
+        UsageError: a process would run on and never be killed.
+    """
+    name, colon, count = os.environ.get(VARIABLE, "").partition(":")
+    if (name or colon) and name not in {point.value for point in Point}:
+        raise UsageError(
+            f"{VARIABLE}: there is no point {name!r}. There are: {', '.join(Point)}.",
+            setting=VARIABLE,
+        )
+    if colon and not _passes(count):
+        raise UsageError(
+            f"{VARIABLE}: {count!r} is no number of passes. The third is asked for by {name}:3.",
+            setting=VARIABLE,
+        )
+
+
+def _passes(count: str) -> int:
+    return int(count) if count.isascii() and count.isdigit() else 0
+
+
 def _armed() -> tuple[str, int]:
-    name, _, count = os.environ.get(VARIABLE, "").partition(":")
-    return name, int(count or 1)
+    name, colon, count = os.environ.get(VARIABLE, "").partition(":")
+    return name, _passes(count) if colon else 1
 
 
 _point, _passes_left = _armed()

@@ -45,7 +45,12 @@ async def serving(
 
     async def answer_ready(_request: web.Request) -> web.Response:
         body = json.dumps(
-            {"ready": readiness.ready, "waits": readiness.waits, "degraded": readiness.degraded}
+            {
+                "ready": readiness.ready,
+                "waits": readiness.waits,
+                "degraded": readiness.degraded,
+                "facts": readiness.facts,
+            }
         )
         return web.Response(
             status=200 if readiness.ready else 503,

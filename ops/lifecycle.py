@@ -55,6 +55,8 @@ class Part(StrEnum):
     CATALOG = "catalog"
     WALLET = "wallet"
     BREAKER = "breaker"
+    CLOCK = "clock"
+    PROGRESS = "progress"
 
 
 log: structlog.typing.FilteringBoundLogger = logger("lifecycle")
@@ -68,10 +70,12 @@ class Readiness:
     Attributes:
         degraded: what a person has to see to while the process goes on with all else: place -> what
             is wrong, and the way out. A restart would not help it, so the process stays ready.
+        facts: what a person may like to know, name -> value.
     """
 
     def __init__(self) -> None:
         self.degraded: dict[str, str] = {}
+        self.facts: dict[str, object] = {}
         self._waits: dict[Part, str] = {Part.START: "the process is starting"}
         metrics.READY.set(0)
 
@@ -161,16 +165,25 @@ def exit_hard_after(bound: timedelta, code: int = EXIT_FAILURE) -> threading.Tim
     """
     loop = asyncio.get_running_loop()
 
-    def expire() -> None:
-        # Whoever hangs may hold the lock of stderr: the end does not wait for the last words.
-        _after(_LAST_WORDS, lambda: os._exit(code))
-        try:
-            log.error("drain_timed_out", seconds=bound.total_seconds())
-            stacks.log_all("drain_timed_out", loop)
-        finally:
-            _exit_now(code)
+    return _after(
+        bound, lambda: end_hard("drain_timed_out", loop, code, seconds=bound.total_seconds())
+    )
 
-    return _after(bound, expire)
+
+def end_hard(
+    reason: str,
+    loop: asyncio.AbstractEventLoop | None,
+    code: int = EXIT_FAILURE,
+    **details: object,
+) -> None:
+    """End this process now, with `reason` and all stacks in the log, whatever hangs."""
+    # Whoever hangs may hold the lock of stderr: the end does not wait for the last words.
+    _after(_LAST_WORDS, lambda: os._exit(code))
+    try:
+        log.error(reason, **details)
+        stacks.log_all(reason, loop)
+    finally:
+        _exit_now(code)
 
 
 def _after(duration: timedelta, work: Callable[[], None]) -> threading.Timer:

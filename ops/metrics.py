@@ -16,7 +16,8 @@ _MINT_SECONDS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800
 EVENTS = Counter(
     "laurel_events_total",
     "Events by type and outcome: counted, duplicate (the same event again), ignored (known type "
-    "that no counter listens to), applied or repeated (commands and wallets), dead_letter. An "
+    "that no counter listens to), applied or repeated (commands and wallets), waiting (a command "
+    "whose badge or token is not there yet; what becomes of it counts once more), dead_letter. An "
     "undeclared type is `unknown`.",
     ("type", "outcome"),
 )
@@ -66,6 +67,15 @@ DEAD_LETTERS_REPEATED = Counter(
     "laurel_dead_letters_repeated_total",
     "Dead letters that were there already: the same record was delivered again.",
 )
+COMMANDS_WAITING = Gauge(
+    "laurel_commands_waiting",
+    "Commands that wait for their badge or token to come (waiting_command), as of the worker's "
+    "last look, some 30 s ago at most.",
+)
+COMMANDS_EXPIRED = Counter(
+    "laurel_commands_expired_total",
+    "Commands that waited in vain and became dead letters (also in laurel_dead_letters_total).",
+)
 LEVELS = Counter(
     "laurel_levels_total",
     "Badges created or raised, by type and the level reached.",
@@ -97,6 +107,12 @@ RECONCILE_FINDINGS = Gauge(
 RECONCILE_SECONDS = Histogram(
     "laurel_reconcile_seconds", "Time of one reconcile run.", buckets=_MINT_SECONDS
 )
+CLOCK_AHEAD_SECONDS = Gauge(
+    "laurel_clock_ahead_seconds",
+    "How far the host's clock is ahead of a witness's: postgresql, to half a round trip; kafka, at "
+    "most (where records carry LogAppendTime).",
+    ("witness",),
+)
 RETRIES = Counter(
     "laurel_retries_total",
     "Attempts repeated in place, by what was repeated and the error's code.",
@@ -108,6 +124,10 @@ MINTING_SHUT = Gauge(
     "1 while nothing is signed: chain and database may know different tokens (see /ready).",
 )
 CHAIN_SEQNO = Gauge("laurel_chain_seqno", "The newest masterchain block that the minter has seen.")
+CHAIN_BLOCK_AGE_SECONDS = Gauge(
+    "laurel_chain_block_age_seconds",
+    "Age of the newest masterchain block that the minter has seen, by this host's clock.",
+)
 WALLET_BALANCE_NANOGRAMS = Gauge(
     "laurel_wallet_balance_nanograms", "Balance of the minting wallet in nanograms."
 )

@@ -5,8 +5,9 @@ One frozen tree, from a TOML file and the environment, the environment winning.
 Environment names are stable. The seven short ones (LAUREL_DATABASE_URL, LAUREL_KAFKA_BROKERS,
 LAUREL_TON_CONFIG, LAUREL_WALLET_MNEMONIC_FILE, LAUREL_CATALOG_DIR, LAUREL_TENANT_ID,
 LAUREL_METADATA_BASE_URL) are all that a set-up against real servers needs; the rest nests with `__`
-(LAUREL_WORKER__BATCH_RECORDS_MAX). LAUREL_CONFIG_FILE names a TOML file with the same tree. A name
-that does not exist is refused: a typing error must not become a default.
+(LAUREL_WORKER__BATCH_RECORDS_MAX). LAUREL_CONFIG_FILE names a TOML file with the same tree. A
+secret may stand in a file that NAME_FILE names (ops/secret_files.py). A name that does not exist is
+refused: a typing error must not become a default.
 """
 
 import os
@@ -16,63 +17,44 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
-from ops import quantities
+from ops import faults, quantities, secret_files
 from ops.errors import UsageError
+from ops.kafka_settings import KafkaSettings
+from ops.setting_types import PREFIX, Amount, Duration, Port, SettingsPart
 
-PREFIX = "LAUREL_"
 CONFIG_FILE = "LAUREL_CONFIG_FILE"
 # Read by tools around Laurel, not settings of it: the fault point (ops/faults.py) and the switches
 # of the tests.
 _OUTSIDE = frozenset(
-    {CONFIG_FILE, "LAUREL_FAULT_POINT", "LAUREL_KAFKA_JARS", "LAUREL_REQUIRE_ALL_PARTS"}
+    {CONFIG_FILE, faults.VARIABLE, "LAUREL_KAFKA_JARS", "LAUREL_REQUIRE_ALL_PARTS"}
 )
+Address = Literal["database_url", "kafka_brokers", "ton_config", "wallet_mnemonic_file"]
+# A name, an IPv4 address, or an IPv6 address in brackets; without a port it is Kafka's own, 9092.
+_BROKER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\])(:0*\d{1,5})?")
 DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")
 SYSTEM_ISSUER = UUID("00000000-0000-7000-8000-000000000002")
 
 
-def _positive(value: timedelta) -> timedelta:
-    if value <= timedelta(0):
-        raise ValueError("must be longer than nothing")
-    return value
+# What a mint takes beside what reaches the item, at the main network's prices of August 2026.
+_COLLECTION_FEE = Decimal("0.0012")
 
 
-Duration = Annotated[timedelta, BeforeValidator(quantities.duration), AfterValidator(_positive)]
-# Grams, the coin of TON: to the nanogram, which is its smallest part.
-Amount = Annotated[
-    Decimal,
-    BeforeValidator(quantities.coins),
-    Field(ge=0, le=1_000_000, decimal_places=9, allow_inf_nan=False),
-]
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DatabaseSettings(_Part):
+class DatabaseSettings(SettingsPart):
     """How the store talks to PostgreSQL."""
 
     pool_size: int = Field(8, ge=1, description="connections a process keeps at most")
@@ -87,33 +69,7 @@ class DatabaseSettings(_Part):
     )
 
 
-class KafkaSettings(_Part):
-    """Names and bounds on the Kafka side."""
-
-    topic_prefix: str = Field(
-        "laurel", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="first part of every topic's name"
-    )
-    consumer_group: str = Field("laurel-worker", description="the group that the workers share")
-    partitions: int = Field(
-        4, ge=1, description="partitions of a topic that `laurel topics create` makes"
-    )
-    replication_factor: int = Field(
-        1, ge=1, description="copies of a topic that `laurel topics create` makes"
-    )
-    session_timeout: Duration = Field(
-        timedelta(seconds=10),
-        description="silence after which the group gives a worker's partitions to others",
-    )
-    fetch_max_wait: Duration = Field(
-        timedelta(milliseconds=50),
-        description="how long a broker may hold back a fetch that found nothing",
-    )
-    request_timeout: Duration = Field(
-        timedelta(seconds=15), description="how long a broker may take to answer"
-    )
-
-
-class WorkerSettings(_Part):
+class WorkerSettings(SettingsPart):
     """The stream: how much is taken at once, and what is too old or too new."""
 
     batch_records_max: int = Field(20_000, ge=1, description="records counted in one transaction")
@@ -141,15 +97,21 @@ class WorkerSettings(_Part):
     future_tolerance: Duration = Field(
         timedelta(minutes=10), description="events further ahead than this are rejected"
     )
+    command_wait: Duration = Field(
+        timedelta(hours=24),
+        description="how long a command may wait for its badge or token to come, "
+        "before it becomes a dead letter",
+    )
     stall_after: Duration = Field(
-        timedelta(minutes=2), description="lag without progress for this long ends the process"
+        timedelta(minutes=2),
+        description="lag without progress, or no consumer group, for this long ends the process",
     )
     retries_max: int = Field(
         8, ge=1, description="attempts at a batch's transaction before the worker exits"
     )
 
 
-class MinterSettings(_Part):
+class MinterSettings(SettingsPart):
     """The mint daemon: leases, messages and the money attached to them."""
 
     claim_limit: int = Field(
@@ -178,24 +140,28 @@ class MinterSettings(_Part):
     signatures_max: int = Field(
         5, ge=1, description="signatures a task may use up before it is parked for a person"
     )
+    # The floors are what the main network's prices made of these values in August 2026, rounded up
+    # (minter/ton/fees.py). At its start the minter asks for the prices of its own network as well.
     item_value: Amount = Field(
-        Decimal("0.05"),
-        ge=Decimal("0.03"),
+        Decimal("0.02"),
+        ge=Decimal("0.0015"),
         description="Grams attached to a mint; what is left stays in the collection",
     )
     item_forward: Amount = Field(
-        Decimal("0.02"),
-        ge=Decimal("0.0012816"),
-        description="Grams of it, forwarded to the item; "
-        "below 0.0012816 an item stays uninitialised",
+        Decimal("0.01"),
+        ge=Decimal("0.00022"),
+        description="Grams of it, forwarded to the item: its rent; "
+        "with less than the floor it stays uninitialised",
     )
     revoke_value: Amount = Field(
-        Decimal("0.03"), ge=Decimal("0.01"), description="Grams attached to a revocation"
+        Decimal("0.005"),
+        ge=Decimal("0.0003"),
+        description="Grams attached to a revocation; what is left stays in the item",
     )
     deploy_value: Amount = Field(
-        Decimal("0.1"),
-        ge=Decimal("0.05"),
-        description="Grams attached to a collection's deployment",
+        Decimal("0.05"),
+        ge=Decimal("0.003"),
+        description="Grams attached to a collection's deployment: its rent",
     )
     balance_reserve: Amount = Field(
         Decimal(1),
@@ -205,11 +171,14 @@ class MinterSettings(_Part):
         timedelta(minutes=10), description="pause between two comparisons of chain and database"
     )
     lite_servers: int = Field(
-        3, ge=1, description="lite servers of the global config used side by side"
+        3,
+        ge=1,
+        description="lite servers of the global config asked for the newest block at each turn, "
+        "the best ones; the others are looked at every five seconds, and take their place",
     )
 
 
-class HttpSettings(_Part):
+class HttpSettings(SettingsPart):
     """Where /live, /ready and /metrics answer. Port 0 takes any free one."""
 
     host: str = Field("127.0.0.1", description="the address to listen on")
@@ -217,7 +186,7 @@ class HttpSettings(_Part):
     enabled: bool = Field(True, description="whether to listen at all")
 
 
-class LogSettings(_Part):
+class LogSettings(SettingsPart):
     """Level and format of the log on stderr."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -228,12 +197,17 @@ class LogSettings(_Part):
     )
 
 
-class LifecycleSettings(_Part):
+class LifecycleSettings(SettingsPart):
     """How a process ends."""
 
     drain_timeout: Duration = Field(
         timedelta(seconds=20),
         description="after SIGTERM: the time to finish work in flight, then a hard exit",
+    )
+    stall_after: Duration = Field(
+        timedelta(minutes=5),
+        description="a minter's turn, a backfill or `catalog apply` that stands still for this "
+        "long ends the process; of a worker, its event loop",
     )
 
 
@@ -249,14 +223,22 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr | None = Field(
-        None, description="postgresql://user:password@host:port/database"
+        None,
+        description="postgresql://user:password@host:port/database; of several hosts (`a,b:5433`) "
+        "the first that can be written to is taken",
     )
     kafka_brokers: str | None = Field(None, description="host:port, several separated by commas")
     ton_config: Path | None = Field(
         None, description="a TON global config (JSON): lite servers and the zero state"
     )
+    ton_state_dir: Path | None = Field(
+        None,
+        description="where a minter keeps what was proven of the chain, so that the next start "
+        "does not prove it anew; none = a temporary one",
+    )
     wallet_mnemonic_file: Path | None = Field(
-        None, description="a file with the 24 words of the minting wallet"
+        None,
+        description="a file with the 24 words of the minting wallet, which others may not read",
     )
     catalog_dir: Path | None = Field(
         None, description="a directory with the catalog's YAML files; by default the shipped one"
@@ -294,10 +276,21 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then the file that LAUREL_CONFIG_FILE names."""
-        del dotenv_settings, file_secret_settings
+        del env_settings, dotenv_settings, file_secret_settings
         named = os.environ.get(CONFIG_FILE)
-        files = (TomlConfigSettingsSource(settings_cls, Path(named)),) if named else ()
-        return (init_settings, env_settings, *files)
+        files = (_File(settings_cls, Path(named)),) if named else ()
+        return (init_settings, _Environment(settings_cls), *files)
+
+    @field_validator("kafka_brokers")
+    @classmethod
+    def _is_a_list_of_brokers(cls, value: str | None) -> str | None:
+        for broker in () if value is None else value.split(","):
+            if not _BROKER.fullmatch(broker.strip()):
+                raise ValueError(
+                    "it should read host:port, several separated by commas: "
+                    "kafka-1:9092,kafka-2:9092."
+                )
+        return value
 
     @model_validator(mode="after")
     def _relations_hold(self) -> Self:
@@ -307,43 +300,94 @@ class Settings(BaseSettings):
                 "minter.lease must be longer than twice minter.send_timeout: "
                 "a send must end inside its lease"
             )
-        if minter.item_forward >= minter.item_value:
+        if minter.item_value - minter.item_forward < _COLLECTION_FEE:
             raise ValueError(
-                "minter.item_forward must be less than minter.item_value: "
-                "the collection pays its own fee"
+                f"minter.item_value must exceed minter.item_forward by at least {_COLLECTION_FEE}: "
+                "the collection pays its own fee, and the item's deployment"
             )
         if self.database.lock_timeout >= self.database.statement_timeout:
             raise ValueError(
                 "database.lock_timeout must be shorter than database.statement_timeout"
             )
+        if self.lifecycle.stall_after <= self.database.statement_timeout * 2:
+            raise ValueError(
+                "lifecycle.stall_after must be longer than twice database.statement_timeout: "
+                "a slow statement is no stall"
+            )
         return self
 
-    def need(
-        self, field: Literal["database_url", "kafka_brokers", "ton_config", "wallet_mnemonic_file"]
-    ) -> str:
+    def require(self, *fields: Address) -> None:
+        """Return where all of `fields` are set.
+
+        Raises:
+            UsageError: some are not, and the message names them all; a process never falls back to
+                an embedded part.
+        """
+        missing = [field for field in fields if getattr(self, field) is None]
+        if missing:
+            names = ", ".join(f"{PREFIX}{field.upper()}" for field in missing)
+            verb, what = ("is", "it") if len(missing) == 1 else ("are", "them")
+            raise UsageError(
+                f"{names} {verb} not set. Set {what}, or start everything at once with "
+                "`laurel dev`.",
+                setting=missing[0],
+            )
+
+    def need(self, field: Address) -> str:
         """Return the address that a process cannot do without, in clear.
 
         Raises:
-            UsageError: it is not set; a process never falls back to an embedded part.
+            UsageError: it is not set.
         """
-        value: SecretStr | str | Path | None = getattr(self, field)
-        if value is None:
-            raise UsageError(
-                f"{PREFIX}{field.upper()} is not set. "
-                "Set it, or start everything at once with `laurel dev`.",
-                setting=field,
-            )
+        self.require(field)
+        value: SecretStr | str | Path = getattr(self, field)
         return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+class _Environment(EnvSettingsSource):
+    """The environment, with secrets from the files that it names."""
+
+    def __call__(self) -> dict[str, Any]:
+        tree = super().__call__()
+        for path in secret_paths():
+            name = f"{PREFIX}{'__'.join(path)}_FILE"
+            value = self.env_vars.get(name.lower())
+            if value is not None and len(path) == 1:  # those below are in the tree
+                tree[path[0] + secret_files.SUFFIX] = value
+        return secret_files.resolved(tree, secret_paths(), PREFIX)
+
+
+class _File(TomlConfigSettingsSource):
+    """The file of LAUREL_CONFIG_FILE, with secrets of its own and from the files that it names."""
+
+    def __init__(self, settings_cls: type[BaseSettings], path: Path) -> None:
+        super().__init__(settings_cls, path)
+        self._path = path
+
+    def __call__(self) -> dict[str, Any]:
+        tree = super().__call__()
+        if any(_holds(tree, path) for path in secret_paths()):
+            secret_files.check(self._path, CONFIG_FILE)
+        return secret_files.resolved(tree, secret_paths(), PREFIX)
+
+
+def _holds(tree: object, path: tuple[str, ...]) -> bool:
+    for name in path:
+        if not isinstance(tree, dict) or name not in tree:
+            return False
+        tree = tree[name]
+    return True
 
 
 def load(**overrides: Any) -> Settings:
     """Read the environment and the settings file.
 
     Raises:
-        UsageError: a name is unknown, a value is refused, or a relation between two settings does
-            not hold.
+        UsageError: a name is unknown (also one of LAUREL_FAULT_POINT), a value is refused, or a
+            relation between two settings does not hold.
     """
     _refuse_unknown_names()
+    faults.refuse_unknown()
     named = os.environ.get(CONFIG_FILE)
     if named and not Path(named).is_file():
         raise UsageError(f"{CONFIG_FILE}: there is no file {named}.", setting=CONFIG_FILE)
@@ -382,11 +426,22 @@ def setting_fields() -> Iterator[SettingField]:
     """Yield every setting, in the order of the tree."""
     for name, field in Settings.model_fields.items():
         part = field.annotation
-        if isinstance(part, type) and issubclass(part, _Part):
+        if isinstance(part, type) and issubclass(part, SettingsPart):
             for inner, inner_field in part.model_fields.items():
                 yield SettingField(f"{PREFIX}{name}__{inner}".upper(), (name, inner), inner_field)
         else:
             yield SettingField(f"{PREFIX}{name}".upper(), (name,), field)
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Return whether the setting's value is hidden, and may come from a file of its own."""
+    return SecretStr in (field.annotation, *get_args(field.annotation))
+
+
+@cache
+def secret_paths() -> tuple[tuple[str, ...], ...]:
+    """Return where in the tree the secrets are."""
+    return tuple(each.path for each in setting_fields() if is_secret(each.field))
 
 
 def shown(value: object) -> str:
@@ -407,8 +462,12 @@ def shown(value: object) -> str:
 
 
 def environment_names() -> frozenset[str]:
-    """Return every environment name that `load` understands, nested ones included."""
-    return frozenset(setting.name for setting in setting_fields())
+    """Return every environment name that `load` understands.
+
+    Nested ones are among them, and those of files with secrets.
+    """
+    files = (f"{each.name}_FILE" for each in setting_fields() if is_secret(each.field))
+    return frozenset(each.name for each in setting_fields()) | frozenset(files)
 
 
 # What Kubernetes puts into every container about each Service of the namespace, where one is called
@@ -439,6 +498,7 @@ def _refuse_unknown_names() -> None:
 
 
 def _explained(location: tuple[str, ...], message: str) -> str:
-    if not location:
-        return f"settings: {message.removeprefix('Value error, ')}"
-    return f"{PREFIX}{'__'.join(location).upper()}: {message.removeprefix('Value error, ')}"
+    said = message.removeprefix("Value error, ")
+    if said.startswith(PREFIX):  # a relation between settings, which names them itself
+        return said
+    return f"{PREFIX}{'__'.join(location).upper()}: {said}" if location else f"settings: {said}"

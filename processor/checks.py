@@ -31,6 +31,10 @@ async def _topics(settings: Settings) -> str:
     missing, there = await topics.prepare(settings, dry_run=True)
     if missing:
         raise TopicsMissing(f"Kafka has no topic {', '.join(missing)}. Run `laurel topics create`.")
+    found = await topics.cluster(settings)
+    if refused := found.unreadable.intersection(there).difference(topics.outgoing(settings.kafka)):
+        raise TopicsMissing(found.lack(refused))
+    await topics.check_group(settings)
     return f"{len(there)} there"
 
 

@@ -16,8 +16,9 @@ import signal
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -53,6 +54,9 @@ _SETTINGS = {
     "transaction.state.log.num.partitions": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
+    # Everybody may do everything, until somebody sets an ACL on a group or a topic.
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
     "controller.quorum.election.timeout.ms": "100",
@@ -61,6 +65,23 @@ _SETTINGS = {
     # A broker that was killed comes back only after its old session: 5 s instead of 14 s.
     "broker.session.timeout.ms": "1500",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """Listeners beside the plain one, on 127.0.0.1.
+
+    Args:
+        listeners: name -> its protocol (SSL, SASL_SSL, ...) and port.
+        advertised: the host that clients are told, as the certificate has it.
+        settings: of the broker: certificates, mechanisms, the authorizer.
+        scram_users: name -> password, of SCRAM-SHA-256 and SCRAM-SHA-512.
+    """
+
+    listeners: Mapping[str, tuple[str, int]]
+    advertised: str
+    settings: Mapping[str, str]
+    scram_users: Mapping[str, str]
 
 
 @contextmanager
@@ -73,6 +94,7 @@ def kafka(
     advertised: str | None = None,
     cluster_id: str | None = None,
     jars: Path | None = None,
+    secured: Secured | None = None,
 ) -> Iterator[Broker]:
     """Run Apache Kafka for the length of the block; yield once it answers a metadata request.
 
@@ -87,6 +109,7 @@ def kafka(
         cluster_id: 22 characters of URL-safe base64 (a UUID) for new data; a new one unless given.
         jars: the directory of the jars; LAUREL_KAFKA_JARS or `.cache/kafka` of the checkout unless
             given.
+        secured: listeners with TLS or SASL, for the tests of those.
 
     Raises:
         PartMissing: no jars, or no Java of version 17 or newer.
@@ -102,9 +125,10 @@ def kafka(
     ):
         log_path = place / "kafka.log"
         address = advertised or f"{ports.reachable(host)}:{number}"
-        configuration = _configured(place, f"{host}:{number}", address, controller)
+        plain = _Listener("PLAINTEXT", "PLAINTEXT", f"{host}:{number}", address)
+        configuration = _configured(place, [plain, *_listeners(secured)], controller, secured)
         java_kafka: list[str | Path] = [program, *_JVM, "-cp", f"{classes}/*"]
-        _formatted(place, java_kafka, configuration, log_path, cluster_id)
+        _formatted(place, java_kafka, configuration, log_path, _format_options(cluster_id, secured))
         with running(
             "Apache Kafka",
             [*java_kafka, "kafka.Kafka", configuration],
@@ -160,32 +184,71 @@ def _jars(named: Path | None) -> Path:
     return directory
 
 
-def _configured(place: Path, listen: str, advertised: str, controller: int) -> Path:
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    name: str
+    protocol: str
+    listen: str
+    advertised: str
+
+
+def _listeners(secured: Secured | None) -> list[_Listener]:
+    if secured is None:
+        return []
+    return [
+        _Listener(name, protocol, f"127.0.0.1:{port}", f"{secured.advertised}:{port}")
+        for name, (protocol, port) in secured.listeners.items()
+    ]
+
+
+def _configured(
+    place: Path, listeners: Sequence[_Listener], controller: int, secured: Secured | None
+) -> Path:
+    own = f"127.0.0.1:{controller}"
+    every = [*listeners, _Listener("CONTROLLER", "PLAINTEXT", own, own)]
     settings = _SETTINGS | {
-        "listeners": f"PLAINTEXT://{listen},CONTROLLER://127.0.0.1:{controller}",
-        "advertised.listeners": f"PLAINTEXT://{advertised},CONTROLLER://127.0.0.1:{controller}",
-        "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
+        "listeners": ",".join(f"{each.name}://{each.listen}" for each in every),
+        "advertised.listeners": ",".join(f"{each.name}://{each.advertised}" for each in every),
+        "listener.security.protocol.map": ",".join(
+            f"{each.name}:{each.protocol}" for each in every
+        ),
+        "controller.quorum.bootstrap.servers": own,
         "log.dirs": str(place / "data"),
+        **(secured.settings if secured else {}),
     }
     path = place / "server.properties"
     path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     return path
 
 
+def _format_options(cluster: str | None, secured: Secured | None) -> list[str]:
+    chosen = cluster or urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    users = secured.scram_users if secured else {}
+    # In one word: every 64th begins with a dash.
+    return [f"--cluster-id={chosen}"] + [
+        word
+        for name, password in users.items()
+        for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
+        for word in ("--add-scram", f"{mechanism}=[name={name},password={password}]")
+    ]
+
+
 def _formatted(
-    place: Path, java_kafka: list[str | Path], configuration: Path, log: Path, cluster: str | None
+    place: Path,
+    java_kafka: list[str | Path],
+    configuration: Path,
+    log: Path,
+    options: Sequence[str],
 ) -> None:
     """Format the data directory, once."""
     if (place / "data" / "meta.properties").exists():
         return
-    chosen = cluster or urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     command = [
         *java_kafka,
         "kafka.tools.StorageTool",
         "format",
         "--standalone",
-        "-t",
-        chosen,
+        *options,
         "-c",
         configuration,
     ]

@@ -44,6 +44,9 @@ PREPARE = (
     """),
 )
 
+# In place of an operation: no counter listens to the event's type.
+UNHEARD = -1
+
 STAGE = """
     COPY batch_event (event_key, is_first, fingerprint, occurred_at, user_id, counter_id,
                       operation, amount, member) FROM STDIN
@@ -215,14 +218,15 @@ class Staging:
         fingerprint: int,
         occurred_at: datetime,
         user_id: UUID,
-        additions: Iterable[Addition],
+        additions: Iterable[Addition] | None,
     ) -> None:
         """Stage an event: a line for each counter that it adds to, the first of them marked.
 
-        One that adds to no counter has a line too, so that it is processed once.
+        One that adds to no counter has a line too, so that it is processed once; and one that no
+        counter listens to (None), so that its id is taken.
         """
         is_first, of_event = "t", f"\t{fingerprint}\t{occurred_at.isoformat()}\t{user_id.hex}\t"
-        for each in additions:
+        for each in additions or ():
             amount = "\\N" if each.amount is None else each.amount
             member = "\\N" if each.member is None else each.member.translate(_COPY_ESCAPES)
             self._lines.append(
@@ -233,7 +237,8 @@ class Staging:
             if each.operation in _PAIRED:
                 self.has_pairs = True
         if is_first == "t":
-            self._lines.append(f"{event_key}\tt{of_event}\\N\t\\N\t\\N\t\\N\n")
+            operation = "\\N" if additions is not None else UNHEARD
+            self._lines.append(f"{event_key}\tt{of_event}\\N\t{operation}\t\\N\t\\N\n")
 
     def encoded(self) -> bytes:
         """Return the data of the COPY."""

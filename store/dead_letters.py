@@ -82,27 +82,33 @@ async def append(conn: Connection, cluster_id: str, letters: Sequence[NewDeadLet
     """
     written = 0
     for part in slices(letters):
-        marks = [letter.fingerprint for letter in part]
-        inserted = await conn.execute(
-            APPEND,
-            {
-                "cluster_id": cluster_id,
-                "topics": [letter.position.topic for letter in part],
-                "partitions": [letter.position.partition for letter in part],
-                "offsets": [letter.position.offset for letter in part],
-                "timestamps": [letter.timestamp_ms for letter in part],
-                "keys": [letter.key for letter in part],
-                "values": [letter.value for letter in part],
-                "lengths": [mark.value_length for mark in marks],
-                "value_hashes": [mark.value_sha256 for mark in marks],
-                "content_hashes": [mark.content_sha256 for mark in marks],
-                "headers": [_headers(letter.headers) for letter in part],
-                "reasons": [letter.reason.value for letter in part],
-                "details": [_storable(letter.detail)[:_DETAIL_LENGTH_MAX] for letter in part],
-            },
-        )
+        inserted = await conn.execute(APPEND, {"cluster_id": cluster_id, **columns(part)})
         written += inserted.rowcount
     return len(letters) - written
+
+
+def columns(letters: Sequence[NewDeadLetter]) -> dict[str, object]:
+    """Return the columns of `letters`, each as a list, for a statement that unnests them."""
+    marks = [letter.fingerprint for letter in letters]
+    return {
+        "topics": [letter.position.topic for letter in letters],
+        "partitions": [letter.position.partition for letter in letters],
+        "offsets": [letter.position.offset for letter in letters],
+        "timestamps": [letter.timestamp_ms for letter in letters],
+        "keys": [letter.key for letter in letters],
+        "values": [letter.value for letter in letters],
+        "lengths": [mark.value_length for mark in marks],
+        "value_hashes": [mark.value_sha256 for mark in marks],
+        "content_hashes": [mark.content_sha256 for mark in marks],
+        "headers": [_headers(letter.headers) for letter in letters],
+        "reasons": [letter.reason.value for letter in letters],
+        "details": [detail(letter.detail) for letter in letters],
+    }
+
+
+def detail(words: str) -> str:
+    """Return a detail as the table takes it."""
+    return _storable(words)[:_DETAIL_LENGTH_MAX]
 
 
 def slices(

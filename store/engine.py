@@ -13,8 +13,8 @@ from typing import Self, TypeVar
 
 import psycopg
 from pydantic import SecretStr
-from sqlalchemy import AdaptedConnection, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy import ExceptionContext, event, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from tenacity import (
@@ -25,10 +25,12 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from ops import metrics
+from ops import metrics, watchdog
 from ops.errors import Permanent, Transient, UsageError
 from ops.settings import DatabaseSettings
 from store import exact_json
+from store.database_url import address_of, place_of
+from store.session import REFUSED_OPTIONS, WAY_OUT, Session
 
 Connection = AsyncConnection
 Result = TypeVar("Result")
@@ -113,8 +115,9 @@ _RACES = frozenset(
 )
 # query_canceled: the statement timeout, or somebody's pg_cancel_backend.
 _TIMED_OUT = "57014"
-# 25006 read_only_sql_transaction: after a failover the address may lead to a standby for a while.
-_GONE = ("08", "57P", "53", "25006")
+# read_only_sql_transaction: after a failover the address may lead to a standby for a while.
+_READ_ONLY = "25006"
+_GONE = ("08", "57P", "53", _READ_ONLY)
 
 # Of those, what a statement may bring about itself: 53200 is out_of_memory. A backend that a person
 # ended, or that ended for another one's crash (57P), says so.
@@ -130,48 +133,14 @@ _KEEPALIVES = {
 }
 
 
-def normalised_url(url: str) -> str:
-    """Return `url` for SQLAlchemy's psycopg 3 dialect.
-
-    Raises:
-        UsageError: it is no URL of a PostgreSQL database. The message does not repeat it: it may
-            hold a password.
-    """
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise UsageError(
-            "LAUREL_DATABASE_URL is no URL: it should read "
-            "postgresql://user:password@host:port/database."
-        ) from None
-    if parsed.get_backend_name() not in ("postgresql", "postgres"):
-        raise UsageError(f"LAUREL_DATABASE_URL: {parsed.get_backend_name()} is not PostgreSQL.")
-    return parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
-
-
 class Database:
     """A pool of connections to one database; use it as `async with Database(...) as db`."""
 
     def __init__(self, url: SecretStr | str, settings: DatabaseSettings | None = None) -> None:
         chosen = settings or DatabaseSettings()
         clear = url.get_secret_value() if isinstance(url, SecretStr) else url
-        address = make_url(normalised_url(clear))
-        options = " ".join(
-            (
-                # What the URL asks for first; what Laurel depends on is set after it.
-                _text(address.query.get("options", "")),
-                f"-c lock_timeout={_milliseconds(chosen.lock_timeout.total_seconds())}",
-                f"-c statement_timeout={_milliseconds(chosen.statement_timeout.total_seconds())}",
-                "-c timezone=UTC",
-                # Whatever database or role say: a commit that was answered is on disk, or a token
-                # could be minted twice, and each statement sees what is committed before it.
-                "-c synchronous_commit=on",
-                "-c default_transaction_isolation=read\\ committed",
-                "-c application_name=laurel",
-                # Short statements: compiling them costs more than it saves.
-                "-c jit=off",
-            )
-        )
+        address = address_of(clear)
+        session = Session.of(chosen)
         self.engine = create_async_engine(
             address,
             pool_size=chosen.pool_size,
@@ -183,15 +152,19 @@ class Database:
             json_serializer=exact_json.dumped,
             json_deserializer=exact_json.loaded,
             connect_args={
-                "options": options,
+                # What the URL asks for first; what Laurel depends on is set after it.
+                "options": f"{_text(address.query.get('options', ''))} {session.options}",
                 "connect_timeout": max(1, round(chosen.connect_timeout.total_seconds())),
                 "client_encoding": "utf8",
                 **_KEEPALIVES,
             },
         )
-        # Before SQLAlchemy's own first statement, which such a database answers with bytes.
-        event.listen(self.engine.sync_engine, "connect", _refuse_other_encodings, insert=True)
-        self.place = self.engine.url.render_as_string(hide_password=True)
+        # Before SQLAlchemy's own first statement, which a database of another encoding answers with
+        # bytes.
+        event.listen(self.engine.sync_engine, "connect", session.examine, insert=True)
+        event.listen(self.engine.sync_engine, "handle_error", _drop_read_only)
+        event.listen(self.engine.sync_engine, "after_cursor_execute", _went_on)
+        self.place = place_of(address)
 
     async def __aenter__(self) -> Self:
         return self
@@ -216,6 +189,8 @@ class Database:
                 yield conn
         except (DBAPIError, PoolTimeoutError, psycopg.Error, OSError) as error:
             raise translated(error, self.place, connected=connected) from error
+        finally:
+            watchdog.went_on()
 
     async def retried(
         self,
@@ -264,31 +239,31 @@ class Database:
             await conn.execute(PING)
 
 
-def _refuse_other_encodings(connection: AdaptedConnection, _record: object) -> None:
-    """Return where the database's encoding is UTF-8.
+def _drop_read_only(context: ExceptionContext) -> None:
+    """Keep no connection to a server that became a standby: the next one may lead elsewhere."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
-    Raises:
-        UsageError: it is another one, in which not every id and text can be stored.
-    """
-    encoding = connection.driver_connection.info.parameter_status("server_encoding")
-    if encoding != "UTF8":
-        raise UsageError(
-            f"LAUREL_DATABASE_URL: the database's encoding is {encoding}. Create it with "
-            "ENCODING 'UTF8' TEMPLATE template0."
-        )
+
+def _went_on(*_statement: object) -> None:
+    watchdog.went_on()
 
 
 def _text(value: str | tuple[str, ...]) -> str:
     return value if isinstance(value, str) else " ".join(value)
 
 
-def translated(error: Exception, place: str, *, connected: bool = False) -> Transient | Permanent:
+def translated(
+    error: Exception, place: str, *, connected: bool = False
+) -> Transient | Permanent | UsageError:
     """Return the driver's `error` in Laurel's words.
 
     `place` names the database without its password; `connected`: the transaction had begun.
     """
     cause = error.orig if isinstance(error, DBAPIError) else error
     state = getattr(cause, "sqlstate", None)
+    if not connected and REFUSED_OPTIONS in str(cause):
+        return UsageError(f"{place}: a pooler refuses `options` of a session. {WAY_OUT}")
     constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
     if state in _CONFLICTS or (state == _UNIQUE and constraint in _RACES):
         return TransactionConflict(
@@ -329,7 +304,3 @@ def _without_state(cause: BaseException | None, state: str | None) -> bool:
 
 def _first_line(cause: BaseException | None) -> str:
     return str(cause).strip().partition("\n")[0]
-
-
-def _milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)

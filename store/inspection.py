@@ -84,6 +84,8 @@ class Snapshot:
     collections: tuple[CollectionRow, ...]
     outbox_messages: int
     gapped_users: tuple[UUID, ...]
+    # External ids of the commands that wait.
+    waiting: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ COLLECTIONS = text("""
       FROM chain_collection AS collection JOIN nft_type AS type ON type.id = collection.type_id
      ORDER BY type.code
 """)
+WAITING = text("SELECT external_id FROM waiting_command")
 OUTBOX = text("SELECT count(*) FROM outbox_message")
 GAPS = text("""
     SELECT user_id FROM outbox_message
@@ -188,6 +191,7 @@ async def snapshot(conn: Connection) -> Snapshot:
         collections=tuple(CollectionRow(*row) for row in await conn.execute(COLLECTIONS)),
         outbox_messages=(await conn.execute(OUTBOX)).scalar_one(),
         gapped_users=tuple((await conn.execute(GAPS)).scalars()),
+        waiting=frozenset((await conn.execute(WAITING)).scalars()),
     )
 
 

@@ -6,6 +6,7 @@ worker that was thought dead) count once, whatever Kafka's own committed offset 
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from uuid import UUID
 
 from sqlalchemy import TextClause, text
 
@@ -13,7 +14,7 @@ from store.engine import Connection
 from store.values import LedgerEntry, Partition
 
 READ = text("""
-    SELECT topic, partition, next_offset, last_offset, last_timestamp_ms
+    SELECT topic, partition, next_offset, last_offset, last_timestamp_ms, topic_id
       FROM offset_ledger
      WHERE cluster_id = :cluster_id
        AND (topic, partition) IN (
@@ -30,7 +31,7 @@ OPEN = text("""
 """)
 
 LOCK = text("""
-    SELECT topic, partition, next_offset, last_offset, last_timestamp_ms
+    SELECT topic, partition, next_offset, last_offset, last_timestamp_ms, topic_id
       FROM offset_ledger
      WHERE cluster_id = :cluster_id
        AND (topic, partition) IN (
@@ -51,6 +52,27 @@ ADVANCE = text("""
      WHERE ledger.cluster_id = :cluster_id
        AND ledger.topic = reached.topic
        AND ledger.partition = reached.partition
+""")
+
+
+# Where nothing was counted nothing is confused. Locked in order, as a batch does.
+IDENTIFY = text("""
+    WITH unknown AS MATERIALIZED (
+         SELECT cluster_id, topic, partition, listed.topic_id
+           FROM offset_ledger
+           JOIN unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:ids AS uuid[]))
+                AS listed (topic, partition, topic_id) USING (topic, partition)
+          WHERE cluster_id = :cluster_id
+            AND (offset_ledger.topic_id IS NULL
+                 OR next_offset = 0 AND offset_ledger.topic_id <> listed.topic_id)
+          ORDER BY topic, partition
+            FOR UPDATE OF offset_ledger)
+  UPDATE offset_ledger AS ledger
+     SET topic_id = unknown.topic_id
+    FROM unknown
+   WHERE ledger.cluster_id = unknown.cluster_id
+     AND ledger.topic = unknown.topic
+     AND ledger.partition = unknown.partition
 """)
 
 
@@ -76,6 +98,23 @@ async def open_partitions(
             "topics": [topic for (topic, _), _ in listed],
             "partitions": [partition for (_, partition), _ in listed],
             "offsets": [offset for _, offset in listed],
+        },
+    )
+
+
+async def identify(conn: Connection, cluster_id: str, ids: Mapping[Partition, UUID]) -> None:
+    """Take over the topic's id where the ledger has none yet, or begins.
+
+    Any other one that is there stays.
+    """
+    listed = sorted(ids.items())
+    await conn.execute(
+        IDENTIFY,
+        {
+            "cluster_id": cluster_id,
+            "topics": [topic for (topic, _), _ in listed],
+            "partitions": [partition for (_, partition), _ in listed],
+            "ids": [topic_id for _, topic_id in listed],
         },
     )
 
@@ -123,7 +162,12 @@ async def _entries(
     )
     found = [
         LedgerEntry(
-            row.topic, row.partition, row.next_offset, row.last_offset, row.last_timestamp_ms
+            row.topic,
+            row.partition,
+            row.next_offset,
+            row.last_offset,
+            row.last_timestamp_ms,
+            row.topic_id,
         )
         for row in rows
     ]

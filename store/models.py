@@ -435,6 +435,8 @@ class OffsetLedger(Base):
     last_timestamp_ms: Mapped[int | None] = mapped_column(
         BigInteger
     )  # Kafka's, of the record at last_offset
+    # Kafka's; null: not known yet, or the brokers tell none
+    topic_id: Mapped[UUID | None]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -451,6 +453,8 @@ class PartitionPause(Base):
     reason: Mapped[str] = mapped_column(String(32))
     detail: Mapped[str]
     skip_to: Mapped[int | None] = mapped_column(BigInteger)
+    # of the topic that was made anew; a skip takes it over
+    topic_id: Mapped[UUID | None]
     paused_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -471,6 +475,7 @@ class PartitionDecision(Base):
     pause_reason: Mapped[str | None] = mapped_column(String(32))
     from_offset: Mapped[int] = mapped_column(BigInteger)
     to_offset: Mapped[int] = mapped_column(BigInteger)
+    topic_id: Mapped[UUID | None]  # that was taken over
     reason: Mapped[str | None]
     actor: Mapped[str]
     decided_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -483,9 +488,15 @@ class ProcessedEvent(Base):
     """
 
     __tablename__ = "processed_event"
+    __table_args__ = (
+        Index(
+            "processed_event_unheard_idx", "event_key", postgresql_where=text("first_version = 0")
+        ),
+    )
 
     event_key: Mapped[UUID] = mapped_column(primary_key=True)
-    # catalog_version.id, which never changes: what counters of a later one have not seen.
+    # catalog_version.id, which never changes: what counters of a later one have not seen. 0 where
+    # no counter has listened to it.
     # Without a foreign key, like progress_member.counter_id.
     first_version: Mapped[int]
     fingerprint: Mapped[int]  # of type and subject; 0 = unknown
@@ -575,6 +586,41 @@ class CommandLog(Base):
     type: Mapped[str] = mapped_column(String(128))
     nft_instance_id: Mapped[UUID | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class WaitingCommand(Base):
+    """+ Commands whose badge or token is not there yet, for a time (docs/data-model.md, Commands).
+
+    What it becomes in vain is a row of dead_letter: those columns are as there.
+    """
+
+    __tablename__ = "waiting_command"
+    __table_args__ = (
+        CheckConstraint("reason IN ('no_such_badge', 'no_token')", name="reason"),
+        Index(None, "user_id"),
+        Index(None, "expires_at", "external_id"),
+    )
+
+    external_id: Mapped[str] = mapped_column(primary_key=True)
+    content_hash: Mapped[bytes]  # as of command_log
+    user_id: Mapped[UUID]
+    command: Mapped[Json]  # as it was read
+    silent: Mapped[bool]  # a run that publishes nothing left it: nothing is said of it either
+    reason: Mapped[str] = mapped_column(String(64))  # what is missing now
+    detail: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+    cluster_id: Mapped[str]
+    topic: Mapped[str]
+    partition: Mapped[int]
+    offset: Mapped[int] = mapped_column(BigInteger)
+    record_timestamp_ms: Mapped[int] = mapped_column(BigInteger)
+    key: Mapped[bytes | None]
+    value: Mapped[bytes | None]
+    value_length: Mapped[int] = mapped_column(BigInteger)
+    value_sha256: Mapped[bytes]
+    content_sha256: Mapped[bytes]
+    headers: Mapped[list[Any]] = mapped_column(JSONB)
 
 
 class CatalogVersion(Base):

@@ -8,6 +8,7 @@ owner of the partition met it no more) is not shown any more.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import text
 
@@ -16,11 +17,11 @@ from store.values import LedgerEntry, Partition, PartitionAction, PausedPartitio
 
 SAVE = text("""
     INSERT INTO paused_partition AS known
-           (cluster_id, topic, partition, "offset", reason, detail, skip_to)
-    VALUES (:cluster_id, :topic, :partition, :offset, :reason, :detail, :skip_to)
+           (cluster_id, topic, partition, "offset", reason, detail, skip_to, topic_id)
+    VALUES (:cluster_id, :topic, :partition, :offset, :reason, :detail, :skip_to, :topic_id)
         ON CONFLICT (cluster_id, topic, partition) DO UPDATE
        SET "offset" = excluded."offset", reason = excluded.reason, detail = excluded.detail,
-           skip_to = excluded.skip_to,
+           skip_to = excluded.skip_to, topic_id = excluded.topic_id,
            paused_at = CASE WHEN (known."offset", known.reason)
                                = (excluded."offset", excluded.reason)
                             THEN known.paused_at ELSE excluded.paused_at END
@@ -36,7 +37,7 @@ STILL = text("""
 
 LIST = text("""
     SELECT cluster_id, topic, partition, paused."offset", paused.reason, paused.detail,
-           paused.skip_to, paused.paused_at
+           paused.skip_to, paused.topic_id, paused.paused_at
       FROM paused_partition AS paused
       JOIN offset_ledger AS ledger USING (cluster_id, topic, partition)
      WHERE ledger.next_offset <= paused."offset"
@@ -44,7 +45,8 @@ LIST = text("""
 """)
 
 PLACES = text("""
-    SELECT ledger.cluster_id, ledger.topic, ledger.partition, ledger.next_offset, paused.reason
+    SELECT ledger.cluster_id, ledger.topic, ledger.partition, ledger.next_offset, paused.reason,
+           paused.topic_id
       FROM offset_ledger AS ledger
       LEFT JOIN paused_partition AS paused USING (cluster_id, topic, partition)
      WHERE ledger.topic = :topic AND ledger.partition = :partition
@@ -62,16 +64,17 @@ RESUME = text("""
 MOVE = text("""
     UPDATE offset_ledger
        SET next_offset = :next_offset, last_offset = NULL, last_timestamp_ms = NULL,
+           topic_id = coalesce(CAST(:topic_id AS uuid), topic_id),
            updated_at = clock_timestamp()
      WHERE cluster_id = :cluster_id AND topic = :topic AND partition = :partition
 """)
 
 DECIDED = text("""
     INSERT INTO partition_decision
-           (cluster_id, topic, partition, action, pause_reason, from_offset, to_offset, reason,
-            actor)
+           (cluster_id, topic, partition, action, pause_reason, from_offset, to_offset, topic_id,
+            reason, actor)
     VALUES (:cluster_id, :topic, :partition, :action, :pause_reason, :from_offset, :to_offset,
-            :reason, :actor)
+            :topic_id, :reason, :actor)
 """)
 
 
@@ -86,11 +89,15 @@ class PauseRow:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a partition's ledger stands; `pause_reason` where it is paused."""
+    """Where a partition's ledger stands; `pause_reason` where it is paused.
+
+    `topic_id` is that of the topic made anew for which it is paused.
+    """
 
     cluster_id: str
     entry: LedgerEntry
     pause_reason: PauseReason | None
+    topic_id: UUID | None = None
 
 
 async def save(conn: Connection, cluster_id: str, paused: PausedPartition) -> None:
@@ -105,6 +112,7 @@ async def save(conn: Connection, cluster_id: str, paused: PausedPartition) -> No
             "reason": paused.reason.value,
             "detail": paused.detail.replace("\x00", "\\0"),
             "skip_to": paused.skip_to,
+            "topic_id": paused.topic_id,
         },
     )
 
@@ -138,6 +146,7 @@ async def listed(conn: Connection) -> Sequence[PauseRow]:
                 PauseReason(row.reason),
                 row.detail,
                 row.skip_to,
+                row.topic_id,
             ),
             row.paused_at,
         )
@@ -158,6 +167,7 @@ async def lock_places(
             row.cluster_id,
             LedgerEntry(row.topic, row.partition, row.next_offset),
             None if row.reason is None else PauseReason(row.reason),
+            row.topic_id,
         )
         for row in found
     ]
@@ -166,11 +176,15 @@ async def lock_places(
 async def decide(
     conn: Connection, place: Place, *, to: int | None, actor: str, reason: str | None
 ) -> None:
-    """End a pause, move the ledger where `to` says so, and write down who decided it."""
+    """End a pause, move the ledger where `to` says so, and write down who decided it.
+
+    A topic that was made anew is the one that is counted from there on.
+    """
     entry = place.entry
     key = {"cluster_id": place.cluster_id, "topic": entry.topic, "partition": entry.partition}
+    topic_id = None if to is None else place.topic_id
     if to is not None:
-        await conn.execute(MOVE, {**key, "next_offset": to})
+        await conn.execute(MOVE, {**key, "next_offset": to, "topic_id": topic_id})
     await conn.execute(RESUME, key)
     action = PartitionAction.RESUMED if to is None else PartitionAction.SKIPPED
     await conn.execute(
@@ -181,6 +195,7 @@ async def decide(
             "pause_reason": None if place.pause_reason is None else place.pause_reason.value,
             "from_offset": entry.next_offset,
             "to_offset": entry.next_offset if to is None else to,
+            "topic_id": topic_id,
             "reason": reason,
             "actor": actor,
         },

@@ -1,6 +1,7 @@
 """processed_event: which events were counted, and by what they are known again.
 
-An event enters once, by its key; its first row stays as it was written, but for `silent`. Between
+An event enters once, by its key; its first row stays as it was written, but for `silent`, and for
+one that no counter listened to: a catalog that counts it makes it new. Between
 two batches the first to commit decides what the key stands for, within one the first record.
 """
 
@@ -9,14 +10,40 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
+from store.counting import UNHEARD
 from store.engine import Connection
+
+# Of no catalog: no counter has listened to the event yet.
+_UNHEARD_VERSION = 0
+
+# An event that no counter listened to when it came first, and that comes again now that one does,
+# is new.
+FORGET_UNHEARD = text("""
+    WITH unheard AS MATERIALIZED (
+         SELECT event_key, fingerprint FROM processed_event
+          WHERE first_version = 0
+            -- An array: looked up key by key, however many have never been heard; nothing is, where
+            -- there are none.
+            AND event_key = ANY(ARRAY(
+                SELECT event_key FROM batch_event
+                 WHERE is_first AND operation IS DISTINCT FROM :unheard
+                   AND (SELECT event_key FROM processed_event WHERE first_version = 0
+                         ORDER BY event_key LIMIT 1) IS NOT NULL))
+          ORDER BY event_key
+            FOR UPDATE)
+    DELETE FROM processed_event AS event
+     USING unheard JOIN batch_event AS staged
+           ON staged.event_key = unheard.event_key AND staged.fingerprint = unheard.fingerprint
+     WHERE event.event_key = unheard.event_key AND staged.is_first
+""")  # index: processed_event_unheard_idx; held by tests/store/test_processed_events.py
 
 # What another batch, or an earlier record, has counted leaves the staging table; all that follows
 # counts what is left.
 DEDUPE = text("""
     WITH fresh AS (
          INSERT INTO processed_event (event_key, first_version, fingerprint, occurred_on, silent)
-         SELECT event_key, :version, fingerprint, CAST(occurred_at AT TIME ZONE 'UTC' AS date),
+         SELECT event_key, CASE WHEN operation = :unheard THEN :no_version ELSE :version END,
+                fingerprint, CAST(occurred_at AT TIME ZONE 'UTC' AS date),
                 :silent
            FROM batch_event WHERE is_first
           -- Batches that share events wait for each other in one order, and never in a circle.
@@ -73,7 +100,14 @@ async def dedupe(conn: Connection, version: int, *, silent: bool) -> Mapping[str
         version: the catalog that they are counted by.
         silent: a silent job counts them.
     """
-    left = await conn.execute(DEDUPE, {"version": version, "silent": silent})
+    await conn.execute(FORGET_UNHEARD, {"unheard": UNHEARD})
+    parameters = {
+        "version": version,
+        "silent": silent,
+        "unheard": UNHEARD,
+        "no_version": _UNHEARD_VERSION,
+    }
+    left = await conn.execute(DEDUPE, parameters)
     keys = [row.event_key for row in left if row.is_first]
     if not keys:
         return {}

@@ -1,7 +1,8 @@
 """What the connecting role may do in the database, and the GRANT for what it may not.
 
-Asked at the start: a right that is missing would otherwise show at the first statement that needs
-it, which may be days later (a temporary table, a first dead letter).
+Asked at the start, and by `laurel db upgrade` before it makes tables. A right that is missing would
+otherwise show at the first statement that needs it, which may be days later (a temporary table, a
+first dead letter).
 """
 
 from sqlalchemy import text
@@ -48,10 +49,37 @@ MISSING = text("""
 """)
 
 
+# Where new tables would go. A schema that may not be used is not current: it is looked for by name.
+_NEW_TABLES = text("""
+    SELECT format('GRANT USAGE, CREATE ON SCHEMA %I TO %I;', nspname, current_user)
+      FROM pg_namespace
+     WHERE nspname = coalesce(current_schema(), (
+               SELECT part FROM unnest(string_to_array(current_setting('search_path'), ', '))
+                           WITH ORDINALITY AS path(part, place)
+                      JOIN pg_namespace ON nspname = btrim(part, '"')
+                ORDER BY place LIMIT 1))
+       AND NOT (has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE'))
+""")
+
+
 class RightsMissing(UsageError):
     """The role that LAUREL_DATABASE_URL names may not do what Laurel has to do."""
 
     code = "rights_missing"
+
+
+async def check_creation(conn: Connection) -> None:
+    """Return when the role of `conn` may make tables where the search path says.
+
+    Raises:
+        RightsMissing: the message holds the statement to run.
+    """
+    statement = (await conn.execute(_NEW_TABLES)).scalar_one_or_none()
+    if statement is not None:
+        raise RightsMissing(
+            "The role of LAUREL_DATABASE_URL may make no tables. Run as the owner of the "
+            f"database, or run `laurel db upgrade` as that: {statement}"
+        )
 
 
 async def check(conn: Connection, *, temporary: bool) -> None:

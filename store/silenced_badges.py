@@ -1,8 +1,9 @@
 """silenced_badge: what a silent job has left unsaid about a badge.
 
-Counting history is silent: no message, no mint by itself. What the stream would have caused is kept
-here, a row a badge, until a live record brings an event that the silent job took: then it is said
-and minted, once (docs/data-model.md, Silence).
+Counting history is silent, and so is a catalog's job where that was asked for: no message, no mint
+by itself. What the stream would have caused is kept here, a row a badge, until a live record brings
+an event that a silent backfill took, or a person announces the badge: then it is said and minted,
+once (docs/data-model.md, Silence).
 """
 
 from collections.abc import Collection, Sequence
@@ -25,6 +26,14 @@ class Silenced:
     mint: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which badges are meant: all of them, or those of a type, a user, or both."""
+
+    type_code: str | None = None
+    user_id: UUID | None = None
+
+
 # A badge that was created in silence and then raised in silence is still news.
 KEEP = text("""
     INSERT INTO silenced_badge AS kept (nft_instance_id, message, mint)
@@ -40,6 +49,55 @@ END = text("""
     DELETE FROM silenced_badge WHERE nft_instance_id = ANY(CAST(:ids AS uuid[]))
     RETURNING nft_instance_id, message, mint
 """)
+
+_CHOSEN = """
+      FROM silenced_badge AS kept
+           JOIN nft_instance AS badge ON badge.id = kept.nft_instance_id
+           JOIN nft_type AS type ON type.id = badge.type_id
+     WHERE badge.status = 'active'
+       AND (CAST(:code AS text) IS NULL OR type.code = :code)
+       AND (CAST(:user AS uuid) IS NULL OR badge.user_id = :user)
+"""
+COUNT = text(f"""
+    SELECT type.code, kept.message, kept.mint AND badge.onchain_status = 'not_minted' AS mint,
+           count(*) AS badges
+    {_CHOSEN}
+     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+""")
+NEXT = text(f"""
+    SELECT kept.nft_instance_id
+    {_CHOSEN}
+       AND (CAST(:after AS uuid) IS NULL OR kept.nft_instance_id > :after)
+     ORDER BY 1 LIMIT :limit
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class SilencedBadges:
+    """How many active badges of a type wait with the same left unsaid.
+
+    `mint`: a mint would be asked for, of a badge that was not minted meanwhile.
+    """
+
+    type_code: str
+    message: OutboxType | None
+    mint: bool
+    badges: int
+
+
+async def count(conn: Connection, choice: Choice) -> list[SilencedBadges]:
+    """Return what waits to be said."""
+    rows = await conn.execute(COUNT, {"code": choice.type_code, "user": choice.user_id})
+    return [
+        SilencedBadges(row.code, row.message and OutboxType(row.message), row.mint, row.badges)
+        for row in rows
+    ]
+
+
+async def following(conn: Connection, choice: Choice, after: UUID | None, limit: int) -> list[UUID]:
+    """Return the next active badges of which something is unsaid, by their ids, without a lock."""
+    parameters = {"code": choice.type_code, "user": choice.user_id, "after": after, "limit": limit}
+    return list((await conn.execute(NEXT, parameters)).scalars())
 
 
 async def keep(conn: Connection, left_out: Sequence[Silenced]) -> None:

@@ -328,7 +328,8 @@ class LedgerEntry:
     """How far one partition is counted (offset_ledger).
 
     `last_offset` and `last_timestamp_ms` are those of the last record counted, None before the
-    first: another record at that offset means another topic under the same name.
+    first: another record at that offset means another topic under the same name, and so does
+    another `topic_id`, which is Kafka's (None: not known).
     """
 
     topic: str
@@ -336,6 +337,7 @@ class LedgerEntry:
     next_offset: int
     last_offset: int | None = None
     last_timestamp_ms: int | None = None
+    topic_id: UUID | None = None
 
     @property
     def key(self) -> Partition:
@@ -348,7 +350,8 @@ class PausedPartition:
     """A partition that is not read on before an operator decides (paused_partition).
 
     `offset` is the next record that is not counted, `detail` says to a person what is wrong, and
-    `skip_to` is where counting could go on, where that is known.
+    `skip_to` is where counting could go on, where that is known. `topic_id` is that of a topic that
+    was made anew: whoever skips takes it over.
     """
 
     topic: str
@@ -357,6 +360,7 @@ class PausedPartition:
     reason: PauseReason
     detail: str
     skip_to: int | None = None
+    topic_id: UUID | None = None
 
     @property
     def key(self) -> Partition:

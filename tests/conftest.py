@@ -17,16 +17,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Settings of the person who runs the tests must not leak into them.
-_OF_THE_TESTS = {"LAUREL_REQUIRE_ALL_PARTS", "LAUREL_KAFKA_JARS"}
+_OF_THE_TESTS = {"LAUREL_REQUIRE_ALL_PARTS", "LAUREL_KAFKA_JARS", "LAUREL_HTTP__PORT"}
 for name in [
     name for name in os.environ if name.startswith("LAUREL_") and name not in _OF_THE_TESTS
 ]:
     del os.environ[name]
 
+# Processes of several tests run side by side, and listen where they are told to or anywhere.
+os.environ["LAUREL_HTTP__PORT"] = "0"
+
 pytest_plugins = [
     "tests.unit",
     "tests.fixtures.postgres",
     "tests.fixtures.broker",
+    "tests.fixtures.pooler",
+    "tests.fixtures.secured",
     "tests.fixtures.ton",
 ]
 

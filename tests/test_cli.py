@@ -140,6 +140,7 @@ def test_doctor_names_what_failed_and_what_was_skipped(monkeypatch: pytest.Monke
     assert result.exit_code == EXIT_FAILURE
     assert {name: each["state"] for name, each in found.items()} == {
         "database": "skipped",
+        "clock": "skipped",
         "rights": "skipped",
         "schema": "skipped",
         "catalog": "skipped",

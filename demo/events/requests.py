@@ -1,6 +1,7 @@
 """Generate the commands, and whatever else needs a badge or a token to exist.
 
-Users' requests, an operator's revocation, and requests that must be rejected.
+Users' requests, an operator's revocation, requests that must be rejected, and requests that wait
+for a badge or a token: some for ever, some for what the same phase brings.
 
 Phase 2 is sent once phase 1 is counted and minted, phase 3 once phase 2 is, phase 4 once the burns
 of phase 3 are on chain.
@@ -23,12 +24,16 @@ from ops.clock import SYSTEM_CLOCK
 # Share of the badges whose token is for the asking that are asked for.
 ASKED = 0.4
 BURNED = 12
-# Of each kind of request that must be rejected.
+# Of each kind of request that must be rejected, or waits for ever.
 REFUSED = 3
+# Requests that overtake the event that earns their badge.
+EARLY = 20
 # Requests sent again as they were, and as many with their external_id and other content.
 REPEATED = 5
 # Quests of each user whose badge is gone: enough for the highest level.
 AFTERWARDS = 25
+# One partner earns its level 1, which may be minted on request.
+_BY_PARTNER = "ambassador"
 _SOURCE = "/bot-service/requests"
 _MOMENT = BEGIN + YEAR + timedelta(days=1)
 
@@ -76,8 +81,21 @@ class Requests:
         ]
         for holder in self._drawn(askable, round(len(askable) * ASKED)):
             yield self._command("badge.mint", holder)
-        for holder in [*self._drawn(forbidden, REFUSED), *self._drawn(lacking, REFUSED)]:
+        drawn = self._drawn(lacking, REFUSED)
+        for holder in [*self._drawn(forbidden, REFUSED), *drawn]:
             yield self._command("badge.mint", holder)
+        yield from self._early([holder for holder in lacking if holder not in drawn])
+
+    def _early(self, lacking: Sequence[Holder]) -> Iterator[Event]:
+        """Ask for tokens of badges that the partners sent behind the requests are to earn."""
+        holders = self._drawn([each for each in lacking if each[1] == _BY_PARTNER], EARLY)
+        for holder in holders:
+            yield self._command("badge.mint", holder)
+        for user, _ in holders:
+            number = f"early-{next(self._numbers)}"
+            data = {"partner_id": number}
+            source = "/partner-service/eu"
+            yield Event("partners", "partner.joined", source, number, user, _MOMENT, data)
 
     def _parting(self, minted: ExpectedOutcome) -> Iterator[Event]:
         """Burn some tokens, revoke one badge, and ask for the burning of what has no token."""
@@ -88,7 +106,13 @@ class Requests:
             yield self._command(
                 "badge.revoke", holder, reason="the quests were completed by a script"
             )
-        tokenless = [holder for holder, badge in minted.badges.items() if not badge.wanted]
+        # Not of users whose counters go on in phase 4: a token would depend on the minter's pace.
+        parting = {user for user, _ in drawn}
+        tokenless = [
+            holder
+            for holder, badge in minted.badges.items()
+            if not badge.wanted and holder[0] not in parting
+        ]
         for holder in self._drawn(tokenless, REFUSED):
             yield self._command("badge.burn", holder)
 

@@ -16,6 +16,7 @@ class Aspect(StrEnum):
 
     EVENTS = "events"
     DEAD_LETTERS = "dead letters"
+    WAITING = "waiting commands"
     COUNTERS = "counters"
     BADGES = "badges"
     AUDIT = "audit"
@@ -50,6 +51,7 @@ def differences(
     return [
         *_events(expected, found),
         *_letters(expected, found, topic_prefix),
+        *_waiting(expected, found),
         *_counters(expected, badges, found),
         *_badges(expected, rows),
         *(
@@ -119,6 +121,16 @@ def _letters(expected: ExpectedOutcome, found: Snapshot, topic_prefix: str) -> I
         if expected.letters[letter] != seen[letter]:
             place = f"{letter.reason} on {letter.topic}, value {letter.digest[:12]}"
             yield Difference(Aspect.DEAD_LETTERS, place, expected.letters[letter], seen[letter])
+
+
+def _waiting(expected: ExpectedOutcome, found: Snapshot) -> Iterator[Difference]:
+    for external_id in sorted(expected.waiting ^ found.waiting):
+        yield Difference(
+            Aspect.WAITING,
+            f"external_id {external_id}",
+            external_id in expected.waiting,
+            external_id in found.waiting,
+        )
 
 
 def _counters(expected: ExpectedOutcome, badges: Badges, found: Snapshot) -> Iterator[Difference]:

@@ -68,6 +68,8 @@ class ExpectedOutcome:
     badges: Mapping[Holder, ExpectedBadge]
     repeated_commands: int
     links: Mapping[str, str] = field(default_factory=dict)
+    # External ids of the commands whose badge or token has not come.
+    waiting: frozenset[str] = frozenset()
 
     @property
     def tokens(self) -> dict[Holder, ExpectedBadge]:
@@ -126,6 +128,8 @@ class Oracle:
             lambda: defaultdict(dict)
         )
         self._commands: dict[str, tuple[str, str, Mapping[str, object]]] = {}
+        # By external id, in their order.
+        self._waiting: dict[str, tuple[Record, Event]] = {}
 
     def read_phase(self, records: Iterable[Record]) -> None:
         """Read one phase.
@@ -145,10 +149,9 @@ class Oracle:
             else:
                 self._count(record, event)
         self._award()
+        self._try_again()
         for record, event in commands:
-            rejection = self._apply(event)
-            if rejection:
-                self._dead_letter(record, rejection)
+            self._take(record, event)
         self._mint()
 
     def outcome(self) -> ExpectedOutcome:
@@ -162,6 +165,7 @@ class Oracle:
             latest=latest_times(self._counted, self._catalog),
             badges=dict(self._badges),
             repeated_commands=self._repeated,
+            waiting=frozenset(self._waiting),
             links={user: address for user in self._links if (address := self._recipient(user))},
         )
 
@@ -208,15 +212,44 @@ class Oracle:
         left = times.get("wallet.unlinked")
         return None if left is not None and left >= times["wallet.linked"] else address
 
+    def _take(self, record: Record, command: Event) -> None:
+        """Take in a command that comes now."""
+        external_id = str(command.data["external_id"])
+        known = self._commands.get(external_id)
+        if external_id in self._waiting:
+            known = _content(self._waiting[external_id][1])
+        if known is not None:
+            if known == _content(command):
+                self._repeated += 1
+            else:
+                self._dead_letter(record, "external_id_conflict")
+        elif self._ends(record, command):
+            self._try_again()
+        else:
+            self._waiting[external_id] = (record, command)
+
+    def _try_again(self) -> None:
+        """Try what waits until nothing more of it can be carried out."""
+        ended = True
+        while ended:
+            ended = False
+            for external_id, waiting in list(self._waiting.items()):
+                if self._ends(*waiting):
+                    del self._waiting[external_id]
+                    ended = True
+
+    def _ends(self, record: Record, command: Event) -> bool:
+        """Apply or reject `command`; return False where it has to wait for badge or token."""
+        reason = self._apply(command)
+        if reason in ("no_such_badge", "no_token"):
+            return False
+        if reason:
+            self._dead_letter(record, reason)
+        return True
+
     def _apply(self, command: Event) -> str | None:
-        """Apply `command`, or return the reason why it is rejected."""
+        """Apply `command`, or return the reason why it cannot be applied now."""
         external_id, code = str(command.data["external_id"]), str(command.data["type_code"])
-        content = (command.type, command.subject, command.data)
-        if external_id in self._commands:
-            if self._commands[external_id] != content:
-                return "external_id_conflict"
-            self._repeated += 1
-            return None
         badge = self._badges.get((command.subject, code))
         if badge is None:
             return "no_such_badge"
@@ -237,7 +270,7 @@ class Oracle:
                     self._refuse_race(command, badge)
                 changed = replace(badge, status="revoked", burned=badge.owner is not None)
         self._badges[command.subject, code] = changed
-        self._commands[external_id] = content
+        self._commands[external_id] = _content(command)
         return None
 
     @staticmethod
@@ -255,3 +288,7 @@ class Oracle:
                 owner = self._recipient(user)
                 if owner is not None:
                     self._badges[user, code] = replace(badge, owner=owner)
+
+
+def _content(command: Event) -> tuple[str, str, Mapping[str, object]]:
+    return command.type, command.subject, command.data

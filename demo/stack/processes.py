@@ -18,7 +18,8 @@ from pathlib import Path
 
 from demo.stack.threads import entered, to_its_end
 from ops.errors import Permanent
-from ops.settings import PREFIX, KafkaSettings
+from ops.kafka_settings import KafkaSettings
+from ops.setting_types import PREFIX
 from sandbox.broker import Broker, broker
 from sandbox.kafka import kafka
 from sandbox.ports import reserved

@@ -86,6 +86,13 @@ class ChainGateway(Protocol):
             HistoryForgotten: they answer, and have none so old any more.
         """
 
+    async def config_parameter(self, number: int, block: Block) -> bytes:
+        """Return a parameter of the network's configuration at `block`, as a bag of cells.
+
+        Raises:
+            ChainUnreachable, BlockUnknown: no lite server gives it.
+        """
+
     async def send(self, boc: bytes) -> SendResult:
         """Hand a signed external message to every lite server. Never raises for what they answer.
 

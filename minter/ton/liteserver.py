@@ -1,40 +1,28 @@
-"""TON through pytonlib.
+"""TON through the lite servers of a global config, all of them.
 
-Several lite servers side by side, clients rebuilt when they die, errors of Laurel's kinds.
-
-A TonlibClient talks to one lite server and never recovers once it is `stuck` or `crashed`; it is
-then thrown away and made anew. Reads are repeated, each time by the server that was asked least and
-failed least; sends never are: an error of a send means unknown, not failed.
+A stalled, slow, silent or lying one never stops the minter beside a healthy one, wherever it stands
+in the list. The newest block is the newest that any of them proves; each question goes to the one
+that is expected to answer it soonest, and after a moment without an answer to the next one, too.
+Sends go to all, and are never repeated here: an error of a send means unknown, not failed.
 """
 
 import asyncio
 import base64
-import json
+import random
 import tempfile
-from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pytonlib import TonlibClient
-from pytonlib.tonlibjson import (
-    BlockDeleted,
-    BlockNotFound,
-    ExternalMessageNotAccepted,
-    TonlibException,
-)
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_random_exponential,
-)
+from pytonlib.tonlibjson import ExternalMessageNotAccepted
 
 from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
+from minter.ton.global_config import Json, zero_state_hash
+from minter.ton.lite_client import ANSWER_TIMEOUT_S, Call, LiteClient
+from minter.ton.server_scores import TIP
 from minter.ton.values import Account, AccountTransaction, Block, SendOutcome, SendResult
 from ops import metrics
 from ops.errors import LaurelError, UsageError
@@ -43,140 +31,21 @@ from store.values import RawAddress
 
 log = logger("liteserver")
 
-Json = dict[str, Any]
+Result = TypeVar("Result")
 _MASTERCHAIN = -1
 _SHARD = -9223372036854775808
-_ATTEMPTS = 6
+_ROUNDS = 6  # that a question goes through all servers where each answers with an error
 _IN_FLIGHT = 64  # reads at once: more only queue up in the lite server
-_ANSWER_TIMEOUT_S = 10.0  # pytonlib's own default: it raises TonlibNoResponse then
-_SETTING = "LAUREL_TON_CONFIG"
+_OF_ONE_CALLER = 32  # of them: a reconcile of many thousands leaves room for a mint
+# How long a newer block is waited for once one has come: the nearest server need not be the newest.
+_GRACE_S = 0.05
+# How often those are looked at that are not asked at each turn.
+_LOOK_EVERY_S = 5.0
+# Without an answer for three times the usual, within these bounds, the next server is asked too.
+_PATIENCE_MIN_S, _PATIENCE_MAX_S = 0.25, 2.0
+_FAR_BEHIND = 10  # blocks: it stalls, or lags too much to be of use
 # A lite server keeps blocks for some time only, unless it is an archive.
 _FORGOTTEN = "cannot locate transaction in block"
-
-
-def read_config(path: Path) -> Json:
-    """Return a TON global config.
-
-    Raises:
-        UsageError: the file is missing, is no JSON, or lacks lite servers or the zero state.
-    """
-    way_out = (
-        f"{_SETTING} should name a TON global config, such as https://ton.org/global.config.json."
-    )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}. {way_out}", setting=_SETTING) from None
-    except ValueError as error:
-        raise UsageError(f"{path}: no JSON ({error}). {way_out}", setting=_SETTING) from None
-    try:
-        servers = config["liteservers"]
-        zero = base64.b64decode(config["validator"]["zero_state"]["root_hash"], validate=True)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(
-            f"{path}: no global config: {error!r} is missing or wrong. {way_out}", setting=_SETTING
-        ) from None
-    # tonlib takes a hash of zeros for "not configured", and would check nothing against it.
-    if not servers or len(zero) != 32 or not any(zero):
-        raise UsageError(f"{path}: no lite servers, or no zero state. {way_out}", setting=_SETTING)
-    return dict(config)
-
-
-def zero_state_hash(config: Mapping[str, Any]) -> bytes:
-    """Return the root hash of the zero state that `config` (from `read_config`) names."""
-    return base64.b64decode(config["validator"]["zero_state"]["root_hash"])
-
-
-def _place(server: Json) -> str:
-    """Return host:port of a global config's lite server.
-
-    Its `ip` is the IPv4 address as a signed 32-bit integer.
-    """
-    ip = server.get("ip")
-    host = str(IPv4Address(ip & 0xFFFFFFFF)) if isinstance(ip, int) else "an unnamed address"
-    return f"{host}:{server.get('port')}"
-
-
-class _Server:
-    """One lite server and the client that talks to it, made when it is first needed."""
-
-    def __init__(self, config: Json, index: int, keystore: str) -> None:
-        self._config = config
-        self._index = index
-        self._place = _place(config["liteservers"][index])
-        self._keystore = keystore
-        self._client: TonlibClient | None = None
-        self._making = asyncio.Lock()
-        self.failures = 0
-
-    async def ask(self, call: Callable[[TonlibClient], Coroutine[Any, Any, Json]]) -> Json:
-        """Run one call.
-
-        Raises:
-            ChainUnreachable, BlockUnknown: in place of pytonlib's errors;
-            ExternalMessageNotAccepted passes, for `send`.
-        """
-        client = await self._ready()
-        # Shielded: pytonlib's expiry loop dies on a future that its caller cancelled, and with it
-        # every later timeout.
-        inner = asyncio.ensure_future(call(client))
-        inner.add_done_callback(_looked_at)
-        try:
-            answer = await asyncio.shield(inner)
-        except ExternalMessageNotAccepted:
-            raise
-        except (BlockNotFound, BlockDeleted) as error:
-            raise BlockUnknown(
-                f"the lite server at {self._place} lacks a block: {error}", server=self._place
-            ) from None
-        except (TonlibException, RuntimeError, OSError) as error:
-            self.failures += 1
-            await self._drop_if_dead(client)
-            reason = str(error).strip() or type(error).__name__
-            raise ChainUnreachable(
-                f"the lite server at {self._place} does not answer: {reason}", server=self._place
-            ) from None
-        self.failures = 0
-        return answer
-
-    async def close(self) -> None:
-        """Close the client, if there is one."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
-
-    async def _ready(self) -> TonlibClient:
-        async with self._making:
-            if self._client is None:
-                client = TonlibClient(
-                    self._index, self._config, self._keystore, tonlib_timeout=_ANSWER_TIMEOUT_S
-                )
-                try:
-                    await client.init()
-                except (TonlibException, RuntimeError) as error:
-                    self.failures += 1
-                    await client.close()
-                    if "INVALID_CONFIG" in str(error):
-                        raise UsageError(
-                            f"{_SETTING}: tonlib refuses the global config: {error}.",
-                            setting=_SETTING,
-                        ) from None
-                    raise ChainUnreachable(
-                        f"the lite server at {self._place}: tonlib did not start: {error}"
-                    ) from None
-                self._client = client
-            return self._client
-
-    async def _drop_if_dead(self, client: TonlibClient) -> None:
-        wrapper = client.tonlib_wrapper
-        # pytonlib has no public word for it; the attribute is the one its own methods check.
-        if (
-            client is self._client
-            and wrapper is not None
-            and wrapper._state in ("stuck", "crashed")  # noqa: SLF001
-        ):
-            log.warning("client_rebuilt", server=self._place, state=wrapper._state)  # noqa: SLF001
-            await self.close()
 
 
 class LiteServers:
@@ -186,36 +55,62 @@ class LiteServers:
     """
 
     def __init__(
-        self, config: Json, *, servers: int = 3, send_timeout: timedelta = timedelta(seconds=15)
+        self,
+        config: Json,
+        *,
+        servers: int = 3,
+        send_timeout: timedelta = timedelta(seconds=15),
+        state_dir: Path | None = None,
     ) -> None:
         """Prepare; nothing is sent before the first question.
 
         Args:
-            config: from `read_config`.
-            servers: how many of its lite servers are used side by side.
+            config: from `global_config.read_config`.
+            servers: how many of its lite servers are asked for the newest block at each turn, the
+                best ones; the others are looked at every few seconds.
             send_timeout: how long a send may take; a slower answer counts as unknown.
+            state_dir: where to keep what was proven of the chain, so that the next start goes on
+                from there; nowhere unless given.
         """
         self._config = config
-        self._count = min(servers, len(config["liteservers"]))
+        self._at_each_turn = servers
         self._send_timeout = send_timeout
-        self._servers: list[_Server] = []
-        self._sends: set[asyncio.Task[SendResult]] = set()
+        self._state_dir = state_dir
+        self._servers: list[LiteClient] = []
+        self._looks: dict[LiteClient, asyncio.Task[Block]] = {}
+        # asks that nobody may wait for any more: their answers are scored all the same
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._room = asyncio.Semaphore(_IN_FLIGHT)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        for index in range(self._count):
-            keystore = self._stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="laurel-tonlib-")
-            )
-            self._servers.append(_Server(self._config, index, keystore))
+        for index in range(len(self._config["liteservers"])):
+            self._servers.append(LiteClient(self._config, index, self._keystore(index)))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        for each in self._sends:
-            each.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
         await asyncio.gather(*(server.close() for server in self._servers))
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._stack.aclose()
+
+    def _keystore(self, index: int) -> str:
+        if self._state_dir is None:
+            return self._stack.enter_context(tempfile.TemporaryDirectory(prefix="laurel-tonlib-"))
+        # By its key: what a server led to stays with it when the list changes.
+        key = self._config["liteservers"][index].get("id", {}).get("key", str(index))
+        directory = self._state_dir / base64.urlsafe_b64encode(str(key).encode()).decode()
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"LAUREL_TON_STATE_DIR: {directory}: {error.strerror}. Name a directory that this "
+                "process may write to, or leave it out.",
+                setting="LAUREL_TON_STATE_DIR",
+            ) from None
+        return str(directory)
 
     @property
     def zero_state_hash(self) -> bytes:
@@ -223,14 +118,16 @@ class LiteServers:
         return zero_state_hash(self._config)
 
     async def newest_block(self) -> Block:
-        """Return the newest masterchain block that a lite server can prove."""
-
-        async def call(client: TonlibClient) -> Json:
-            # `sync` proves the block by validators' signatures from the configured one on;
-            # getMasterchainInfo only repeats hearsay.
-            return await _header(client, await client.sync_tonlib())
-
-        return _block(await self._read("newest_block", call))
+        """Return the newest masterchain block that any lite server has proved."""
+        failure = await self._look_at(self._polled(), _PATIENCE_MAX_S)
+        if failure is not None:
+            failure = await self._look_at(self._servers, ANSWER_TIMEOUT_S)
+        if failure is not None:
+            raise failure
+        return max(
+            (server.tip for server in self._servers if server.tip is not None),
+            key=lambda block: block.seqno,
+        )
 
     async def block(self, seqno: int) -> Block:
         """Return the masterchain block `seqno`."""
@@ -238,7 +135,7 @@ class LiteServers:
         async def call(client: TonlibClient) -> Json:
             return await _header(client, await client.lookup_block(_MASTERCHAIN, _SHARD, seqno))
 
-        return _block(await self._read("block", call))
+        return _block(await self._read("block", call, seqno))
 
     async def account(self, address: RawAddress, block: Block) -> Account:
         """Return an account as it was at `block`."""
@@ -260,7 +157,7 @@ class LiteServers:
             return answer
 
         async with self._room:
-            answer = await self._read("account", call)
+            answer = await self._read("account", call, block.seqno)
         data = base64.b64decode(answer["data"]) if answer.get("data") else None
         last = answer.get("last_transaction_id") or {}
         return Account(
@@ -269,7 +166,27 @@ class LiteServers:
 
     async def accounts(self, addresses: Sequence[RawAddress], block: Block) -> list[Account]:
         """Return many accounts at one block, in the order asked for."""
-        return list(await asyncio.gather(*(self.account(address, block) for address in addresses)))
+        room = asyncio.Semaphore(_OF_ONE_CALLER)
+
+        async def one(address: RawAddress) -> Account:
+            async with room:
+                return await self.account(address, block)
+
+        return list(await asyncio.gather(*map(one, addresses)))
+
+    async def config_parameter(self, number: int, block: Block) -> bytes:
+        """Return a parameter of the network's configuration at `block`; tonlib checks its proof."""
+        asked = {"@type": "getConfigParam", "mode": 0, "param": number}
+        request = {"@type": "withBlock", "id": _block_id(block), "function": asked}
+
+        async def call(client: TonlibClient) -> Json:
+            answer: Json = await client.tonlib_wrapper.execute(
+                dict(request), timeout=client.tonlib_timeout
+            )
+            return answer
+
+        answer = await self._read("config", call, block.seqno)
+        return base64.b64decode(answer["config"]["bytes"])
 
     async def transactions(
         self, address: RawAddress, account: Account, after_lt: int
@@ -312,7 +229,7 @@ class LiteServers:
             return answer
 
         try:
-            return await self._read("transactions", call)
+            return await self._read("transactions", call, 0)
         except ChainUnreachable as error:
             if _FORGOTTEN in error.message:
                 raise HistoryForgotten(
@@ -325,10 +242,7 @@ class LiteServers:
 
         The fastest may refuse what another takes.
         """
-        sends = {asyncio.create_task(self._send_to(server, boc)) for server in self._servers}
-        self._sends |= sends
-        for each in sends:
-            each.add_done_callback(self._sends.discard)
+        sends = [self._started(self._send_to(server, boc)) for server in self._servers]
         receipts = []
         for done in asyncio.as_completed(sends):
             receipts.append(await done)
@@ -341,54 +255,161 @@ class LiteServers:
             else SendResult(SendOutcome.UNKNOWN, receipts[0].detail)
         )
 
-    async def _send_to(self, server: _Server, boc: bytes) -> SendResult:
+    async def _send_to(self, server: LiteClient, boc: bytes) -> SendResult:
         async def call(client: TonlibClient) -> Json:
             answer: Json = await client.raw_send_message(boc)
             return answer
 
         try:
             async with asyncio.timeout(self._send_timeout.total_seconds()):
-                await server.ask(call)
+                await server.ask("send", call)
         except ExternalMessageNotAccepted as error:
             return SendResult(SendOutcome.REJECTED, str(error).strip().partition("\n")[0][:300])
         except (LaurelError, TimeoutError) as error:
             return SendResult(SendOutcome.UNKNOWN, str(error)[:300] or "no answer in time")
         return SendResult(SendOutcome.ACCEPTED)
 
-    async def _read(
-        self, operation: str, call: Callable[[TonlibClient], Coroutine[Any, Any, Json]]
-    ) -> Json:
-        asked: Counter[_Server] = Counter()
-
-        def next_in_line(server: _Server) -> tuple[int, int]:
-            return asked[server], server.failures
-
-        def before_sleep(state: RetryCallState) -> None:
-            error = state.outcome.exception() if state.outcome else None
-            metrics.RETRIES.labels(
-                f"liteserver_{operation}", getattr(error, "code", "unknown")
-            ).inc()
-
-        attempts = AsyncRetrying(
-            retry=retry_if_exception_type((ChainUnreachable, BlockUnknown)),
-            stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_random_exponential(multiplier=0.05, max=2),
-            before_sleep=before_sleep,
-            reraise=True,
+    def _polled(self) -> list[LiteClient]:
+        """Return who is asked for the newest block now: the best, and whoever was not for long."""
+        now = asyncio.get_running_loop().time()
+        for server in self._looks:  # of former turns
+            server.score.late(TIP, now - server.looked_at)
+        ranked = sorted(
+            self._servers,
+            key=lambda server: (server.behind > _FAR_BEHIND, server.score.cost_s(TIP, now)),
         )
+        others = ranked[self._at_each_turn :]
+        due = [server for server in others if now - server.looked_at >= _LOOK_EVERY_S]
+        return ranked[: self._at_each_turn] + due
 
-        async def attempt() -> Json:
-            server = min(self._servers, key=next_in_line)
-            asked[server] += 1
-            return await server.ask(call)
+    async def _look_at(
+        self, polled: Iterable[LiteClient], patience_s: float
+    ) -> ChainUnreachable | BlockUnknown | None:
+        """Ask servers for their newest blocks; return None once one has answered, else why not."""
+        now = asyncio.get_running_loop().time
+        started = now()
+        fresh, looks = list[asyncio.Task[Block]](), dict[asyncio.Task[Block], LiteClient]()
+        for server in polled:
+            look = self._looks.get(server)
+            if look is None:
+                look = self._looks[server] = self._started(self._look(server))
+                fresh.append(look)
+            looks[look] = server
+        failure: ChainUnreachable | BlockUnknown | None = None
+        block: Block | None = None
+        while block is None and looks and (left_s := started + patience_s - now()) > 0:
+            block, failed = await _next_done(looks, left_s)
+            failure = failed or failure
+            looks = {look: server for look, server in looks.items() if not look.done()}
+        if block is None:
+            for server in looks.values():
+                server.score.late(TIP, patience_s)
+            return failure or ChainUnreachable("no lite server says in time what is newest")
+        if late := [look for look in fresh if not look.done()]:
+            await asyncio.wait(late, timeout=max(_GRACE_S, 2 * (now() - started)))
+        return None
 
-        return await attempts(attempt)
+    async def _look(self, server: LiteClient) -> Block:
+        async def call(client: TonlibClient) -> Json:
+            # `sync` proves the block by validators' signatures from the configured one on;
+            # getMasterchainInfo only repeats hearsay.
+            return await _header(client, await client.sync_tonlib())
+
+        server.looked_at = asyncio.get_running_loop().time()
+        try:
+            block = _block(await server.ask(TIP, call))
+        except (ChainUnreachable, BlockUnknown) as error:
+            metrics.RETRIES.labels(f"liteserver_{TIP}", error.code).inc()
+            raise
+        finally:
+            del self._looks[server]
+        if server.tip is None or block.seqno > server.tip.seqno:
+            server.tip = block
+        newest = max(each.tip.seqno for each in self._servers if each.tip is not None)
+        was, server.behind = server.behind, newest - block.seqno
+        if server.behind > _FAR_BEHIND >= was:
+            log.warning("lite_server_behind", server=server.place, blocks=server.behind)
+        return block
+
+    async def _read(self, kind: str, call: Call, seqno: int) -> Json:
+        """Return the answer of whichever server gives one first.
+
+        Args:
+            kind: what is asked for, as scored.
+            call: the question.
+            seqno: of the block that it is about.
+
+        Raises:
+            ChainUnreachable, BlockUnknown: none gives one.
+        """
+        now = asyncio.get_running_loop().time
+        given_up_at = now() + ANSWER_TIMEOUT_S
+        pause_s = 0.05
+        failure: ChainUnreachable | BlockUnknown | None = None
+        for _ in range(_ROUNDS):
+            answer, failure = await self._round(kind, call, seqno)
+            if answer is not None:
+                return answer
+            if now() >= given_up_at:
+                break
+            # a block that nobody has yet, say
+            await asyncio.sleep(random.uniform(0, pause_s))  # noqa: S311 - no secret
+            pause_s = min(2 * pause_s, 2.0)
+        raise failure or ChainUnreachable("no lite server answers")
+
+    async def _round(
+        self, kind: str, call: Call, seqno: int
+    ) -> tuple[Json | None, ChainUnreachable | BlockUnknown | None]:
+        """Ask one server after the other, the next one as soon as one fails or is late."""
+        now = asyncio.get_running_loop().time
+
+        def rank(server: LiteClient) -> tuple[bool, float]:
+            lacks_it = server.tip is not None and server.tip.seqno < seqno
+            return lacks_it, server.score.cost_s(kind, now())
+
+        line = sorted(self._servers, key=rank)
+        newest = line[0]
+        asked = list[asyncio.Task[Json]]()
+        failure: ChainUnreachable | BlockUnknown | None = None
+        while line or asked:
+            patience_s = None
+            if line:
+                newest = line.pop(0)
+                asked.append(self._started(newest.ask(kind, call)))
+                if line:
+                    usual_s = newest.score.usual_s(kind) or 0.0
+                    patience_s = min(max(_PATIENCE_MIN_S, 3 * usual_s), _PATIENCE_MAX_S)
+            answer, failed = await _next_done(asked, patience_s)
+            if answer is not None:
+                return answer, None
+            asked = [each for each in asked if not each.done()]
+            if failed is None and patience_s is not None:
+                newest.score.late(kind, patience_s)
+            failure = failed or failure
+            metrics.RETRIES.labels(f"liteserver_{kind}", failed.code if failed else "late").inc()
+        return None, failure
+
+    def _started(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # retrieved, so that an error that nobody waits for any more is not reported as lost
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
 
 
-def _looked_at(inner: "asyncio.Future[Json]") -> None:
-    if not inner.cancelled():
-        # retrieved, so that an answer nobody waits for any more is not reported as lost
-        inner.exception()
+async def _next_done(
+    tasks: Iterable[asyncio.Task[Result]], timeout_s: float | None
+) -> tuple[Result | None, ChainUnreachable | BlockUnknown | None]:
+    """Wait for one of `tasks`; return its result, else its error, else (not in time) neither."""
+    done, _ = await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    failure: ChainUnreachable | BlockUnknown | None = None
+    for task in done:
+        try:
+            return task.result(), None
+        except (ChainUnreachable, BlockUnknown) as error:
+            failure = error
+    return None, failure
 
 
 def _header(client: TonlibClient, block_id: Mapping[str, Any]) -> Awaitable[Json]:

@@ -7,6 +7,7 @@ from nacl.signing import SigningKey
 from pydantic import SecretStr
 from ton_core.crypto.keys import mnemonic_is_valid, mnemonic_new, mnemonic_to_private_key
 
+from ops import secret_files
 from ops.errors import UsageError
 
 WORDS = 24
@@ -48,8 +49,8 @@ def from_file(path: Path) -> MnemonicSigner:
         path: a text file with 24 words, separated by blanks or lines.
 
     Raises:
-        UsageError: there is no such file, or its words are no mnemonic. The message never repeats a
-            word.
+        UsageError: there is no such file, others can read it, or its words are no mnemonic. The
+            message never repeats a word.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -60,6 +61,7 @@ def from_file(path: Path) -> MnemonicSigner:
             f"file with the {WORDS} words; `laurel wallet new FILE` makes one.",
             setting=_SETTING,
         ) from None
+    secret_files.check(path, _SETTING)
     count = len(text.split())
     if count != WORDS:
         raise UsageError(

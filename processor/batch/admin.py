@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 
 from ops.errors import Permanent, UsageError
 from ops.settings import Settings
-from processor.batch.pipeline import Pipeline, PipelineOptions
+from processor.batch.options import PipelineOptions
+from processor.batch.pipeline import Pipeline
 from processor.events.message_schema import ID_LENGTH_MAX
 from processor.events.reader import BadgeCommand, content_hash
 from store.engine import Database

@@ -8,28 +8,38 @@ cut in two as well, and so is one that ends the connection while PostgreSQL is t
 would do the same (processor/batch/pacing.py).
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from ops.errors import InvariantBroken, LaurelError
 from ops.logs import logger
+from processor.batch.attempt import BatchOutcome
 from processor.batch.pacing import Pace
-from processor.batch.pipeline import BatchOutcome, Pipeline
+from processor.batch.pipeline import Pipeline
 from processor.batch.staging import ReadChunk, as_rejected
 from processor.events.chunks import Chunk
 from processor.events.rejection import UNKNOWN, Rejected
 from store.engine import ConnectionLost, ConstraintRefused, DataRefused, StatementTimedOut
 from store.values import Partition, Reason
 
-# So many records of a batch may be refused, or one in a hundred if that is more; beyond it the
-# fault is not the records', and setting thousands aside would be the damage.
+# So many records of a partition may be refused in a batch, or one in a hundred of its own if that
+# is more; beyond it the fault is not the records', and setting thousands aside would be the damage.
+# By partition: what one holds must not pause another.
 REFUSED_MIN = 20
 REFUSED_SHARE = 100
 
 log = logger("bisection")
 
 
+def _nobody_asks() -> None:
+    """Take no note."""
+
+
 async def commit(
-    pipeline: Pipeline, chunks: Sequence[ReadChunk], pace: Pace | None = None
+    pipeline: Pipeline,
+    chunks: Sequence[ReadChunk],
+    pace: Pace | None = None,
+    progressed: Callable[[], object] = _nobody_asks,
 ) -> BatchOutcome:
     """Commit `chunks` in one transaction, or in several where PostgreSQL refuses what one says.
 
@@ -37,16 +47,22 @@ async def commit(
         pipeline: commits each part.
         chunks: of one batch.
         pace: how much is tried at once, for who commits batch after batch.
+        progressed: called whenever a part is committed, or has proved too large: a batch that is
+            cut after one statement timeout and another takes long, and stands still at none.
 
     Raises:
-        InvariantBroken: a constraint refuses a record, and the one before it was refused, too.
-        DataRefused, ConstraintRefused, StatementTimedOut, ConnectionLost: of so many records that
-            the records are not the reason.
+        InvariantBroken: a constraint refuses a record, and the one before it in its partition was
+            refused, too.
+        DataRefused, ConstraintRefused, StatementTimedOut, ConnectionLost: of so many records of a
+            partition that the records are not the reason.
             What was committed before any of these stays committed, as the ledger says.
         TransactionConflict, DatabaseUnreachable: as of Pipeline.commit.
     """
-    refused_max = max(REFUSED_MIN, _records(chunks) // REFUSED_SHARE)
-    return await _Search(pipeline, refused_max, pace or Pace()).commit(chunks)
+    sizes: Counter[Partition] = Counter()
+    for each in chunks:
+        sizes[each.chunk.key] += len(each.chunk.records)
+    refused_max = {key: max(REFUSED_MIN, size // REFUSED_SHARE) for key, size in sizes.items()}
+    return await _Search(pipeline, refused_max, pace or Pace(), progressed).commit(chunks)
 
 
 def halves(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
@@ -70,10 +86,17 @@ def halves(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
 
 
 class _Search:
-    def __init__(self, pipeline: Pipeline, refused_max: int, pace: Pace) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        refused_max: dict[Partition, int],
+        pace: Pace,
+        progressed: Callable[[], object],
+    ) -> None:
         self._pipeline = pipeline
         self._refused_left = refused_max
         self._pace = pace
+        self._progressed = progressed
 
     async def commit(self, chunks: Sequence[ReadChunk]) -> BatchOutcome:
         size = _records(chunks)
@@ -92,8 +115,10 @@ class _Search:
             # chunks come again when it is back.
             self._note_too_much(chunks, error)
             await self._pipeline.reachable()
+            self._progressed()
             return await self.commit(chunks)
-        self._pace.passed(size)
+        self._pace.passed(size, {each.chunk.key for each in chunks} - outcome.fenced.keys())
+        self._progressed()
         return outcome
 
     def _note_too_much(self, chunks: Sequence[ReadChunk], error: LaurelError) -> None:
@@ -110,11 +135,12 @@ class _Search:
         return outcome.followed_by(rest)
 
     async def _reject(self, chunk: ReadChunk, refusal: Exception) -> BatchOutcome:
-        if self._refused_left == 0:
+        place = chunk.chunk.key
+        if self._refused_left[place] == 0:
             raise refusal
-        if isinstance(refusal, ConstraintRefused) and not self._pace.is_one_alone():
+        if isinstance(refusal, ConstraintRefused) and not self._pace.is_one_alone(place):
             raise InvariantBroken(refusal.message) from refusal
-        self._refused_left -= 1
+        self._refused_left[place] -= 1
         (record,) = chunk.chunk.records
         log.warning(
             "record_refused",

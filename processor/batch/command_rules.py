@@ -1,34 +1,42 @@
-"""Which commands are accepted, and what they ask for.
+"""Whether a command is accepted, and what it asks for.
 
-Pure. Commands are decided in their order, each by the badges as the batch and the commands before
-it leave them (docs/data-model.md, States). What a command asks for may be there already: then it is
-accepted and changes nothing.
+Pure. Each is decided by its badge as everything before leaves it (docs/data-model.md, Commands).
+What a command asks for may be there already: then it is accepted and changes nothing. What is not
+there yet may come: then it waits.
+
+| reason | becomes right | so the command |
+|---|---|---|
+| no_such_badge | once the badge is made | waits; not where it is another's, or of another type |
+| no_token | once a token exists or is being minted | waits; not where the token was burned |
+| not_active | never: what comes next is another badge | is rejected |
+| policy_rejected | by a level or a catalog, which nobody asked for | is rejected |
+| unknown_badge_type, unknown_level | by a catalog: the word is an error now | is rejected |
+| external_id_conflict | never | is rejected |
+
+A mint without a wallet is accepted: its task waits for one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self, TypeAlias, assert_never
-from uuid import UUID
 
 from processor.events.reader import BadgeCommand
 from processor.events.rejection import Rejected
 from processor.rules.badge_ids import FIRST_ORDINAL, instance_id
-from processor.rules.levels import Award, LevelUp, Rulebook, TypeRules, Unchanged, award
+from processor.rules.levels import Award, LevelUp, TypeRules, Unchanged, award
 from processor.rules.onchain_policy import may_mint, mints_by_itself
 from store.values import (
     CommandType,
     CounterName,
-    Holder,
     Instance,
     InstanceStatus,
     Number,
     OnchainStatus,
     Reason,
     TokenState,
-    TypeCode,
 )
 
-# Every kind of command. Another one joins here, and gets an arm in `_decide`.
+# Every kind of command. Another one joins here, and is decided in command_sequence.py.
 Command: TypeAlias = BadgeCommand
 
 
@@ -51,24 +59,6 @@ class BadgeState:
 
 
 @dataclass(frozen=True, slots=True)
-class CommandState:
-    """What commands are decided by.
-
-    `applied` maps external ids to the content hashes of what was applied under them before;
-    `badges` has every badge that a command may name, and `by_holder` the one that speaks for a user
-    and a type. `counters` are those of the users who are awarded a badge. `auto_mint`: an awarded
-    badge is minted by itself where its policy says so; not where history is counted.
-    """
-
-    rulebook: Rulebook
-    applied: Mapping[str, bytes]
-    badges: Mapping[UUID, BadgeState]
-    by_holder: Mapping[Holder, UUID]
-    counters: Mapping[Holder, Mapping[CounterName, Number]] = field(default_factory=dict)
-    auto_mint: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Accepted:
     """The command is carried out: what is to be written, and the badge after it.
 
@@ -81,97 +71,30 @@ class Accepted:
     burn: bool = False
     revoke: bool = False
 
+    @property
+    def changes(self) -> bool:
+        """Return whether it changes anything."""
+        return self.award is not None or self.mint or self.burn or self.revoke
+
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
     """The same command was applied before, under the same id: nothing is written."""
 
 
-# A rejected command may be sent again later, under the same id.
-CommandDecision = Accepted | Repeated | Rejected
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The command cannot be carried out as things are, but may be once they change.
 
-
-def decide_commands(
-    commands: Sequence[Command], state: CommandState
-) -> tuple[CommandDecision, ...]:
-    """Return what becomes of each of `commands`, each seeing what the ones before it did.
-
-    Args:
-        commands: in the order in which they came.
-        state: what was there before the first of them.
+    `rejected` is what it becomes if they do not. `again`: the same command waits already.
     """
-    applied, badges, by_holder = dict(state.applied), dict(state.badges), dict(state.by_holder)
-    current = replace(state, applied=applied, badges=badges, by_holder=by_holder)
-    decisions: list[CommandDecision] = []
-    for command in commands:
-        decision = _decide(command, current)
-        if isinstance(decision, Accepted):
-            applied[command.external_id] = command.content_hash
-            instance = decision.badge.instance
-            badges[instance.id] = decision.badge
-            if isinstance(decision.award, Award):
-                by_holder[instance.user_id, instance.type_id] = instance.id
-        decisions.append(decision)
-    return tuple(decisions)
+
+    rejected: Rejected
+    again: bool = False
 
 
-def _decide(command: Command, state: CommandState) -> CommandDecision:
-    applied = state.applied.get(command.external_id)
-    if applied == command.content_hash:
-        return Repeated()
-    if applied is not None:
-        return _rejected(
-            command,
-            Reason.EXTERNAL_ID_CONFLICT,
-            f"external_id {command.external_id} was applied before with other content",
-        )
-    match command:
-        case BadgeCommand() if command.type is CommandType.AWARD:
-            return _decide_award(command, state)
-        case BadgeCommand():
-            badge = _target(command, state)
-            if isinstance(badge, Rejected):
-                return badge
-            return decide_badge_command(
-                command, state.rulebook.by_id[badge.instance.type_id], badge
-            )
-        case unreachable:
-            assert_never(unreachable)
-
-
-def _target(command: BadgeCommand, state: CommandState) -> BadgeState | Rejected:
-    """Return the badge that `command` names by its type, its own id, or both."""
-    named = None
-    if command.type_code is not None:
-        named = state.rulebook.by_code.get(TypeCode(command.type_code))
-        if named is None:
-            return _unknown_type(command)
-    badge_id = command.instance_id
-    if badge_id is None and named is not None:
-        badge_id = state.by_holder.get((command.user_id, named.spec.id))
-    badge = None if badge_id is None else state.badges.get(badge_id)
-    if (
-        badge is None
-        or badge.instance.user_id != command.user_id
-        or (named is not None and badge.instance.type_id != named.spec.id)
-    ):
-        return _rejected(command, Reason.NO_SUCH_BADGE, "the user has no such badge")
-    return badge
-
-
-def _decide_award(command: BadgeCommand, state: CommandState) -> Accepted | Rejected:
-    rules = state.rulebook.by_code.get(TypeCode(command.type_code or ""))
-    if rules is None:
-        return _unknown_type(command)
-    holder = (command.user_id, rules.spec.id)
-    badge_id = state.by_holder.get(holder)
-    return decide_award(
-        command,
-        rules,
-        None if badge_id is None else state.badges[badge_id],
-        state.counters.get(holder, {}),
-        auto_mint=state.auto_mint,
-    )
+# A rejected command may be sent again later, under the same id.
+CommandDecision = Accepted | Repeated | Rejected | Waits
 
 
 def decide_award(
@@ -192,7 +115,7 @@ def decide_award(
         auto_mint: the badge is minted by itself where its policy says so.
     """
     if command.level is not None and all(each.spec.level != command.level for each in rules.levels):
-        return _rejected(
+        return rejected(
             command,
             Reason.UNKNOWN_LEVEL,
             f"{rules.spec.code} has no level {command.level}",
@@ -234,7 +157,7 @@ def decide_award(
 
 def decide_badge_command(
     command: BadgeCommand, rules: TypeRules, badge: BadgeState
-) -> Accepted | Rejected:
+) -> Accepted | Rejected | Waits:
     """Return what becomes of `command`, which was not applied before.
 
     Args:
@@ -261,7 +184,7 @@ def _mint(command: BadgeCommand, rules: TypeRules, badge: BadgeState) -> Accepte
         return _not_active(command, instance)
     level = next(each.spec for each in rules.levels if each.spec.level == instance.current_level)
     if not may_mint(rules.spec, level):
-        return _rejected(
+        return rejected(
             command,
             Reason.POLICY_REJECTED,
             f"{rules.spec.code} at level {level.level} may not go on chain",
@@ -271,16 +194,16 @@ def _mint(command: BadgeCommand, rules: TypeRules, badge: BadgeState) -> Accepte
     return Accepted(replace(badge, token=replace(badge.token, mint_open=True)), mint=True)
 
 
-def _burn(command: BadgeCommand, badge: BadgeState) -> Accepted | Rejected:
+def _burn(command: BadgeCommand, badge: BadgeState) -> Accepted | Rejected | Waits:
     instance, token = badge.instance, badge.token
     if instance.status is not InstanceStatus.ACTIVE:
         return _not_active(command, instance)
-    if token.burned or not (instance.onchain_token_id or token.mint_open):
-        return _rejected(
-            command,
-            Reason.NO_TOKEN,
-            f"badge {instance.id} has no token, and none is being minted",
-        )
+    if token.burned:
+        detail = f"the token of badge {instance.id} was burned"
+        return rejected(command, Reason.NO_TOKEN, detail)
+    if not (instance.onchain_token_id or token.mint_open):
+        detail = f"badge {instance.id} has no token, and none is being minted"
+        return Waits(rejected(command, Reason.NO_TOKEN, detail))
     return Accepted(replace(badge, token=replace(token, burn_open=True)), burn=not token.burn_open)
 
 
@@ -302,14 +225,16 @@ def _revoke(command: BadgeCommand, badge: BadgeState) -> Accepted | Rejected:
 
 
 def _not_active(command: BadgeCommand, instance: Instance) -> Rejected:
-    return _rejected(command, Reason.NOT_ACTIVE, f"badge {instance.id} is {instance.status.value}")
+    return rejected(command, Reason.NOT_ACTIVE, f"badge {instance.id} is {instance.status.value}")
 
 
-def _unknown_type(command: BadgeCommand) -> Rejected:
-    return _rejected(
+def unknown_type(command: BadgeCommand) -> Rejected:
+    """Return that the catalog has no such type."""
+    return rejected(
         command, Reason.UNKNOWN_BADGE_TYPE, f"there is no badge type {command.type_code}"
     )
 
 
-def _rejected(command: Command, reason: Reason, detail: str) -> Rejected:
+def rejected(command: Command, reason: Reason, detail: str) -> Rejected:
+    """Return `command` as rejected."""
     return Rejected(type=command.type.value, reason=reason, detail=detail)

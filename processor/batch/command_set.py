@@ -1,23 +1,18 @@
 """The commands of a batch at the database: claimed early, settled once they are decided.
 
 An external id is applied once, for ever. Claims are written where the lock order wants them, before
-anybody knows which of them stand. The claim of a rejected command is withdrawn, so that it can be
-sent again.
+anybody knows which of them stand. The claim of a command that is rejected, or waits, is withdrawn,
+so that it can be sent again. Who decides about an id holds its claim: so two never do at once, also
+where it waits (processor/batch/waiting.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 from uuid import UUID
 
-from processor.batch.command_rules import (
-    Accepted,
-    Command,
-    CommandDecision,
-    CommandState,
-    Repeated,
-    decide_commands,
-)
+from processor.batch.command_rules import Accepted, Command, CommandDecision, Repeated, Waits
+from processor.batch.command_sequence import CommandState, decide_commands
 from processor.batch.staging import Batch, PlacedCommand
 from processor.events.rejection import Rejected
 from processor.rules.levels import Rulebook
@@ -41,7 +36,10 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class CommandDecisions:
-    """The commands of a batch in their order, each with what was decided."""
+    """The commands of a batch as they are carried out, each with what was decided.
+
+    Those that wait are among them: that came now, and that have waited.
+    """
 
     each: tuple[tuple[PlacedCommand, CommandDecision], ...] = ()
 
@@ -56,14 +54,50 @@ class CommandDecisions:
 
     @property
     def repeated(self) -> list[Command]:
-        """Return the commands that were applied before."""
-        return [placed.command for placed, decision in self.each if isinstance(decision, Repeated)]
+        """Return the commands that were applied before, or wait already."""
+        return [
+            placed.command
+            for placed, decision in self.each
+            if isinstance(decision, Repeated) or (isinstance(decision, Waits) and decision.again)
+        ]
 
     @property
     def rejected(self) -> list[tuple[PlacedCommand, Rejected]]:
         """Return the commands that cannot be carried out as things are."""
         return [
             (placed, decision) for placed, decision in self.each if isinstance(decision, Rejected)
+        ]
+
+    @property
+    def begin_to_wait(self) -> list[tuple[PlacedCommand, Rejected]]:
+        """Return the commands of records that wait from now on, and what for."""
+        return [
+            (placed, decision.rejected)
+            for placed, decision in self.each
+            if isinstance(decision, Waits)
+            and not decision.again
+            and placed.waits is None
+            and placed.record is not None
+        ]
+
+    @property
+    def wait_on(self) -> list[tuple[Command, Rejected]]:
+        """Return the commands that go on waiting, but for something else."""
+        return [
+            (placed.command, decision.rejected)
+            for placed, decision in self.each
+            if isinstance(decision, Waits)
+            and placed.waits is not None
+            and placed.waits != decision.rejected
+        ]
+
+    @property
+    def waited(self) -> list[tuple[Command, CommandDecision]]:
+        """Return the commands whose wait ends now, and how."""
+        return [
+            (placed.command, decision)
+            for placed, decision in self.each
+            if placed.waits is not None and not isinstance(decision, Waits)
         ]
 
 
@@ -80,6 +114,10 @@ class CommandSet:
 
     def __bool__(self) -> bool:
         return bool(self.placed)
+
+    def after(self, waiting: Sequence[PlacedCommand]) -> "CommandSet":
+        """Return these commands behind `waiting`, which came before them."""
+        return CommandSet((*waiting, *self.placed)) if waiting else self
 
     @property
     def instance_ids(self) -> frozenset[UUID]:
@@ -109,9 +147,9 @@ class CommandSet:
         return Claims(new, await command_log.hashes(conn, sorted(first.keys() - new)))
 
     def decide(self, state: CommandState) -> CommandDecisions:
-        """Return what becomes of each command; processor/batch/command_rules.py decides."""
+        """Return what becomes of each command; processor/batch/command_sequence.py decides."""
         decided = decide_commands([placed.command for placed in self.placed], state)
-        return CommandDecisions(tuple(zip(self.placed, decided, strict=True)))
+        return CommandDecisions(tuple((self.placed[place], each) for place, each in decided))
 
 
 async def settle(conn: Connection, claims: Claims, decisions: CommandDecisions) -> None:

@@ -12,7 +12,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @click.group()
 def badge() -> None:
-    """Award, mint, burn or revoke one badge."""
+    """Award, mint, burn or revoke one badge; announce silent ones."""
 
 
 def _badge_options(command: Command) -> Command:
@@ -83,6 +83,40 @@ def badge_revoke(console: Console, /, *, as_json: bool, **request: Any) -> None:
     Example: laurel badge revoke 2b4e... explorer --reason "bought accounts"
     """
     _apply(console, "badge.revoke", request, as_json=as_json)
+
+
+@badge.command("announce")
+@click.option("--type", "type_code", metavar="TYPE", help="Badges of this type alone.")
+@click.option("--user", "user_id", type=click.UUID, help="Badges of this user alone.")
+@click.option("--dry-run", is_flag=True, help="Count them; change nothing.")
+@json_option
+@click.pass_obj
+def badge_announce(console: Console, /, *, as_json: bool, dry_run: bool, **choice: Any) -> None:
+    """Send the messages, and ask for the mints, that silent backfills and catalogs left out.
+
+    One message a badge, with the level of now; nothing is said twice, and an interrupted run may be
+    run again. Of a badge that was revoked or burned meanwhile nothing is said.
+
+    Example: laurel badge announce --type explorer --dry-run
+    """
+
+    async def main() -> int:
+        from ops.lifecycle import EXIT_OK
+        from processor.batch import announce
+        from store import migrations
+        from store.engine import Database
+        from store.silenced_badges import Choice
+
+        settings, chosen = console.settings, Choice(**choice)
+        async with Database(settings.need("database_url"), settings.database) as database:
+            async with database.transaction() as conn:
+                await migrations.check(conn)
+            act = announce.counted if dry_run else announce.announce
+            done = await act(database, chosen)
+        console.result(done.document, done.text(dry_run=dry_run), as_json=as_json)
+        return EXIT_OK
+
+    console.run_once(main)
 
 
 def _apply(console: Console, kind: str, request: dict[str, Any], *, as_json: bool) -> None:

@@ -5,6 +5,8 @@ does; the same again would end the next one. So what broke is sent in smaller pa
 record, and the parts grow again with each that passes. Pure.
 """
 
+from collections.abc import Iterable
+
 # Attempts at one record by itself, before the fault is taken for the record's.
 STRIKES_MAX = 3
 
@@ -17,7 +19,10 @@ class Pace:
         self._suspect: object = None
         self._fault: Exception | None = None
         self._strikes = 0
-        self._neighbour_passed = False
+        # Of each place whether anything passed since its last refusal; of a new one, whether
+        # anything passed at all.
+        self._passed_at: dict[object, bool] = {}
+        self._any_passed = False
 
     def is_too_much(self, records: int) -> bool:
         """Return whether so many records are to be cut before they are tried."""
@@ -27,18 +32,25 @@ class Pace:
         """Take note of a transaction of so many records that was not carried."""
         self._records_max = max(1, records // 2)
 
-    def passed(self, records: int) -> None:
-        """Take note of a transaction that was committed: twice as many may be tried next."""
-        self._neighbour_passed = True
+    def passed(self, records: int, places: Iterable[object] = ()) -> None:
+        """Take note of a transaction that was committed: twice as many may be tried next.
+
+        Args:
+            records: how many.
+            places: the partitions of which any was counted.
+        """
+        for place in places:
+            self._passed_at[place] = self._any_passed = True
         if self._records_max is not None and records >= self._records_max:
             self._records_max *= 2
 
-    def is_one_alone(self) -> bool:
-        """Return whether what came before a refused record passed: once after each that did.
+    def is_one_alone(self, place: object) -> bool:
+        """Return whether what came before a refused record of `place` passed: once after each.
 
-        Where one after the other is refused, the records are not the reason.
+        Where one after the other is refused there, the records are not the reason.
         """
-        passed, self._neighbour_passed = self._neighbour_passed, False
+        passed = self._passed_at.get(place, self._any_passed)
+        self._passed_at[place] = False
         return passed
 
     def strike(self, record: object, fault: Exception) -> None:

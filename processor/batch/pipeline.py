@@ -8,46 +8,43 @@ whole is retried on a deadlock. Between every two statements there is a fault po
 kills the process there and counts again.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Self
-from uuid import UUID
 
-from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import InvariantBroken, UsageError
 from ops.faults import Point, reach
 from ops.logs import logger
-from ops.settings import Settings
-from processor.batch import silence
-from processor.batch.command_rules import BadgeState, Command, CommandState
-from processor.batch.command_set import Claims, CommandDecisions, CommandSet, settle
+from processor.batch import silence, waiting
+from processor.batch.attempt import Attempt, BatchOutcome, Merged, reported
+from processor.batch.command_rules import BadgeState, Command, Waits
+from processor.batch.command_sequence import CommandState
+from processor.batch.command_set import CommandDecisions, CommandSet
 from processor.batch.compiled_catalog import CompiledCatalog
 from processor.batch.decisions import Decisions, provenance_of
+from processor.batch.options import PipelineOptions
 from processor.batch.staging import (
     Batch,
     Held,
     PlacedCommand,
     ReadChunk,
-    RejectedRecord,
     as_rejected,
     events_of,
     latest,
     read_chunk,
 )
 from processor.batch.stats import BatchStats
+from processor.batch.writing import write
 from processor.events import message_schema
 from processor.events.chunks import Chunk
-from processor.events.reader import Event, WalletChange
+from processor.events.reader import WalletChange
 from processor.events.rejection import Rejected
 from store import (
     adoption,
-    audit,
     catalog_jobs,
     catalogs,
     counting,
-    dead_letters,
     instances,
     ledger,
     mint_queue,
@@ -55,12 +52,10 @@ from store import (
     processed_events,
     progress,
     retention,
-    silenced_badges,
     wallets,
 )
 from store.engine import Connection, Database
-from store.processed_events import CountedEvent
-from store.values import Catalog, LedgerEntry, Partition, RawAddress, TaskOperation, TokenState
+from store.values import Catalog, LedgerEntry, Partition, TokenState
 
 # Long enough for a server that breaks down to be seen broken.
 _MOMENT = timedelta(milliseconds=500)
@@ -73,117 +68,11 @@ class CatalogChanged(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineOptions:
-    """How messages are read and decided; from the settings.
+class _Apart:
+    """What is decided without a batch: a person's command, or commands that wait and are due."""
 
-    `cluster_id` names the source of offsets (a Kafka cluster, or `file`); `topic_prefix` None means
-    that topics name files and say nothing about the types in them. `publish`: messages about badges
-    go to the outbox; `mint`: badges are minted by themselves where their policy says so.
-    """
-
-    cluster_id: str
-    topic_prefix: str | None
-    tenant_id: UUID
-    future_tolerance: timedelta
-    attempts_max: int = 8
-    publish: bool = True
-    mint: bool = True
-
-    @property
-    def is_silent(self) -> bool:
-        """Return whether something that the stream would cause is left out."""
-        return not (self.publish and self.mint)
-
-    @classmethod
-    def of(
-        cls,
-        settings: Settings,
-        cluster_id: str,
-        *,
-        has_contract_topics: bool = True,
-        publish: bool = True,
-        mint: bool = True,
-    ) -> Self:
-        """Return the options that `settings` ask for.
-
-        `has_contract_topics` False: topics name files.
-        """
-        return cls(
-            cluster_id=cluster_id,
-            topic_prefix=settings.kafka.topic_prefix if has_contract_topics else None,
-            tenant_id=settings.tenant_id,
-            future_tolerance=settings.worker.future_tolerance,
-            attempts_max=settings.worker.retries_max,
-            publish=publish,
-            mint=mint,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class BatchOutcome:
-    """What became of a batch.
-
-    `fenced` maps partitions whose chunks did not continue the ledger to where it stands.
-    """
-
-    records: int
-    counted: int
-    duplicates: int
-    levels: int
-    rejected: Sequence[RejectedRecord]
-    fenced: Mapping[Partition, LedgerEntry]
-
-    def followed_by(self, other: "BatchOutcome") -> "BatchOutcome":
-        """Return what became of this batch and the one after it together."""
-        return BatchOutcome(
-            self.records + other.records,
-            self.counted + other.counted,
-            self.duplicates + other.duplicates,
-            self.levels + other.levels,
-            [*self.rejected, *other.rejected],
-            {**self.fenced, **other.fenced},
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Merged:
-    """What the database said of a batch while it was merged.
-
-    `known` are its events that had been counted before, `held` all that do not count, `heard` those
-    that a silent job had counted and that the stream brings now, `linked` the wallets that it
-    changed, `progress` the counters that may have changed a level.
-    """
-
-    known: Mapping[str, CountedEvent] = field(default_factory=dict)
-    held: Held = field(default_factory=Held)
-    heard: Sequence[Event] = ()
-    linked: frozenset[tuple[UUID, RawAddress]] = frozenset()
-    claims: Claims = field(default_factory=Claims)
-    progress: Sequence[counting.Progress] = ()
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """One attempt at a batch; its facts hold only if it commits."""
-
-    batch: Batch
-    fenced: Mapping[Partition, LedgerEntry]
-    rows: Decisions
-    merged: _Merged = field(default_factory=_Merged)
-    commands: CommandDecisions = field(default_factory=CommandDecisions)
-    letters_repeated: int = 0
-
-    @property
-    def rejected(self) -> list[RejectedRecord]:
-        """Return the records that become dead letters."""
-        of_commands = (
-            placed.record_rejected(rejected) for placed, rejected in self.commands.rejected
-        )
-        return [
-            *(each for chunk in self.batch.chunks for each in chunk.rejected),
-            *self.merged.held.conflicts,
-            *(each for each in of_commands if each is not None),
-        ]
+    command: Command | None = None
+    due: Sequence[str] = ()
 
 
 class Pipeline:
@@ -245,7 +134,7 @@ class Pipeline:
             chunks = [self._read_again(chunk) for chunk in chunks]
             committed = await self._attempt(chunks)
         reach(Point.BATCH_COMMITTED)
-        return _reported(committed, self._clock.monotonic() - started)
+        return reported(committed, self._clock.monotonic() - started)
 
     def _read_again(self, chunk: ReadChunk) -> ReadChunk:
         read = self.read(chunk.chunk)
@@ -263,22 +152,35 @@ class Pipeline:
     async def apply(self, command: Command) -> Rejected | None:
         """Carry out a command that a person gives, by the same code as one from Kafka.
 
-        Return why not, where it is rejected.
+        Return why not, where it is rejected, or would have to wait: a person wants an answer.
         """
-        committed = await self._attempt((), command)
+        decided = await self._apart(_Apart(command))
+        decision = next(each for placed, each in decided.each if placed.command is command)
+        if isinstance(decision, Waits):
+            return decision.rejected
+        return decision if isinstance(decision, Rejected) else None
+
+    async def try_again(self, external_ids: Sequence[str]) -> CommandDecisions:
+        """Decide commands that wait under `external_ids`, and return what became of them."""
+        decided = await self._apart(_Apart(due=external_ids))
+        BatchStats.of(Batch(()), (), Held(), (), decided).observe()
+        return decided
+
+    async def _apart(self, apart: _Apart) -> CommandDecisions:
+        committed = await self._attempt((), apart)
         while committed is None:
             await self.load()
-            committed = await self._attempt((), command)
-        return next((rejected for _, rejected in committed.commands.rejected), None)
+            committed = await self._attempt((), apart)
+        return committed.commands
 
     async def _attempt(
-        self, chunks: Sequence[ReadChunk], command: Command | None = None
-    ) -> _Attempt | None:
+        self, chunks: Sequence[ReadChunk], apart: _Apart | None = None
+    ) -> Attempt | None:
         """Return what was committed; None if the catalog has changed since the chunks were read."""
         try:
             return await self._db.retried(
                 "batch",
-                lambda conn: self._transact(conn, chunks, command),
+                lambda conn: self._transact(conn, chunks, apart),
                 attempts_max=self._options.attempts_max,
             )
         except CatalogChanged:
@@ -286,8 +188,8 @@ class Pipeline:
             return None
 
     async def _transact(
-        self, conn: Connection, chunks: Sequence[ReadChunk], command: Command | None
-    ) -> _Attempt:
+        self, conn: Connection, chunks: Sequence[ReadChunk], apart: _Apart | None
+    ) -> Attempt:
         compiled = self._loaded()
         reach(Point.BATCH_BEGUN)
         version = await catalogs.current_for_share(conn)
@@ -299,15 +201,12 @@ class Pipeline:
         taken, reached, fenced = await self._fence(conn, chunks)
         reach(Point.BATCH_FENCED)
         batch = Batch.of(taken)
-        if not taken and command is None:
-            return _Attempt(batch, fenced, Decisions(self._clock.now()))
-        commands = (
-            CommandSet.of(batch) if command is None else CommandSet((PlacedCommand(command),))
-        )
-        merged = await self._merge(conn, compiled, batch, commands)
-        rows, decided = await self._decide(conn, compiled, batch, merged, commands)
-        attempt = _Attempt(batch, fenced, rows, merged, decided)
-        attempt.letters_repeated = await self._write(conn, attempt)
+        if not taken and apart is None:
+            return Attempt(batch, fenced, Decisions(self._clock.now()))
+        merged = await self._merge(conn, compiled, batch, apart)
+        rows, decided = await self._decide(conn, compiled, batch, merged)
+        attempt = Attempt(batch, fenced, rows, merged, decided)
+        attempt.letters_repeated = await write(conn, attempt, self._options)
         await ledger.advance(conn, self._options.cluster_id, reached)
         reach(Point.BATCH_ADVANCED)
         await outbox.append(conn, rows.outbox)
@@ -342,8 +241,8 @@ class Pipeline:
         return taken, list(reached.values()), fenced
 
     async def _merge(
-        self, conn: Connection, compiled: CompiledCatalog, batch: Batch, commands: CommandSet
-    ) -> _Merged:
+        self, conn: Connection, compiled: CompiledCatalog, batch: Batch, apart: _Apart | None
+    ) -> Merged:
         """Merge what the batch brings into counters, wallets and the log of commands."""
         staged = [chunk.staging for chunk in batch.chunks if chunk.staging]
         if staged:
@@ -359,7 +258,10 @@ class Pipeline:
         reach(Point.BATCH_DEDUPLICATED)
         heard = [] if self._options.is_silent else await silence.hear(conn, held, known)
         reach(Point.BATCH_HEARD)
+        commands = await self._take_up(conn, batch, apart)
+        reach(Point.BATCH_TAKEN_UP)
         claims = await commands.claim(conn)
+        beside = await waiting.beside(conn, commands.placed)
         reach(Point.BATCH_CLAIMED)
         linked = await wallets.merge(conn, [_observation(change) for change in batch.wallets])
         reach(Point.BATCH_LINKED)
@@ -369,18 +271,29 @@ class Pipeline:
         await _adopt(conn, batch)
         progress = await counting.merge(conn, compiled.bindings) if staged else []
         reach(Point.BATCH_MERGED)
-        return _Merged(known, held, heard, linked, claims, progress)
+        return Merged(known, held, heard, linked, commands, claims, beside, progress)
+
+    async def _take_up(self, conn: Connection, batch: Batch, apart: _Apart | None) -> CommandSet:
+        """Return the commands of the batch, or those beside one, behind what has waited."""
+        silent = not self._options.publish
+        if apart is not None and apart.command is None:
+            return CommandSet(tuple(await waiting.due(conn, apart.due, silent=silent)))
+        own = (
+            CommandSet.of(batch)
+            if apart is None or apart.command is None
+            else CommandSet((PlacedCommand(apart.command),))
+        )
+        return own.after(await waiting.of_batch(conn, batch, own.placed, silent=silent))
 
     async def _decide(
         self,
         conn: Connection,
         compiled: CompiledCatalog,
         batch: Batch,
-        merged: _Merged,
-        commands: CommandSet,
+        merged: Merged,
     ) -> tuple[Decisions, CommandDecisions]:
         """Lock the badges concerned, and decide by the pure rules: levels first, then commands."""
-        rulebook = compiled.rulebook
+        rulebook, commands = compiled.rulebook, merged.commands
         holders = {(each.user_id, each.type_id) for each in merged.progress}
         heard = silence.holders_of(merged.heard, compiled.counters_of)
         counters = await progress.share(conn, commands.awarded(rulebook))
@@ -425,6 +338,7 @@ class Pipeline:
                     for badge in known.values()
                 },
                 {holder: badge.id for holder, badge in badges.items()},
+                merged.beside,
                 counters,
                 auto_mint=self._options.mint,
             )
@@ -432,45 +346,6 @@ class Pipeline:
         for command, accepted in decided.accepted:
             rows.take_command(command, rulebook.by_id[accepted.badge.instance.type_id], accepted)
         return rows, decided
-
-    async def _write(self, conn: Connection, attempt: _Attempt) -> int:
-        """Write what was decided, set by set, in the order of the locks.
-
-        Return how many dead letters were there already.
-        """
-        rows = attempt.rows
-        await instances.raise_levels(conn, rows.raised)
-        reach(Point.BATCH_RAISED)
-        await instances.revoke(conn, list(rows.revoked))
-        reach(Point.BATCH_REVOKED)
-        # Last: a badge is active only once the one before it is not.
-        await instances.create(conn, rows.created)
-        reach(Point.BATCH_CREATED)
-        await silenced_badges.keep(conn, rows.silenced)
-        reach(Point.BATCH_SILENCED)
-        await audit.append(conn, rows.audit)
-        reach(Point.BATCH_AUDITED)
-        users = {change.user_id for change in attempt.batch.wallets}
-        await mint_queue.release_held(conn, sorted(users))
-        reach(Point.BATCH_RELEASED)
-        await mint_queue.enqueue_mints(conn, rows.mints)
-        reach(Point.BATCH_MINTING)
-        cancelled = await mint_queue.cancel_unsigned_mints(
-            conn, list(rows.revoked), "the badge was revoked"
-        )
-        reach(Point.BATCH_CANCELLED)
-        signed = {badge for badge, had_mint in rows.revoked.items() if had_mint} - cancelled
-        burns = sorted(rows.burns | signed)
-        await mint_queue.enqueue(
-            conn, [mint_queue.NewTask(badge, TaskOperation.BURN) for badge in burns]
-        )
-        reach(Point.BATCH_BURNING)
-        await settle(conn, attempt.merged.claims, attempt.commands)
-        reach(Point.BATCH_LOGGED)
-        letters = [each.dead_letter for each in attempt.rejected]
-        repeated = await dead_letters.append(conn, self._options.cluster_id, letters)
-        reach(Point.BATCH_DEAD_LETTERED)
-        return repeated
 
     def _loaded(self) -> CompiledCatalog:
         if self._compiled is None:
@@ -486,40 +361,6 @@ async def _adopt(conn: Connection, batch: Batch) -> None:
     work = await catalog_jobs.adopting(conn)
     if work is not None and (users := {event.user_id for event in batch.events}):
         await adoption.adopt(conn, work.adoptions, work.dropped, users)
-
-
-def _reported(attempt: _Attempt, seconds: float) -> BatchOutcome:
-    """Count what was committed in the metrics, log it, and return it."""
-    batch, merged = attempt.batch, attempt.merged
-    stats = BatchStats.of(batch, merged.known, merged.held, merged.linked, attempt.commands)
-    stats.observe()
-    metrics.DEAD_LETTERS_REPEATED.inc(attempt.letters_repeated)
-    for (code, level), number in attempt.rows.levels.items():
-        metrics.LEVELS.labels(code, str(level)).inc(number)
-    metrics.BATCH_SECONDS.observe(seconds)
-    metrics.BATCH_RECORDS.observe(batch.records)
-    outcome = BatchOutcome(
-        batch.records,
-        stats.counted,
-        stats.duplicates,
-        attempt.rows.levels.total(),
-        attempt.rejected,
-        attempt.fenced,
-    )
-    log.info(
-        "batch_committed",
-        records=outcome.records,
-        partitions=len({chunk.chunk.key for chunk in batch.chunks}),
-        counted=outcome.counted,
-        duplicates=outcome.duplicates,
-        dead_letters=stats.dead_letters,
-        dead_letters_repeated=attempt.letters_repeated,
-        levels=outcome.levels,
-        applied=stats.applied,
-        fenced=len(outcome.fenced),
-        seconds=round(seconds, 4),
-    )
-    return outcome
 
 
 def _observation(change: WalletChange) -> wallets.WalletObservation:

@@ -1,8 +1,8 @@
-"""End the silence of a backfill: say of a badge what the stream alone would have said.
+"""End the silence about a badge: say of it what the stream alone would have said.
 
-A silent job counts events, and others hear nothing of the badges that follow. When the stream then
-brings one of those events, it is a repetition and adds nothing; but the badges that it counts for
-are told of now, and minted if a level asked for it. Other events of the user end no silence.
+A silent backfill counts events, and others hear nothing of the badges that follow. When the stream
+then brings one of those events, it is a repetition and adds nothing; but the badges that it counts
+for are told of now, and minted if a level asked for it. Other events of the user end no silence.
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -15,6 +15,7 @@ from processor.rules.levels import Rulebook
 from store import processed_events, silenced_badges
 from store.engine import Connection
 from store.processed_events import CountedEvent
+from store.silenced_badges import Silenced
 from store.values import Holder, Instance, InstanceStatus
 
 
@@ -55,8 +56,8 @@ async def say(
     rulebook: Rulebook,
     badges: Mapping[Holder, Instance],
     holders: Iterable[Holder],
-) -> None:
-    """Gather what was left out about the badges of `holders`, which are locked.
+) -> list[Silenced]:
+    """Gather what was left out about the badges of `holders`, which are locked; return it.
 
     A badge that was revoked or burned meanwhile stays what it is: nothing is said.
     """
@@ -65,6 +66,8 @@ async def say(
         for holder in holders
         if (badge := badges.get(holder)) is not None and badge.status is InstanceStatus.ACTIVE
     }
-    for left_out in await silenced_badges.end(conn, active.keys()):
+    ended = await silenced_badges.end(conn, active.keys())
+    for left_out in ended:
         badge = active[left_out.nft_instance_id]
         rows.end_silence(badge, rulebook.by_id[badge.type_id], left_out)
+    return ended

@@ -10,7 +10,6 @@ same type and subject, another event under a used id does not, and becomes a dea
 """
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -23,7 +22,6 @@ from processor.events.reader import (
     BadgeCommand,
     Event,
     EventReader,
-    Ignored,
     WalletChange,
 )
 from processor.events.records import LargeRecord, Record
@@ -60,14 +58,18 @@ class RejectedRecord:
 
 @dataclass(frozen=True, slots=True)
 class PlacedCommand:
-    """A command and the record that brought it; no record where a person gave it."""
+    """A command and the record that brought it; no record where a person gave it, or it has waited.
+
+    `waits` says why it waits in the table of those since before this batch; None where it does not.
+    """
 
     command: Command
     position: RecordPosition | None = None
     record: Record | None = None
+    waits: Rejected | None = None
 
     def record_rejected(self, rejected: Rejected) -> RejectedRecord | None:
-        """Return the command's record as rejected; None where a person gave it."""
+        """Return the command's record as rejected; None where it has none."""
         if self.position is None or self.record is None:
             return None
         return RejectedRecord(self.position, self.record, rejected)
@@ -92,7 +94,6 @@ class ReadChunk:
     wallets: list[WalletChange] = field(default_factory=list)
     commands: list[PlacedCommand] = field(default_factory=list)
     rejected: list[RejectedRecord] = field(default_factory=list)
-    ignored: Counter[str] = field(default_factory=Counter)
     refused: Rejected | None = None
 
     def without(self, keys: Collection[str]) -> "ReadChunk":
@@ -104,7 +105,7 @@ class ReadChunk:
             else:
                 other.add(event)
         other.wallets, other.commands = self.wallets, self.commands
-        other.rejected, other.ignored = self.rejected, self.ignored
+        other.rejected = self.rejected
         other.repeated += self.repeated
         return other
 
@@ -120,7 +121,11 @@ class ReadChunk:
         self.keys[event.key] = event.fingerprint
         self.events.append(event)
         self.staging.add(
-            event.key, event.fingerprint, event.time, event.user_id, event.contributions
+            event.key,
+            event.fingerprint,
+            event.time,
+            event.user_id,
+            event.contributions if event.heard else None,
         )
 
     def rejected_record(self, event: Event, rejected: Rejected) -> RejectedRecord:
@@ -217,8 +222,6 @@ def read_chunk(chunk: Chunk, reader: EventReader, now: datetime, topic: str | No
                 add(parsed)
             continue
         match parsed:
-            case Ignored(kind):
-                result.ignored[kind] += 1
             case WalletChange():
                 result.wallets.append(parsed)
             case BadgeCommand():

@@ -28,7 +28,9 @@ class MessageOutcome(StrEnum):
     APPLIED = "applied"
     """A command or wallet change."""
     REPEATED = "repeated"
-    """A command or wallet change that had been applied before."""
+    """A command or wallet change that had been applied before; a command that waits already."""
+    WAITING = "waiting"
+    """A command that waits for its badge or token; what becomes of it counts once more."""
     DEAD_LETTER = "dead_letter"
 
 
@@ -60,20 +62,21 @@ class BatchStats:
         rejected = [each.rejected for chunk in batch.chunks for each in chunk.rejected]
         rejected += [each.rejected for each in held.conflicts]
         rejected += [each for _, each in commands.rejected]
+        fresh = [event for event in batch.events if event.key not in known]
         outcomes: dict[MessageOutcome, Counter[str]] = {
-            MessageOutcome.COUNTED: Counter(
-                event.type for event in batch.events if event.key not in known
-            ),
+            MessageOutcome.COUNTED: Counter(event.type for event in fresh if event.heard),
             MessageOutcome.DUPLICATE: Counter(event.type for event in held.repetitions),
-            MessageOutcome.IGNORED: Counter(),
+            MessageOutcome.IGNORED: Counter(event.type for event in fresh if not event.heard),
             MessageOutcome.APPLIED: Counter(command.type.value for command, _ in commands.accepted),
             MessageOutcome.REPEATED: Counter(command.type.value for command in commands.repeated),
+            MessageOutcome.WAITING: Counter(
+                placed.command.type.value for placed, _ in commands.begin_to_wait
+            ),
             MessageOutcome.DEAD_LETTER: Counter(each.type for each in rejected),
         }
         # What says the same as another of the batch has changed nothing itself.
         seen: set[WalletChange] = set()
         for chunk in batch.chunks:
-            outcomes[MessageOutcome.IGNORED].update(chunk.ignored)
             for change in chunk.wallets:
                 is_news = (change.user_id, change.address) in linked and change not in seen
                 seen.add(change)

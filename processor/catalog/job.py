@@ -16,6 +16,7 @@ from uuid import UUID
 
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError
+from ops.faults import Point, reach
 from ops.logs import logger
 from processor.batch.decisions import Decisions
 from processor.catalog import evaluation
@@ -29,6 +30,7 @@ from store import (
     mint_queue,
     outbox,
     reevaluation,
+    silenced_badges,
 )
 from store.catalog_jobs import Job
 from store.engine import Connection, Database, DatabaseUnreachable, StatementTimedOut
@@ -133,8 +135,10 @@ class JobRunner:
             job = await catalog_jobs.take(conn, idle_for)
             if job is None or (only_counters and job.state is not JobState.COUNTERS):
                 return None
+            reach(Point.SLICE_TAKEN)
             after = await self._slice(conn, job)
             await catalog_jobs.save(conn, after)
+            reach(Point.SLICE_SAVED)
             return after
 
         while True:
@@ -145,6 +149,7 @@ class JobRunner:
                 if not self._size.halve():
                     raise
             else:
+                reach(Point.SLICE_COMMITTED)
                 self._size.took(self._clock.monotonic() - started)
                 return job
 
@@ -156,6 +161,7 @@ class JobRunner:
                 users = await reevaluation.users(conn, job.work.sources, job.done_to, size)
                 if users:
                     await adoption.adopt(conn, job.work.adoptions, job.work.dropped, users)
+                    reach(Point.SLICE_ADOPTED)
                 return _moved(job, users)
             case JobState.LEVELS:
                 users = await reevaluation.users(conn, job.work.rules, job.done_to, size)
@@ -195,11 +201,19 @@ class JobRunner:
             tenant_id = self._tenant_id if badge is None else badge.tenant_id
             provenance = Provenance(Actor.SYSTEM, None, tenant_id)
             decisions.take_level(rulebook.by_id[each.type_id], each, badge, provenance)
+        reach(Point.SLICE_LOCKED)
         await instances.create(conn, decisions.created)
+        reach(Point.SLICE_CREATED)
         await instances.raise_levels(conn, decisions.raised)
+        reach(Point.SLICE_RAISED)
+        await silenced_badges.keep(conn, decisions.silenced)
+        reach(Point.SLICE_SILENCED)
         await audit.append(conn, decisions.audit)
+        reach(Point.SLICE_AUDITED)
         await mint_queue.enqueue_mints(conn, decisions.mints)
+        reach(Point.SLICE_MINTING)
         await outbox.append(conn, decisions.outbox)
+        reach(Point.SLICE_PUBLISHED)
         return decisions
 
     async def _rewrite(self, conn: Connection, job: Job, size: int) -> tuple[list[UUID], int]:
@@ -217,6 +231,7 @@ class JobRunner:
             if (fresh := evaluation.rewritten(rulebook, badge)) is not None
         ]
         await reevaluation.rewrite(conn, stale)
+        reach(Point.SLICE_REWRITTEN)
         details = {"catalog_version": job.version}
         await audit.append(
             conn,

@@ -39,7 +39,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """A counted event, and the offset of its record.
 
     `key` (32 hex digits) and `fingerprint` are of processor/events/identity.py; `contributions` is
-    empty where no filter lets it pass.
+    empty where no filter lets it pass. `heard` is False where no counter listens to its type: then
+    its id is taken all the same, and a later catalog may count it.
     """
 
     type: str
@@ -52,12 +53,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     id: str
     tenant_id: UUID
     contributions: tuple[Contribution, ...]
-
-
-class Ignored(msgspec.Struct, frozen=True, gc=False):
-    """A declared event that no counter listens to."""
-
-    type: str
+    heard: bool = True
 
 
 class WalletChange(msgspec.Struct, frozen=True, gc=False):
@@ -90,7 +86,7 @@ class BadgeCommand(msgspec.Struct, frozen=True, gc=False):
     event_id: str | None = None
 
 
-Parsed = Event | Ignored | WalletChange | BadgeCommand | Rejected
+Parsed = Event | WalletChange | BadgeCommand | Rejected
 
 
 class EventReader:
@@ -195,17 +191,15 @@ class EventReader:
         if topic is not None and topic != expected:
             raise ContractViolation(Reason.WRONG_TOPIC, f"{kind} belongs on the topic {expected}")
 
-    def _event(self, envelope: Envelope, data: bytes, offset: int) -> Event | Ignored:
+    def _event(self, envelope: Envelope, data: bytes, offset: int) -> Event:
         kind = envelope.type
         try:
             self._checks[kind](data)
         except msgspec.DecodeError as error:
             raise message_schema.data_violation(error) from None
         listeners = self._listeners.get(kind)
-        if listeners is None:
-            return Ignored(kind)
-        contributions = listeners.constant
-        if contributions is None:
+        contributions = () if listeners is None else listeners.constant
+        if contributions is None and listeners is not None:
             try:
                 contributions = listeners.contributions(message_schema.OBJECT(data))
             except ValueError as error:
@@ -221,7 +215,8 @@ class EventReader:
             envelope.source,
             envelope.id,
             tenant_id,
-            contributions,
+            contributions or (),
+            listeners is not None,
         )
 
     def _built_in(self, envelope: Envelope, data: bytes) -> WalletChange | BadgeCommand:

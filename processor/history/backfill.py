@@ -20,14 +20,16 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import UsageError
 from ops.lifecycle import Stop
 from ops.settings import Settings
+from ops.watchdog import Watchdog, went_on
 from processor.batch import bisection
+from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
-from processor.batch.pipeline import Pipeline, PipelineOptions
+from processor.batch.pipeline import Pipeline
 from processor.batch.staging import Batch, RejectedRecord
 from processor.events.chunks import Chunk, ChunkBounds, PlainRecord, cut
 from processor.history import sources
 from processor.history.sources import LineSource
-from store import ledger
+from store import ledger, rights
 from store.engine import Database
 from store.values import LedgerEntry
 
@@ -92,6 +94,7 @@ class ProgressLines:
 
     async def reached(self, lines: int, done: str) -> None:
         """Say that so many lines are read or counted, if it is time; let the event loop run."""
+        went_on()
         now = self._clock.monotonic()
         if now - self._said_at >= _PROGRESS_EVERY.total_seconds():
             self._said_at = now
@@ -115,11 +118,15 @@ async def backfill(
     Raises:
         UsageError: the file cannot be read, changed since an earlier run, or has broken lines that
             are not to become dead letters.
+        RightsMissing: the role may not count. A dry run needs to read only.
     """
     async with Database(settings.need("database_url"), settings.database) as db:
         pipeline_options = PipelineOptions.of(
             settings, CLUSTER, has_contract_topics=False, publish=options.publish, mint=options.mint
         )
+        if not options.dry_run:
+            async with db.transaction() as conn:
+                await rights.check(conn, temporary=True)
         pipeline = Pipeline(db, pipeline_options)
         await pipeline.load()
         name = sources.name_of(path)
@@ -128,7 +135,8 @@ async def backfill(
                 if source is None:
                     return BackfillReport(name)
                 run = _Backfill(settings, db, pipeline, source, progress)
-                return await run.checked(options, stop)
+                with Watchdog(settings.lifecycle.stall_after) as dog, dog.work("the backfill"):
+                    return await run.checked(options, stop)
         except OSError as error:
             raise UsageError(f"{name}: {error.strerror or error}", path=name) from error
 
@@ -192,7 +200,7 @@ class _Backfill:
                 seen |= distinct.keys
                 held = Batch((distinct,), seen).held_against({})
                 report.lines += len(chunk.records)
-                report.counted += len(distinct.events)
+                report.counted += sum(event.heard for event in distinct.events)
                 report.duplicates += len(held.repetitions)
                 self._note_broken(report, [*read.rejected, *held.conflicts])
                 await self._progress.reached(report.lines, "read")

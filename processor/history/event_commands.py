@@ -12,6 +12,8 @@ import click
 from ops.console import Console
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from processor.history.validation import Tally, Verdict
 
 _CATALOG = click.option(
@@ -59,10 +61,16 @@ def schema(console: Console, event_type: str | None, directory: Path | None) -> 
 @events.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @_CATALOG
+@click.option("--topic", help="Read them as if they all came by this topic.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each message.")
 @click.pass_obj
-def validate(console: Console, file: Path, directory: Path | None, *, as_json: bool) -> None:
+def validate(
+    console: Console, file: Path, directory: Path | None, topic: str | None, *, as_json: bool
+) -> None:
     """Say of each message in FILE what a worker would say: whether it takes it, and why not.
+
+    A worker takes a message by the topic of its type alone: the answer names that, and with --topic
+    rejects what belongs on another one (`wrong_topic`).
 
     FILE holds one CloudEvent in JSON a line, perhaps packed by gzip; - is standard input, and is
     answered line by line. Nothing is counted or written. Exit 1 if a message is rejected. By the
@@ -79,8 +87,11 @@ def validate(console: Console, file: Path, directory: Path | None, *, as_json: b
     try:
         # The loop is over before the first line: whoever waits for one ends at a signal.
         reader = asyncio.run(validation.reader_of(console.settings, directory))
+        if topic is not None:
+            topic = validation.contract_topic(console.settings, reader.catalog, topic)
+        topics = validation.topics_by_type(console.settings, reader.catalog)
         with sources.streamed(file) as lines:
-            for verdict in validation.verdicts(lines, reader, SYSTEM_CLOCK.now):
+            for verdict in validation.verdicts(lines, reader, SYSTEM_CLOCK.now, topic):
                 tally.add(verdict)
                 if as_json:
                     click.echo(json.dumps(asdict(verdict), ensure_ascii=False))
@@ -92,10 +103,8 @@ def validate(console: Console, file: Path, directory: Path | None, *, as_json: b
         raise UsageError(f"{name}: {error.strerror or error}", path=name) from error
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
-    if as_json:
-        console.say(_summary(name, tally))
-    else:
-        click.echo(_summary(name, tally))
+    # Beside lines of JSON it is talk.
+    click.echo(_summary(name, tally, topics), err=as_json)
     sys.exit(EXIT_FAILURE if tally.rejected else EXIT_OK)
 
 
@@ -103,12 +112,12 @@ def _line(name: str, verdict: "Verdict") -> str:
     return f"{name}:{verdict.line}: {verdict.reason}: {verdict.detail}"
 
 
-def _summary(name: str, tally: "Tally") -> str:
+def _summary(name: str, tally: "Tally", topics: "Mapping[str, str]") -> str:
     taken, rejected = tally.taken.total(), tally.rejected.total()
     lines = [
         f"{name}: {taken + rejected} messages, {taken} taken, {rejected} rejected",
         *(
-            f"  {kind:<20} {number}"
+            f"  {kind:<20} {number} by {topics[kind]}"
             + (", which no counter listens to" if tally.unheard[kind] else "")
             for kind, number in sorted(tally.taken.items())
         ),

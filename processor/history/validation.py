@@ -1,7 +1,8 @@
 """Say of each line of a file of messages what a worker would say: the body of `laurel events`.
 
 The very reader of the worker reads them, by the catalog in force or by another one; nothing is
-counted, and no more than a line is held.
+counted, and no more than a line is held. A file has no topic: what is taken is taken by its own
+topic, and rejected by any other, unless it is said by which all of it will come.
 """
 
 from collections import Counter
@@ -10,15 +11,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from ops.errors import UsageError
 from ops.settings import Settings
 from processor.catalog import load
 from processor.catalog.in_force import floor_in_force, in_force
+from processor.catalog.spelling import did_you_mean
+from processor.events import message_schema
 from processor.events.chunks import PlainRecord
 from processor.events.reader import (
     BadgeCommand,
     Event,
     EventReader,
-    Ignored,
     Parsed,
     WalletChange,
 )
@@ -73,14 +76,45 @@ async def reader_of(settings: Settings, directory: Path | None) -> EventReader:
     )
 
 
+def topics_by_type(settings: Settings, catalog: Catalog) -> dict[str, str]:
+    """Return the topic that messages of each type belong on, as Kafka calls it."""
+    prefix = settings.kafka.topic_prefix
+    names = {spec.type: spec.topic for spec in catalog.events} | dict(
+        message_schema.BUILT_IN_TOPICS
+    )
+    return {kind: f"{prefix}.{topic}" for kind, topic in names.items()}
+
+
+def contract_topic(settings: Settings, catalog: Catalog, topic: str) -> str:
+    """Return the contract's name of `topic`, which may be written as Kafka calls it.
+
+    Raises:
+        UsageError: a worker reads no such topic.
+    """
+    read = message_schema.topics_of(settings.kafka.topic_prefix, catalog)
+    for name in (topic, f"{settings.kafka.topic_prefix}.{topic}"):
+        if name in read:
+            return message_schema.topic_of(settings.kafka.topic_prefix, name)
+    raise UsageError(
+        f"No worker reads the topic {topic}.{did_you_mean(topic, read)} "
+        f"Workers read: {', '.join(read)}."
+    )
+
+
 def verdicts(
-    lines: Iterable[bytes], reader: EventReader, now: Callable[[], datetime]
+    lines: Iterable[bytes],
+    reader: EventReader,
+    now: Callable[[], datetime],
+    topic: str | None = None,
 ) -> Iterator[Verdict]:
-    """Yield the verdict on each line; a blank one is no message."""
+    """Yield the verdict on each line; a blank one is no message.
+
+    `topic`: the contract's name of the one that they come by; None for each its own.
+    """
     for number, line in enumerate(lines, 1):
         if line.strip():
             # Each at its own time: a pipe may take hours.
-            read = reader.at(now(), topic=None)
+            read = reader.at(now(), topic)
             yield _verdict(number, read(PlainRecord(number - 1, line.rstrip(b"\r\n"))))
 
 
@@ -88,7 +122,7 @@ def _verdict(line: int, parsed: Parsed) -> Verdict:
     match parsed:
         case Rejected(reason, detail, kind):
             return Verdict(line, kind, reason=reason.value, detail=detail)
-        case Ignored(kind):
-            return Verdict(line, kind, heard=False)
-        case Event() | WalletChange() | BadgeCommand():
+        case Event():
+            return Verdict(line, parsed.type, heard=parsed.heard)
+        case WalletChange() | BadgeCommand():
             return Verdict(line, str(parsed.type))

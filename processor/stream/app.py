@@ -8,16 +8,19 @@ fatal error ends the process.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, cast
 
 import faust
+from faust.auth import OAuthCredentials, SASLCredentials, SSLCredentials
+from faust.types.auth import CredentialsT
 from mode import CrashingSupervisor
 
 from ops.errors import InvariantBroken
 from ops.settings import Settings
 from processor.batch.pipeline import Pipeline
 from processor.events.chunks import ChunkBounds
+from processor.stream import kafka_access
 from processor.stream.batcher import Batcher, InFlight, PartitionFault
 from processor.stream.offset_store import OffsetStore
 from processor.stream.pausing import Pausing
@@ -85,8 +88,10 @@ class Stream:
             _BATCHES_BUFFERED * settings.worker.batch_bytes_max,
             round(settings.kafka.fetch_max_wait.total_seconds() * 1000),
             offsets.positions,
+            offsets.strangers,
             self._pause,
         )
+        self.append_times = options.append_times
         self.app = faust_app(settings, options)
         self._first_topics = frozenset(topics)
         topic = self.app.topic(
@@ -127,6 +132,8 @@ class Stream:
             counted_to=self.batcher.counted_to,
             committed_at=self.batcher.committed_at,
             paused=self.pausing.partitions,
+            group_trouble=self.consumer.group_trouble,
+            denied_topics=self.consumer.denied_topics() if in_group else (),
         )
 
     async def set_aside(self, partition: Partition, fault: PartitionFault) -> None:
@@ -141,6 +148,11 @@ class Stream:
             *partition, entry.next_offset, reason, fault.message, entry.next_offset + 1
         )
         await self.pausing.pause(found, drop_in_flight=True)
+
+    async def pause_strangers(self) -> None:
+        """Pause partitions whose topic was made anew; none while there is no group."""
+        if self.app.started and not self.app.rebalancing:
+            await self.consumer.pause_strangers()
 
     async def rewind(self, entries: Iterable[LedgerEntry]) -> None:
         """Seek the partitions of `entries` to where the ledger stands."""
@@ -188,10 +200,11 @@ class Stream:
 def faust_app(settings: Settings, options: ConsumerOptions) -> WorkerApp:
     """Return an app that reads as `options` say, with all guards in place."""
     kafka = settings.kafka
-    brokers = settings.need("kafka_brokers").split(",")
+    access = kafka_access.of(settings)
     app = WorkerApp(
         kafka.consumer_group,
-        broker=[f"kafka://{broker.strip()}" for broker in brokers],
+        broker=[f"kafka://{broker}" for broker in access.arguments["bootstrap_servers"]],
+        broker_credentials=_credentials(access.arguments),
         web_enabled=False,
         topic_disable_leader=True,
         topic_allow_declare=False,
@@ -212,3 +225,18 @@ def faust_app(settings: Settings, options: ConsumerOptions) -> WorkerApp:
     conductor = cast("Any", app.topics)
     conductor._resubscribe_sleep_lock_seconds = _RESUBSCRIBE_AFTER_S  # noqa: SLF001 - no setting of Faust's
     return app
+
+
+def _credentials(given: Mapping[str, Any]) -> CredentialsT | None:
+    """Return the arguments of every other client in Faust's words."""
+    tls, mechanism = given.get("ssl_context"), given.get("sasl_mechanism")
+    if mechanism == "OAUTHBEARER":
+        return OAuthCredentials(oauth_cb=given["sasl_oauth_token_provider"], ssl_context=tls)
+    if mechanism is not None:
+        return SASLCredentials(
+            mechanism=mechanism,
+            username=given["sasl_plain_username"],
+            password=given["sasl_plain_password"],
+            ssl_context=tls,
+        )
+    return None if tls is None else SSLCredentials(tls)

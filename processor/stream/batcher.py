@@ -15,7 +15,7 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import InvariantBroken
 from ops.lifecycle import Part, Readiness, until_available
 from ops.logs import logger
-from processor.batch.pipeline import BatchOutcome
+from processor.batch.attempt import BatchOutcome
 from processor.batch.staging import ReadChunk
 from store.engine import ConstraintRefused, DatabaseUnreachable, DataRefused
 from store.values import LedgerEntry, Partition
@@ -95,7 +95,8 @@ class Batcher:
 
     Attributes:
         counted_to: the next offset of each partition, as of the last commit of this process.
-        committed_at: the last commit, or the start, on `clock`'s monotonic scale.
+        committed_at: the last commit, of a batch or a part of one, or the start, on `clock`'s
+            monotonic scale.
     """
 
     def __init__(
@@ -125,6 +126,10 @@ class Batcher:
         while self._queued.fills(self._bounds):
             self._has_room.clear()
             await self._has_room.wait()
+
+    def progressed(self) -> None:
+        """Take note that the batch in the database is nearer to its end than before."""
+        self.committed_at = self._clock.monotonic()
 
     def drop_partitions(self, partitions: Iterable[Partition]) -> None:
         """Drop the queued chunks of revoked partitions: somebody else reads them now."""
@@ -186,7 +191,7 @@ class Batcher:
         except _PARTITION_FAULTS as fault:
             await self._commit_apart(batch, fault, rewind, set_aside)
             return
-        self.committed_at = self._clock.monotonic()
+        self.progressed()
         for in_flight in batch:
             chunk = in_flight.chunk.chunk
             if chunk.key in outcome.fenced:

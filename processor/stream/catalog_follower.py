@@ -14,6 +14,7 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import Transient
 from ops.lifecycle import Part, Readiness
 from ops.logs import logger
+from processor.stream.topics import Cluster
 
 _LOOK_INTERVAL = timedelta(seconds=3)
 
@@ -36,7 +37,7 @@ class CatalogFollower:
 
     Args:
         wanted: returns the topics that the catalog in force names.
-        existing: returns the cluster's topics.
+        cluster: returns the cluster, with its topics.
         subscription: what is read.
         readiness: told of topics that are missing.
         clock: the time between two looks.
@@ -45,13 +46,13 @@ class CatalogFollower:
     def __init__(
         self,
         wanted: Callable[[], Awaitable[Iterable[str]]],
-        existing: Callable[[], Awaitable[frozenset[str]]],
+        cluster: Callable[[], Awaitable[Cluster]],
         subscription: Subscription,
         readiness: Readiness,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._wanted = wanted
-        self._existing = existing
+        self._cluster = cluster
         self._subscription = subscription
         self._readiness = readiness
         self._clock = clock
@@ -66,14 +67,15 @@ class CatalogFollower:
 
     async def _look(self) -> None:
         unread = set(await self._wanted()) - self._subscription.topics
-        there = unread & await self._existing() if unread else set()
-        if missing := sorted(unread - there):
-            self._readiness.wait_for(
-                Part.TOPICS,
-                f"Kafka has no topic {', '.join(missing)}; the others are read. "
-                "Run `laurel topics create`.",
-            )
-        else:
+        there: set[str] = set()
+        missing: set[str] = set()
+        if unread:
+            found = await self._cluster()
+            there, missing = unread & found.readable, unread - found.readable
+            if missing:
+                reason = f"{found.lack(missing)} The other topics are read."
+                self._readiness.wait_for(Part.TOPICS, reason)
+        if not missing:
             self._readiness.arrived(Part.TOPICS)
         if there:
             log.info("topics_taken_up", topics=sorted(there))

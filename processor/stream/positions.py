@@ -6,6 +6,7 @@ Pure: no clock, no I/O, nothing of Faust or aiokafka. The consumer's thread asks
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from processor.events.chunks import Chunk, ChunkBounds, cut
 from processor.events.records import Record
@@ -111,6 +112,21 @@ def seek_offset(entry: LedgerEntry) -> int:
     One record earlier where there is one: it tells whether this is the topic that was counted.
     """
     return entry.next_offset if entry.last_offset is None else entry.last_offset
+
+
+def made_anew(entry: LedgerEntry, topic_id: UUID) -> PausedPartition | None:
+    """Return the pause of a partition whose topic now has another id than the one counted."""
+    if entry.topic_id in (None, topic_id):
+        return None
+    return PausedPartition(
+        *entry.key,
+        entry.next_offset,
+        PauseReason.TOPIC_RECREATED,
+        f"the topic was deleted and made anew: its id is {topic_id}, and {entry.topic_id} was "
+        "counted",
+        skip_to=0,
+        topic_id=topic_id,
+    )
 
 
 class PartitionPositions:

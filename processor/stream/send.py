@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import Transient, UsageError
@@ -24,7 +24,7 @@ from processor.events.json_schema import Schema, schemas
 from processor.events.message_schema import BUILT_IN_TOPICS
 from processor.events.reader import EventReader
 from processor.events.rejection import Rejected
-from processor.stream import topics
+from processor.stream import kafka_access, topics
 from processor.stream.topics import TopicsMissing
 from store.values import Catalog
 
@@ -109,11 +109,7 @@ async def publish(settings: Settings, messages: Prepared) -> None:
         raise TopicsMissing(
             f"There is no topic {messages.topic}. Make it by `laurel topics create`."
         )
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.need("kafka_brokers"),
-        acks="all",
-        request_timeout_ms=round(settings.kafka.request_timeout.total_seconds() * 1000),
-    )
+    producer = AIOKafkaProducer(**kafka_access.of(settings).arguments, acks="all")
     try:
         await producer.start()
         waiting = [
@@ -121,6 +117,11 @@ async def publish(settings: Settings, messages: Prepared) -> None:
             for value in messages.values
         ]
         await asyncio.gather(*waiting)
+    except TopicAuthorizationFailedError as error:
+        who = kafka_access.principal(settings.kafka) or "ANONYMOUS"
+        raise PublishFailed(
+            f"Kafka does not let {who} write {messages.topic}. Grant WRITE on it."
+        ) from error
     except KafkaError as error:
         raise PublishFailed(f"Kafka did not take a message: {error!r}") from error
     finally:

@@ -6,27 +6,24 @@ some brokers (Tansu, or Kafka with auto.create.topics.enable), with the wrong nu
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 
 from ops.errors import Permanent, Transient, UsageError
-from ops.settings import KafkaSettings, Settings
+from ops.kafka_settings import KafkaSettings
+from ops.settings import Settings
 from processor.catalog import load
 from processor.catalog.in_force import applied, in_force
 from processor.events.message_schema import topics_of
+from processor.stream import kafka_access, kafka_rights
+from processor.stream.kafka_access import KafkaAccessDenied
 from store.values import Catalog
 
 OUTGOING = ("badges", "dead-letters")  # written by the relay (docs/data-model.md, Events)
 _TOPIC_ALREADY_EXISTS = 36  # Kafka protocol, error codes
-
-
-class KafkaUnreachable(Transient):
-    """No broker answers."""
-
-    code = "kafka_unreachable"
 
 
 class TopicsMissing(Transient):
@@ -43,10 +40,44 @@ class TopicRejected(Permanent):
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A Kafka cluster: its id, under which the ledger keeps its offsets, and its topics."""
+    """A Kafka cluster, as one client sees it.
+
+    Args:
+        id: under which the ledger keeps its offsets.
+        topics: those that the client may see.
+        unreadable: those of them that it may not read.
+        principal: who the client is to the brokers; empty where all are alike.
+    """
 
     id: str
     topics: frozenset[str]
+    unreadable: frozenset[str] = frozenset()
+    principal: str = ""
+
+    @property
+    def readable(self) -> frozenset[str]:
+        """Return the topics that the client may read."""
+        return self.topics - self.unreadable
+
+    def lack(self, wanted: Iterable[str]) -> str:
+        """Return what is in the way of reading `wanted`, of which none is readable."""
+        names = sorted(wanted)
+        refused = [name for name in names if name in self.unreadable]
+        missing = [name for name in names if name not in self.unreadable]
+        words = []
+        if missing and self.principal:
+            words.append(
+                f"Kafka has no topic {', '.join(missing)} that {self.principal} may see. Run "
+                "`laurel topics create`, or grant READ on them where they are there."
+            )
+        elif missing:
+            words.append(f"Kafka has no topic {', '.join(missing)}. Run `laurel topics create`.")
+        if refused:
+            words.append(
+                f"Kafka does not let {self.principal} read {', '.join(refused)}. Grant READ on "
+                "them (docs/runbook.md, Rights in Kafka)."
+            )
+        return " ".join(words)
 
 
 def incoming(settings: KafkaSettings, definitions: Catalog) -> tuple[str, ...]:
@@ -67,7 +98,30 @@ async def cluster(settings: Settings) -> Cluster:
     """
     async with _admin(settings) as admin:
         described = await admin.describe_cluster()
-        return Cluster(str(described["cluster_id"]), frozenset(await admin.list_topics()))
+        found = Cluster(str(described["cluster_id"]), frozenset(await admin.list_topics()))
+        if settings.kafka.security_protocol == "PLAINTEXT":
+            return found  # everybody is ANONYMOUS there
+        refused = await kafka_rights.unreadable(admin)
+        return replace(found, unreadable=refused, principal=kafka_access.principal(settings.kafka))
+
+
+async def check_group(settings: Settings) -> None:
+    """Return where the client may be in the workers' group.
+
+    Raises:
+        KafkaAccessDenied: it may not.
+        KafkaUnreachable: no broker answers.
+    """
+    if settings.kafka.security_protocol == "PLAINTEXT":
+        return
+    group = settings.kafka.consumer_group
+    async with _admin(settings) as admin:
+        if not await kafka_rights.may_join(admin, group):
+            raise KafkaAccessDenied(
+                f"Kafka does not let {kafka_access.principal(settings.kafka)} join the group "
+                f"{group}. Grant READ on the group (docs/runbook.md, Rights in Kafka).",
+                group=group,
+            )
 
 
 async def create(settings: Settings, names: Iterable[str]) -> None:
@@ -78,7 +132,7 @@ async def create(settings: Settings, names: Iterable[str]) -> None:
         TopicRejected: a broker says no; the message has its reason.
     """
     kafka = settings.kafka
-    wanted = [NewTopic(name, kafka.partitions, kafka.replication_factor) for name in names]
+    wanted = [_new(name, kafka) for name in names]
     if not wanted:
         return
     async with _admin(settings) as admin:
@@ -86,9 +140,20 @@ async def create(settings: Settings, names: Iterable[str]) -> None:
         for name, code, *detail in answer.topic_errors:
             if code not in (0, _TOPIC_ALREADY_EXISTS):
                 reason = next((str(each) for each in detail if each), for_code(code).description)
+                if code == TopicAuthorizationFailedError.errno:
+                    reason = (
+                        f"{kafka_access.principal(kafka) or 'ANONYMOUS'} may not. Grant CREATE and "
+                        "DESCRIBE on it, or have an administrator make it."
+                    )
                 raise TopicRejected(
                     f"Kafka does not make the topic {name}: {reason}", topic=name, error_code=code
                 )
+
+
+def _new(name: str, kafka: KafkaSettings) -> NewTopic:
+    made = NewTopic(name, kafka.partitions, 1)
+    made.replication_factor = kafka.replication_factor  # its constructor does not take Kafka's -1
+    return made
 
 
 async def prepare(
@@ -149,27 +214,13 @@ async def _prepare(
 
 @asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    brokers = settings.need("kafka_brokers")
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=brokers.split(","),
-        request_timeout_ms=round(settings.kafka.request_timeout.total_seconds() * 1000),
-    )
+    access = kafka_access.of(settings)
+    admin = AIOKafkaAdminClient(**access.arguments)
     try:
         try:
-            await _start(admin, brokers)
+            await admin.start()
             yield admin
         finally:
             await admin.close()
     except (KafkaError, OSError) as error:
-        raise KafkaUnreachable(
-            f"Kafka does not answer at {brokers}: {error}", brokers=brokers
-        ) from error
-
-
-async def _start(admin: AIOKafkaAdminClient, brokers: str) -> None:
-    try:
-        await admin.start()
-    except ValueError as error:  # what aiokafka says of an address that it cannot read
-        raise UsageError(
-            f"LAUREL_KAFKA_BROKERS: {brokers} is no list of host:port: {error}."
-        ) from None
+        raise await access.refusal(error) from error

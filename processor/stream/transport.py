@@ -5,9 +5,9 @@ to a few thousand consecutive records of one partition. The agent stays an ordin
 rebalance, supervision and commit stay Faust's (docs/adr/0004-faust-guards.md).
 
 What this changes in Faust's aiokafka driver, besides: reading starts where the ledger stands, never
-where Kafka's committed offset does; records of aborted transactions are not seen; a missing offset
-or a batch that cannot be decoded pauses its partition instead of being passed over; an empty fetch
-does not wait 1.5 s.
+where Kafka's committed offset does; records of aborted transactions are not seen; a missing offset,
+a batch that cannot be decoded or another topic of the same name pauses its partition instead of
+being passed over; an empty fetch does not wait 1.5 s.
 
 The methods that are overridden have no public seam: faust-streaming is pinned, and
 tests/processor/stream/test_transport.py holds them.
@@ -15,21 +15,32 @@ tests/processor/stream/test_transport.py holds them.
 
 import asyncio
 import logging
+import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
+from uuid import UUID
 
 from aiokafka import TopicPartition
-from aiokafka.errors import IllegalStateError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    IllegalStateError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+)
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
+from mode import Service
 from mode.utils.futures import notify
 
 from ops import metrics
 from processor.events.chunks import ChunkBounds
 from processor.stream import bounded_fetch, guarded_records
+from processor.stream.clock_watch import AppendTimes
+from processor.stream.group_watch import DeniedTopics, GroupTrouble, GroupWatch
 from processor.stream.positions import (
     FetchedChunk,
     PartitionPosition,
@@ -39,11 +50,16 @@ from processor.stream.positions import (
     seek_offset,
 )
 from processor.stream.room import ROOM, Room
+from processor.stream.topic_ids import TopicIds
 from store.values import LedgerEntry, Partition, PausedPartition
 
 # Below `faust`, which is kept quiet (ops/logs.py); by itself mode would name one after this module.
 FAUST_LOGGER = logging.getLogger("faust.laurel")
 
+
+# Between two looks at what the coordinator says; after an error, between two attempts to join.
+_LOOK_INTERVAL_S = 1.0
+_JOIN_INTERVAL_S = 5.0
 
 # Of a fetch of one broker's partitions, on the wire.
 _FETCH_BYTES_MAX = 16 * 1024 * 1024
@@ -60,7 +76,10 @@ class ConsumerOptions:
         fetch_max_wait_ms: how long a broker may hold an empty fetch.
         read_ledger: returns the ledger of partitions, opened at the offsets given where it has no
             entry.
+        strangers: returns which partitions are of another topic than the one that was counted,
+            by the topics' ids.
         pause: told of each partition that cannot be read on; called on the loop of the app.
+        append_times: told of the brokers' times that records bring.
     """
 
     chunk: ChunkBounds
@@ -68,7 +87,9 @@ class ConsumerOptions:
     buffer_bytes_max: int
     fetch_max_wait_ms: int
     read_ledger: Callable[[Mapping[Partition, int]], Awaitable[Mapping[Partition, LedgerEntry]]]
+    strangers: Callable[[Mapping[Partition, UUID]], Awaitable[Iterable[PausedPartition]]]
     pause: Callable[[PausedPartition], None]
+    append_times: AppendTimes = field(default_factory=AppendTimes)
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -85,6 +106,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         super().__init__(*args, **kwargs)
         self._options = self.transport.options
         self._positions = PartitionPositions(self._options.chunk)
+        self._topic_ids = TopicIds()
+        self.group = GroupWatch(self.app.conf.id)
+        self.denied = DeniedTopics()
+
+    @Service.task
+    async def _watch_group(self) -> None:
+        while not self.should_stop:
+            trouble = self.group.look(self._ensure_consumer())
+            await self.sleep(_LOOK_INTERVAL_S if trouble is None else _JOIN_INTERVAL_S)
 
     def _create_worker_consumer(self, transport: Any) -> Any:  # noqa: ANN401 - Faust is untyped
         bounded_fetch.install()
@@ -114,6 +144,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         except OffsetOutOfRangeError as error:
             await self._out_of_range(error)
             return {}
+        except TopicAuthorizationFailedError as error:
+            self.denied.deny(str(error.args[0]), time.time())
+            return {}
+        except KafkaError:
+            # An error of the group ends a fetch too; the watchdog tells of it.
+            if self.group.look(self._ensure_consumer()) is None:
+                raise
+            return {}
         chunks: dict[TP, list[FetchedChunk]] = {}
         # No await between aiokafka's answer and this: a seek cannot come between.
         for tp, records in fetched.items():
@@ -121,8 +159,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 chunks[tp] = found
         return chunks
 
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit for the dashboards; by itself Faust would end the app where that fails."""
+        consumer = self._ensure_consumer()
+        ours = {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
+        self.tp_last_committed_at.update(dict.fromkeys(ours, time.monotonic()))
+        try:
+            await consumer.commit({TopicPartition(*tp): offset for tp, offset in ours.items()})
+        except KafkaError as error:
+            self.log.warning("Kafka does not take a commit: %r", error)
+            return False
+        return True
+
     def _chunks(self, tp: TP, records: list[Any]) -> list[FetchedChunk]:
         undecodable = records.pop() if isinstance(records[-1], PausedPartition) else None
+        if records:
+            self._options.append_times.note(records[-1])
         found = self._positions.chunks((tp.topic, tp.partition), records) if records else []
         if isinstance(found, PausedPartition):
             self._pause_found(found)
@@ -158,20 +210,30 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _pause_on_thread(self, tp: TP) -> None:
         self._pause(TopicPartition(*tp))
 
-    async def seek_to_ledger(self, entries: Iterable[LedgerEntry]) -> dict[TP, int]:
+    async def seek_to_ledger(
+        self, entries: Iterable[LedgerEntry], paused: Collection[Partition] = ()
+    ) -> dict[TP, int]:
         """Read on where the ledger stands; partitions that are no longer ours are left alone.
+
+        Of those of them that are `paused` nothing is fetched. A partition without a place, however,
+        would stop the fetches of all.
 
         Return the generations that begin with it.
         """
-        return dict(await self.call_thread(self._seek_to_ledger, list(entries)))
+        return dict(await self.call_thread(self._seek_to_ledger, list(entries), paused))
 
-    async def _seek_to_ledger(self, entries: list[LedgerEntry]) -> dict[TP, int]:
+    async def _seek_to_ledger(
+        self, entries: list[LedgerEntry], paused: Collection[Partition] = ()
+    ) -> dict[TP, int]:
         generations: dict[TP, int] = {}
         for entry in entries:
             tp = TP(entry.topic, entry.partition)
             try:
                 self._ensure_consumer().seek(TopicPartition(*tp), seek_offset(entry))
-                self._ensure_consumer().resume(TopicPartition(*tp))
+                if entry.key in paused:
+                    self._ensure_consumer().pause(TopicPartition(*tp))
+                else:
+                    self._ensure_consumer().resume(TopicPartition(*tp))
             except IllegalStateError:
                 continue
             generations[tp] = self._positions.seek(entry)
@@ -192,6 +254,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             (tp.topic, tp.partition): (first[tp], last)
             for tp, last in zip(assigned, committed, strict=True)
         }
+
+    async def topic_ids(self) -> dict[Partition, UUID]:
+        """Return for each assigned partition its topic's id, where a broker tells it."""
+        return dict(await self.call_thread(self._ids_of_assigned))
+
+    async def _ids_of_assigned(self) -> dict[Partition, UUID]:
+        consumer = self._ensure_consumer()
+        assigned = list(consumer.assignment())
+        ids = await self._topic_ids.of(consumer._client, {tp.topic for tp in assigned})
+        return {(tp.topic, tp.partition): ids[tp.topic] for tp in assigned if tp.topic in ids}
 
     def is_standby(self) -> bool:
         """Return whether the group gave this member an assignment, of no partitions."""
@@ -334,11 +406,16 @@ class Consumer(driver.Consumer):
             entry = entries.get(partition)
             if entry is not None and committed is not None and committed > entry.next_offset:
                 metrics.LEDGER_EVENTS.labels("offset_skip_detected").inc()
-        await self.seek_to_ledger(entries.values())
+        await self._seek_known(entries)
 
-    async def seek_to_ledger(self, entries: Iterable[LedgerEntry]) -> None:
-        """Read on where the ledger stands; chunks of before are stale from here on."""
-        for tp, generation in (await self._thread.seek_to_ledger(entries)).items():
+    async def seek_to_ledger(
+        self, entries: Iterable[LedgerEntry], paused: Collection[Partition] = ()
+    ) -> None:
+        """Read on where the ledger stands; chunks of before are stale from here on.
+
+        Of those that are `paused` nothing is read before the next seek.
+        """
+        for tp, generation in (await self._thread.seek_to_ledger(entries, paused)).items():
             self._generations[tp] = generation
             self._inflight.pop(tp, None)
             self._has_room.set()
@@ -359,7 +436,22 @@ class Consumer(driver.Consumer):
         """Seek those of `partitions` that are still ours to the ledger."""
         starts = await self._thread.starts()
         wanted = {key: starts[key][0] for key in partitions if key in starts}
-        await self.seek_to_ledger((await self.transport.options.read_ledger(wanted)).values())
+        await self._seek_known(await self.transport.options.read_ledger(wanted))
+
+    async def _seek_known(self, entries: Mapping[Partition, LedgerEntry]) -> None:
+        """Seek to the ledger, and read on where the topic is the one that was counted."""
+        await self.seek_to_ledger(entries.values(), await self.pause_strangers())
+
+    async def pause_strangers(self) -> frozenset[Partition]:
+        """Pause partitions whose topic was made anew, by its id; return which.
+
+        What is fetched of them already is counted: if it is the new topic's, an event that is read
+        again counts once.
+        """
+        found = await self.transport.options.strangers(await self._thread.topic_ids())
+        for each in found:
+            self.transport.options.pause(each)
+        return frozenset(each.key for each in found)
 
     def is_current(self, fetched: FetchedChunk) -> bool:
         """Return whether no seek has come since `fetched` was made."""
@@ -372,6 +464,15 @@ class Consumer(driver.Consumer):
     def is_standby(self) -> bool:
         """Return whether the group has more members than partitions, and this one got none."""
         return self._thread.is_standby()
+
+    @property
+    def group_trouble(self) -> GroupTrouble | None:
+        """Return why this member is not in the group, where the coordinator said so."""
+        return self._thread.group.trouble
+
+    def denied_topics(self) -> Collection[str]:
+        """Return the topics read whose records this user may not fetch."""
+        return self._thread.denied.among(self.positions())
 
 
 class Transport(driver.Transport):

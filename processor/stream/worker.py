@@ -1,9 +1,10 @@
 """`laurel worker`: wait for what is needed, then count until asked to stop."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError, Transient, UsageError
@@ -20,20 +21,26 @@ from ops.lifecycle import (
 )
 from ops.logs import logger
 from ops.settings import Settings
+from ops.watchdog import Watchdog
 from processor.batch import bisection
+from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
-from processor.batch.pipeline import Pipeline, PipelineOptions
+from processor.batch.pipeline import Pipeline
 from processor.catalog.job import JobRunner, take_up_idle_jobs
-from processor.stream import codecs, topics
+from processor.stream import codecs, kafka_access, topic_identity, topics
 from processor.stream.app import Stream
 from processor.stream.batcher import BatchBounds, Batcher
 from processor.stream.catalog_follower import CatalogFollower
+from processor.stream.clock_watch import ClockWatch
+from processor.stream.kafka_access import KafkaUnreachable
 from processor.stream.offset_store import OffsetStore
 from processor.stream.pausing import Pausing
-from processor.stream.topics import Cluster, KafkaUnreachable, TopicsMissing
+from processor.stream.topics import Cluster, TopicsMissing
 from processor.stream.transport import Consumer
-from processor.stream.watchdog import Watchdog
+from processor.stream.waiting_sweep import WaitingSweep
+from processor.stream.watchdog import StreamWatchdog
 from store import catalogs, migrations, rights
+from store import clock as database_clock
 from store.engine import Database, DatabaseUnreachable
 from store.values import Catalog
 
@@ -60,7 +67,8 @@ async def run(settings: Settings, stop: Stop) -> int:
     Raises:
         UsageError: a setting is missing.
     """
-    settings.need("kafka_brokers")
+    settings.require("database_url", "kafka_brokers")
+    kafka_access.of(settings)  # refused before anything is waited for
     codecs.check()
     readiness = Readiness()
     async with Database(settings.need("database_url"), settings.database) as db:
@@ -106,8 +114,10 @@ class Worker:
             await asyncio.wait({preparing})
             return EXIT_OK
         stream = preparing.result()
+        stall_after = self._settings.lifecycle.stall_after
         try:
-            await self._process(stream, stopping)
+            with Watchdog(stall_after) as dog, dog.work("the event loop"):
+                await self._process(stream, stopping)
         except BaseException as error:
             self._live = False
             # Nobody has asked for the end, so nobody has set its bound; Faust may never come to its
@@ -161,8 +171,9 @@ class Worker:
             readiness=self._readiness,
             clock=self._clock,
         )
+        pace = Pace()
         batcher = Batcher(
-            partial(bisection.commit, pipeline, pace=Pace()),
+            lambda chunks: bisection.commit(pipeline, chunks, pace, batcher.progressed),
             BatchBounds(
                 self._settings.worker.batch_records_max, self._settings.worker.batch_bytes_max
             ),
@@ -170,7 +181,7 @@ class Worker:
             self._clock,
         )
         offsets = OffsetStore(self._db, cluster.id, self._readiness, self._clock)
-        wanted = cluster.topics.intersection(topics.incoming(self._settings.kafka, catalog))
+        wanted = cluster.readable.intersection(topics.incoming(self._settings.kafka, catalog))
         log.info("worker_prepared", cluster_id=cluster.id, catalog=catalog.version)
         pausing = partial(self._pausing, cluster.id)
         return Stream(self._settings, wanted, pipeline, batcher, offsets, pausing)
@@ -194,41 +205,24 @@ class Worker:
         """Return the cluster once it has a topic to read; CatalogFollower waits for the others."""
         found = await topics.cluster(self._settings)
         wanted = topics.incoming(self._settings.kafka, catalog)
-        if found.topics.isdisjoint(wanted):
-            raise TopicsMissing(
-                f"Kafka at {self._settings.kafka_brokers} has no topic {', '.join(wanted)}. "
-                "Run `laurel topics create`.",
-                topics=wanted,
-            )
+        if found.readable.isdisjoint(wanted):
+            raise TopicsMissing(found.lack(wanted), topics=wanted)
+        await topics.check_group(self._settings)
         return found
 
     async def _wanted(self) -> tuple[str, ...]:
         return topics.incoming(self._settings.kafka, await self._catalog())
 
-    async def _existing(self) -> frozenset[str]:
-        return (await topics.cluster(self._settings)).topics
+    async def _seen_cluster(self) -> Cluster:
+        return await topics.cluster(self._settings)
 
     async def _process(self, stream: Stream, stopping: "asyncio.Task[None]") -> None:
         """Run the parts of the stream until `stopping`, or until one of them fails."""
-        watchdog = Watchdog(
-            self._settings.worker.stall_after,
-            self._settings.need("kafka_brokers"),
-            self._readiness,
-            self._clock,
-        )
         batching = asyncio.create_task(
             stream.batcher.run(stream.rewind, stream.set_aside), name="batcher"
         )
-        watching = asyncio.create_task(watchdog.watch(stream.progress), name="watchdog")
-        follower = CatalogFollower(
-            self._wanted, self._existing, stream, self._readiness, self._clock
-        )
-        following = asyncio.create_task(follower.follow(), name="catalog")
-        jobs = JobRunner(self._db, self._settings.tenant_id, self._clock)
-        evaluating = asyncio.create_task(take_up_idle_jobs(jobs, self._clock), name="catalog jobs")
-        pausing = asyncio.create_task(stream.pausing.watch(), name="pausing")
-        streaming = asyncio.create_task(_stream(stream), name="faust")
-        own = (batching, watching, following, evaluating, pausing, streaming)
+        own = [batching]
+        own += [asyncio.create_task(part, name=name) for name, part in self._beside(stream).items()]
         parts: set[asyncio.Future[None]] = {stopping, *own, stream.failed}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -241,6 +235,39 @@ class Worker:
             for part in own:
                 part.cancel()
             await asyncio.gather(*own, return_exceptions=True)
+
+    def _beside(self, stream: Stream) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what runs beside the batcher, by name; each ends only by failing."""
+        watchdog = StreamWatchdog(
+            self._settings.worker.stall_after,
+            self._settings.need("kafka_brokers"),
+            self._readiness,
+            self._clock,
+        )
+        follower = CatalogFollower(
+            self._wanted, self._seen_cluster, stream, self._readiness, self._clock
+        )
+        jobs = JobRunner(self._db, self._settings.tenant_id, self._clock)
+        sweep = WaitingSweep(
+            self._db, PipelineOptions.of(self._settings, cluster_id="sweep"), self._clock
+        )
+        clocks = ClockWatch(
+            partial(database_clock.read, self._db, self._clock),
+            stream.append_times.reading,
+            self._settings.worker.future_tolerance,
+            self._readiness,
+            self._clock,
+        )
+        return {
+            "watchdog": watchdog.watch(stream.progress),
+            "catalog": follower.follow(),
+            "catalog jobs": take_up_idle_jobs(jobs, self._clock),
+            "pausing": stream.pausing.watch(),
+            "waiting commands": sweep.watch(),
+            "clock": clocks.watch(),
+            "topic identity": topic_identity.watch(stream.pause_strangers, self._clock),
+            "faust": _stream(stream),
+        }
 
     async def _drained(self, batching: "asyncio.Task[None]") -> None:
         """Return once the batch in flight is committed; at once where PostgreSQL is away.

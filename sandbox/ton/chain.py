@@ -30,7 +30,7 @@ from sandbox.ton.blocks import (
 from sandbox.ton.boc import from_boc, to_boc
 from sandbox.ton.cells import Address, Builder, CellError
 from sandbox.ton.collator import Collated, Collator, Queued, Work, queued, shard_account
-from sandbox.ton.config import network_config
+from sandbox.ton.config import TODAY, BasechainPrices, network_config
 from sandbox.ton.dictionaries import Dictionary, KeyMaxLt
 from sandbox.ton.emulator import Emulator, NotAccepted, encoded
 from sandbox.ton.messages import EXTERNAL_BYTES_MAX, EXTERNAL_DEPTH_MAX, MessageKind, read_head
@@ -104,6 +104,8 @@ class ChainOptions:
     state_window: int = 1_000
     # users 0 to n-1 (sandbox/ton/accounts.py) have 100 GRAM each from the genesis
     user_wallets: int = 100
+    # what gas, messages and storage cost; the main network's unless given
+    prices: BasechainPrices = TODAY
     emulator_library: Path | None = None
 
     def __post_init__(self) -> None:
@@ -171,7 +173,8 @@ class Chain:
         root = shard_state(_GLOBAL_ID, BASECHAIN, 0, utime, 0, accounts)
         block = zero_state(BASECHAIN, State(root, accounts, no_blocks()), utime)
         key = bytes(self.validator.verify_key)
-        config = network_config(key, utime, block.id.root_hash, block.id.file_hash)
+        hashes = (block.id.root_hash, block.id.file_hash)
+        config = network_config(key, utime, hashes, self.options.prices)
         return block, Network(_GLOBAL_ID, key, config, supply_nano=accounts.extra)
 
     def _master_genesis(self, utime: int, shard: Block) -> Block:

@@ -4,7 +4,6 @@ The revisions lie beside this module, so that an installed wheel finds them. The
 a badge that exists cannot be taken back by a schema (docs/data-model.md, Migrations).
 """
 
-from datetime import timedelta
 from pathlib import Path
 
 from alembic import command
@@ -16,14 +15,16 @@ from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import text
 
 from ops.errors import UsageError
-from ops.settings import DatabaseSettings
 from store import rights
 from store.engine import Connection, Database
 
 # Any number that nobody else locks; two `db upgrade` at once run one after the other.
 _LOCK = text("SELECT pg_advisory_xact_lock(7011001)")
 # Rewriting a large table may take its time, and so may the wait for another upgrade.
-_PATIENT = DatabaseSettings(statement_timeout=timedelta(hours=24), lock_timeout=timedelta(hours=1))
+_PATIENCE = (
+    text("SET LOCAL statement_timeout = '24h'"),
+    text("SET LOCAL lock_timeout = '1h'"),
+)
 
 
 def config() -> Config:
@@ -50,12 +51,17 @@ async def upgrade(url: SecretStr | str) -> str:
 
     Raises:
         UsageError: `url` is no PostgreSQL URL, or the database is newer than this program.
-        RightsMissing: the role lacks a right that counting or minting needs; the tables are there.
+        RightsMissing: the role may make no tables; or it lacks a right that counting or minting
+            needs, and the tables are there.
         DatabaseUnreachable, StatementRefused: from the database; nothing is half applied.
     """
-    async with Database(url, _PATIENT) as db, db.transaction() as conn:
+    async with Database(url) as db, db.transaction() as conn:
+        for statement in _PATIENCE:
+            await conn.execute(statement)
         await conn.execute(_LOCK)
         await _refuse_newer(conn)
+        if await current(conn) is None:
+            await rights.check_creation(conn)
         await conn.run_sync(_upgrade)
     async with Database(url) as db, db.transaction() as conn:
         await rights.check(conn, temporary=True)

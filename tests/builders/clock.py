@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from ops.clock import Clock
+from ops.clock import Clock, SystemClock
 
 
 class FakeClock:
@@ -32,6 +32,17 @@ class FakeClock:
         """Move forward."""
         self._now += duration
         self._elapsed += duration.total_seconds()
+
+
+class ShiftedClock(SystemClock):
+    """The machine's clock, as if somebody had set it by so much."""
+
+    def __init__(self, shift: timedelta) -> None:
+        self.shift = shift
+
+    def now(self) -> datetime:
+        """The instant that a host would say whose clock is wrong."""
+        return super().now() + self.shift
 
 
 def conforms(clock: FakeClock) -> Clock:

@@ -6,8 +6,15 @@ from uuid import UUID
 
 import msgspec
 
-from processor.batch.command_rules import BadgeState
+from processor.batch.command_rules import (
+    Accepted,
+    BadgeState,
+    CommandDecision,
+    Repeated,
+    Waits,
+)
 from processor.events.reader import BadgeCommand
+from processor.events.rejection import Rejected
 from store.values import CommandType, TokenState
 from tests.builders.catalogs import TENANT, USER, an_instance
 
@@ -46,3 +53,20 @@ def a_badge_state(
 def other_badge(badge: BadgeState, number: int, **changes: Any) -> BadgeState:
     """The same badge under another id."""
     return replace(badge, instance=replace(badge.instance, id=UUID(int=number), **changes))
+
+
+def said(decision: CommandDecision) -> str:
+    """The decision in a word: what is asked for, or why not."""
+    match decision:
+        case Accepted():
+            names = [
+                name for name in ("award", "mint", "burn", "revoke") if getattr(decision, name)
+            ]
+            return "+".join(names) or "nothing to do"
+        case Repeated():
+            return "repeated"
+        case Rejected():
+            return decision.reason.value
+        case Waits():
+            again = " again" if decision.again else ""
+            return f"waits{again}: {decision.rejected.reason.value}"

@@ -39,6 +39,12 @@ def a_history() -> list[Chunk]:
     log.append(
         *(a_review(BOB, f"review-{n}") for n in range(4)), a_review(BOB, "review-0", removed=True)
     )
+    # They wait. The second batch awards BOB's badge, which is then revoked, and so not minted.
+    log.append(
+        a_command("revoke", BOB, type_code="explorer", reason="a test"),
+        a_command("mint", BOB, type_code="explorer"),
+        a_command("revoke", ALICE, type_code="city_explorer", reason="a test"),
+    )
     first = log.chunks()
     log.append(
         *(a_partner(who) for who in (ALICE, BOB) for _ in range(3)),
@@ -90,6 +96,7 @@ async def facts(url: str) -> Mapping[str, object]:
         "members": "SELECT user_id, member, posted, undone FROM progress_member",
         "wallets": "SELECT user_id, address FROM user_wallet",
         "commands": "SELECT type, nft_instance_id IS NOT NULL FROM command_log",
+        "waiting": "SELECT user_id, command->>'type', reason FROM waiting_command",
         "dead letters": 'SELECT topic, "offset", reason FROM dead_letter',
     }
     async with Database(url) as database:

@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy import text
 
 from ops.settings import DEFAULT_TENANT
-from processor.batch.pipeline import Pipeline, PipelineOptions
+from processor.batch.options import PipelineOptions
+from processor.batch.pipeline import Pipeline
 from processor.catalog import load
 from processor.events.chunks import Chunk, PlainRecord
 from store import catalogs, ledger
@@ -184,7 +185,9 @@ async def clear(database: Database) -> None:
     The audit log keeps its rows, of badges that are no more.
     """
     tables = "nft_progress, progress_member, processed_event, offset_ledger, outbox_message, "
-    tables += "outbox_sequence, nft_instance, user_wallet, command_log, dead_letter"
+    tables += (
+        "outbox_sequence, nft_instance, user_wallet, waiting_command, command_log, dead_letter"
+    )
     async with database.transaction() as conn:
         await conn.execute(text(f"TRUNCATE {tables} CASCADE"))
 

@@ -24,13 +24,18 @@ COUNTED_BY_WORKER: dict[str, dict[Labels, float]] = {
         ("badge.mint", "applied"): 1,
         ("badge.mint", "repeated"): 1,
         ("badge.revoke", "dead_letter"): 1,
+        # Two for badges that do not come; one of them has waited long enough.
+        ("badge.burn", "waiting"): 2,
+        ("badge.burn", "dead_letter"): 1,
         ("unknown", "dead_letter"): 4,
     },
     "laurel_dead_letters_total": {
         ("not_json",): 3,
         ("unknown_type",): 1,
         ("external_id_conflict",): 1,
+        ("no_such_badge",): 1,
     },
+    "laurel_commands_expired_total": {(): 1},
     # One of them came again, at the same place.
     "laurel_dead_letters_repeated_total": {(): 1},
     # One partner makes level 1, three make 2: the fourth changes nothing.
@@ -38,7 +43,7 @@ COUNTED_BY_WORKER: dict[str, dict[Labels, float]] = {
     # Three batches, and the one that is fenced: it has no record.
     "laurel_batch_seconds_count": {(): 4},
     "laurel_batch_records_count": {(): 4},
-    "laurel_batch_records_sum": {(): 16},
+    "laurel_batch_records_sum": {(): 18},
     "laurel_ledger_events_total": {
         ("skipped",): 3,
         ("fenced",): 1,
@@ -54,6 +59,8 @@ SHOWN_BY_WORKER: dict[str, dict[Labels, Any]] = {
     "laurel_consumer_lag_records": {(PARTNERS, "0"): 12, (HIKES, "0"): 0},
     "laurel_withheld_records": {(PARTNERS, "0"): 5, (HIKES, "0"): 0},
     "laurel_partitions_paused": {(PARTNERS, "records_removed"): 1},
+    "laurel_commands_waiting": {(): 1},
+    "laurel_clock_ahead_seconds": {("postgresql",): 0.25, ("kafka",): -2.0},
     "laurel_ready": {(): 1},
 }
 
@@ -90,4 +97,8 @@ SHOWN_BY_MINTER: dict[str, dict[Labels, float]] = {
     "laurel_minting_shut": {},
 }
 # What the chain shows is only known after the run.
-OF_THE_CHAIN = ("laurel_chain_seqno", "laurel_wallet_balance_nanograms")
+OF_THE_CHAIN = (
+    "laurel_chain_seqno",
+    "laurel_wallet_balance_nanograms",
+    "laurel_chain_block_age_seconds",
+)

@@ -21,6 +21,7 @@ from minter.ton import metadata_uris, tokens
 from minter.ton.values import Token
 from ops.lifecycle import Readiness, Stop
 from ops.settings import DEFAULT_TENANT, Settings
+from ops.watchdog import Watchdog
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.cells import Address, Builder
 from sandbox.ton.network import TonNetwork
@@ -198,12 +199,13 @@ class World:
 
 @asynccontextmanager
 async def minting(
-    settings: Settings, readiness: Readiness | None = None
+    settings: Settings, readiness: Readiness | None = None, watchdog: Watchdog | None = None
 ) -> AsyncIterator[MinterContext]:
     """Run a minter on this loop while the block runs."""
     readiness, stop = readiness or Readiness(), Stop()
+    dog = watchdog or Watchdog(settings.lifecycle.stall_after)  # nobody looks
     async with minter_context(settings, readiness) as ctx:
-        daemon = asyncio.create_task(Daemon(ctx, readiness, stop).run())
+        daemon = asyncio.create_task(Daemon(ctx, readiness, stop, dog).run())
         try:
             yield ctx
         finally:

@@ -7,20 +7,18 @@ is what an out-of-memory kill leaves.
 """
 
 import asyncio
-import os
 import signal
-import warnings
 from collections.abc import Mapping
 
 import pytest
 
-from ops import faults
 from ops.faults import Point
 from processor.events.chunks import Chunk
 from sandbox.postgres import PostgresServer
 from store import migrations
 from store.engine import Database
 from tests.builders.databases import empty_database
+from tests.builders.forked import forked
 from tests.builders.history import a_history, drive, facts
 from tests.builders.messages import with_catalog
 
@@ -28,26 +26,8 @@ Facts = Mapping[str, object]
 
 
 def killed_at(point: str, url: str, chunks: list[Chunk]) -> int:
-    """Run `drive` in a forked process with the fault point armed.
-
-    Return the signal that ended it, 0 for none.
-    """
-    with warnings.catch_warnings():
-        # 3.12: fork beside threads; pytest's watchdog is one, and holds no lock.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        name, _, passes = point.partition(":")
-        faults._point, faults._passes_left = name, int(passes)
-        code = 1
-        try:
-            asyncio.run(drive(url, chunks))
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+    """Run `drive` in a process of its own that is killed at `point`."""
+    return forked(point, lambda: drive(url, chunks))
 
 
 @pytest.fixture(scope="module")

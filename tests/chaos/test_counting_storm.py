@@ -1,8 +1,9 @@
-"""Three pipelines that know nothing of each other, zombies, killed backends, catalogs applied meanwhile, and poison.
+"""Three pipelines that know nothing of each other and a silent backfill of what they count, zombies,
+killed backends, catalogs applied meanwhile, and poison.
 
 The counters equal a model that counts the slow and obvious way; every broken message is a dead
 letter, once; each user has one badge a type, at the level that the counters reach, and messages
-numbered without a gap.
+numbered without a gap. What the backfill took first is said once the stream has brought it.
 
 How the tasks interleave differs from run to run; what must come out does not.
 """
@@ -22,6 +23,7 @@ from demo.events import malformed
 from demo.records import Record
 from ops.settings import DEFAULT_TENANT
 from processor.batch import bisection
+from processor.batch.options import PipelineOptions
 from processor.batch.pipeline import Pipeline
 from processor.catalog import load
 from processor.catalog.apply import apply_catalog
@@ -43,6 +45,9 @@ BATCH_RECORDS_MAX = 120
 POISON_SHARE, DUPLICATE_SHARE = 0.01, 0.05
 # Partners for the levels of the ambassador, by the two catalogs; a user invites some thirty.
 GENEROUS, STRICT = (10, 28, 34), (20, 32, 40)
+# Users of whom nothing but history tells.
+VETERANS = [user(1_000 + number) for number in range(5)]
+SILENT = terms(cluster_id="file", topic_prefix=None, publish=False, mint=False)
 # A pipeline that was away for a while believes what it read of the ledger long ago.
 ZOMBIE_SHARE = 0.15
 
@@ -87,11 +92,16 @@ class Model:
 
 @dataclass(frozen=True)
 class Storm:
-    """The messages by partition, the model of them, and how many are broken."""
+    """The messages by partition, the model of them, and how many are broken.
+
+    `history` is a file of the same events in another order, and of those of VETERANS, which no
+    partition has.
+    """
 
     log: Mapping[Partition, Sequence[PlainRecord]]
     model: Model
     poison: Counter[str]
+    history: Mapping[Partition, Sequence[PlainRecord]]
 
 
 def _events(chance: random.Random) -> Iterator[Event]:
@@ -114,7 +124,9 @@ def _events(chance: random.Random) -> Iterator[Event]:
 def a_storm(seed: int) -> Storm:
     chance = random.Random(seed)
     model, poison, sent = Model(), Counter[str](), list[Record]()
+    lines = list[Event]()
     for event in _events(chance):
+        lines.append(event)
         model.take(event)
         shape = chance.choice((structured, binary))
         sent.append(shape(event))
@@ -132,23 +144,40 @@ def a_storm(seed: int) -> Storm:
         records.append(
             PlainRecord(len(records), record.value, record.key, record.headers, 1_780_000_000_000)
         )
-    return Storm(log, model, poison)
+    for number, who in enumerate(VETERANS * 12):
+        at = datetime(2026, 4, 1, tzinfo=UTC)
+        data = {"partner_id": f"old-{number}"}
+        lines.append(Event("partners", "partner.joined", "/old", f"o-{number}", str(who), at, data))
+        model.take(lines[-1])
+    chance.shuffle(lines)
+    history = [
+        PlainRecord(offset, structured(event, named=False).value)
+        for offset, event in enumerate(lines)
+    ]
+    return Storm(log, model, poison, {("history.jsonl", 0): history})
 
 
 class Driver:
     """A worker without a consumer group: it reads any partition from where it believes it stands."""
 
-    def __init__(self, url: str, storm: Storm, seed: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        log: Mapping[Partition, Sequence[PlainRecord]],
+        seed: int,
+        options: PipelineOptions,
+    ) -> None:
         self._url = url
-        self._log = storm.log
+        self._log = log
+        self._options = options
         self._chance = random.Random(seed)
         self._believed: dict[Partition, int] = {}
-        self.fenced = self.broken_off = 0
+        self.fenced = self.broken_off = self.counted = 0
 
     async def run(self) -> None:
         """Count until the ledger stands at every partition's end."""
         async with Database(self._url) as database:
-            pipeline = Pipeline(database, terms(), clock=FakeClock(NOW))
+            pipeline = Pipeline(database, self._options, clock=FakeClock(NOW))
             while True:
                 try:
                     await pipeline.load()
@@ -161,7 +190,7 @@ class Driver:
 
     async def _look(self, database: Database) -> None:
         async with database.transaction() as conn:
-            standing = await ledger.read(conn, CLUSTER, set(self._log))
+            standing = await ledger.read(conn, self._options.cluster_id, set(self._log))
         for partition, entry in standing.items():
             if self._believed.get(partition) is None or self._chance.random() > ZOMBIE_SHARE:
                 self._believed[partition] = entry.next_offset
@@ -179,6 +208,7 @@ class Driver:
             chunks.append(Chunk(*partition, position, self._log[partition][position:end]))
         outcome = await bisection.commit(pipeline, [pipeline.read(chunk) for chunk in chunks])
         self.fenced += len(outcome.fenced)
+        self.counted += outcome.counted
         for partition, entry in outcome.fenced.items():
             self._believed[partition] = entry.next_offset
         return True
@@ -250,18 +280,24 @@ async def test_the_counters_equal_the_model(database: Database, database_url: st
     storm = a_storm(seed)
     async with database.transaction() as conn:
         await ledger.open_partitions(conn, CLUSTER, dict.fromkeys(storm.log, 0))
-    drivers = [Driver(database_url, storm, seed + number) for number in range(PIPELINES)]
+        await ledger.open_partitions(conn, "file", dict.fromkeys(storm.history, 0))
+    drivers = [
+        Driver(database_url, storm.log, seed + number, terms()) for number in range(PIPELINES)
+    ]
+    silent = Driver(database_url, storm.history, seed, SILENT)
     over = asyncio.Event()
     async with asyncio.timeout(PATIENCE_S), Database(database_url) as other:
         killer = asyncio.create_task(_kill_backends(other, random.Random(seed), over))
         applier = asyncio.create_task(_apply_catalogs(database, over))
-        await asyncio.gather(*(driver.run() for driver in drivers))
+        await asyncio.gather(*(driver.run() for driver in (*drivers, silent)))
         over.set()
         killed, applied = await killer, await applier
     assert killed > 0
     assert sum(driver.broken_off for driver in drivers) > 0
     assert applied > 1
     assert sum(driver.fenced for driver in drivers) > 0
+    # It was before the stream with some of its events.
+    assert silent.counted > 12 * len(VETERANS)
 
     found = await rows(
         database,
@@ -276,6 +312,27 @@ async def test_the_counters_equal_the_model(database: Database, database_url: st
     letters = await rows(database, "SELECT reason, count(*) FROM dead_letter GROUP BY reason")
     assert dict(letters) == storm.poison
     await _badges_are_those_of_the_counters(database, storm.model)
+    await _everything_is_said_that_came_live(database)
+
+
+async def _everything_is_said_that_came_live(database: Database) -> None:
+    """What only the file has stays unsaid, unless a catalog told of it; all else is said, once."""
+    veterans = f"user_id = ANY('{{{','.join(map(str, VETERANS))}}}'::uuid[])"
+    marked = "SELECT count(*) FROM processed_event WHERE silent"
+    assert await column(database, marked) == [12 * len(VETERANS)]
+    news = await rows(
+        database,
+        f"""
+        SELECT badge.id, {veterans},
+               (SELECT count(*) FROM outbox_message
+                 WHERE event_type = 'badge.created' AND payload->>'instance_id' = badge.id::text),
+               (SELECT count(*) FROM silenced_badge WHERE nft_instance_id = badge.id)
+          FROM nft_instance AS badge
+        """,
+    )
+    told = {"live": {(said, kept) for _, old, said, kept in news if not old}}
+    told["old"] = {said + kept for _, old, said, kept in news if old}
+    assert told == {"live": {(1, 0)}, "old": {1}}
 
 
 async def _badges_are_those_of_the_counters(database: Database, model: Model) -> None:

@@ -15,7 +15,8 @@ from demo.oracle.comparison import Aspect, differences
 from demo.oracle.expected import ExpectedOutcome, expected_outcome
 from demo.records import Record
 from ops.settings import DEFAULT_TENANT
-from processor.batch.pipeline import Pipeline, PipelineOptions
+from processor.batch.options import PipelineOptions
+from processor.batch.pipeline import Pipeline
 from processor.catalog import load
 from processor.events.chunks import Chunk, PlainRecord
 from store import catalogs, inspection, ledger

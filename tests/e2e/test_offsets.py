@@ -121,7 +121,7 @@ async def test_a_topic_made_anew_and_shorter_pauses_its_partition_too(
     await make_anew(kafka_site)
     async with a_producer(kafka_site) as producer:
         await send(producer, kafka_site, 2)
-    await paused_until_skipped(kafka_site, database, tmp_path, Fault("topic_ends_early", 5, 2, 0))
+    await paused_until_skipped(kafka_site, database, tmp_path, Fault("topic_recreated", 5, 2, 0))
 
 
 async def test_records_lost_to_retention_pause_their_partition_until_an_operator_skips_them(

@@ -3,6 +3,7 @@
 It counts exactly over a kill, says what it waits for, and ends when asked.
 """
 
+import math
 import os
 import random
 import re
@@ -10,6 +11,7 @@ import signal
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import text
@@ -216,9 +218,21 @@ async def test_a_worker_that_makes_no_progress_ends(
     site = Site(broker.address, database_url, topic_prefix)
     await site.make_topics()
     await produce(site, [a_quest()])
-    # Long enough that the first event is counted within it on any machine.
-    with a_worker(site, tmp_path / "worker.log", LAUREL_WORKER__STALL_AFTER="PT20S") as worker:
-        await until_counted(database, 1, worker)
+    # This machine's own time for one event, from the start of a worker on, and ample room.
+    begun = monotonic()
+    with a_worker(site, tmp_path / "first.log") as first:
+        await until_counted(database, 1, first)
+        assert first.stop() == EXIT_OK
+    bound = math.ceil(4 * (monotonic() - begun))
+    patient = {  # so that it waits for the ledger when it ends, and not for the next attempt
+        "LAUREL_WORKER__STALL_AFTER": f"{bound}s",
+        "LAUREL_DATABASE__LOCK_TIMEOUT": f"{10 * bound}s",
+        "LAUREL_DATABASE__STATEMENT_TIMEOUT": f"{11 * bound}s",
+        "LAUREL_LIFECYCLE__STALL_AFTER": f"{23 * bound}s",
+    }
+    await produce(site, [a_quest()])
+    with a_worker(site, tmp_path / "worker.log", **patient) as worker:
+        await until_counted(database, 2, worker)
         async with database.transaction() as conn:
             await conn.execute(text("SELECT 1 FROM offset_ledger FOR UPDATE"))
             await produce(site, [a_quest()])

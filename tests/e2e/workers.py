@@ -44,8 +44,6 @@ class Site:
             "LAUREL_KAFKA__TOPIC_PREFIX": self.prefix,
             "LAUREL_KAFKA__CONSUMER_GROUP": self.prefix,
             "LAUREL_KAFKA__PARTITIONS": "2",
-            # a killed worker's partitions are free after it
-            "LAUREL_KAFKA__SESSION_TIMEOUT": "PT2S",
             "LAUREL_LOG__FORMAT": "json",
         }
 

@@ -1,14 +1,21 @@
 """The daemon against a local TON network, through the real pytonlib."""
 
+import os
+import signal
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 
-from ops.settings import Settings
+from ops.lifecycle import Part, Readiness
+from ops.settings import DatabaseSettings, Settings
+from ops.watchdog import Watchdog
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.network import TonNetwork
 from store import mint_queue
 from store.values import RawAddress, TaskOperation
+from tests.builders.clock import FakeClock
 from tests.builders.world import (
     World,
     all_in,
@@ -150,3 +157,35 @@ async def test_a_burn_of_a_token_that_its_owner_destroyed_is_confirmed(
     )
     assert details == "destroyed"
     assert await world.value("SELECT count(*) FROM chain_message WHERE kind = 'burn'") == 0
+
+
+async def test_a_turn_that_hangs_is_noticed_and_is_over_once_it_goes_on(
+    world: World, settings: Settings
+) -> None:
+    """Its one backend is stopped as a process: PostgreSQL's own timeouts stand still with it."""
+    clock, readiness, ended = FakeClock(), Readiness(), list[str]()
+    bound = timedelta(minutes=5)
+    dog = Watchdog(bound, readiness, clock, lambda name, _: ended.append(name))
+    single = settings.model_copy(update={"database": DatabaseSettings(pool_size=1)})
+    async with minting(single, readiness, dog) as ctx:
+        async with ctx.db.transaction() as conn:
+            pid = (await conn.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+
+            async def said() -> bool:
+                clock.advance(bound / 100)
+                dog.check()
+                return bool(ended)
+
+            await eventually(world, said, "a turn that does not end")
+            assert set(ended) == {"the minter's turn"}
+            assert "the minter's turn" in readiness.waits[Part.PROGRESS]
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+        async def goes_on() -> bool:
+            dog.check()
+            return Part.PROGRESS not in readiness.waits
+
+        await eventually(world, goes_on, "a turn that goes on")

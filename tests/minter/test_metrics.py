@@ -52,6 +52,7 @@ async def test_a_run_moves_every_metric_of_the_minter(
         await reconcile(database, running.gateway, repair=False)
         ready.append(series("laurel_ready")[()])
     block, account = running.view.current
+    age_s = running.view.age().total_seconds()
 
     assert {sample: moved.by(sample) for sample in COUNTED_BY_MINTER} == COUNTED_BY_MINTER
     assert {
@@ -61,6 +62,7 @@ async def test_a_run_moves_every_metric_of_the_minter(
     assert [series(sample) for sample in OF_THE_CHAIN] == [
         {(): block.seqno},
         {(): account.balance_nano},
+        {(): age_s},
     ]
     # Ready, not while no lite server answered, and again.
     assert (ready[0], ready[1], ready[-1]) == (1, 0, 1)

@@ -1,19 +1,33 @@
 """What a minter refuses to work with, and that a stop ends its start."""
 
 import asyncio
+import re
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import structlog
+from pydantic import SecretStr
 
 from minter.startup import connect, minter_context, minting_wallet, refuse_drift, unless_stopped
+from minter.ton.gateway import ChainUnreachable
+from minter.ton.liteserver import LiteServers
+from minter.ton.values import Block
 from ops.errors import LeaseLost, UsageError
 from ops.lifecycle import Readiness, Stop
-from ops.settings import Settings
+from ops.settings import MinterSettings, Settings
 from sandbox.ton.chain import ChainOptions
+from sandbox.ton.config import BasechainPrices
 from sandbox.ton.network import TonNetwork, TonOptions
 from store.chain import WalletIdentity
+from store.engine import Database
+from store.rights import RightsMissing
 from store.values import RawAddress
+from tests.builders.roles import a_role
+from tests.builders.sql import rows
 from tests.builders.world import World
 
 STORED = WalletIdentity(RawAddress("0:" + "11" * 32), b"k" * 32, 0x10AD, 300, b"z" * 32)
@@ -54,6 +68,23 @@ async def test_a_second_start_finds_the_same_wallet(world: World, settings: Sett
     assert await world.value("SELECT count(*) FROM chain_wallet") == 1
 
 
+async def test_a_minter_whose_role_lacks_a_right_ends_at_its_start_and_says_what_to_run(
+    database: Database, database_url: str, settings: Settings
+) -> None:
+    async with a_role(database, database_url) as role:
+        await role.grant("USAGE ON SCHEMA public")
+        await role.grant("SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public")
+        await rows(database, f'REVOKE UPDATE ON nft_mint_queue FROM "{role.name}"')
+        limited = settings.model_copy(update={"database_url": SecretStr(role.url)})
+        with pytest.raises(RightsMissing, match=r"GRANT UPDATE ON public\.nft_mint_queue"):
+            async with minter_context(limited, Readiness()):
+                pass
+        await role.grant("UPDATE ON nft_mint_queue")
+        # It counts nothing, so it needs no temporary tables.
+        async with minter_context(limited, Readiness()):
+            pass
+
+
 async def test_reconcile_refuses_a_database_of_another_network(
     world: World, settings: Settings, tmp_path: Path
 ) -> None:
@@ -68,6 +99,77 @@ async def test_reconcile_refuses_a_database_of_another_network(
             async with connect(elsewhere):
                 pass
     assert await world.value("SELECT count(*) FROM chain_wallet") == 1
+
+
+@pytest.fixture
+async def dear(tmp_path: Path, virtual_machine: Path) -> AsyncIterator[TonNetwork]:
+    """A network that takes six times as much, as the main network did before April 2026."""
+    prices = BasechainPrices(
+        gas=26_214_400,
+        gas_flat=40_000,
+        message_lump=400_000,
+        message_bit=26_214_400,
+        message_cell=2_621_440_000,
+        storage_bit=1,
+        storage_cell=500,
+    )
+    chain = ChainOptions(prices=prices, emulator_library=virtual_machine)
+    options = TonOptions(
+        chain=chain, block_interval=timedelta(milliseconds=100), directory=tmp_path / "dear"
+    )
+    async with TonNetwork.start(options) as network:
+        yield network
+
+
+async def test_values_that_can_do_nothing_at_the_networks_prices_are_refused_by_name(
+    world: World, settings: Settings, dear: TonNetwork
+) -> None:
+    amounts = {
+        "item_value": Decimal("0.002"),
+        "item_forward": Decimal("0.0005"),
+        "revoke_value": Decimal("0.0016"),
+        "deploy_value": Decimal("0.003"),
+    }
+    minter = MinterSettings(**amounts)
+    async with minter_context(settings.model_copy(update={"minter": minter}), Readiness()):
+        pass
+    await world.sql("TRUNCATE chain_wallet CASCADE")
+    update = {"minter": minter, "ton_config": dear.config_path}
+    with pytest.raises(UsageError) as caught:
+        async with minter_context(settings.model_copy(update=update), Readiness()):
+            pass
+    named = re.findall(r"LAUREL_MINTER__(\w+) is ([\d.]+) .* at least ([\d.]+)", str(caught.value))
+    assert named == [
+        ("ITEM_FORWARD", "0.0005", "0.0012816"),
+        ("ITEM_VALUE", "0.002", "0.0084552"),
+        ("REVOKE_VALUE", "0.0016", "0.0016812"),
+    ]
+
+
+async def test_the_default_values_start_a_minter_at_dear_prices_too(
+    world: World, settings: Settings, dear: TonNetwork
+) -> None:
+    del world
+    there = settings.model_copy(update={"minter": MinterSettings(), "ton_config": dear.config_path})
+    async with minter_context(there, Readiness()):
+        pass
+
+
+async def test_without_the_networks_prices_the_settings_bounds_have_to_do(
+    world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del world
+
+    async def hidden(_self: LiteServers, number: int, _block: Block) -> bytes:
+        raise ChainUnreachable(f"no parameter {number} here")
+
+    monkeypatch.setattr(LiteServers, "config_parameter", hidden)
+    with structlog.testing.capture_logs() as lines:
+        async with minter_context(settings, Readiness()):
+            pass
+    assert {"event": "prices_unknown", "reason": "no parameter 21 here"}.items() <= next(
+        line for line in lines if line["event"] == "prices_unknown"
+    ).items()
 
 
 async def test_work_that_ends_before_the_stop_gives_its_result() -> None:

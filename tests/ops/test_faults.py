@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.integration
+from ops.errors import UsageError
+from ops.faults import Point
+from ops.settings import load
 
 CODE = """
 from ops.faults import Point, reach
@@ -16,6 +18,7 @@ for n in range(3):
 """
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("armed", "printed", "code"),
     [
@@ -34,3 +37,28 @@ def test_a_fault_point(armed: str, printed: str, code: int) -> None:
         check=False,
     )
     assert (done.stdout, done.returncode) == (printed, code)
+
+
+@pytest.mark.parametrize("armed", ["batch.merge", "BATCH_MERGED", ":3", "batch.merged;"])
+def test_a_point_that_does_not_exist_is_refused_with_the_list(
+    armed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUREL_FAULT_POINT", armed)
+    with pytest.raises(UsageError, match="there is no point") as refused:
+        load()
+    assert all(point.value in refused.value.message for point in Point)
+
+
+@pytest.mark.parametrize("count", ["", "0", "-1", "x", "\u0663"])
+def test_a_number_of_passes_that_never_comes_is_refused(
+    count: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUREL_FAULT_POINT", f"batch.merged:{count}")
+    with pytest.raises(UsageError, match="no number of passes"):
+        load()
+
+
+@pytest.mark.parametrize("armed", ["", "batch.merged", "minter.sent:12"])
+def test_a_point_that_exists_is_no_hindrance(armed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAUREL_FAULT_POINT", armed)
+    load()

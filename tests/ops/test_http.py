@@ -16,6 +16,7 @@ pytestmark = pytest.mark.integration
 
 async def test_a_process_says_whether_it_is_ready_and_what_it_waits_for() -> None:
     readiness = Readiness()
+    readiness.facts["block"] = 7
     alive = True
     async with (
         serving(HttpSettings(), readiness, lambda: alive) as url,
@@ -30,6 +31,7 @@ async def test_a_process_says_whether_it_is_ready_and_what_it_waits_for() -> Non
                     "ready": False,
                     "waits": {"kafka": "no broker at 127.0.0.1:9092"},
                     "degraded": {},
+                    "facts": {"block": 7},
                 },
             )
         readiness.arrived(Part.KAFKA)

@@ -55,18 +55,26 @@ def test_the_environment_wins_over_the_file(
         ("LAUREL_WORKER__BATCHES", "1", "LAUREL_WORKER__BATCHES: there is no such setting"),
         ("LAUREL_METADATA_BASE_URL", "ftp://x", "LAUREL_METADATA_BASE_URL: "),
         ("LAUREL_MINTER__LEASE", "10s", "minter.lease must be longer"),
+        ("LAUREL_LIFECYCLE__STALL_AFTER", "2m", "lifecycle.stall_after must be longer"),
         ("LAUREL_MINTER__LEASE", "10", "LAUREL_MINTER__LEASE: 10 has no unit: write"),
         ("LAUREL_MINTER__LEASE", "soon", "LAUREL_MINTER__LEASE: .*duration"),
-        ("LAUREL_MINTER__ITEM_VALUE", "0.01", "LAUREL_MINTER__ITEM_VALUE: .*equal to 0.03"),
+        ("LAUREL_MINTER__ITEM_VALUE", "0.001", "LAUREL_MINTER__ITEM_VALUE: .*equal to 0.0015"),
+        ("LAUREL_MINTER__ITEM_VALUE", "0.0111", "exceed minter.item_forward by at least 0.0012"),
+        ("LAUREL_MINTER__ITEM_FORWARD", "0.0002", "LAUREL_MINTER__ITEM_FORWARD: .*to 0.00022"),
+        ("LAUREL_MINTER__REVOKE_VALUE", "0.0002", "LAUREL_MINTER__REVOKE_VALUE: .*to 0.0003"),
+        ("LAUREL_MINTER__DEPLOY_VALUE", "0.002", "LAUREL_MINTER__DEPLOY_VALUE: .*to 0.003"),
         ("LAUREL_MINTER__ITEM_VALUE", "0.0300000001", "LAUREL_MINTER__ITEM_VALUE: .*9 decimal"),
         ("LAUREL_MINTER__ITEM_VALUE", "NaN", "LAUREL_MINTER__ITEM_VALUE: .*finite"),
         ("LAUREL_MINTER__ITEM_VALUE", "much", "LAUREL_MINTER__ITEM_VALUE: .*write Grams"),
-        ("LAUREL_MINTER__ITEM_FORWARD", "0.05", "minter.item_forward must be less"),
         (
             "LAUREL_MINTER__POLL_INTERVAL",
             "PT0S",
             "LAUREL_MINTER__POLL_INTERVAL: must be longer than nothing",
         ),
+        ("LAUREL_KAFKA_BROKERS", "a:b", "LAUREL_KAFKA_BROKERS: it should read host:port"),
+        ("LAUREL_KAFKA_BROKERS", "", "LAUREL_KAFKA_BROKERS: it should read host:port"),
+        ("LAUREL_KAFKA_BROKERS", "kafka:9092,", "LAUREL_KAFKA_BROKERS: it should read host:port"),
+        ("LAUREL_KAFKA_BROKERS", "kafka://kafka:9092", "LAUREL_KAFKA_BROKERS: it should read"),
         (
             "LAUREL_CONFIG_FILE",
             "/does/not/exist.toml",
@@ -108,6 +116,61 @@ def test_an_unknown_name_in_the_file_is_refused(
         load()
 
 
+def test_every_secret_may_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the environment at the top and below, and by the settings file."""
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2\n")
+    secret.chmod(0o600)
+    file = tmp_path / "laurel.toml"
+    file.write_text(f'[kafka]\nkey_password_file = "{secret}"\ncert_file = "cert.pem"\n')
+    monkeypatch.setenv("LAUREL_CONFIG_FILE", str(file))
+    monkeypatch.setenv("LAUREL_DATABASE_URL_FILE", str(secret))
+    monkeypatch.setenv("LAUREL_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("LAUREL_KAFKA__SASL_MECHANISM", "PLAIN")
+    monkeypatch.setenv("LAUREL_KAFKA__SASL_USERNAME", "alice")
+    monkeypatch.setenv("LAUREL_KAFKA__SASL_PASSWORD_FILE", str(secret))
+    settings = load()
+    found = (settings.database_url, settings.kafka.sasl_password, settings.kafka.key_password)
+    assert [each.get_secret_value() for each in found if each] == ["hunter2"] * 3
+
+
+def test_a_secret_of_the_environment_wins_over_a_file_of_the_settings_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("postgresql://elsewhere/laurel\n")
+    secret.chmod(0o600)
+    file = tmp_path / "laurel.toml"
+    file.write_text(f'database_url_file = "{secret}"\n')
+    monkeypatch.setenv("LAUREL_CONFIG_FILE", str(file))
+    assert load().need("database_url") == "postgresql://elsewhere/laurel"
+    monkeypatch.setenv("LAUREL_DATABASE_URL", "postgresql://db/laurel")
+    assert load().need("database_url") == "postgresql://db/laurel"
+
+
+def test_a_secret_and_its_file_are_refused_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUREL_DATABASE_URL", "postgresql://db/laurel")
+    monkeypatch.setenv("LAUREL_DATABASE_URL_FILE", str(tmp_path / "secret"))
+    with pytest.raises(UsageError, match="DATABASE_URL and LAUREL_DATABASE_URL_FILE are both set"):
+        load()
+
+
+def test_a_settings_file_with_a_secret_in_it_is_for_its_owner_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "laurel.toml"
+    file.write_text('database_url = "postgresql://laurel:hunter2@db/laurel"\n')
+    file.chmod(0o644)
+    monkeypatch.setenv("LAUREL_CONFIG_FILE", str(file))
+    with pytest.raises(UsageError, match=f"LAUREL_CONFIG_FILE: others can read .*{file}") as caught:
+        load()
+    assert "hunter2" not in caught.value.message
+    file.chmod(0o600)
+    assert load().database_url is not None
+
+
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "laurel.toml"
     file.write_text("kafka_brokers =\n")
@@ -138,6 +201,13 @@ def test_a_secret_does_not_print() -> None:
 def test_what_is_needed_and_missing_names_the_setting_and_the_way_out() -> None:
     with pytest.raises(UsageError, match=r"LAUREL_DATABASE_URL is not set\..*laurel dev"):
         Settings().need("database_url")
+
+
+def test_all_that_is_missing_is_named_at_once() -> None:
+    with pytest.raises(UsageError, match="LAUREL_KAFKA_BROKERS, LAUREL_TON_CONFIG are not set"):
+        load(database_url="postgresql://db/laurel").require(
+            "database_url", "kafka_brokers", "ton_config"
+        )
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ ORDER = (
     "offset_ledger",
     "paused_partition",
     "processed_event",
+    "waiting_command",
     "command_log",
     "user_wallet",
     "progress_member",

@@ -1,18 +1,17 @@
 import asyncio
+import os
+import re
+import socket
 from datetime import timedelta
-from uuid import uuid4
+from pathlib import Path
 
-import psycopg
 import pytest
 from prometheus_client import REGISTRY
-from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import make_url, text
 
-from ops.errors import UsageError
 from ops.settings import DatabaseSettings
 from sandbox.ports import reserved
-from sandbox.postgres import PostgresServer
 from store.engine import (
     Connection,
     Database,
@@ -20,7 +19,6 @@ from store.engine import (
     StatementRefused,
     StatementTimedOut,
     TransactionConflict,
-    normalised_url,
 )
 from tests.builders.sql import column, rows, value
 
@@ -28,54 +26,39 @@ NEW_SEQUENCE = text("INSERT INTO outbox_sequence (user_id, last_seq) VALUES (gen
 NEXT_SEQ = text("UPDATE outbox_sequence SET last_seq = last_seq + 1 WHERE user_id = :user")
 
 
-@pytest.mark.parametrize(
-    "url",
-    ["postgresql://u:p@h:5432/d", "postgres://u:p@h:5432/d", "postgresql+asyncpg://u:p@h:5432/d"],
-)
-def test_every_spelling_of_a_postgresql_url_is_taken(url: str) -> None:
-    assert normalised_url(url) == "postgresql+psycopg://u:p@h:5432/d"
-
-
-@pytest.mark.parametrize("url", ["hunter2", "mysql://u:hunter2@h/d", ""])
-def test_a_wrong_url_is_refused_without_repeating_its_password(url: str) -> None:
-    with pytest.raises(UsageError, match="LAUREL_DATABASE_URL") as refused:
-        normalised_url(url)
-    assert "hunter2" not in refused.value.message
-
-
-async def test_a_connection_speaks_utc_and_does_not_wait_for_ever(database: Database) -> None:
-    async with database.transaction() as conn:
-        names = ("timezone", "lock_timeout", "statement_timeout", "application_name")
-        shown = [(await conn.execute(text(f"SHOW {name}"))).scalar_one() for name in names]
-    assert shown == ["UTC", "15s", "1min", "laurel"]
-
-
-async def test_what_laurel_depends_on_is_set_whatever_the_database_says(
-    database: Database, database_url: str
+async def test_a_peer_that_is_gone_without_a_word_is_noticed_in_under_a_minute(
+    database: Database,
 ) -> None:
-    name = make_url(database_url).database
-    for setting in (
-        "synchronous_commit = off",
-        "default_transaction_isolation = 'repeatable read'",
-        "client_encoding = 'LATIN1'",
-    ):
-        await rows(database, f'ALTER DATABASE "{name}" SET {setting}')
-    async with Database(database_url) as another:
-        shown = [
-            await value(another, f"SHOW {each}")
-            for each in ("synchronous_commit", "transaction_isolation", "client_encoding")
-        ]
-    assert shown == ["on", "read committed", "UTF8"]
+    """The driver's socket; worker, minter, commands and migrations connect by this class alone."""
+    async with database.engine.connect() as conn:
+        driver = (await conn.get_raw_connection()).driver_connection
+        assert driver is not None
+        with socket.socket(fileno=os.dup(driver.fileno())) as peer:
+            assert peer.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            idle, interval, count, unanswered_ms = (
+                peer.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (
+                    socket.TCP_KEEPIDLE,
+                    socket.TCP_KEEPINTVL,
+                    socket.TCP_KEEPCNT,
+                    socket.TCP_USER_TIMEOUT,
+                )
+            )
+    assert idle + interval * count < 60
+    assert 0 < unanswered_ms < 60_000
 
 
-async def test_options_of_the_url_work_beside_ours(database: Database, database_url: str) -> None:
-    await rows(database, "CREATE SCHEMA app")
-    url = make_url(database_url).update_query_dict(
-        {"options": "-c search_path=app -c timezone=CET"}
-    )
-    async with Database(url.render_as_string(hide_password=False)) as another:
-        assert await value(another, "SHOW search_path") == "app"
-        assert await value(another, "SHOW timezone") == "UTC"
+def test_nothing_else_connects_to_postgresql() -> None:
+    root = Path(__file__).parents[2]
+    places = [
+        (path.relative_to(root).as_posix(), call)
+        for package in ("store", "processor", "minter", "ops", "demo", "sandbox")
+        for path in (root / package).rglob("*.py")
+        for call in re.findall(
+            r"create_(?:async_)?engine\(|\bpsycopg\S*connect\(", path.read_text()
+        )
+    ]
+    assert places == [("store/engine.py", "create_async_engine(")]
 
 
 async def test_a_read_only_server_is_one_that_is_away(database_url: str) -> None:
@@ -85,18 +68,6 @@ async def test_a_read_only_server_is_one_that_is_away(database_url: str) -> None
     async with Database(url.render_as_string(hide_password=False)) as standby:
         with pytest.raises(DatabaseUnreachable, match="read-only"):
             await rows(standby, "DELETE FROM outbox_sequence")
-
-
-async def test_a_database_of_another_encoding_is_refused_with_a_word(
-    database_server: PostgresServer,
-) -> None:
-    name = f"ascii_{uuid4().hex}"
-    statement = sql.SQL("CREATE DATABASE {} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
-    async with await psycopg.AsyncConnection.connect(database_server.url, autocommit=True) as conn:
-        await conn.execute(statement.format(sql.Identifier(name)))
-    async with Database(database_server.url_of(name)) as database:
-        with pytest.raises(UsageError, match="SQL_ASCII"):
-            await database.ping()
 
 
 async def test_a_server_that_is_not_there_is_named_without_its_password() -> None:

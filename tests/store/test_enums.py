@@ -39,6 +39,7 @@ COLUMNS = {
 
 # column -> those of an enumeration's values that it may hold.
 SOME = {
+    "waiting_command.reason": {values.Reason.NO_SUCH_BADGE, values.Reason.NO_TOKEN},
     "silenced_badge.message": {values.OutboxType.BADGE_CREATED, values.OutboxType.BADGE_LEVELED_UP},
 }
 

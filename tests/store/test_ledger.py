@@ -1,6 +1,7 @@
 """The ledger of offsets: opened once, advanced under its lock, one to each cluster."""
 
 import asyncio
+from uuid import UUID
 
 import pytest
 
@@ -109,3 +110,27 @@ async def test_an_uncommitted_advance_is_not_seen(database: Database) -> None:
     with pytest.raises(KeyError, match="power"):
         await interrupted()
     assert await entries(database) == [LedgerEntry(*QUESTS, 5)]
+
+
+OLD, NEW = UUID(int=1), UUID(int=2)
+
+
+async def topic_ids(database: Database) -> dict[Partition, UUID | None]:
+    return {entry.key: entry.topic_id for entry in await entries(database)}
+
+
+async def test_a_topics_id_is_taken_over_once_something_is_counted_of_it(
+    database: Database,
+) -> None:
+    await opened(database, quests=5, trips=0)
+    assert await topic_ids(database) == {QUESTS: None, TRIPS: None}
+    for seen, of_trips in ((OLD, OLD), (NEW, NEW)):
+        async with database.transaction() as conn:
+            await ledger.identify(conn, "test", {QUESTS: seen, TRIPS: seen})
+        assert await topic_ids(database) == {QUESTS: OLD, TRIPS: of_trips}
+    async with database.transaction() as conn:
+        await ledger.advance(conn, "test", [LedgerEntry(*TRIPS, 1, 0, 5)])
+        await ledger.identify(conn, "test", {TRIPS: OLD})
+        await ledger.identify(conn, "another", {TRIPS: OLD})
+        await ledger.identify(conn, "test", {})
+    assert await topic_ids(database) == {QUESTS: OLD, TRIPS: NEW}

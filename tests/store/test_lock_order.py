@@ -14,6 +14,7 @@ from sqlalchemy import text
 
 from processor.catalog.apply import apply_catalog
 from processor.catalog.load import SHIPPED, load
+from processor.stream.waiting_sweep import WaitingSweep
 from sandbox.postgres import PostgresServer
 from store import models
 from store.engine import Database
@@ -23,9 +24,11 @@ from tests.builders.messages import (
     ALICE,
     BOB,
     Log,
+    a_command,
     a_partner,
     a_pipeline,
     count,
+    terms,
     with_catalog,
 )
 from tests.store.lock_order import (
@@ -74,6 +77,38 @@ async def test_batches_lock_in_order(
         "silenced_badge",
     }
     assert locked(transactions) >= set(ORDER) - untouched
+
+
+async def test_waiting_commands_are_taken_up_and_ended_in_order(
+    database: Database, transactions: list[Transaction]
+) -> None:
+    """By a batch that brings the badge, and by a turn of the sweep: what is due, what expired."""
+    await with_catalog(database)
+    wanted = [a_command("mint", who, type_code="ambassador") for who in (ALICE, BOB)]
+    log = Log()
+    log.append(*wanted, a_command("burn", UUID(int=3), type_code="ambassador"))
+    await count(database, log)
+    async with database.transaction() as conn:
+        await conn.execute(
+            text("UPDATE waiting_command SET expires_at = now() WHERE user_id = :who"),
+            {"who": UUID(int=3)},
+        )
+        await conn.execute(
+            text("UPDATE waiting_command SET silent = true WHERE user_id = :who"), {"who": BOB}
+        )
+    transactions.clear()
+    log.append(a_partner(ALICE), a_partner(BOB))
+    await count(database, log)
+    (batch,) = (each for each in transactions if "nft_instance" in each.locked)
+    assert batch.locked >= {"waiting_command", "command_log", "nft_mint_queue"}
+    transactions.clear()
+    await WaitingSweep(database, terms()).turn()
+    assert contradictions(transactions) == []
+    locks = [each.locked for each in transactions if "waiting_command" in each.locked]
+    assert [sorted(each & {"command_log", "dead_letter"}) for each in locks] == [
+        ["command_log"],
+        ["dead_letter"],
+    ]
 
 
 async def test_a_silence_is_kept_and_ended_in_order(

@@ -1,5 +1,7 @@
 """Paused partitions: shown until they are counted past or decided about."""
 
+from uuid import UUID
+
 from store import ledger, paused_partitions
 from store.engine import Database
 from store.values import LedgerEntry, PausedPartition, PauseReason
@@ -61,3 +63,29 @@ async def test_a_decision_ends_the_pause_of_its_cluster_moves_the_ledger_and_is_
         "FROM partition_decision",
     )
     assert kept == [("a", "skipped", "records_removed", 5, 8, "known", "admin:eve")]
+
+
+async def test_a_skip_takes_over_the_topic_that_was_made_anew_and_a_resumption_does_not(
+    database: Database,
+) -> None:
+    old, new = UUID(int=1), UUID(int=2)
+    found = PausedPartition(*QUESTS, 5, PauseReason.TOPIC_RECREATED, "anew", 0, new)
+    for to, counted in ((None, old), (5, new)):
+        await paused(database, found)
+        assert [each.topic_id for each in await listed(database)] == [new]
+        async with database.transaction() as conn:
+            await ledger.identify(conn, "a", {QUESTS: old})
+            (place,) = await paused_partitions.lock_places(conn, QUESTS, "a")
+            await paused_partitions.decide(conn, place, to=to, actor="eve", reason=None)
+            assert (await ledger.read(conn, "a", [QUESTS]))[QUESTS].topic_id == counted
+    kept = await rows(database, "SELECT action, topic_id FROM partition_decision ORDER BY id")
+    assert kept == [("resumed", None), ("skipped", new)]
+
+
+async def test_a_skip_for_another_reason_leaves_the_topic_what_it_is(database: Database) -> None:
+    await paused(database)
+    async with database.transaction() as conn:
+        await ledger.identify(conn, "a", {QUESTS: UUID(int=1)})
+        (place,) = await paused_partitions.lock_places(conn, QUESTS, "a")
+        await paused_partitions.decide(conn, place, to=8, actor="eve", reason="known")
+        assert (await ledger.read(conn, "a", [QUESTS]))[QUESTS].topic_id == UUID(int=1)

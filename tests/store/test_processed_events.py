@@ -4,7 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import event
+import pytest
+from sqlalchemy import event, text
 
 from store import counting, processed_events
 from store.counting import Staging
@@ -64,6 +65,42 @@ async def test_only_what_was_never_counted_stays_staged(database: Database) -> N
         assert [row.event_key for row in left] == [UUID(int=2)]
 
 
+@pytest.mark.parametrize("unheard", [0, 2_000])
+async def test_what_was_never_heard_is_looked_up_by_its_own_index(
+    database: Database, unheard: int
+) -> None:
+    """Neither all events nor all unheard ones are read for a batch."""
+    fill = """
+        INSERT INTO processed_event (event_key, first_version, fingerprint, occurred_on, silent)
+        SELECT gen_random_uuid(), :version, 1, now(), false FROM generate_series(1, :number)
+    """
+    await rows(database, fill, version=1, number=20_000)
+    await rows(database, fill, version=0, number=unheard)
+    await rows(database, "ANALYZE processed_event")
+    async with database.transaction() as conn:
+        await counting.prepare(conn)
+        statement = text(f"EXPLAIN {processed_events.FORGET_UNHEARD.text}")
+        found = (await conn.execute(statement, {"unheard": counting.UNHEARD})).scalars()
+        plan = "\n".join(found)
+    assert "Seq Scan on processed_event" not in plan
+    assert plan.count("processed_event_unheard_idx") == 2
+
+
+async def test_an_unheard_event_keeps_its_fingerprint_and_is_new_once(database: Database) -> None:
+    staging = Staging()
+    staging.add(key(1), 7, LATE, ANN, None)
+    async with database.transaction() as conn:
+        await counting.prepare(conn)
+        await counting.stage(conn, [staging])
+        assert await processed_events.dedupe(conn, 3, silent=False) == {}
+    versions = "SELECT first_version, fingerprint FROM processed_event"
+    assert await rows(database, versions) == [(0, 7)]
+    assert await dedupe(database, (1, 8), version=4) == {key(1): CountedEvent(7, silent=False)}
+    assert await dedupe(database, (1, 7), version=5) == {}
+    assert await dedupe(database, (1, 7), version=6) == {key(1): CountedEvent(7, silent=False)}
+    assert await rows(database, versions) == [(5, 7)]
+
+
 async def test_a_row_takes_sixty_bytes(database: Database) -> None:
     """With its line pointer: there is one for every event that ever was."""
     await dedupe(database, *((number, 1) for number in range(1, 10_001)))
@@ -81,7 +118,7 @@ async def test_an_event_that_is_forgotten_meanwhile_is_known_all_the_same(
     await dedupe(database, (1, 7), (2, 8))
 
     def forget(_conn: object, _cursor: object, statement: str, *_more: object) -> None:
-        if "SELECT event_key, fingerprint" in statement:
+        if "SELECT event_key, fingerprint, silent" in statement:
             with psycopg.connect(database_url) as other:
                 other.execute("DELETE FROM processed_event WHERE fingerprint = 7")
 

@@ -1,59 +1,34 @@
 """What a role that may not do everything is told, on a real server."""
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator
 
 import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
-from sqlalchemy import make_url
 
 from cli import main
 from ops.checks import CheckState, examine
 from ops.lifecycle import Readiness, Stop
 from ops.settings import Settings
 from processor.stream.worker import Worker
+from sandbox.postgres import PostgresServer
 from store import rights
 from store.checks import CHECKS
 from store.engine import Database
 from store.migrations import check as check_revision
 from store.rights import RightsMissing
+from tests.builders.databases import empty_database
+from tests.builders.roles import Role, a_role
 from tests.builders.sql import rows, value
 
 ALL_TABLES = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
 
 
-class Role:
-    """A role without any right but to connect."""
-
-    def __init__(self, owner: Database, url: str, name: str) -> None:
-        self.owner, self.url, self.name = owner, url, name
-
-    async def grant(self, what: str) -> None:
-        await rows(self.owner, f'GRANT {what} TO "{self.name}"')
-
-    async def lacks(self, *, temporary: bool = True) -> str:
-        async with Database(self.url) as db, db.transaction() as conn:
-            try:
-                await rights.check(conn, temporary=temporary)
-            except RightsMissing as error:
-                return error.message.partition("tables: ")[2]
-        return ""
-
-
 @pytest.fixture
 async def role(database: Database, database_url: str) -> AsyncIterator[Role]:
-    # A name that has to be quoted.
-    name = f"Worker {uuid.uuid4().hex}"
-    base = make_url(database_url).database
-    await rows(database, f'REVOKE TEMPORARY ON DATABASE "{base}" FROM PUBLIC')
-    await rows(database, "REVOKE USAGE ON SCHEMA public FROM PUBLIC")
-    await rows(database, f"CREATE ROLE \"{name}\" LOGIN PASSWORD 'p'")
-    url = make_url(database_url).set(username=name, password="p")
-    yield Role(database, url.render_as_string(hide_password=False), name)
-    await rows(database, f'DROP OWNED BY "{name}"')
-    await rows(database, f'DROP ROLE "{name}"')
+    async with a_role(database, database_url) as made:
+        yield made
 
 
 async def test_the_owner_lacks_nothing(database: Database) -> None:
@@ -125,3 +100,37 @@ async def test_an_upgrade_by_a_role_that_may_not_count_exits_2(
     result = await asyncio.to_thread(CliRunner().invoke, main, ["db", "upgrade"])
     assert result.exit_code == 2
     assert "GRANT TEMPORARY" in result.stderr
+
+
+async def test_an_upgrade_by_a_role_that_may_make_no_tables_names_the_grant(
+    database_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        empty_database(database_server) as url,
+        Database(url) as owner,
+        a_role(owner, url) as role,
+    ):
+        monkeypatch.setenv("LAUREL_DATABASE_URL", role.url)
+        refused = await asyncio.to_thread(CliRunner().invoke, main, ["db", "upgrade"])
+        assert refused.exit_code == 2
+        statement = f'GRANT USAGE, CREATE ON SCHEMA public TO "{role.name}";'
+        assert statement in refused.stderr
+        await rows(owner, statement)
+        # What it makes it owns: of all other rights only that to temporary tables is not its own.
+        made = await asyncio.to_thread(CliRunner().invoke, main, ["db", "upgrade"])
+        await rows(owner, made.stderr.partition("tables: ")[2])
+        again = await asyncio.to_thread(CliRunner().invoke, main, ["db", "upgrade"])
+        assert again.exit_code == 0
+
+
+async def test_a_schema_of_ones_own_needs_no_grant(
+    database_server: PostgresServer,
+) -> None:
+    async with (
+        empty_database(database_server) as url,
+        Database(url) as owner,
+        a_role(owner, url) as role,
+    ):
+        await rows(owner, f'CREATE SCHEMA "{role.name}" AUTHORIZATION "{role.name}"')
+        async with Database(role.url) as db, db.transaction() as conn:
+            await rights.check_creation(conn)

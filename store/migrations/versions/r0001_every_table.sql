@@ -131,6 +131,32 @@ CREATE TABLE dead_letter (
 );
 CREATE INDEX dead_letter_reason_idx ON dead_letter (reason);
 
+CREATE TABLE waiting_command (
+    external_id text PRIMARY KEY,
+    content_hash bytea NOT NULL,
+    user_id uuid NOT NULL,
+    command jsonb NOT NULL,
+    silent boolean NOT NULL,
+    reason varchar(64) NOT NULL,
+    detail text NOT NULL,
+    created_at timestamptz DEFAULT now() NOT NULL,
+    expires_at timestamptz NOT NULL,
+    cluster_id text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    record_timestamp_ms bigint NOT NULL,
+    key bytea,
+    value bytea,
+    value_length bigint NOT NULL,
+    value_sha256 bytea NOT NULL,
+    content_sha256 bytea NOT NULL,
+    headers jsonb NOT NULL,
+    CONSTRAINT waiting_command_reason_check CHECK (reason IN ('no_such_badge', 'no_token'))
+);
+CREATE INDEX waiting_command_user_id_idx ON waiting_command (user_id);
+CREATE INDEX waiting_command_expires_at_external_id_idx ON waiting_command (expires_at, external_id);
+
 CREATE TABLE nft_audit_log (
     id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
     nft_instance_id uuid,
@@ -174,6 +200,7 @@ CREATE TABLE offset_ledger (
     next_offset bigint NOT NULL,
     last_offset bigint,
     last_timestamp_ms bigint,
+    topic_id uuid,
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT offset_ledger_pkey PRIMARY KEY (cluster_id, topic, partition),
     CONSTRAINT offset_ledger_next_offset_check CHECK (next_offset >= 0)
@@ -188,6 +215,7 @@ CREATE TABLE partition_decision (
     pause_reason varchar(32),
     from_offset bigint NOT NULL,
     to_offset bigint NOT NULL,
+    topic_id uuid,
     reason text,
     actor text NOT NULL,
     decided_at timestamptz DEFAULT now() NOT NULL,
@@ -205,6 +233,7 @@ CREATE TABLE paused_partition (
     reason varchar(32) NOT NULL,
     detail text NOT NULL,
     skip_to bigint,
+    topic_id uuid,
     paused_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT paused_partition_pkey PRIMARY KEY (cluster_id, topic, partition),
     CONSTRAINT paused_partition_reason_check CHECK (reason IN (
@@ -242,6 +271,8 @@ CREATE TABLE processed_event (
     occurred_on date NOT NULL,
     silent boolean NOT NULL
 );
+
+CREATE INDEX processed_event_unheard_idx ON processed_event (event_key) WHERE first_version = 0;
 
 CREATE TABLE user_wallet (
     user_id uuid NOT NULL,

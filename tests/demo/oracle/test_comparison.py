@@ -47,6 +47,7 @@ def right(expected: ExpectedOutcome, badges: Badges) -> Snapshot:
         ),
         outbox_messages=0,
         gapped_users=(),
+        waiting=expected.waiting,
     )
 
 
@@ -210,6 +211,14 @@ PLANTED: dict[str, tuple[str, Callable[[Snapshot], Snapshot]]] = {
         first_badge(
             lambda row: replace(row, outbox={**row.outbox, "badge.leveled_up": 3}), minted=False
         ),
+    ),
+    "a command that waits for ever": (
+        "waiting commands",
+        lambda found: replace(found, waiting=found.waiting | {"request-0"}),
+    ),
+    "a command that does not wait": (
+        "waiting commands",
+        lambda found: replace(found, waiting=frozenset(sorted(found.waiting)[1:])),
     ),
     "a gap in the outbox": ("outbox", lambda found: replace(found, gapped_users=(uuid4(),))),
 }

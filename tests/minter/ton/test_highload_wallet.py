@@ -223,6 +223,7 @@ def test_a_broken_wallet_file_says_what_to_do_and_repeats_no_word(
 ) -> None:
     path = tmp_path / "wallet.words"
     path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
     with pytest.raises(UsageError, match=complaint) as caught:
         mnemonic.from_file(path)
     assert str(path) in caught.value.message
@@ -235,6 +236,16 @@ def test_a_missing_or_unreadable_wallet_file_names_the_way_out(tmp_path: Path) -
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="it is not text"):
         mnemonic.from_file(tmp_path / "binary")
+
+
+def test_words_that_others_can_read_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "wallet.words"
+    mnemonic.write_new(path)
+    path.chmod(0o644)
+    with pytest.raises(UsageError, match=f"MNEMONIC_FILE: others can read .*chmod 600 {path}"):
+        mnemonic.from_file(path)
+    path.chmod(0o640)  # the group that Kubernetes' fsGroup or Docker's secret gives it
+    mnemonic.from_file(path)
 
 
 def test_a_new_wallet_is_its_owners_alone_and_never_overwritten(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Several, mortal, and never believed without a proof.
 """
 
+import asyncio
 import base64
 import copy
 from collections.abc import AsyncIterator
@@ -16,10 +17,13 @@ from minter.ton.gateway import BlockUnknown, ChainUnreachable
 from minter.ton.liteserver import LiteServers
 from minter.ton.values import SendOutcome
 from ops import metrics
+from ops.errors import UsageError
 from sandbox import ports
 from sandbox.ton.adnl import Handler
 from sandbox.ton.network import TonNetwork, TonOptions
 from store.values import RawAddress
+from tests.builders.lite_servers import ACCOUNT, FailingServer, lite_servers
+from tests.builders.patience import PATIENCE_S
 
 # liteServer.partialBlockProof of lite_api.tl
 _BLOCK_PROOF = (0x8ED0D2C1).to_bytes(4, "little")
@@ -88,6 +92,87 @@ async def test_another_lite_server_answers_for_a_dead_one(ton: TonNetwork) -> No
         # A send goes to both, and the one that lives takes it or says why not.
         result = await gateway.send(b"no bag of cells")
         assert result.outcome is not SendOutcome.ACCEPTED
+
+
+async def test_the_newest_block_is_the_newest_that_any_server_proves(ton: TonNetwork) -> None:
+    stalling = FailingServer(ton)
+    async with (
+        lite_servers(ton, [stalling, stalling, stalling, None]) as config,
+        LiteServers(config, servers=2) as gateway,
+    ):
+        await gateway.newest_block()
+        stalling.stall()
+        for _ in range(3):
+            await ton.next_block()
+        # The last in the list is not among those asked at each turn, and is looked at all the same.
+        stalled_at = stalling.newest
+        newest = await gateway.newest_block()
+        async with asyncio.timeout(PATIENCE_S):
+            while newest.seqno <= stalled_at:
+                await ton.next_block()
+                newest = await gateway.newest_block()
+        await gateway.account(NOBODY, newest)
+    assert stalling.asked[ACCOUNT] == 0
+
+
+async def test_a_server_that_keeps_accounts_to_itself_is_asked_for_them_no_more(
+    ton: TonNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # longer than the other one takes on any machine
+    monkeypatch.setattr("minter.ton.liteserver._PATIENCE_MIN_S", 5.0)
+    monkeypatch.setattr("minter.ton.liteserver._PATIENCE_MAX_S", 5.0)
+    silent = FailingServer(ton)
+    async with lite_servers(ton, [silent, None]) as config, LiteServers(config) as gateway:
+        block = await gateway.newest_block()
+        silent.silent_on = {ACCOUNT}
+        # both are tried once, and then the one that answers
+        for _ in range(10):
+            await gateway.account(NOBODY, block)
+            block = await gateway.newest_block()
+    assert silent.asked[ACCOUNT] <= 1
+    assert silent.asked["getBlockProof"] > 1
+
+
+async def test_a_server_that_lies_about_an_account_is_not_believed(ton: TonNetwork) -> None:
+    liar = FailingServer(ton)
+    liar.lies = True
+    await ton.fund(NOBODY, 5_000)
+    async with lite_servers(ton, [liar]) as config, LiteServers(config) as gateway:
+        with pytest.raises(ChainUnreachable, match="does not answer"):
+            await gateway.account(NOBODY, await gateway.newest_block())
+    async with lite_servers(ton, [liar, None]) as config, LiteServers(config) as gateway:
+        account = await gateway.account(NOBODY, await gateway.newest_block())
+    assert account.balance_nano == 5_000
+
+
+async def test_an_answer_that_is_late_is_waited_for_at_another_server_too(ton: TonNetwork) -> None:
+    late = FailingServer(ton)
+    async with lite_servers(ton, [late, None]) as config, LiteServers(config) as gateway:
+        block = await gateway.newest_block()
+        slow = gateway._servers[0]
+        slow.score.late("newest_block", 0.0)
+        gateway._servers[1].score.late("account", 1.0)  # as if the other one were the slower
+        late.silent_on = {ACCOUNT}
+        hedged = metrics.RETRIES.labels("liteserver_account", "late")
+        before = hedged._value.get()
+        assert (await gateway.account(NOBODY, block)).data is None
+        assert (late.asked[ACCOUNT], hedged._value.get()) == (1, before + 1)
+
+
+async def test_what_was_proven_is_kept_for_the_next_start(ton: TonNetwork, tmp_path: Path) -> None:
+    # libtonlibjson goes on from the last key block that it kept; the local network has but one.
+    for _ in range(2):
+        async with LiteServers(ton.config, state_dir=tmp_path / "proven") as gateway:
+            newest = await gateway.newest_block()
+        (kept,) = (tmp_path / "proven").rglob("*.blkstate")
+        assert base64.b64decode(newest.root_hash) in kept.read_bytes()
+
+
+async def test_a_place_that_cannot_be_written_is_named(ton: TonNetwork, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"LAUREL_TON_STATE_DIR: .*Name a directory"):
+        async with LiteServers(ton.config, state_dir=tmp_path / "file" / "proven"):
+            pass
 
 
 async def test_a_network_with_another_zero_state_proves_nothing(ton: TonNetwork) -> None:

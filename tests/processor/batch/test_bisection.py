@@ -10,10 +10,10 @@ from sqlalchemy import text
 
 from ops.errors import InvariantBroken
 from processor.batch import bisection
+from processor.batch.attempt import BatchOutcome
 from processor.batch.bisection import REFUSED_MIN, halves
 from processor.batch.pacing import STRIKES_MAX
-from processor.batch.pipeline import BatchOutcome
-from processor.batch.staging import as_rejected
+from processor.batch.staging import ReadChunk, as_rejected
 from processor.events.chunks import Chunk, PlainRecord
 from processor.events.rejection import Rejected
 from store.engine import Database, DatabaseUnreachable, DataRefused, StatementRefused
@@ -114,6 +114,29 @@ async def test_what_refuses_everything_is_not_the_records_fault(counting: Databa
     assert await value(counting, "SELECT next_offset FROM offset_ledger") == letters
 
 
+async def test_refusals_are_judged_by_partition(counting: Database) -> None:
+    """As many as each may have, and more than one may have in all."""
+    await refusing(counting, "nft_progress")
+    log = Log()
+    for partition in range(3):
+        log.append(*(a_partner(POISON) for _ in range(REFUSED_MIN)), partition=partition)
+        log.append(a_partner(ALICE), partition=partition)
+    outcome = await committed(counting, log)
+    assert (outcome.counted, len(outcome.rejected)) == (3, 3 * REFUSED_MIN)
+
+
+async def test_a_constraint_that_refuses_in_two_partitions_is_no_fault_of_either(
+    counting: Database,
+) -> None:
+    """The record before each of them passed; between them, in another partition, none did."""
+    await refusing(counting, "nft_progress", "23514")
+    log = Log()
+    log.append(a_partner(ALICE), a_partner(ALICE), a_partner(POISON), partition=0)
+    log.append(a_partner(POISON), a_partner(BOB), partition=1)
+    outcome = await committed(counting, log, records_max=1)
+    assert (outcome.counted, len(outcome.rejected)) == (3, 2)
+
+
 @pytest.mark.parametrize("sqlstate", ["23514", "23502", "23505"])
 async def test_a_record_that_a_constraint_refuses_is_a_dead_letter_where_its_neighbour_passed(
     counting: Database, sqlstate: str
@@ -178,6 +201,43 @@ async def test_a_batch_that_is_too_much_is_cut_until_it_fits(
     counting: Database, sqlstate: str, rows_max: int
 ) -> None:
     """Here more than so many rows of a statement take too long, or too much memory."""
+    await breaking(counting, sqlstate, rows_max)
+    log = Log()
+    log.append(*(a_partner(ALICE) for _ in range(11)))
+    outcome = await committed(counting, log)
+    assert (outcome.records, outcome.counted, list(outcome.rejected)) == (11, 11, [])
+    assert await value(counting, "SELECT counters->'partners_invited' FROM nft_progress") == 11
+
+
+async def test_a_batch_that_is_cut_after_one_timeout_and_another_shows_progress_at_each(
+    counting: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of them together may outlast what the watchdog takes for a stall; none does alone."""
+    await breaking(counting, "57014", 1)
+    pipeline = await a_pipeline(counting)
+    attempts: list[int] = []
+    attempts_at_progress: list[int] = []
+    commit = pipeline.commit
+
+    async def noted(chunks: Sequence[ReadChunk]) -> BatchOutcome:
+        attempts.append(sum(len(each.chunk.records) for each in chunks))
+        return await commit(chunks)
+
+    monkeypatch.setattr(pipeline, "commit", noted)
+    log = Log()
+    log.append(*(a_partner(ALICE) for _ in range(8)))
+    chunks = log.chunks()
+    await open_ledger(counting, chunks)
+    read = [pipeline.read(chunk) for chunk in chunks]
+    await bisection.commit(
+        pipeline, read, progressed=lambda: attempts_at_progress.append(len(attempts))
+    )
+    assert attempts[:4] == [8, 4, 2, 1]
+    assert attempts_at_progress == list(range(1, len(attempts) + 1))
+
+
+async def breaking(counting: Database, sqlstate: str, rows_max: int) -> None:
+    """Let PostgreSQL end a statement that counts more than so many events."""
     async with counting.transaction() as conn:
         for statement in (
             f"""
@@ -195,11 +255,6 @@ async def test_a_batch_that_is_too_much_is_cut_until_it_fits(
             """,
         ):
             await conn.execute(text(statement))
-    log = Log()
-    log.append(*(a_partner(ALICE) for _ in range(11)))
-    outcome = await committed(counting, log)
-    assert (outcome.records, outcome.counted, list(outcome.rejected)) == (11, 11, [])
-    assert await value(counting, "SELECT counters->'partners_invited' FROM nft_progress") == 11
 
 
 @pytest.mark.parametrize("sqlstate", ["57014", "53200"])

@@ -11,8 +11,9 @@ from sqlalchemy import text
 
 from processor.events.reader import BadgeCommand
 from processor.events.rejection import Rejected
+from processor.rules.badge_ids import instance_id
 from store.engine import Database
-from store.values import CommandType, Reason
+from store.values import CommandType, Reason, TypeCode
 from tests.builders.catalogs import TENANT
 from tests.builders.messages import (
     ALICE,
@@ -75,6 +76,7 @@ async def log_of_commands(database: Database) -> list[tuple[Any, ...]]:
 WALLET = a_wallet(ALICE, an_address(1))
 MINT = a_command("mint", ALICE, "m1", type_code="ambassador")
 BURN = a_command("burn", ALICE, "b1", type_code="ambassador")
+EXPLORER_OF_ALICE = str(instance_id(ALICE, TypeCode("explorer"), 1))
 REVOKE = a_command("revoke", ALICE, "r1", type_code="ambassador", reason="bought accounts")
 
 
@@ -110,22 +112,30 @@ async def test_the_same_id_with_other_content_is_a_conflict(
 
 
 async def test_a_rejected_command_leaves_no_trace_and_may_be_sent_again(counting: Database) -> None:
-    await after(counting, [MINT])
-    assert (await rejections(counting), await log_of_commands(counting)) == (["no_such_badge"], [])
+    """Explorer I may not go on chain, III may."""
+    mint = a_command("mint", ALICE, "m1", type_code="explorer")
+    lowest, highest = (
+        a_command("award", ALICE, f"a{level}", type_code="explorer", level=level)
+        for level in (1, 3)
+    )
+    await after(counting, [lowest, mint])
+    assert await rejections(counting) == ["policy_rejected"]
+    assert await log_of_commands(counting) == [("a1", "badge.award")]
     log = Log()
-    log.append(MINT, *partners(ALICE, 1), partition=1)
+    log.append(highest, mint, partition=1)
     await count(counting, log)
-    assert await log_of_commands(counting) == [("m1", "badge.mint")]
+    assert ("m1", "badge.mint") in await log_of_commands(counting)
 
 
 async def test_an_id_that_was_rejected_may_name_another_command_in_the_same_batch(
     counting: Database,
 ) -> None:
-    rejected = a_command("burn", ALICE, "x", type_code="ambassador")
+    """One that waits keeps its id (tests/processor/batch/test_waiting.py)."""
+    rejected = a_command("mint", ALICE, "x", type_code="nothing")
     applied = a_command("mint", ALICE, "x", type_code="ambassador")
     await after(counting, [*partners(ALICE, 1), rejected, applied])
     assert (await rejections(counting), await log_of_commands(counting)) == (
-        ["no_token"],
+        ["unknown_badge_type"],
         [("x", "badge.mint")],
     )
 
@@ -134,10 +144,13 @@ async def test_an_id_that_was_rejected_may_name_another_command_in_the_same_batc
     ("command", "reason"),
     [
         (a_command("mint", ALICE, type_code="nothing"), Reason.UNKNOWN_BADGE_TYPE),
-        (a_command("mint", BOB, type_code="ambassador"), Reason.NO_SUCH_BADGE),
-        (a_command("mint", ALICE, instance_id=str(UUID(int=7))), Reason.NO_SUCH_BADGE),
+        (a_command("mint", BOB, instance_id=EXPLORER_OF_ALICE), Reason.NO_SUCH_BADGE),
+        (
+            a_command("mint", ALICE, instance_id=EXPLORER_OF_ALICE, type_code="ambassador"),
+            Reason.NO_SUCH_BADGE,
+        ),
         (a_command("mint", ALICE, type_code="explorer"), Reason.POLICY_REJECTED),
-        (a_command("burn", ALICE, type_code="explorer"), Reason.NO_TOKEN),
+        (a_command("award", ALICE, type_code="explorer", level=9), Reason.UNKNOWN_LEVEL),
     ],
 )
 async def test_a_command_that_cannot_be_carried_out_is_a_dead_letter(

@@ -7,7 +7,7 @@ import asyncio
 
 from sqlalchemy import text
 
-from processor.batch.pipeline import BatchOutcome
+from processor.batch.attempt import BatchOutcome
 from processor.events.chunks import Chunk, PlainRecord
 from store import ledger
 from store.engine import Database

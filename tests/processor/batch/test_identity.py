@@ -8,9 +8,11 @@ from uuid import UUID
 
 import pytest
 
-from processor.batch.pipeline import BatchOutcome
-from store import retention
+from processor.batch.attempt import BatchOutcome
+from store import catalogs, retention
 from store.engine import Database
+from tests.builders.catalogs import a_catalog, a_counter, a_level, a_type
+from tests.builders.catalogs import an_event as an_event_type
 from tests.builders.messages import (
     ALICE,
     BOB,
@@ -19,6 +21,7 @@ from tests.builders.messages import (
     a_pipeline,
     a_quest,
     a_visit,
+    an_event,
     encoded,
     open_ledger,
 )
@@ -216,3 +219,79 @@ async def test_what_is_forgotten_is_refused_and_never_counts_twice(counting: Dat
     (outcome,) = await run(counting, log)
     assert (outcome.counted, outcome.duplicates, len(outcome.rejected)) == (0, 0, 1)
     assert await counted(counting, ALICE) == 1
+
+
+WALKS = (an_event_type("step.made"), an_event_type("walk.done"))
+
+
+async def put_in_force(database: Database, *heard: str) -> None:
+    """A catalog of the types of WALKS, of which it counts those that are `heard`."""
+    counters = tuple(a_counter(f"{name[:4]}s", event_type=name) for name in heard)
+    badge_type = a_type(
+        a_level(1, {"steps": {"gte": 99}}), counters=tuple(counter.name for counter in counters)
+    )
+    async with database.transaction() as conn:
+        new = a_catalog(badge_type, counters=counters, events=WALKS)
+        await catalogs.apply(conn, new, "admin")
+
+
+def of_type(kind: str, id_: str, who: UUID = ALICE) -> dict[str, Any]:
+    return an_event(kind, who, {"step_id": "s"}, id=id_)
+
+
+async def brought(database: Database, log: Log, *events: dict[str, Any]) -> BatchOutcome:
+    log.append(*events, topic="laurel.steps")
+    (outcome,) = await run(database, log)
+    return outcome
+
+
+@pytest.mark.parametrize("heard", [("step.made",), ("step.made", "walk.done")])
+@pytest.mark.parametrize("kinds", [("step.made", "walk.done"), ("walk.done", "step.made")])
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_id_is_used_whether_a_counter_listens_to_its_event_or_not(
+    database: Database, heard: tuple[str, ...], kinds: tuple[str, str], *, together: bool
+) -> None:
+    await put_in_force(database, *heard)
+    log = Log()
+    events = [of_type(kind, "used") for kind in kinds]
+    for batch in [events] if together else [[event] for event in events]:
+        await brought(database, log, *batch)
+    assert await letters(database) == [(1, "event_id_conflict", encoded(events[1]))]
+
+
+async def test_what_nobody_heard_is_new_to_the_catalog_that_counts_it(database: Database) -> None:
+    await put_in_force(database, "step.made")
+    log = Log()
+    events = [of_type("walk.done", f"w{number}") for number in range(3)]
+    outcome = await brought(database, log, *events, events[0])
+    assert (outcome.counted, outcome.duplicates) == (0, 1)
+    # Nobody hears it yet: it stays what it is.
+    outcome = await brought(database, log, events[0])
+    assert (outcome.counted, outcome.duplicates) == (0, 1)
+    await put_in_force(database, "step.made", "walk.done")
+    # Each once, also beside one that comes for the first time; and under a used id still nothing.
+    other = of_type("walk.done", "w0", BOB)
+    outcome = await brought(database, log, *events, events[0], other, of_type("walk.done", "w3"))
+    assert (outcome.counted, outcome.duplicates, len(outcome.rejected)) == (4, 1, 1)
+    outcome = await brought(database, log, *events)
+    assert (outcome.counted, outcome.duplicates) == (0, 3)
+    assert await counted(database, ALICE, "walks") == 4
+    assert await counted(database, BOB, "walks") == 0
+
+
+async def test_of_two_batches_that_find_it_unheard_one_counts_it(database: Database) -> None:
+    await put_in_force(database, "step.made")
+    events = [of_type("walk.done", f"w{number}") for number in range(50)]
+    await brought(database, Log(), *events)
+    await put_in_force(database, "step.made", "walk.done")
+    log = Log()
+    log.append(*events, topic="laurel.steps", partition=1)
+    log.append(*reversed(events), topic="laurel.steps", partition=2)
+    chunks = log.chunks()
+    await open_ledger(database, chunks)
+    pipelines = [await a_pipeline(database) for _ in chunks]
+    outcomes = await asyncio.gather(
+        *(pipeline.run([chunk]) for pipeline, chunk in zip(pipelines, chunks, strict=True))
+    )
+    assert sum(outcome.counted for outcome in outcomes) == 50
+    assert await counted(database, ALICE, "walks") == 50

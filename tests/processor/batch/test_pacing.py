@@ -42,7 +42,18 @@ def test_a_record_has_several_attempts_by_itself() -> None:
 
 def test_a_refusal_is_one_records_only_after_another_passed() -> None:
     pace = Pace()
-    assert not pace.is_one_alone()
-    pace.passed(3)
-    assert pace.is_one_alone()
-    assert not pace.is_one_alone()
+    assert not pace.is_one_alone("a")
+    pace.passed(3, ["a"])
+    assert pace.is_one_alone("a")
+    assert not pace.is_one_alone("a")
+
+
+def test_what_passes_or_is_refused_in_one_partition_is_no_word_about_another() -> None:
+    pace = Pace()
+    pace.passed(3, ["a", "b"])
+    assert pace.is_one_alone("a")
+    assert pace.is_one_alone("b")
+    pace.passed(3, ["b"])
+    assert not pace.is_one_alone("a")
+    assert pace.is_one_alone("of which nothing is known yet")
+    assert not pace.is_one_alone("of which nothing is known yet")

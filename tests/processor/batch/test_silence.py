@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from ops.lifecycle import Stop
 from ops.settings import Settings
-from processor.batch.pipeline import BatchOutcome
+from processor.batch.attempt import BatchOutcome
 from processor.history import backfill as filling
 from processor.history.backfill import BackfillOptions, ProgressLines
 from store.engine import Database

@@ -1,6 +1,5 @@
 """A chunk read, what leaves it as a repetition, and which event a badge names as its source."""
 
-from collections import Counter
 from datetime import timedelta
 from itertools import permutations
 from typing import Any
@@ -92,9 +91,11 @@ def test_a_chunk_tells_its_messages_apart() -> None:
     partner, wallet = a_partner(), a_wallet(ALICE, an_address(1))
     command = a_command("mint", ALICE, "m1", type_code="ambassador")
     chunk = a_read_chunk(partner, an_event(UNHEARD), wallet, command, b"{broken", partner)
-    assert [event.id for event in chunk.events] == [partner["id"]]
-    assert chunk.keys == {key_of(partner): fingerprint("partner.joined", ALICE)}
-    assert chunk.ignored == Counter([UNHEARD])
+    assert [(event.type, event.heard) for event in chunk.events] == [
+        ("partner.joined", True),
+        (UNHEARD, False),
+    ]
+    assert chunk.keys[key_of(partner)] == fingerprint("partner.joined", ALICE)
     assert [(event.id, event.offset) for event in chunk.repeated] == [(partner["id"], FIRST + 5)]
     assert [change.user_id for change in chunk.wallets] == [ALICE]
     (placed,) = chunk.commands
@@ -162,7 +163,7 @@ def test_without_some_events_a_chunk_is_as_if_they_were_repetitions() -> None:
     assert (found.keys, found.staging.encoded()) == (rest.keys, rest.staging.encoded())
     assert [event.id for event in found.repeated] == [one["id"], two["id"]]
     assert (found.wallets, found.commands) == (chunk.wallets, chunk.commands)
-    assert (found.rejected, found.ignored) == (chunk.rejected, chunk.ignored)
+    assert found.rejected == chunk.rejected
     assert (found.chunk, found.version) == (chunk.chunk, chunk.version)
     # The chunk itself may be given to another attempt: it stays as it was read.
     assert len(chunk.events) == 2

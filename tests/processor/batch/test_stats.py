@@ -4,7 +4,7 @@ from collections import Counter
 
 from prometheus_client import REGISTRY
 
-from processor.batch.command_rules import Accepted, Repeated
+from processor.batch.command_rules import Accepted, Repeated, Waits
 from processor.batch.command_set import CommandDecisions, CommandSet
 from processor.batch.staging import Batch, Held
 from processor.batch.stats import BatchStats, MessageOutcome
@@ -52,6 +52,8 @@ BATCH = Batch.of(
             a_command("burn", type_code="x"),
             a_command("revoke", type_code="x", reason="r"),
             a_command("revoke", type_code="x", reason="r"),
+            a_command("burn", type_code="y"),
+            a_command("burn", type_code="y"),
         ),
     ]
 )
@@ -61,7 +63,14 @@ COMMANDS = CommandDecisions(
     tuple(
         zip(
             PLACED,
-            (Accepted(a_badge_state()), WHY, Repeated(), Accepted(a_badge_state())),
+            (
+                Accepted(a_badge_state()),
+                WHY,
+                Repeated(),
+                Accepted(a_badge_state()),
+                Waits(WHY),
+                Waits(WHY, again=True),
+            ),
             strict=True,
         )
     )
@@ -88,7 +97,8 @@ def test_each_message_has_one_outcome() -> None:
         MessageOutcome.APPLIED: Counter(
             {"wallet.linked": 1, "wallet.unlinked": 1, "badge.mint": 1, "badge.revoke": 1}
         ),
-        MessageOutcome.REPEATED: Counter({"wallet.linked": 3, "badge.revoke": 1}),
+        MessageOutcome.REPEATED: Counter({"wallet.linked": 3, "badge.revoke": 1, "badge.burn": 1}),
+        MessageOutcome.WAITING: Counter({"badge.burn": 1}),
         MessageOutcome.DEAD_LETTER: Counter({"unknown": 1, "partner.joined": 2, "badge.burn": 1}),
     }
     assert sum(types.total() for types in found.outcomes.values()) == BATCH.records

@@ -262,6 +262,34 @@ async def test_another_catalog_takes_over_what_was_left_and_keeps_its_silence(
     assert await rows(database, "SELECT * FROM outbox_message") == []
 
 
+async def test_what_a_silent_job_left_out_is_said_by_the_stream_that_brings_its_events(
+    database: Database,
+) -> None:
+    """The events were counted in silence too: the stream alone would have told of the badge."""
+
+    def points(threshold: int) -> Catalog:
+        return a_catalog(a_type(a_level(1, {"points": {"gte": threshold}}, auto_mint_onchain=True)))
+
+    await put_in_force(database, points(9))
+    sent = [
+        a_message("step.made", user, {"step_id": str(number)})
+        for user in PEOPLE[:2]
+        for number in range(5)
+    ]
+    silent = await a_pipeline(database, publish=False, mint=False)
+    await counted(database, Log(), silent, sent)
+    await put_in_force(database, points(4), silent=True, no_mint=True)
+    await runner_of(database).work_off()
+    assert await rows(database, "SELECT count(*) FROM nft_instance") == [(2,)]
+    assert await rows(database, "SELECT * FROM outbox_message") == []
+    left_out = await rows(database, "SELECT message, mint FROM silenced_badge")
+    assert left_out == [("badge.created", True)] * 2
+    await counted(database, Log(), await a_pipeline(database), sent[:1], partition=1)
+    said = await rows(database, "SELECT user_id, event_type FROM outbox_message")
+    assert said == [(PEOPLE[0], "badge.created")]
+    assert await rows(database, "SELECT count(*) FROM nft_mint_queue") == [(1,)]
+
+
 async def test_a_slice_that_times_out_is_halved_and_nothing_is_done_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

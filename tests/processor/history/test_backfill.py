@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from ops.errors import UsageError
@@ -13,8 +14,10 @@ from ops.settings import Settings, WorkerSettings
 from processor.history import backfill as filling
 from processor.history.backfill import BackfillOptions, BackfillReport, ProgressLines
 from store.engine import Database
+from store.rights import RightsMissing
 from tests.builders.clock import FakeClock
 from tests.builders.messages import ALICE, BOB, Log, a_partner, a_pipeline, count, encoded
+from tests.builders.roles import a_role
 
 
 @pytest.fixture
@@ -209,3 +212,17 @@ async def test_progress_is_said_every_two_seconds_and_never_without_work() -> No
     assert progress.seconds == 8.75
     # Each time the event loop ran, so that a signal is seen; nobody waited.
     assert clock.slept == [timedelta(0)] * 5
+
+
+async def test_a_role_that_may_not_count_is_told_before_anything_is_read(
+    counting: Database, settings: Settings, tmp_path: Path, database_url: str
+) -> None:
+    path = a_file(tmp_path / "history.jsonl", a_partner(ALICE))
+    async with a_role(counting, database_url) as role:
+        await role.grant("USAGE ON SCHEMA public")
+        await role.grant("SELECT ON ALL TABLES IN SCHEMA public")
+        limited = settings.model_copy(update={"database_url": SecretStr(role.url)})
+        with pytest.raises(RightsMissing, match="GRANT DELETE, INSERT, UPDATE ON"):
+            await backfill(limited, path)
+        # It writes nothing.
+        assert (await backfill(limited, path, dry_run=True)).counted == 1

@@ -13,7 +13,7 @@ from ops.lifecycle import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from processor.catalog.load import SHIPPED
 from store.engine import Database
 from tests.builders.cli import ROOT, laurel, laurel_beside
-from tests.builders.messages import ALICE, a_partner, an_event, encoded, with_catalog
+from tests.builders.messages import ALICE, a_partner, a_quest, an_event, encoded, with_catalog
 from tests.builders.patience import PATIENCE_S
 
 pytestmark = pytest.mark.integration
@@ -40,7 +40,7 @@ def test_a_rejected_message_is_named_with_its_line_and_the_reason(tmp_path: Path
     assert said.stdout.splitlines() == [
         f"{path}:2: missing_field: Object missing required field `partner_id`",
         f"{path}: 2 messages, 1 taken, 1 rejected",
-        "  partner.joined       1",
+        "  partner.joined       1 by laurel.partners",
         "  missing_field        1 rejected",
     ]
 
@@ -53,7 +53,20 @@ def test_a_sound_file_ends_with_0(tmp_path: Path, walks: Path) -> None:
     assert [json.loads(line) for line in said.stdout.splitlines()] == [
         {"line": 1, "type": "walk.finished", "heard": False, "reason": None, "detail": None}
     ]
-    assert "1, which no counter listens to" in said.stderr
+    assert "1 by laurel.walks, which no counter listens to" in said.stderr
+
+
+@pytest.mark.parametrize("topic", ["partners", "laurel.partners"])
+def test_what_comes_by_another_topic_than_its_own_is_rejected(topic: str, tmp_path: Path) -> None:
+    path = a_file(tmp_path / "mine.jsonl", a_partner(ALICE), a_quest(ALICE))
+    said = laurel("events", "validate", "--topic", topic, str(path))
+    assert said.returncode == EXIT_FAILURE
+    assert said.stdout.splitlines() == [
+        f"{path}:2: wrong_topic: quest.completed belongs on the topic quests",
+        f"{path}: 2 messages, 1 taken, 1 rejected",
+        "  partner.joined       1 by laurel.partners",
+        "  wrong_topic          1 rejected",
+    ]
 
 
 async def test_the_catalog_in_force_says_which_types_there_are(
@@ -110,6 +123,10 @@ def test_the_printed_schema_is_the_one_in_the_docs() -> None:
         (["schema", "quest.complete"], "There is no event type quest.complete. Did you mean quest"),
         (["validate", "/nowhere.jsonl"], "/nowhere.jsonl: No such file or directory"),
         (["validate", "--catalog", "/nowhere", "x"], "/nowhere"),
+        (
+            ["validate", "--topic", "partner", "/nowhere.jsonl"],
+            "No worker reads the topic partner. Did you mean laurel.partners? Workers read: laurel.",
+        ),
     ],
 )
 def test_what_is_not_there_is_named(words: list[str], message: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from ops import metrics
 from ops.errors import InvariantBroken
 from ops.lifecycle import Part, Readiness
-from processor.batch.pipeline import BatchOutcome
+from processor.batch.attempt import BatchOutcome
 from processor.batch.staging import ReadChunk
 from processor.events.chunks import Chunk, PlainRecord
 from processor.stream.batcher import BatchBounds, Batcher, InFlight, PartitionFault
@@ -375,3 +375,11 @@ async def test_a_record_of_a_clock_that_is_ahead_has_no_negative_age() -> None:
         await bench.add(Chunk(*CITIES, 0, [ahead]))
         await settle()
     assert metrics.EVENT_LAG_SECONDS.labels(CITIES[0])._value.get() == 0.0
+
+
+def test_a_part_of_a_batch_that_is_through_is_progress() -> None:
+    bench = Bench()
+    began = bench.batcher.committed_at
+    bench.clock.advance(timedelta(seconds=12))
+    bench.batcher.progressed()
+    assert bench.batcher.committed_at == began + 12

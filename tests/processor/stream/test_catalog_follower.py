@@ -7,7 +7,8 @@ import pytest
 
 from ops.lifecycle import Part, Readiness
 from processor.stream.catalog_follower import CatalogFollower
-from processor.stream.topics import KafkaUnreachable
+from processor.stream.kafka_access import KafkaUnreachable
+from processor.stream.topics import Cluster
 from store.engine import DatabaseUnreachable
 from tests.builders.clock import FakeClock
 
@@ -55,7 +56,7 @@ class Bench:
 
         self.clock.sleep = sleep  # type: ignore[method-assign]
         follower = CatalogFollower(
-            self._wanted, self._existing, self.faust, self.readiness, self.clock
+            self._wanted, self._cluster, self.faust, self.readiness, self.clock
         )
         with pytest.raises(EnoughSeen):
             await follower.follow()
@@ -65,8 +66,8 @@ class Bench:
             raise self.absent
         return self.wanted.split()
 
-    async def _existing(self) -> frozenset[str]:
-        return frozenset(self.there.split())
+    async def _cluster(self) -> Cluster:
+        return Cluster("kafka", frozenset(self.there.split()))
 
 
 async def test_while_nothing_is_new_nothing_is_asked() -> None:
@@ -82,7 +83,7 @@ async def test_a_topic_that_exists_is_read_and_one_that_does_not_is_named() -> N
     await bench.follow()
     assert bench.faust.asked == [["a", "b"], ["a", "b", "c"]]
     missing = {
-        Part.TOPICS: "Kafka has no topic c; the others are read. Run `laurel topics create`."
+        Part.TOPICS: "Kafka has no topic c. Run `laurel topics create`. The other topics are read."
     }
     assert bench.seen == [missing, missing, {}, {}]
 

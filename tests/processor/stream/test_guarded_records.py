@@ -8,6 +8,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
+from processor.stream import expansion
 from processor.stream.guarded_records import GuardedRecords, WholeRecords, install
 from store.values import PausedPartition, PauseReason
 
@@ -55,6 +56,21 @@ def test_a_batch_that_cannot_be_decoded_is_named_and_what_was_before_it_is_read(
     assert pause.reason is PauseReason.UNDECODABLE_BATCH
     assert words in pause.detail
     assert "laurel partitions skip laurel.quests 3 --to 9" in pause.way_out
+
+
+@pytest.mark.parametrize("codec", [1, 3, 4])
+def test_a_batch_that_does_not_end_is_its_partitions_trouble(
+    codec: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expansion, "BATCH_BYTES_MAX", expansion.WHOLE_BYTES_MAX)
+    builder = _DefaultRecordBatchBuilderPy(2, codec, 0, -1, -1, -1, 1 << 30)
+    for offset in range(3):
+        builder.append(offset, 1_780_000_000_000, None, bytes(expansion.WHOLE_BYTES_MAX // 2), [])
+    *before, pause = read(bytes(builder.build()), 0)
+    assert [record.offset for record in before] == [0]
+    assert isinstance(pause, PausedPartition)
+    assert (pause.reason, pause.offset, pause.skip_to) == (PauseReason.UNDECODABLE_BATCH, 1, 3)
+    assert "BatchTooLarge" in pause.detail
 
 
 def test_a_batch_that_comes_cut_off_is_not_passed_over() -> None:

@@ -1,26 +1,31 @@
 """What a worker's run does to each of its metrics: the table is tests/builders/metric_tables.py."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from faust.types import TP
 from pydantic import SecretStr
 
+from ops.clock_reading import ClockReading
 from ops.lifecycle import Part, Readiness
 from ops.settings import Settings
-from processor.batch.pipeline import BatchOutcome, Pipeline
+from processor.batch.attempt import BatchOutcome
+from processor.batch.pipeline import Pipeline
 from processor.batch.staging import ReadChunk
 from processor.catalog import load
 from processor.events.chunks import Chunk, ChunkBounds, PlainRecord
 from processor.stream.app import faust_app
 from processor.stream.batcher import BatchBounds, Batcher, InFlight, PartitionFault
+from processor.stream.clock_watch import ClockWatch
 from processor.stream.pausing import Pausing
 from processor.stream.positions import PartitionPosition
 from processor.stream.transport import Consumer, ConsumerOptions
-from processor.stream.watchdog import StreamProgress, Watchdog
+from processor.stream.waiting_sweep import WaitingSweep
+from processor.stream.watchdog import StreamProgress, StreamWatchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
 from store.values import (
@@ -35,6 +40,7 @@ from store.values import (
 from tests.builders.clock import FakeClock
 from tests.builders.messages import (
     ALICE,
+    BOB,
     CLUSTER,
     NOW,
     Log,
@@ -45,6 +51,7 @@ from tests.builders.messages import (
     an_address,
     an_event,
     open_ledger,
+    terms,
 )
 from tests.builders.metric_tables import (
     COUNTED_BY_WORKER,
@@ -96,6 +103,7 @@ async def run(database: Database) -> None:
     log.append(b"{", b"}", an_event("cake.baked"), topic="laurel.quests")
     log.append(a_wallet(ALICE, an_address(1)))
     log.append(mint, mint, a_command("revoke", ALICE, "m1", type_code="ambassador", reason="x"))
+    log.append(*(a_command("burn", BOB, name, type_code="ambassador") for name in ("b1", "b2")))
     begun = log.chunks()
     await open_ledger(database, begun)
 
@@ -143,14 +151,17 @@ async def run(database: Database) -> None:
     await acks.acquire()
     batcher.stop()
     await running
+    await rows(database, "UPDATE waiting_command SET expires_at = now() WHERE external_id = 'b1'")
+    await WaitingSweep(database, terms(), clock).turn()
 
     await rewound_by_hand(database, pipeline, begun)
     await Pausing(database, CLUSTER, readiness, Reading).pause(
         PausedPartition(PARTNERS, 0, 18, PauseReason.RECORDS_REMOVED, "gone")
     )
 
+    await compared(clock, readiness)
     answered_at = clock.now().timestamp()
-    Watchdog(timedelta(minutes=5), "kafka:9092", readiness, clock).check(
+    StreamWatchdog(timedelta(minutes=5), "kafka:9092", readiness, clock).check(
         StreamProgress(
             {
                 (PARTNERS, 0): PartitionPosition(18, 18, 0, 18, answered_at, withheld=5),
@@ -160,6 +171,18 @@ async def run(database: Database) -> None:
             batcher.committed_at,
         )
     )
+
+
+async def compared(clock: FakeClock, readiness: Readiness) -> None:
+    """Look at the clocks once: a quarter of a second, and two, is nothing."""
+    now = clock.now()
+
+    async def database() -> ClockReading:
+        return ClockReading("PostgreSQL", now, now - timedelta(seconds=0.25))
+
+    kafka = ClockReading("Kafka", now, now + timedelta(seconds=2), may_be_later=True)
+    tolerance = timedelta(minutes=10)
+    await ClockWatch(database, lambda: kafka, tolerance, readiness, clock).look()
 
 
 class Reading:
@@ -193,11 +216,14 @@ async def reassign(monkeypatch: pytest.MonkeyPatch) -> None:
         assert partitions == dict.fromkeys(entries, 0)
         return entries
 
+    async def strangers(topic_ids: object) -> list[PausedPartition]:
+        return []
+
     def fail(found: PausedPartition) -> None:
         raise AssertionError(found)
 
     consumer = faust_app(
-        settings, ConsumerOptions(ChunkBounds(1, 1, 1), 1, 1, 1, read_ledger, fail)
+        settings, ConsumerOptions(ChunkBounds(1, 1, 1), 1, 1, 1, read_ledger, strangers, fail)
     ).consumer
     assert isinstance(consumer, Consumer)
     thread = consumer._thread
@@ -205,10 +231,16 @@ async def reassign(monkeypatch: pytest.MonkeyPatch) -> None:
     async def starts() -> dict[Partition, tuple[int, int | None]]:
         return {(PARTNERS, 0): (0, 7), (PARTNERS, 1): (0, 4)}
 
-    async def seek_to_ledger(entries: Iterable[LedgerEntry]) -> dict[TP, int]:
+    async def topic_ids() -> dict[Partition, UUID]:
+        return {}
+
+    async def seek_to_ledger(
+        entries: Iterable[LedgerEntry], paused: Collection[Partition]
+    ) -> dict[TP, int]:
         return {TP(*entry.key): 1 for entry in entries}
 
     monkeypatch.setattr(thread, "starts", starts)
+    monkeypatch.setattr(thread, "topic_ids", topic_ids)
     monkeypatch.setattr(thread, "seek_to_ledger", seek_to_ledger)
     await consumer.perform_seek()
     thread.thread_loop.close()

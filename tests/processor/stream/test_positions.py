@@ -1,6 +1,7 @@
 """What of fetched records is new, and whether it is the topic that was counted."""
 
 from itertools import pairwise
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from processor.stream.positions import (
     PartitionPositions,
     RecordsMissing,
     SeekTo,
+    made_anew,
     seek_offset,
 )
 from store.values import LedgerEntry, PausedPartition, PauseReason
@@ -244,3 +246,13 @@ def test_a_chunk_is_in_flight_until_it_is_counted(counted_to: int, in_flight: bo
 
 def test_nothing_is_in_flight_after_a_seek() -> None:
     assert not PartitionPosition(40, 100, 40, 40, 0.0).is_in_flight(0)
+
+
+def test_a_topic_of_another_id_is_another_topic() -> None:
+    old, new = UUID(int=1), UUID(int=2)
+    assert made_anew(LedgerEntry(*QUESTS, 5, topic_id=None), new) is None
+    assert made_anew(LedgerEntry(*QUESTS, 5, topic_id=new), new) is None
+    found = made_anew(LedgerEntry(*QUESTS, 5, topic_id=old), new)
+    assert found is not None
+    assert (found.key, found.offset, found.reason) == (QUESTS, 5, PauseReason.TOPIC_RECREATED)
+    assert (found.topic_id, found.skip_to) == (new, 0)

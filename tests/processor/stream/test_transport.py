@@ -14,6 +14,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
+from uuid import UUID
 
 import aiokafka
 import pytest
@@ -142,12 +143,17 @@ async def nothing_counted(partitions: Mapping[Partition, int]) -> dict[Partition
     return {key: LedgerEntry(*key, offset) for key, offset in partitions.items()}
 
 
+async def no_strangers(topic_ids: Mapping[Partition, UUID]) -> list[PausedPartition]:
+    return []
+
+
 OPTIONS = ConsumerOptions(
     chunk=ChunkBounds(3, 1 << 20, 1 << 20),
     take_bytes_max=1 << 20,
     buffer_bytes_max=1 << 22,
     fetch_max_wait_ms=50,
     read_ledger=nothing_counted,
+    strangers=no_strangers,
     pause=PAUSED.append,
 )
 

@@ -8,8 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from ops.lifecycle import Part, Readiness
+from processor.stream.group_watch import GroupTrouble
 from processor.stream.positions import PartitionPosition
-from processor.stream.watchdog import Stalled, StreamProgress, Watchdog
+from processor.stream.watchdog import GroupMissing, Stalled, StreamProgress, StreamWatchdog
 from tests.builders.clock import FakeClock
 from tests.builders.metrics import value
 
@@ -25,7 +26,7 @@ class Bench:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.readiness = Readiness()
-        self.watchdog = Watchdog(STALL_AFTER, "kafka:9092", self.readiness, self.clock)
+        self.watchdog = StreamWatchdog(STALL_AFTER, "kafka:9092", self.readiness, self.clock)
 
     @property
     def epoch(self) -> float:
@@ -69,7 +70,7 @@ async def test_nothing_to_do_is_no_stall_however_long() -> None:
     for _ in range(10):
         bench.clock.advance(timedelta(days=1))
         bench.watchdog.check(bench.progress(100))
-        bench.watchdog.check(StreamProgress({}, {}, 0.0))
+        bench.watchdog.check(StreamProgress({}, {}, 0.0, is_standby=True))
     # Work that comes after the idle days has the whole bound to be done.
     bench.clock.advance(STALL_AFTER)
     bench.watchdog.check(bench.progress(40))
@@ -193,4 +194,121 @@ async def test_a_standby_is_ready_and_a_member_that_waits_for_its_group_is_not()
     bench.watchdog.check(StreamProgress({}, {}, 0.0))
     assert Part.START in bench.readiness.waits
     bench.watchdog.check(StreamProgress({}, {}, 0.0, is_standby=True))
+    assert bench.readiness.ready
+
+
+DENIED = GroupTrouble("Kafka denies this user the consumer group laurel-worker")
+KEPT_OUT = StreamProgress({}, {}, 0.0, group_trouble=DENIED)
+FORMING = StreamProgress({}, {}, 0.0)
+
+
+async def test_a_worker_that_is_kept_out_of_its_group_says_why_and_ends_with_it() -> None:
+    bench = Bench()
+    bench.watchdog.check(KEPT_OUT)
+    assert bench.readiness.waits[Part.KAFKA] == DENIED.reason
+    bench.clock.advance(STALL_AFTER)
+    bench.watchdog.check(KEPT_OUT)
+    bench.clock.advance(SECOND)
+    with pytest.raises(GroupMissing) as missing:
+        bench.watchdog.check(KEPT_OUT)
+    assert missing.value.message == DENIED.reason
+
+
+async def test_trouble_outweighs_what_is_left_of_the_last_assignment() -> None:
+    bench = Bench()
+    bench.watchdog.check(bench.progress(100))
+    bench.watchdog.check(replace(bench.progress(100), group_trouble=DENIED))
+    assert bench.readiness.waits == {Part.KAFKA: DENIED.reason}
+
+
+async def test_a_group_without_a_coordinator_ends_the_worker_at_once() -> None:
+    bench = Bench()
+    dead = GroupTrouble("the coordinator says: ValueError()", is_final=True)
+    with pytest.raises(GroupMissing, match="ValueError"):
+        bench.watchdog.check(replace(bench.progress(100), group_trouble=dead))
+
+
+async def test_a_group_that_forms_is_no_trouble_for_a_while_and_then_a_wait_and_an_end() -> None:
+    bench = Bench()
+    bench.watchdog.check(bench.progress(100))
+    bench.clock.advance(timedelta(seconds=10))
+    bench.watchdog.check(FORMING)
+    assert bench.readiness.ready
+    bench.clock.advance(SECOND)
+    bench.watchdog.check(FORMING)
+    assert bench.readiness.waits == {Part.KAFKA: "no consumer group at kafka:9092 for 11 s"}
+    bench.clock.advance(STALL_AFTER)
+    with pytest.raises(GroupMissing):
+        bench.watchdog.check(FORMING)
+
+
+async def test_the_bound_on_a_missing_group_begins_after_a_wait_for_postgresql() -> None:
+    """What is assigned is not read before PostgreSQL says where."""
+    bench = Bench()
+    bench.readiness.wait_for(Part.POSTGRESQL, "nobody listens")
+    bench.clock.advance(timedelta(hours=3))
+    bench.watchdog.check(FORMING)
+    bench.readiness.arrived(Part.POSTGRESQL)
+    bench.clock.advance(STALL_AFTER)
+    bench.watchdog.check(FORMING)
+    bench.clock.advance(SECOND)
+    with pytest.raises(GroupMissing):
+        bench.watchdog.check(FORMING)
+
+
+async def test_a_standby_outlives_every_bound() -> None:
+    bench = Bench()
+    for _ in range(3):
+        bench.clock.advance(STALL_AFTER + SECOND)
+        bench.watchdog.check(StreamProgress({}, {}, 0.0, is_standby=True))
+    assert bench.readiness.ready
+
+
+async def test_the_loss_of_the_group_is_logged_once_and_so_is_its_return() -> None:
+    bench = Bench()
+    with capture_logs() as logs:
+        bench.watchdog.check(KEPT_OUT)
+        bench.clock.advance(timedelta(minutes=1))
+        for progress in (KEPT_OUT, FORMING, bench.progress(100), bench.progress(100)):
+            bench.watchdog.check(progress)
+    assert [(line["event"], line.get("reason", line.get("after"))) for line in logs] == [
+        ("kafka_lost", DENIED.reason),
+        ("kafka_back", DENIED.reason),
+    ]
+    assert bench.readiness.ready
+
+
+async def test_what_waits_in_a_paused_partition_is_no_stall_and_in_its_neighbour_it_is() -> None:
+    bench = Bench()
+    positions = {QUESTS: bench.position(), CITIES: bench.position()}
+    paused = StreamProgress(positions, {QUESTS: 40, CITIES: 100}, 0.0, paused={QUESTS})
+    bench.watchdog.check(paused)
+    assert value("laurel_consumer_lag_records", "laurel.quests", "0") == 60, "it is shown"
+    bench.clock.advance(STALL_AFTER + SECOND)
+    bench.watchdog.check(paused)
+    behind = replace(paused, counted_to={QUESTS: 40, CITIES: 90})
+    bench.watchdog.check(behind)
+    bench.clock.advance(STALL_AFTER + SECOND)
+    with pytest.raises(Stalled, match="10 records wait"):
+        bench.watchdog.check(behind)
+
+
+async def test_nobody_answers_for_a_paused_partition_and_that_is_no_silence() -> None:
+    bench = Bench()
+    positions = {QUESTS: bench.position()}
+    bench.clock.advance(timedelta(minutes=1))
+    bench.watchdog.check(StreamProgress(positions, {QUESTS: 100}, 0.0, paused={QUESTS}))
+    assert bench.readiness.ready
+
+
+async def test_a_denied_topic_makes_the_worker_unready_and_its_lag_is_no_stall() -> None:
+    bench = Bench()
+    denied = replace(bench.progress(40), denied_topics={"laurel.quests"})
+    bench.clock.advance(STALL_AFTER + SECOND)
+    bench.watchdog.check(denied)
+    assert bench.readiness.waits == {
+        Part.KAFKA: "Kafka denies this user to read laurel.quests; the other topics are read: "
+        "allow it the operation Read on them"
+    }
+    bench.watchdog.check(bench.progress(100))
     assert bench.readiness.ready

@@ -16,7 +16,7 @@ from sandbox.ton.account_state import (
 )
 from sandbox.ton.boc import from_boc, to_boc
 from sandbox.ton.cells import Address, Builder, Cell
-from sandbox.ton.config import network_config
+from sandbox.ton.config import TODAY, network_config
 from sandbox.ton.emulator import (
     Emulator,
     Executed,
@@ -34,7 +34,7 @@ NOW = 1_700_000_000
 
 @pytest.fixture
 def machine(virtual_machine: Path) -> Emulator:
-    config = network_config(b"\x01" * 32, NOW, b"\x02" * 32, b"\x03" * 32)
+    config = network_config(b"\x01" * 32, NOW, (b"\x02" * 32, b"\x03" * 32), TODAY)
     return Emulator(to_boc(config.root), virtual_machine)
 
 

@@ -1,0 +1,124 @@
+"""An attempt at a batch: what it merged and decided, and what is told of it once committed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from ops import metrics
+from ops.logs import logger
+from processor.batch.command_sequence import Waiting
+from processor.batch.command_set import Claims, CommandDecisions, CommandSet
+from processor.batch.decisions import Decisions
+from processor.batch.staging import Batch, Held, RejectedRecord
+from processor.batch.stats import BatchStats
+from processor.events.reader import Event
+from store import counting
+from store.processed_events import CountedEvent
+from store.values import LedgerEntry, Partition, RawAddress
+
+log = logger("pipeline")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutcome:
+    """What became of a batch.
+
+    `fenced` maps partitions whose chunks did not continue the ledger to where it stands.
+    """
+
+    records: int
+    counted: int
+    duplicates: int
+    levels: int
+    rejected: Sequence[RejectedRecord]
+    fenced: Mapping[Partition, LedgerEntry]
+
+    def followed_by(self, other: "BatchOutcome") -> "BatchOutcome":
+        """Return what became of this batch and the one after it together."""
+        return BatchOutcome(
+            self.records + other.records,
+            self.counted + other.counted,
+            self.duplicates + other.duplicates,
+            self.levels + other.levels,
+            [*self.rejected, *other.rejected],
+            {**self.fenced, **other.fenced},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What the database said of a batch while it was merged.
+
+    `known` are its events that had been counted before, `held` all that do not count, `heard` those
+    that a silent job had counted and that the stream brings now, `linked` the wallets that it
+    changed, `progress` the counters that may have changed a level. `commands` are its own behind
+    those that have waited, `beside` what waits under ids of theirs without being one of them.
+    """
+
+    known: Mapping[str, CountedEvent] = field(default_factory=dict)
+    held: Held = field(default_factory=Held)
+    heard: Sequence[Event] = ()
+    linked: frozenset[tuple[UUID, RawAddress]] = frozenset()
+    commands: CommandSet = field(default_factory=lambda: CommandSet(()))
+    claims: Claims = field(default_factory=Claims)
+    beside: Mapping[str, Waiting] = field(default_factory=dict)
+    progress: Sequence[counting.Progress] = ()
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt at a batch; its facts hold only if it commits."""
+
+    batch: Batch
+    fenced: Mapping[Partition, LedgerEntry]
+    rows: Decisions
+    merged: Merged = field(default_factory=Merged)
+    commands: CommandDecisions = field(default_factory=CommandDecisions)
+    letters_repeated: int = 0
+
+    @property
+    def rejected(self) -> list[RejectedRecord]:
+        """Return the records that become dead letters."""
+        of_commands = (
+            placed.record_rejected(rejected) for placed, rejected in self.commands.rejected
+        )
+        return [
+            *(each for chunk in self.batch.chunks for each in chunk.rejected),
+            *self.merged.held.conflicts,
+            *(each for each in of_commands if each is not None),
+        ]
+
+
+def reported(attempt: Attempt, seconds: float) -> BatchOutcome:
+    """Count what was committed in the metrics, log it, and return it."""
+    batch, merged = attempt.batch, attempt.merged
+    stats = BatchStats.of(batch, merged.known, merged.held, merged.linked, attempt.commands)
+    stats.observe()
+    metrics.DEAD_LETTERS_REPEATED.inc(attempt.letters_repeated)
+    for (code, level), number in attempt.rows.levels.items():
+        metrics.LEVELS.labels(code, str(level)).inc(number)
+    metrics.BATCH_SECONDS.observe(seconds)
+    metrics.BATCH_RECORDS.observe(batch.records)
+    outcome = BatchOutcome(
+        batch.records,
+        stats.counted,
+        stats.duplicates,
+        attempt.rows.levels.total(),
+        attempt.rejected,
+        attempt.fenced,
+    )
+    log.info(
+        "batch_committed",
+        records=outcome.records,
+        partitions=len({chunk.chunk.key for chunk in batch.chunks}),
+        counted=outcome.counted,
+        duplicates=outcome.duplicates,
+        dead_letters=stats.dead_letters,
+        waiting=len(attempt.commands.begin_to_wait),
+        dead_letters_repeated=attempt.letters_repeated,
+        levels=outcome.levels,
+        applied=stats.applied,
+        fenced=len(outcome.fenced),
+        seconds=round(seconds, 4),
+    )
+    return outcome

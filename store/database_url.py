@@ -1,0 +1,113 @@
+"""Read LAUREL_DATABASE_URL: what psql takes, and what SQLAlchemy takes.
+
+Several hosts work as in libpq: `postgresql://a,b:5433/laurel`, or `?host=a&host=b`. Whatever is
+wrong is refused here, in words that never repeat the URL: it may hold a password.
+"""
+
+import re
+
+import psycopg
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from ops.errors import UsageError
+
+_NAME = "LAUREL_DATABASE_URL"
+_DRIVER = "postgresql+psycopg"
+# user:password@, then hosts with a comma between them, up to the database's name.
+_SEVERAL = re.compile(
+    r"^(?P<before>\w[\w+]*://(?:[^@/?]*@)?)(?P<hosts>[^@/?]*,[^@/?]*)(?P<after>.*)$"
+)
+_HOST = re.compile(r"^(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]*))(?::(?P<port>\d*))?$")
+_OPTIONS = frozenset(each.keyword.decode() for each in psycopg.pq.Conninfo.get_defaults())
+# What may be given several times: hosts, and options of the session.
+_REPEATED = frozenset({"host", "port", "options"})
+# psycopg tries the hosts in turn; without this it would be content with a standby.
+_SEVERAL_DEFAULTS = {"target_session_attrs": "read-write"}
+
+
+def address_of(url: str) -> URL:
+    """Return `url` for SQLAlchemy's psycopg 3 dialect.
+
+    Of several hosts the first that can be written to is taken, unless the URL says otherwise
+    (`target_session_attrs`).
+
+    Raises:
+        UsageError: it is no URL of a PostgreSQL database, or has an option that libpq does not
+            know. The message does not repeat the URL.
+    """
+    try:
+        parsed = make_url(_with_hosts_as_options(url))
+    except (ArgumentError, ValueError):
+        raise UsageError(
+            f"{_NAME} is no URL: it should read "
+            "postgresql://user:password@host:port/database, several hosts with a comma between "
+            "them."
+        ) from None
+    # Of an unescaped password the rest would be taken for the host, and be in every message.
+    if url.count("@") > 1 or "@" in f"{parsed.host}{parsed.database}":
+        raise UsageError(
+            f"{_NAME} has an @ or a / too many. In a user's name and a password they are written "
+            "%40 and %2F; a password may also stand in PGPASSFILE."
+        )
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise UsageError(f"{_NAME}: {parsed.get_backend_name()} is not PostgreSQL.")
+    _refuse_options(parsed)
+    address = parsed.set(drivername=_DRIVER)
+    if "," in str(_connect_arguments(address).get("host", "")):
+        address = address.set(query={**_SEVERAL_DEFAULTS, **address.query})
+    return address
+
+
+def place_of(address: URL) -> str:
+    """Return where `address` leads, for a person: without password and options."""
+    arguments = _connect_arguments(address)
+    hosts = str(arguments.get("host") or "").split(",")
+    ports = str(arguments.get("port") or "").split(",")
+    ports += ports[-1:] * (len(hosts) - len(ports))
+    netloc = ",".join(
+        (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
+        for host, port in zip(hosts, ports, strict=False)
+    )
+    user = f"{address.username}@" if address.username else ""
+    return f"postgresql://{user}{netloc}/{address.database or ''}"
+
+
+def _with_hosts_as_options(url: str) -> str:
+    """Return `url` with several hosts as libpq's own options, which SQLAlchemy passes on."""
+    found = _SEVERAL.match(url)
+    if found is None:
+        return url
+    hosts = [_HOST.match(each) for each in found["hosts"].split(",")]
+    if None in hosts:
+        raise ValueError("no list of hosts")
+    names = ",".join(each["v6"] or each["name"] for each in hosts if each)
+    ports = ",".join(each["port"] or "" for each in hosts if each)
+    path, _, query = found["after"].partition("?")
+    own = f"host={names}&port={ports}"
+    return f"{found['before']}{path or '/'}?{own}" + (f"&{query}" if query else "")
+
+
+def _refuse_options(parsed: URL) -> None:
+    for option, given in parsed.query.items():
+        if option not in _OPTIONS:
+            raise UsageError(f"{_NAME}: PostgreSQL's clients know no option {option}.")
+        if not isinstance(given, str) and option not in _REPEATED:
+            raise UsageError(f"{_NAME} says {option} twice.")
+
+
+def _connect_arguments(address: URL) -> dict[str, object]:
+    """Return what psycopg will be given.
+
+    Raises:
+        UsageError: hosts and ports do not fit together.
+    """
+    dialect = address.get_dialect()()
+    try:
+        arguments = dict(dialect.create_connect_args(address)[1])
+    except (ArgumentError, ValueError):
+        raise UsageError(
+            f"{_NAME}: hosts and ports do not fit together. "
+            "Write them as postgresql://user@first:5432,second:5433/database."
+        ) from None
+    return arguments
