@@ -49,9 +49,14 @@ def minter(console: Console) -> None:
 
 @click.command()
 @click.option("--repair", is_flag=True, help="Write the chain's word back into the database.")
+@click.option(
+    "--accept-unknown",
+    is_flag=True,
+    help="With --repair: let tokens stand whose badge nobody knows and no event will bring.",
+)
 @json_option
 @click.pass_obj
-def reconcile(console: Console, *, repair: bool, as_json: bool) -> None:
+def reconcile(console: Console, *, repair: bool, accept_unknown: bool, as_json: bool) -> None:
     """Compare the chain with the database, and repair the database.
 
     Reads every token at one masterchain block. With --repair it adopts unknown tokens that name a
@@ -62,6 +67,8 @@ def reconcile(console: Console, *, repair: bool, as_json: bool) -> None:
 
     Example: laurel reconcile --repair
     """
+    if accept_unknown and not repair:
+        raise click.UsageError("--accept-unknown is a part of --repair.")
 
     async def main() -> int:
         from minter import reconcile
@@ -69,7 +76,8 @@ def reconcile(console: Console, *, repair: bool, as_json: bool) -> None:
         from ops.lifecycle import EXIT_FAILURE, EXIT_OK
 
         settings = console.settings
-        terms = reconcile.Terms(settings.minter.expiry_margin, settings.metadata_base_url)
+        base_url = settings.metadata_base_url
+        terms = reconcile.Terms(settings.minter.expiry_margin, base_url, accept_unknown)
         async with connect(settings) as (db, gateway):
             report = await reconcile.reconcile(db, gateway, repair=repair, terms=terms)
         console.result(report.document(), report.text(), as_json=as_json)

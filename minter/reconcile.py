@@ -53,10 +53,12 @@ class Terms:
     """What a run has to know of the operator's settings.
 
     `metadata_base_url` None: collections that the database does not know are not looked for.
+    `accept_unknown`: a person says that tokens of badges that nobody knows may stand.
     """
 
     expiry_margin: timedelta = timedelta(seconds=30)
     metadata_base_url: str | None = None
+    accept_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,7 @@ async def reconcile(
     if repair and wallet is not None:
         await _ask_repair(db, gateway, wallet, block, terms)
     findings: list[ReportedFinding] = []
+    unknown: list[Finding] = []
     count, clean = 0, True
     for collection in known:
         items, next_item_index = await _items(gateway, collection, block)
@@ -202,12 +205,13 @@ async def reconcile(
             tuple(items),
         )
         compared = _Compared(collection, snapshot, of_type)
-        found, agreed = await _found(db, compared, block, repair=repair)
+        found, blocking, agreed = await _found(db, compared, block, terms if repair else None)
         findings += found
+        unknown += blocking
         clean = clean and agreed
     shut = None
     if wallet is not None:
-        shut = await _shut_or_open(db, wallet, block, findings, terms, repaired=repair and clean)
+        shut = await _shut_or_open(db, wallet, block, unknown, terms, repaired=repair and clean)
     seconds = clock.monotonic() - started
     report = ReconcileReport(block.seqno, count, len(known), tuple(findings), seconds, shut)
     _measure(report)
@@ -215,35 +219,64 @@ async def reconcile(
 
 
 async def _found(
-    db: Database, compared: _Compared, block: Block, *, repair: bool
-) -> tuple[list[ReportedFinding], bool]:
-    """Return a collection's findings, and whether all its tokens have badges and it its count.
+    db: Database, compared: _Compared, block: Block, repair: Terms | None
+) -> tuple[list[ReportedFinding], list[Finding], bool]:
+    """Return a collection's findings; of them the tokens without a badge; whether all is agreed on.
 
     With `repair` they are repaired: tokens first, then the count, which is never agreed on beside a
-    token without a badge, since its badge would be minted again.
+    token without a badge, since its badge may be earned again and would be minted again.
     """
     suspected = compare(compared.snapshot, compared.records)
     certain = await _unmoved(db, compared, suspected)
-    adopted, findings = set[RawAddress | None](), []
-    for finding in (each for each in certain if not _is_gap(each)):
-        done = await _repair(db, compared, block, finding) if repair else None
-        findings.append(ReportedFinding(finding, done))
-        if done is not None:
-            adopted.add(finding.token_id)
-    unknown = any(
-        each.kind is FindingKind.UNKNOWN_TOKEN and each.token_id not in adopted
-        for each in suspected
-    )
+    repaired, findings = dict[RawAddress | None, str](), []
+    blocking = [each for each in suspected if _blocks(compared, each)]
+    if repair is not None:
+        for finding in (each for each in certain if not _is_gap(each)):
+            done = await _repair(db, compared, block, finding)
+            if done is not None:
+                repaired[finding.token_id] = done
+        if repair.accept_unknown:
+            accepted = [each for each in blocking if each.instance_id is None]
+            await _accept(db, compared, accepted)
+            repaired |= {each.token_id: "accepted" for each in accepted}
+    findings = [
+        ReportedFinding(each, repaired.get(each.token_id)) for each in certain if not _is_gap(each)
+    ]
+    blocking = [each for each in blocking if each.token_id not in repaired]
     gaps = [each for each in certain if _is_gap(each)]
     broken = compared.collection.breaker is not None
-    agreed = not unknown and not any(map(_is_gap, suspected)) and not broken
-    if repair and not unknown and not agreed:
+    agreed = not blocking and not any(map(_is_gap, suspected)) and not broken
+    if repair is not None and not blocking and not agreed:
         agreed = await _agree(db, compared, block)
     findings += [
         ReportedFinding(each, REPAIRS[each.kind] if agreed and each.index is None else None)
         for each in gaps
     ]
-    return findings, agreed
+    return findings, [each for each in blocking if each in certain], agreed
+
+
+def _blocks(compared: _Compared, finding: Finding) -> bool:
+    """Return whether a token is one of a badge that may be earned again, and then minted again."""
+    if finding.kind is not FindingKind.UNKNOWN_TOKEN:
+        return False
+    if finding.instance_id is not None:
+        return True
+    named = _named(compared, finding)
+    return named is not None and named not in compared.collection.accepted
+
+
+def _named(compared: _Compared, finding: Finding) -> UUID | None:
+    token = None if finding.index is None else compared.snapshot.items[finding.index].token
+    return None if token is None else metadata_uris.instance_of(token.content)
+
+
+async def _accept(db: Database, compared: _Compared, findings: Sequence[Finding]) -> None:
+    """Write down the badges of tokens that a person lets stand without one."""
+    named = [_named(compared, each) for each in findings]
+    async with db.transaction() as conn:
+        await chain.lock_collection(conn, compared.collection.id)
+        badges = [each for each in named if each is not None]
+        await fence.accept_unknown(conn, compared.collection.id, badges)
 
 
 async def _agree(db: Database, compared: _Compared, block: Block) -> bool:
@@ -274,20 +307,15 @@ async def _shut_or_open(
     db: Database,
     wallet: WalletRecord,
     block: Block,
-    findings: Sequence[ReportedFinding],
+    unknown: Sequence[Finding],
     terms: Terms,
     *,
     repaired: bool,
 ) -> Shut | None:
-    """Shut minting where a token has no badge; open it where all was `repaired`.
+    """Shut minting where an `unknown` token has no badge; open it where all was `repaired`.
 
     Return why it is shut now.
     """
-    unknown = [
-        each.finding
-        for each in findings
-        if each.finding.kind is FindingKind.UNKNOWN_TOKEN and each.repair is None
-    ]
     async with db.transaction() as conn:
         stored = await fence.fence(conn, wallet.id, lock=True)
         if unknown and not (stored.shut is not None and stored.shut.needs_repair):

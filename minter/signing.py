@@ -43,6 +43,7 @@ from store.values import (
 
 _AT_ONCE = timedelta()
 _LATER = timedelta(seconds=2)
+_ACCEPTED = "the badge has a token that was accepted as unknown: reconcile adopts it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +166,21 @@ async def _sign_mints(
         over = [task for task in taken if task.is_minted and task.lease is not None]
         await settling.settle(conn, lease, [_void(task) for task in over], signing.block.time)
         reserved = [task for task in taken if task not in over]
+        # Their tokens stand on chain: reconcile adopts them.
+        found = [task for task in fresh if task.nft_instance_id in locked.accepted]
+        held = [_held(task, HoldReason.BREAKER, _ACCEPTED) for task in found]
+        await settling.settle(conn, lease, held, signing.block.time)
+        new = [task for task in fresh if task not in found]
         plan = indexes.assign(
             [_reserved_index(task) for task in reserved],
-            [task.id for task in fresh],
+            [task.id for task in new],
             next_item_index=on_chain.next_item_index,
             next_index=locked.next_index,
             room=room,
         )
         if locked.breaker is not None:
             plan = IndexMismatch(locked.breaker)
-        candidates = (*reserved, *fresh)
+        candidates = (*reserved, *new)
         match plan:
             case IndexPlan():
                 entries = _mint_entries(signing, plan, candidates, recipients)
@@ -188,7 +194,7 @@ async def _sign_mints(
             case IndexMismatch(reason):
                 # Only what has no index is held: what has one waits for reconcile in its place.
                 # Under the collection's lock, or a repair might come between look and hold.
-                held = [_held(task, HoldReason.BREAKER, reason) for task in fresh]
+                held = [_held(task, HoldReason.BREAKER, reason) for task in new]
                 await settling.settle(conn, lease, held, signing.block.time)
                 await fence.break_collection(conn, locked.id, reason)
                 return _Choice((), tuple(reserved), locked.next_index, _LATER, reason=reason)

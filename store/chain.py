@@ -54,6 +54,7 @@ class Collection:
     """A type's collection. `next_index` is the next index to assign.
 
     `deployed_at` None: not seen on chain yet. `breaker`: why nothing is minted into it.
+    `accepted`: badges that it has tokens of, and that a person accepted as unknown.
     """
 
     id: UUID
@@ -65,6 +66,7 @@ class Collection:
     next_index: int
     deployed_at: datetime | None
     breaker: str | None = None
+    accepted: frozenset[UUID] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ _COLLECTION = select(
     models.ChainCollection.next_index,
     models.ChainCollection.deployed_at,
     models.ChainCollection.breaker,
+    models.ChainCollection.accepted_badges,
 ).join(models.NFTType, models.NFTType.id == models.ChainCollection.type_id)
 _MESSAGE_COLUMNS = (
     models.ChainMessage.id,
@@ -385,6 +388,7 @@ def _collection(row: Row[*tuple[Any, ...]]) -> Collection:
         row.next_index,
         row.deployed_at,
         row.breaker,
+        frozenset(row.accepted_badges),
     )
 
 

@@ -176,6 +176,14 @@ BREAK = text("""
 """)
 
 
+ACCEPT = text("""
+    UPDATE chain_collection
+       SET accepted_badges = accepted_badges || CAST(:badges AS uuid[]),
+           updated_at = clock_timestamp()
+     WHERE id = :id
+""")
+
+
 async def identity(conn: Connection) -> DatabaseIdentity:
     """Return which database `conn` leads to."""
     may = (await conn.execute(MAY_ASK)).one()
@@ -251,3 +259,8 @@ async def break_collection(conn: Connection, collection_id: UUID, reason: str | 
     The caller holds the collection's lock.
     """
     await conn.execute(BREAK, {"id": collection_id, "reason": reason})
+
+
+async def accept_unknown(conn: Connection, collection_id: UUID, badges: Sequence[UUID]) -> None:
+    """Write down badges that tokens name and that nobody knows: they are not minted again."""
+    await conn.execute(ACCEPT, {"id": collection_id, "badges": list(badges)})

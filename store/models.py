@@ -28,6 +28,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    Uuid,
     func,
     text,
 )
@@ -779,6 +780,10 @@ class ChainCollection(_Identified, _Dated, Base):
     )  # the next index to assign
     # Why nothing is minted into it: chain and database count differently.
     breaker: Mapped[str | None]
+    # Badges that tokens name and that were accepted as unknown: never to be minted again.
+    accepted_badges: Mapped[list[UUID]] = mapped_column(
+        postgresql.ARRAY(Uuid), server_default=text("'{}'")
+    )
     deployed_at: Mapped[datetime | None]
 
 

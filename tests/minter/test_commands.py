@@ -106,6 +106,12 @@ async def test_reconcile_names_and_repairs_and_its_exit_code_tells(
     )
 
 
+async def test_unknown_tokens_are_accepted_by_a_repair_only(settings: Settings) -> None:
+    said = await laurel("reconcile", "--accept-unknown", **environment_of(settings))
+    assert (said.exit_code, said.out) == (2, "")
+    assert "--repair" in said.err
+
+
 async def test_a_database_without_tables_is_an_error_of_usage(
     settings: Settings, world: World
 ) -> None:

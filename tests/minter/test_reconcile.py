@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from minter.context import MinterContext
-from minter.reconcile import ReconcileReport, reconcile
+from minter.reconcile import ReconcileReport, Terms, reconcile
 from minter.signing import NothingSigned
 from minter.ton import tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
@@ -21,7 +21,16 @@ from sandbox.ton.network import TonNetwork
 from store import chain
 from store.values import RawAddress, TaskOperation
 from tests.builders.minters import sign_due
-from tests.builders.world import Badge, World, all_in, destroy, eventually, is_value, minting
+from tests.builders.world import (
+    Badge,
+    World,
+    all_in,
+    destroy,
+    eventually,
+    has_task,
+    is_value,
+    minting,
+)
 
 USER = 3
 
@@ -284,6 +293,45 @@ async def test_the_count_is_not_agreed_on_beside_a_token_without_a_badge(
     assert named(report) == [("unknown token", None, None), ("index gap", None, None)]
     assert report.shut is not None
     assert await world.value("SELECT next_index FROM chain_collection") == 3
+
+
+async def test_a_token_that_was_accepted_as_unknown_is_in_nobodys_way_and_keeps_its_badge(
+    minted: Minted, world: World, ton: TonNetwork
+) -> None:
+    """Should the badge be earned after all, it gets that token and no other."""
+    collection = RawAddress(await world.value("SELECT address FROM chain_collection"))
+    badge = uuid4()
+    token = Token(minted.badges[0].owner, minted.ctx.wallet.address, f"{badge}.json")
+    await minted.send(
+        ton, Action(collection, 50_000_000, tokens.mint_body(3, token, 20_000_000, 0))
+    )
+    terms = Terms(accept_unknown=True)
+    report = await reconcile(world.db, minted.ctx.gateway, repair=True, terms=terms)
+    assert named(report) == [
+        ("unknown token", None, "accepted"),
+        ("index gap", None, "index agreed"),
+    ]
+    lives = minted.ctx.settings.message_ttl + 2 * minted.ctx.settings.expiry_margin
+    ton.advance(lives)
+    await ton.next_block()
+    report = await reconcile(world.db, minted.ctx.gateway, repair=True)
+    assert (named(report), report.shut) == ([("unknown token", None, None)], None)
+    type_id = await world.badge_type()
+    earned = Badge(badge, uuid4(), minted.badges[0].owner)
+    await world.earn([earned], type_id)
+    await world.link([earned])
+    await world.enqueue([earned])
+    await eventually(world, lambda: has_task(world, earned, "mint pending"), "it is there")
+    await eventually(
+        world,
+        lambda: is_value(
+            world, "SELECT hold_reason FROM nft_mint_queue WHERE status = 'pending'", "breaker"
+        ),
+        "it is held",
+    )
+    report = await reconcile(world.db, minted.ctx.gateway, repair=True)
+    assert named(report) == [("unknown token", str(badge), "adopted")]
+    assert await world.tasks(earned) == ["mint confirmed"]
 
 
 async def test_nothing_is_adopted_beside_a_message_under_way(

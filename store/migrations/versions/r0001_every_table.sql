@@ -311,6 +311,7 @@ CREATE TABLE chain_collection (
     item_prefix text NOT NULL,
     next_index bigint DEFAULT 0 NOT NULL,
     breaker text,
+    accepted_badges uuid[] DEFAULT '{}' NOT NULL,
     deployed_at timestamptz,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
