@@ -211,7 +211,8 @@ async def reconcile(
         clean = clean and agreed
     shut = None
     if wallet is not None:
-        shut = await _shut_or_open(db, wallet, block, unknown, terms, repaired=repair and clean)
+        repaired = clean if repair else None
+        shut = await _shut_or_open(db, wallet, block, unknown, terms, repaired=repaired)
     seconds = clock.monotonic() - started
     report = ReconcileReport(block.seqno, count, len(known), tuple(findings), seconds, shut)
     _measure(report)
@@ -310,18 +311,25 @@ async def _shut_or_open(
     unknown: Sequence[Finding],
     terms: Terms,
     *,
-    repaired: bool,
+    repaired: bool | None,
 ) -> Shut | None:
     """Shut minting where an `unknown` token has no badge; open it where all was `repaired`.
+
+    `repaired` None: nobody asked for a repair.
 
     Return why it is shut now.
     """
     async with db.transaction() as conn:
         stored = await fence.fence(conn, wallet.id, lock=True)
+        # Another run may have adopted them since this one read the badges.
+        adopted = await fence.tokens_with_badge(conn, [each.token_id for each in unknown])
+        unknown = [each for each in unknown if each.token_id not in adopted]
         if unknown and not (stored.shut is not None and stored.shut.needs_repair):
             until = block.time + timedelta(seconds=wallet.identity.timeout_s) + terms.expiry_margin
             reason = f"a token has no badge: {unknown[0].token_id} of {unknown[0].type_code}"
             await fence.shut(conn, wallet.id, Shut(reason, until, needs_repair=True))
+            if repaired is not None:
+                await fence.ask_repair(conn, wallet.id)
         elif repaired and await fence.reopen(conn, wallet.id, block.time, repaired=True):
             log.info("minting_open", seqno=block.seqno)
         now = await fence.fence(conn, wallet.id)

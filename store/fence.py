@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from store.engine import Connection
+from store.values import RawAddress
 
 _UNKNOWN = "-"
 
@@ -176,6 +177,11 @@ BREAK = text("""
 """)
 
 
+HELD_TOKENS = text("""
+    SELECT onchain_token_id FROM nft_instance
+     WHERE onchain_token_id = ANY(CAST(:tokens AS text[]))
+""")
+
 ACCEPT = text("""
     UPDATE chain_collection
        SET accepted_badges = accepted_badges || CAST(:badges AS uuid[]),
@@ -264,3 +270,11 @@ async def break_collection(conn: Connection, collection_id: UUID, reason: str | 
 async def accept_unknown(conn: Connection, collection_id: UUID, badges: Sequence[UUID]) -> None:
     """Write down badges that tokens name and that nobody knows: they are not minted again."""
     await conn.execute(ACCEPT, {"id": collection_id, "badges": list(badges)})
+
+
+async def tokens_with_badge(
+    conn: Connection, tokens: Sequence[RawAddress | None]
+) -> frozenset[RawAddress | None]:
+    """Return those of `tokens` that a badge has."""
+    rows = await conn.execute(HELD_TOKENS, {"tokens": [each for each in tokens if each]})
+    return frozenset(RawAddress(row.onchain_token_id) for row in rows)

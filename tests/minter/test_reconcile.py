@@ -9,8 +9,9 @@ from uuid import uuid4
 
 import pytest
 
+from minter.comparison import Finding, FindingKind
 from minter.context import MinterContext
-from minter.reconcile import ReconcileReport, Terms, reconcile
+from minter.reconcile import ReconcileReport, Terms, _shut_or_open, reconcile
 from minter.signing import NothingSigned
 from minter.ton import tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
@@ -367,3 +368,24 @@ async def test_a_breaker_that_nothing_stands_for_is_ended_by_a_repair(
     assert await is_value(
         world, "SELECT DISTINCT hold_reason FROM nft_mint_queue WHERE status = 'pending'", None
     )
+
+
+async def test_a_run_that_another_one_overtook_shuts_nothing(
+    world: World, ctx: MinterContext
+) -> None:
+    """Two minters repair side by side: one has adopted what the other still holds for unknown."""
+    token_id = RawAddress(await world.value("SELECT onchain_token_id FROM nft_instance"))
+    async with world.db.transaction() as conn:
+        wallet = await chain.wallet(conn)
+    assert wallet is not None
+    block, _ = ctx.view.current
+
+    async def shut_for(token: RawAddress, *, asked: bool) -> tuple[bool, bool]:
+        kind = FindingKind.UNKNOWN_TOKEN
+        found = [Finding(kind, "explorer", None, token, 0, "as it was")]
+        repaired = False if asked else None
+        shut = await _shut_or_open(world.db, wallet, block, found, Terms(), repaired=repaired)
+        return shut is not None, shut is not None and shut.repair_asked
+
+    assert await shut_for(token_id, asked=True) == (False, False)
+    assert await shut_for(RawAddress(f"0:{'ab' * 32}"), asked=True) == (True, True)
