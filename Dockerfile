@@ -1,5 +1,6 @@
 # One image for every process of Laurel; the command says which. Nothing is compiled: crc16 comes first (docs/adr/0003-crc16-shim.md),
-# the rest as wheels in the exact versions of constraints.txt. Python 3.11, since the local TON network has no other wheel yet.
+# the rest as wheels in the exact versions of constraints.txt. Python 3.11, for which the library of the local TON network has a wheel
+# (the Makefile says what later ones need).
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 RUN python -m venv /opt/laurel

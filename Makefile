@@ -89,12 +89,21 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
+# The library of the local TON network comes in wheels for Python 3.11 only, and loads in later ones as it is.
+EMULATOR := $$(awk '/^pytvm==/' constraints.txt)
+SITE := $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
 # crc16 first: with the shim in place pip has no reason to build the C source of that name (docs/adr/0003-crc16-shim.md).
 $(VENV)/.run: $(VENV)/.python pyproject.toml constraints.txt third_party/crc16/pyproject.toml third_party/crc16/crc16.py
+	@echo "Fetching some 90 Python packages into $(VENV), once: a minute or two without a word, more on a slow line."
 	$(PIP) install ./third_party/crc16
 	$(PIP) install --only-binary ':all:' -c constraints.txt -e '.[sandbox]'
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then \
+	  $(PIP) install --python-version 3.11 --only-binary ':all:' --no-deps --upgrade --target "$(SITE)" "$(EMULATOR)"; fi
+	@echo "The packages are there."
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run
+	@echo "Fetching what the tests need as well, once: half a minute or so."
 	$(PIP) install --only-binary ':all:' -c constraints.txt -e '.[sandbox,dev]'
 	touch $@

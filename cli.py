@@ -53,6 +53,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "processor.batch.commands:badge",
         "Award, mint, burn or revoke one badge; announce silent ones.",
     ),
+    "queue": (
+        "minter.queue_commands:queue",
+        "List what waits in the mint queue for a person, and let it go on.",
+    ),
     "reconcile": (
         "minter.commands:reconcile",
         "Compare the chain with the database, and repair the database.",

@@ -1,6 +1,5 @@
 """`laurel minter`, `laurel reconcile` and `laurel wallet`."""
 
-import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,13 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ops.console import Console, json_option
-from ops.errors import Transient
 
 if TYPE_CHECKING:
     from ops.lifecycle import Stop
-    from ops.settings import Settings
-
-_SHOW_PATIENCE_S = 5.0
 
 
 @click.command()
@@ -27,16 +22,24 @@ def minter(console: Console) -> None:
 
     Example: LAUREL_WALLET_MNEMONIC_FILE=wallet.words laurel minter
     """
+    console.role = "minter"
 
     async def main(stop: "Stop") -> int:
         from minter.daemon import Daemon
+        from minter.maintenance import show_decisions
         from minter.startup import minter_context, unless_stopped
         from ops.http import serving
         from ops.lifecycle import EXIT_OK, Readiness
+        from ops.metric_roles import Role
         from ops.watchdog import Watchdog
 
+        console.settings.require("database_url", "ton_config", "wallet_mnemonic_file")
         readiness = Readiness()
-        async with serving(console.settings.http, readiness), AsyncExitStack() as stack:
+        show_decisions()
+        async with (
+            serving(console.settings.http, readiness, Role.MINTER),
+            AsyncExitStack() as stack,
+        ):
             opening = stack.enter_async_context(minter_context(console.settings, readiness))
             ctx = await unless_stopped(stop, opening)
             if ctx is not None:
@@ -67,16 +70,22 @@ def reconcile(console: Console, *, repair: bool, accept_unknown: bool, as_json: 
 
     Example: laurel reconcile --repair
     """
+    console.role = "reconcile"
     if accept_unknown and not repair:
         raise click.UsageError("--accept-unknown is a part of --repair.")
 
     async def main() -> int:
         from minter import reconcile
-        from minter.startup import connect
+        from minter.startup import connect, metadata_base
+        from minter.ton.global_config import read_config
         from ops.lifecycle import EXIT_FAILURE, EXIT_OK
 
         settings = console.settings
-        base_url = settings.metadata_base_url
+        settings.require("database_url", "ton_config")
+        base_url = None
+        if repair:
+            # Where the collections lie that a restored database does not know.
+            base_url = metadata_base(settings, read_config(Path(settings.need("ton_config"))))
         terms = reconcile.Terms(settings.minter.expiry_margin, base_url, accept_unknown)
         async with connect(settings) as (db, gateway):
             report = await reconcile.reconcile(db, gateway, repair=repair, terms=terms)
@@ -95,32 +104,25 @@ def wallet() -> None:
 @json_option
 @click.pass_obj
 def show(console: Console, *, as_json: bool) -> None:
-    """Print the wallet's address.
+    """Print the wallet's address, its balance, and for how many mints that is enough.
 
-    Balance and network too, where LAUREL_TON_CONFIG names one that answers.
+    Needs LAUREL_WALLET_MNEMONIC_FILE and LAUREL_TON_CONFIG: the address follows from the words and
+    the network. Pay to the first address that is shown: as long as nothing was sent from it, the
+    wallet has no contract yet, and the form that begins with UQ keeps a payment from coming back.
+    Exits 1 where the network does not answer.
 
     Example: LAUREL_WALLET_MNEMONIC_FILE=wallet.words laurel wallet show --json
     """
 
     async def main() -> int:
         from minter.startup import minting_wallet
+        from minter.wallet_report import report
+        from ops.lifecycle import EXIT_FAILURE, EXIT_OK
 
-        settings = console.settings
-        _, mine = minting_wallet(settings)
-        document: dict[str, object] = {"address": mine.address, "public_key": mine.public_key.hex()}
-        lines = [f"address   {mine.address}"]
-        if settings.ton_config is not None:
-            document |= await _on_network(settings, mine.address)
-            lines.append(f"network   {document['network']}")
-            if "error" in document:
-                lines.append(f"balance   unknown: {document['error']}")
-            else:
-                lines.append(
-                    f"balance   {document['balance_nano']} nanograms at block {document['seqno']}"
-                )
-                lines.append(f"deployed  {'yes' if document['deployed'] else 'no'}")
-        console.result(document, "\n".join(lines), as_json=as_json)
-        return 0
+        _, mine = minting_wallet(console.settings)
+        shown = await report(console.settings, mine)
+        console.result(shown.document(), shown.text(), as_json=as_json)
+        return EXIT_FAILURE if shown.error else EXIT_OK
 
     console.run_once(main)
 
@@ -132,40 +134,20 @@ def show(console: Console, *, as_json: bool) -> None:
 def new(console: Console, file: Path, *, as_json: bool) -> None:
     """Write the 24 words of a new wallet to FILE, readable by its owner alone.
 
-    A file that exists is never overwritten.
+    A file that exists is never overwritten. The address depends on the network as well: `laurel
+    wallet show` prints it.
 
     Keep a copy where no disk can lose it: the words are the only way to the wallet's money and to
     revoking badges.
 
     Example: laurel wallet new wallet.words
     """
-    from minter.ton import highload_wallet, mnemonic
+    from minter.ton import mnemonic
 
-    made = highload_wallet.wallet(
-        mnemonic.write_new(file).public_key, console.settings.minter.message_ttl
+    made = mnemonic.write_new(file)
+    text = (
+        f"{file}: the words of a new wallet. Keep a copy.\n"
+        f"Its address: LAUREL_WALLET_MNEMONIC_FILE={file} laurel wallet show"
     )
-    text = f"{file}: the words of a new wallet. Keep a copy.\naddress   {made.address}"
-    console.result({"file": str(file), "address": made.address}, text, as_json=as_json)
-
-
-async def _on_network(settings: "Settings", address: str) -> dict[str, object]:
-    from minter.ton.global_config import read_config
-    from minter.ton.liteserver import LiteServers
-    from store.values import RawAddress
-
-    config = read_config(Path(settings.need("ton_config")))
-    async with LiteServers(
-        config, servers=settings.minter.lite_servers, state_dir=settings.ton_state_dir
-    ) as gateway:
-        document: dict[str, object] = {"network": gateway.zero_state_hash.hex()}
-        try:
-            async with asyncio.timeout(_SHOW_PATIENCE_S):
-                block = await gateway.newest_block()
-                account = await gateway.account(RawAddress(address), block)
-        except (Transient, TimeoutError) as error:
-            return document | {"error": str(error) or "no lite server answered in time"}
-    return document | {
-        "seqno": block.seqno,
-        "balance_nano": account.balance_nano,
-        "deployed": account.data is not None,
-    }
+    document = {"file": str(file), "public_key": made.public_key.hex()}
+    console.result(document, text, as_json=as_json)

@@ -151,12 +151,7 @@ class MinterContext:
     @property
     def prices(self) -> Prices:
         """Return the operator's amounts for `budget`."""
-        return Prices(
-            mint_nano=nanograms(self.settings.item_value),
-            burn_nano=nanograms(self.settings.revoke_value),
-            deploy_nano=nanograms(self.settings.deploy_value),
-            reserve_nano=nanograms(self.settings.balance_reserve),
-        )
+        return prices_of(self.settings)
 
     def read_item(self, address: RawAddress | None, account: Account) -> Item | None:
         """Return the item at an address; None where there is no active account.
@@ -191,6 +186,16 @@ class MinterContext:
     def token_of(item: Item | None) -> Token | Absent:
         """Return what stands at an item's address, as `mint_decision.decide` asks."""
         return Absent() if item is None or item.token is None else item.token
+
+
+def prices_of(settings: MinterSettings) -> Prices:
+    """Return the operator's amounts for `budget`."""
+    return Prices(
+        mint_nano=nanograms(settings.item_value),
+        burn_nano=nanograms(settings.revoke_value),
+        deploy_nano=nanograms(settings.deploy_value),
+        reserve_nano=nanograms(settings.balance_reserve),
+    )
 
 
 def count_error(error: LaurelError) -> None:

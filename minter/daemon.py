@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 from minter import collections, signing
 from minter.context import MinterContext, count_error
 from minter.maintenance import Maintenance
+from minter.resting import Rests
 from minter.signing import NothingSigned, SignedBatch
 from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
 from minter.waiting import first_of
@@ -34,6 +35,8 @@ log = logger("minter")
 
 # Of a block, by this host's clock: blocks come every second or so.
 _OLD = timedelta(seconds=60)
+_STOPPED = "collection "
+_LONGEST_PAUSE = timedelta(seconds=5)
 
 
 class Daemon:
@@ -59,6 +62,11 @@ class Daemon:
         self._wake = asyncio.Event()
         # Type -> why nothing was signed, so that a reason is logged once and not every turn.
         self._reasons: dict[UUID, str] = {}
+        self._stopped: tuple[UUID, ...] = ()
+        self._rests = Rests(ctx.settings.poll_interval.total_seconds())
+        self._balance_nano = 0
+        # turns in a row that ended with an error
+        self._failures = 0
 
     async def run(self) -> None:
         """Mint and burn until the stop; then release every lease.
@@ -69,9 +77,11 @@ class Daemon:
         self._readiness.arrived(Part.START)
         try:
             while not self._stop.requested:
+                self._failures += 1
                 try:
                     with self._watchdog.work("the minter's turn"):
                         await self._turn()
+                    self._failures = 0
                 except (ChainUnreachable, BlockUnknown, HistoryForgotten) as error:
                     self._tell_age(error.message)
                     count_error(error)
@@ -85,8 +95,13 @@ class Daemon:
             await self._drain()
 
     async def _pause(self) -> None:
-        """Wait for a poll interval, a collection that is free again, or the stop."""
-        interval = self._ctx.clock.sleep(self._ctx.settings.poll_interval)
+        """Wait for a poll interval, a collection that is free again, or the stop.
+
+        Longer after errors: an outage is no reason for a storm of attempts and log lines.
+        """
+        pause = self._ctx.settings.poll_interval * 2 ** min(self._failures, 10)
+        longest = max(_LONGEST_PAUSE, self._ctx.settings.poll_interval)
+        interval = self._ctx.clock.sleep(min(pause, longest))
         await first_of(self._stop.wait(), self._wake.wait(), interval)
         self._wake.clear()
 
@@ -139,6 +154,7 @@ class Daemon:
             for collection in await chain.collections(conn):
                 self._collections[collection.type_id] = collection
             deploys = await chain.unresolved_deploys(conn)
+            self._note_stopped()
             sent = await claiming.claim_sent(conn, lease, ctx.settings.lease, list(self._busy))
         by_id = {collection.id: collection for collection in self._collections.values()}
         for message in deploys:
@@ -155,13 +171,30 @@ class Daemon:
             return started
         return await self._claim_due() or started
 
+    def _note_stopped(self) -> None:
+        """Show in /ready which collections wait for a person, and leave them alone."""
+        stopped = [each for each in self._collections.values() if each.stopped_reason is not None]
+        self._stopped = tuple(each.type_id for each in stopped)
+        degraded = self._readiness.degraded
+        for place in [place for place in degraded if place.startswith(_STOPPED)]:
+            del degraded[place]
+        for each in stopped:
+            degraded[f"{_STOPPED}{each.type_code}"] = (
+                f"{each.stopped_reason}; mend it, then `laurel queue release --type "
+                f"{each.type_code}`"
+            )
+
     async def _claim_due(self) -> bool:
         ctx, lease = self._ctx, LeaseToken(uuid4())
         async with ctx.db.transaction() as conn:
             # As much as one message carries: what is claimed and not signed only costs. The next
             # claim finds other types.
             due = await claiming.claim_due(
-                conn, lease, ctx.settings.lease, ctx.settings.claim_limit, list(self._busy)
+                conn,
+                lease,
+                ctx.settings.lease,
+                ctx.settings.claim_limit,
+                [*self._busy, *self._stopped, *self._resting()],
             )
         if not due:
             return False
@@ -170,6 +203,13 @@ class Daemon:
             tasks = [task for task in due if task.type_id == type_id]
             self._start(type_id, self._sign_and_watch(tasks, lease), lease, tasks)
         return True
+
+    def _resting(self) -> list[UUID]:
+        balance_nano = self._ctx.view.current[1].balance_nano
+        if balance_nano > self._balance_nano:
+            self._rests.money_came()
+        self._balance_nano = balance_nano
+        return self._rests.resting(self._ctx.clock.monotonic())
 
     async def _sign_and_watch(self, tasks: Sequence[LeasedTask], lease: LeaseToken) -> None:
         """Sign one message out of leased tasks of one type, and see it through."""
@@ -189,6 +229,7 @@ class Daemon:
             return
         self._readiness.arrived(Part.WALLET)
         self._reasons.pop(collection.type_id, None)
+        self._rests.forget(collection.type_id)
         reach(Point.MINTER_SIGNED)
         log.info(
             "message_signed",
@@ -226,8 +267,12 @@ class Daemon:
             return await collections.add(conn, wallet, ctx.metadata_base_url, (type_id, code))
 
     def _not_signed(self, collection: Collection, nothing: NothingSigned) -> None:
+        now = self._ctx.clock.monotonic()
         if nothing.insufficient_funds:
             self._readiness.wait_for(Part.WALLET, nothing.reason)
+            self._rests.rest_for_money(collection.type_id, now)
+        else:
+            self._rests.rest(collection.type_id, now)
         if self._reasons.get(collection.type_id) != nothing.reason:
             log.warning("not_signed", type=collection.type_code, reason=nothing.reason)
         self._reasons[collection.type_id] = nothing.reason
@@ -239,11 +284,15 @@ class Daemon:
         lease: LeaseToken,
         tasks: Sequence[LeasedTask],
     ) -> None:
-        guarded = self._guarded(work, lease, [task.id for task in tasks])
+        guarded = self._guarded(type_id, work, lease, [task.id for task in tasks])
         self._busy[type_id] = asyncio.create_task(guarded)
 
     async def _guarded(
-        self, work: Coroutine[Any, Any, None], lease: LeaseToken, task_ids: Sequence[UUID]
+        self,
+        type_id: UUID,
+        work: Coroutine[Any, Any, None],
+        lease: LeaseToken,
+        task_ids: Sequence[UUID],
     ) -> None:
         """Run one collection's work; whatever ends it, its leases are released."""
         with self._watchdog.work("a collection's work"):
@@ -251,6 +300,7 @@ class Daemon:
                 await work
             except (Transient, Permanent, LeaseLost) as error:
                 count_error(error)
+                self._rests.rest(type_id, self._ctx.clock.monotonic())
             finally:
                 await self._release(lease, task_ids)
                 self._wake.set()
@@ -258,7 +308,8 @@ class Daemon:
     async def _release(self, lease: LeaseToken, task_ids: Sequence[UUID]) -> None:
         try:
             async with self._ctx.db.transaction() as conn:
-                await claiming.release(conn, lease, task_ids, self._ctx.settings.poll_interval)
+                # In their old places: the type rests, not its tasks.
+                await claiming.release(conn, lease, task_ids, timedelta())
         except Transient as error:
             # The leases run out by themselves.
             count_error(error)

@@ -6,7 +6,7 @@ the chain shows it taken (docs/adr/0017-index-assignment.md).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 
@@ -14,20 +14,26 @@ from uuid import UUID
 class ReservedIndex:
     """A pending mint that holds an index since an earlier message.
 
-    `held`: a person was asked to look at it.
+    `held`: a person was asked to look at it, or its user has no wallet. `movable`: it is proven
+    that nothing signed for the index can have an effect, so another mint may get it.
     """
 
     task_id: UUID
     index: int
     held: bool
+    movable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class IndexPlan:
-    """What to sign, in the order of the indexes, and the collection's next index afterwards."""
+    """What to sign, in the order of the indexes, and the collection's next index afterwards.
+
+    `given_up` lose the index that they held; some of them get one anew.
+    """
 
     indexes: tuple[tuple[UUID, int], ...]
     next_index: int
+    given_up: tuple[UUID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,21 @@ def assign(
             f"indexes {next_item_index} to {next_index - 1} are assigned, "
             f"but the queue holds {waiting[:5]}"
         )
+    fixed = [each for each in reserved if not each.movable or each.index < next_item_index]
+    movable = sorted((each for each in reserved if each not in fixed), key=_index)
+    if movable and all(each.index < movable[0].index for each in fixed):
+        # As if they had none, in their old order: so each keeps its index unless one before it is
+        # held, and what is held stops nobody.
+        plan = assign(
+            fixed,
+            [*(each.task_id for each in movable if not each.held), *fresh],
+            next_item_index=next_item_index,
+            next_index=movable[0].index,
+            room=room,
+        )
+        if isinstance(plan, IndexPlan):
+            return replace(plan, given_up=tuple(each.task_id for each in movable))
+        return plan
     stuck = next((each for each in reserved if each.held and each.index >= next_item_index), None)
     if stuck is not None:
         return HeadOfLineBlocked(f"the mint with index {stuck.index} is parked")

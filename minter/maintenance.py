@@ -2,19 +2,31 @@
 
 import asyncio
 from datetime import timedelta
+from typing import get_args
 
 from minter import reconcile
 from minter.context import MinterContext, count_error
+from minter.mint_decision import Decision
 from ops import metrics
 from ops.errors import Permanent, Transient
 from ops.logs import logger
 from store import claiming, fence, mint_queue
+from store.values import TaskOperation
 
 log = logger("minter")
 
 _SWEEP_EVERY = timedelta(seconds=5)
 # While minting is shut and a person asked for a repair: what is restored may still count on.
 _REPAIR_EVERY = timedelta(seconds=15)
+
+
+def show_decisions() -> None:
+    """Have the metrics of decisions and stages show each from the start."""
+    for operation in TaskOperation:
+        for decision in get_args(Decision):
+            metrics.MINTS.labels(operation.value, decision.label)
+        for stage in ("queued", "sent", "total"):
+            metrics.MINT_STAGE_SECONDS.labels(operation.value, stage)
 
 
 class Maintenance:

@@ -98,10 +98,14 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class SignAgain:
-    """The message is void: sign a new one, with the same index."""
+    """The message is void: sign a new one, with the same index.
+
+    `unexecuted`: it is proven that it was not and will not be executed, so it was no attempt.
+    """
 
     label: ClassVar[str] = "sign_again"
     reason: str
+    unexecuted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +211,13 @@ def _still_open(
             message.last_sent_at is None or chain_time - message.last_sent_at >= limits.resend_after
         )
         return Resend() if executable and due else Wait()
-    void = observation.execution is Execution.NEVER
+    if observation.execution is Execution.NEVER:
+        # However long the chain takes no messages: nothing was tried, and nothing was paid.
+        return SignAgain("its message expired unexecuted", unexecuted=True)
     reason = (
-        "its message expired unexecuted" if void else "its message left no trace before it expired"
+        "its message was executed without effect"
+        if observation.execution is Execution.EXECUTED
+        else "its message left no trace before it expired"
     )
     if task.attempt < limits.signatures_max:
         return SignAgain(reason)

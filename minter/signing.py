@@ -7,24 +7,23 @@ Persist before broadcast: the signed bytes and the indexes are committed first
 whoever holds its row's lock and sees none knows all that was ever signed for it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from minter import budget, indexes
+from minter import budget, indexes, recipients
 from minter.context import MinterContext
 from minter.indexes import HeadOfLineBlocked, IndexMismatch, IndexPlan, ReservedIndex
 from minter.mint_decision import Confirm, Fail, Observation, Sign, Task, decide
 from minter.ton import highload_wallet, tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from minter.ton.metadata_uris import item_suffix
-from minter.ton.tokens import InvalidAddress
 from minter.ton.values import ACTIONS_MAX, Account, Block, Execution, Token
 from ops import metrics
 from ops.errors import InvariantBroken
 from ops.faults import Point, reach
-from ops.quantities import nanograms
+from ops.quantities import nanograms, shown_grams
 from store import chain, claiming, fence, mint_queue, settling
 from store.chain import Collection, MessageRecord, NewMessage
 from store.engine import Connection
@@ -90,8 +89,8 @@ class _Entry:
 class _Choice:
     """What a message is to carry, and what becomes of the tasks that it does not.
 
-    `unsigned` are released, due again after `delay`; what is neither was held. `reason` says why
-    nothing is carried, where it is not money.
+    `unsigned` are released in their old places, or due again after `delay`; what is neither was
+    held. `reason` says why nothing is carried, where it is not money.
     """
 
     entries: tuple[_Entry, ...]
@@ -114,8 +113,8 @@ async def sign_deploy(ctx: MinterContext, collection: Collection) -> MessageReco
     value_nano = ctx.prices.value_nano(signing.kind)
     action = Action(collection.address, value_nano, None, contract.state_init)
     async with ctx.db.transaction() as conn:
-        await chain.lock_collection(conn, collection.id)
-        if (obstacle := await _obstacle(conn, signing)) is not None:
+        locked = await chain.lock_collection(conn, collection.id)
+        if (obstacle := await _obstacle(conn, signing, locked)) is not None:
             return obstacle
         if await _room(conn, signing) < 1:
             return _insufficient_funds(signing)
@@ -157,8 +156,16 @@ async def _sign_mints(
     if not tasks:
         return NothingSigned("the badges have their tokens")
     on_chain = await ctx.collection_state(signing.collection.address, signing.block)
-    recipients = await _recipients(signing, lease, tasks)
-    fresh = [task for task in tasks if task.id in recipients and task.token_index is None]
+    if on_chain.owner != ctx.wallet.address:
+        # It would refuse every mint, and keep the fees.
+        async with ctx.db.transaction() as conn:
+            await claiming.release(conn, lease, [task.id for task in tasks], _AT_ONCE)
+        return NothingSigned(
+            f"collection {signing.collection.address} obeys {on_chain.owner}, and this wallet is "
+            f"{ctx.wallet.address}: give the collection back to it"
+        )
+    owners = await _recipients(signing, lease, tasks)
+    fresh = [task for task in tasks if task.id in owners and task.token_index is None]
 
     async def choose(conn: Connection, locked: Collection, room: int) -> _Choice:
         ttl = ctx.settings.lease
@@ -166,13 +173,16 @@ async def _sign_mints(
         over = [task for task in taken if task.is_minted and task.lease is not None]
         await settling.settle(conn, lease, [_void(task) for task in over], signing.block.time)
         reserved = [task for task in taken if task not in over]
+        owners.update(await _recipients_of(conn, signing, reserved, known=owners))
+        # One that came along and has no recipient is held when it is claimed itself.
+        waiting = {task.id for task in reserved if task.id not in owners}
         # Their tokens stand on chain: reconcile adopts them.
         found = [task for task in fresh if task.nft_instance_id in locked.accepted]
         held = [_held(task, HoldReason.BREAKER, _ACCEPTED) for task in found]
         await settling.settle(conn, lease, held, signing.block.time)
         new = [task for task in fresh if task not in found]
         plan = indexes.assign(
-            [_reserved_index(task) for task in reserved],
+            [_reserved_index(task, held=task.id in waiting) for task in reserved],
             [task.id for task in new],
             next_item_index=on_chain.next_item_index,
             next_index=locked.next_index,
@@ -183,23 +193,23 @@ async def _sign_mints(
         candidates = (*reserved, *new)
         match plan:
             case IndexPlan():
-                entries = _mint_entries(signing, plan, candidates, recipients)
+                entries = _mint_entries(signing, plan, candidates, owners)
+                if entries:
+                    await claiming.give_up_indexes(conn, plan.given_up)
                 # Room for mints and none of them signed: they were held; money is not the
                 # matter.
                 reason = "no mint is left to sign" if room else None
                 others = _others(candidates, entries)
-                # What is left of a message that is full goes first into the next one.
-                delay = _AT_ONCE if entries else _LATER
-                return _Choice(entries, others, plan.next_index, delay, reason=reason)
+                return _Choice(entries, others, plan.next_index, _AT_ONCE, reason=reason)
             case IndexMismatch(reason):
                 # Only what has no index is held: what has one waits for reconcile in its place.
                 # Under the collection's lock, or a repair might come between look and hold.
                 held = [_held(task, HoldReason.BREAKER, reason) for task in new]
                 await settling.settle(conn, lease, held, signing.block.time)
                 await fence.break_collection(conn, locked.id, reason)
-                return _Choice((), tuple(reserved), locked.next_index, _LATER, reason=reason)
+                return _Choice((), tuple(reserved), locked.next_index, _AT_ONCE, reason=reason)
             case HeadOfLineBlocked(reason):
-                return _Choice((), candidates, locked.next_index, _LATER, reason=reason)
+                return _Choice((), candidates, locked.next_index, _AT_ONCE, reason=reason)
 
     return await _sign(signing, lease, tasks, choose)
 
@@ -219,7 +229,8 @@ async def _sign_burns(
         reason = None if token_indexes else "nothing to burn"
         # A burn whose token no block shows yet must not keep the head of the queue.
         others = _others(remaining, entries)
-        return _Choice(entries, others, locked.next_index, _LATER, reason=reason)
+        delay = _LATER if room else _AT_ONCE
+        return _Choice(entries, others, locked.next_index, delay, reason=reason)
 
     return await _sign(signing, lease, remaining, choose)
 
@@ -230,7 +241,7 @@ async def _sign(
     """Choose, sign and commit under the collection's lock; release what is not signed."""
     async with signing.ctx.db.transaction() as conn:
         locked = await chain.lock_collection(conn, signing.collection.id)
-        if (obstacle := await _obstacle(conn, signing)) is not None:
+        if (obstacle := await _obstacle(conn, signing, locked)) is not None:
             await claiming.release(conn, lease, [task.id for task in tasks], _AT_ONCE)
             return obstacle
         await claiming.lock_references(conn, [task.id for task in tasks], locked.id)
@@ -288,23 +299,52 @@ async def _recipients(
 
     What was signed once keeps its recipient.
     """
+    held = list[Settlement]()
     async with signing.ctx.db.transaction() as conn:
-        wallets = await mint_queue.recipients(
-            conn, [task.user_id for task in tasks if task.recipient is None]
-        )
-    found: dict[UUID, RawAddress] = {}
-    held = []
-    for task in tasks:
-        address = task.recipient or wallets.get(task.user_id)
-        if address is None:
-            held.append(_held(task, HoldReason.NO_WALLET, "the user has no linked wallet"))
-            continue
-        try:
-            found[task.id] = tokens.raw(address)
-        except InvalidAddress:
-            held.append(_held(task, HoldReason.RECIPIENT, "the linked wallet is no address"))
+        found = await _recipients_of(conn, signing, tasks, held=held)
     await _settle(signing, lease, held)
     return found
+
+
+async def _recipients_of(
+    conn: Connection,
+    signing: Signing,
+    tasks: Sequence[LeasedTask],
+    *,
+    known: Container[UUID] = (),
+    held: list[Settlement] | None = None,
+) -> dict[UUID, RawAddress]:
+    """Return task -> recipient of tasks that are not `known`; what has none goes to `held`."""
+    open_users = [task.user_id for task in tasks if task.recipient is None]
+    wallets = await mint_queue.recipients(conn, open_users)
+    ours = await chain.own_addresses(conn, [*wallets.values()])
+    found: dict[UUID, RawAddress] = {}
+    for task in tasks:
+        if task.id in known:
+            continue
+        if task.recipient is not None:
+            found[task.id] = tokens.raw(task.recipient)
+            continue
+        address = wallets.get(task.user_id)
+        if address is None:
+            settlement = _held(task, HoldReason.NO_WALLET, "the user has no linked wallet")
+        else:
+            raw = _raw(address)
+            refusal = recipients.refusal(raw, ours)
+            if raw is not None and refusal is None:
+                found[task.id] = raw
+                continue
+            settlement = _held(task, HoldReason.RECIPIENT, refusal)
+        if held is not None:
+            held.append(settlement)
+    return found
+
+
+def _raw(address: str) -> RawAddress | None:
+    try:
+        return tokens.raw(address)
+    except tokens.InvalidAddress:
+        return None
 
 
 async def _inspect(
@@ -347,8 +387,10 @@ async def _inspect(
     return revocable, settled
 
 
-async def _obstacle(conn: Connection, signing: Signing) -> NothingSigned | None:
+async def _obstacle(conn: Connection, signing: Signing, locked: Collection) -> NothingSigned | None:
     """Return why nothing may be signed for a locked collection; None where nothing hinders it."""
+    if locked.stopped_reason is not None:
+        return NothingSigned(f"stopped: {locked.stopped_reason}")
     if await chain.unresolved_message(conn, signing.collection.id) is not None:
         return NothingSigned("another message is under way")
     stored = await fence.fence(conn, signing.ctx.wallet_id)
@@ -423,22 +465,28 @@ def _as_signed(assignments: Sequence[Assignment], message: MessageRecord) -> tup
 
 def _measure_queued(signing: Signing, assignments: Sequence[Assignment]) -> None:
     now = signing.ctx.clock.now()
-    for task in (each.task for each in assignments if each.task.attempt == 0):
+    for task in (each.task for each in assignments if each.task.token_index is None):
         queued = (now - task.created_at).total_seconds()
         metrics.MINT_STAGE_SECONDS.labels(task.operation.value, "queued").observe(queued)
 
 
 def _insufficient_funds(signing: Signing) -> NothingSigned:
-    ctx = signing.ctx
-    have, reserve = signing.account.balance_nano / 1e9, ctx.prices.reserve_nano / 1e9
+    prices, balance_nano = signing.ctx.prices, signing.account.balance_nano
+    deployed = signing.account.data is not None
+    address = tokens.user_friendly(signing.ctx.wallet.address, bounceable=deployed)
+    needed_nano = prices.reserve_nano + budget.cost_nano(signing.kind, 1, prices)
+    # What is under way may take some of the balance yet.
+    missing_nano = max(needed_nano - balance_nano, budget.cost_nano(signing.kind, 1, prices))
     reason = (
-        f"the wallet {ctx.wallet.address} has {have:.3f} GRAM, of which {reserve:.3f} are kept "
-        "back: send it more"
+        f"the wallet {address} has {balance_nano / 1e9:.3f} Grams, of which "
+        f"{shown_grams(prices.reserve_nano)} are kept back: send it {missing_nano / 1e9:.3f} or "
+        f"more; each {signing.kind.value} takes {shown_grams(prices.value_nano(signing.kind))} and "
+        "its fees"
     )
     return NothingSigned(reason, insufficient_funds=True)
 
 
-def _held(task: LeasedTask, hold: HoldReason, reason: str) -> Settlement:
+def _held(task: LeasedTask, hold: HoldReason, reason: str | None) -> Settlement:
     pending, event = TaskStatus.PENDING, TaskEvent.HELD
     return Settlement(task, pending, event, reason=reason, hold_reason=hold)
 
@@ -453,7 +501,8 @@ def _failed(task: LeasedTask, reason: str) -> Settlement:
     return Settlement(task, TaskStatus.FAILED, TaskEvent.FAILED, reason=reason)
 
 
-def _reserved_index(task: LeasedTask) -> ReservedIndex:
+def _reserved_index(task: LeasedTask, *, held: bool) -> ReservedIndex:
     if task.token_index is None:
         raise InvariantBroken("a reserved mint holds no index", task=str(task.id))
-    return ReservedIndex(task.id, task.token_index, task.hold_reason is not None)
+    held = held or task.hold_reason is not None
+    return ReservedIndex(task.id, task.token_index, held, task.is_movable)

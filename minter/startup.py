@@ -4,7 +4,7 @@ A database belongs to one wallet on one network for ever: tokens of another netw
 lost ones, and another wallet could neither mint into the collections nor revoke.
 """
 
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from minter.context import ChainView, MinterContext
-from minter.ton import highload_wallet, mnemonic, network_config
+from minter.ton import highload_wallet, metadata_uris, mnemonic, network_config
 from minter.ton.fees import LeastValues, least_values
 from minter.ton.gateway import BlockUnknown, ChainGateway, ChainUnreachable
-from minter.ton.global_config import read_config
+from minter.ton.global_config import read_config, zero_state_hash
 from minter.ton.highload_wallet import Wallet
 from minter.ton.liteserver import LiteServers
 from minter.ton.mnemonic import MnemonicSigner
@@ -28,12 +28,14 @@ from ops.logs import logger
 from ops.quantities import nanograms
 from ops.settings import MinterSettings, Settings, shown
 from store import chain, migrations, rights
-from store.chain import WalletIdentity, WalletRecord
+from store.chain import Collection, WalletIdentity, WalletRecord
 from store.engine import Database
 
 log = logger("minter")
 
 Result = TypeVar("Result")
+# What the local network writes into its global config; other clients pass over it.
+_LOCAL_NETWORK = "laurel_local_network"
 _WHAT_FAILS = {
     "item_forward": "with less an item stays without an owner",
     "item_value": "with less the collection's money is used up, and it mints nothing any more",
@@ -65,7 +67,7 @@ async def minter_context(
     """
     signer, wallet = minting_wallet(settings)
     config = read_config(Path(settings.need("ton_config")))
-    minter = settings.minter
+    base_url, minter = metadata_base(settings, config), settings.minter
     async with (
         Database(settings.need("database_url"), settings.database) as db,
         LiteServers(
@@ -78,12 +80,14 @@ async def minter_context(
         row = await until_available(
             Part.POSTGRESQL, lambda: register_wallet(db, wallet, gateway), readiness=readiness
         )
+        await until_available(
+            Part.POSTGRESQL, lambda: settle_metadata(db, base_url), readiness=readiness
+        )
         view = ChainView(gateway, row, minter.expiry_margin, clock)
         await until_available(Part.TON, lambda: view.refresh(db), readiness=readiness)
         block, _ = view.current
         if (least := await least_values_at(gateway, block)) is not None:
             refuse_useless_values(minter, least)
-        base_url = settings.metadata_base_url
         yield MinterContext(db, gateway, view, wallet, row.id, signer, minter, base_url, clock)
 
 
@@ -96,6 +100,7 @@ async def connect(settings: Settings) -> AsyncIterator[tuple[Database, LiteServe
             to another network.
         DatabaseUnreachable: PostgreSQL does not answer.
     """
+    settings.require("database_url", "ton_config")
     config = read_config(Path(settings.need("ton_config")))
     async with (
         Database(settings.need("database_url"), settings.database) as db,
@@ -117,10 +122,74 @@ def minting_wallet(settings: Settings) -> tuple[MnemonicSigner, Wallet]:
     """Return the key and the wallet that the settings name.
 
     Raises:
-        UsageError: the words are missing or wrong.
+        UsageError: the words or the network's config are missing or wrong.
     """
     signer = mnemonic.from_file(Path(settings.need("wallet_mnemonic_file")))
-    return signer, highload_wallet.wallet(signer.public_key, settings.minter.message_ttl)
+    network = zero_state_hash(read_config(Path(settings.need("ton_config"))))
+    return signer, highload_wallet.wallet(signer.public_key, settings.minter.message_ttl, network)
+
+
+def metadata_base(settings: Settings, config: Mapping[str, Any]) -> str:
+    """Return where the tokens' metadata is served.
+
+    Args:
+        settings: the operator's.
+        config: the network's, from `read_config`; the local network brings an address along.
+
+    Raises:
+        UsageError: nobody has named one: there is none by default, since it stays on chain.
+    """
+    if settings.metadata_base_url is not None:
+        return settings.metadata_base_url
+    local = config.get(_LOCAL_NETWORK)
+    if isinstance(local, dict) and "metadata_base_url" in local:
+        return str(local["metadata_base_url"])
+    raise UsageError(
+        "LAUREL_METADATA_BASE_URL is not set. Each collection takes it on chain, where it stays: "
+        "set it to the address under which you serve the tokens' metadata, such as "
+        "https://badges.your-domain/metadata.",
+        setting="LAUREL_METADATA_BASE_URL",
+    )
+
+
+async def settle_metadata(db: Database, base_url: str) -> None:
+    """Return when all collections have their metadata under `base_url`.
+
+    One for which nothing was ever signed is forgotten, and made anew when its first mint is due.
+
+    Raises:
+        UsageError: a collection has it elsewhere, for good.
+        DatabaseUnreachable: PostgreSQL does not answer.
+    """
+    async with db.transaction() as conn:
+        elsewhere = collections_elsewhere(await chain.collections(conn), base_url)
+        forgotten = await chain.forget_unsigned(conn, [each.id for each in elsewhere])
+    refuse_elsewhere([each for each in elsewhere if each.id not in forgotten], base_url)
+
+
+def collections_elsewhere(collections: Iterable[Collection], base_url: str) -> list[Collection]:
+    """Return the collections whose metadata is not under `base_url`."""
+    return [
+        each
+        for each in collections
+        if each.item_prefix != metadata_uris.item_prefix(base_url, each.type_code)
+    ]
+
+
+def refuse_elsewhere(elsewhere: Sequence[Collection], base_url: str) -> None:
+    """Return when there is no collection whose metadata is elsewhere.
+
+    Raises:
+        UsageError: there is one; the message says what it has on chain, and the way out.
+    """
+    for each in elsewhere:
+        before = each.item_prefix.removesuffix(f"/{each.type_code}/")
+        raise UsageError(
+            f"The collection of {each.type_code} has its metadata at {each.item_prefix}, as its "
+            f"contract says for good, and LAUREL_METADATA_BASE_URL says {base_url}. Set it back to "
+            f"{before}; to serve the documents elsewhere, let that address redirect there.",
+            setting="LAUREL_METADATA_BASE_URL",
+        )
 
 
 async def register_wallet(db: Database, wallet: Wallet, gateway: ChainGateway) -> WalletRecord:

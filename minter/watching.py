@@ -36,6 +36,7 @@ from ops.lifecycle import Stop
 from ops.logs import logger
 from store import chain, claiming, fence, reconciliation, settling
 from store.chain import Collection, MessageRecord
+from store.engine import Connection
 from store.fence import Shut
 from store.reconciliation import FoundToken
 from store.settlement_effects import Settlement
@@ -55,6 +56,7 @@ log = logger("minter")
 
 # A look without a new block still renews leases and notices a stop.
 _PATIENCE = timedelta(seconds=2)
+_WITHOUT_EFFECT = "a message was executed without any effect"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ async def watch(ctx: MinterContext, batch: SignedBatch, stop: Stop) -> None:
     """
     waiting = tuple(_watched(ctx, batch.collection, task) for task in batch.tasks)
     message, seqno, started = batch.message, 0, ctx.clock.monotonic()
-    renewed_at = started
+    renewed_at, executed = started, False
     while waiting and not stop.requested:
         block, account = await ctx.view.after(seqno, _PATIENCE)
         now = ctx.clock.monotonic()
@@ -103,7 +105,12 @@ async def watch(ctx: MinterContext, batch: SignedBatch, stop: Stop) -> None:
         if block.seqno == seqno:
             continue
         seqno = block.seqno
-        look = _Look(ctx, batch.collection, message, block, _execution(message, account))
+        execution = _execution(message, account)
+        # Once executed, always: the wallet forgets it in time.
+        executed = executed or execution is Execution.EXECUTED
+        if executed:
+            execution = Execution.EXECUTED
+        look = _Look(ctx, batch.collection, message, block, execution)
         decisions = await _decisions(look, waiting)
         if any(isinstance(decision, Resend) for _, decision in decisions):
             message = await _send(ctx, message, block)
@@ -290,8 +297,9 @@ def _settlement(watched: _WatchedTask, decision: Decision) -> Settlement | None:
             return None
         case Confirm(token):
             return _confirmed(watched, token)
-        case SignAgain(reason):
-            return Settlement(task, TaskStatus.PENDING, TaskEvent.VOID, reason)
+        case SignAgain(reason, unexecuted):
+            pending, event = TaskStatus.PENDING, TaskEvent.VOID
+            return Settlement(task, pending, event, reason, unexecuted=unexecuted)
         case Reassign(reason):
             pending, event = TaskStatus.PENDING, TaskEvent.INDEX_TAKEN
             return Settlement(task, pending, event, reason, drop_index=True)
@@ -324,6 +332,16 @@ def _measure(ctx: MinterContext, settled: Sequence[Settlement], *, sent_for_s: f
         metrics.MINT_STAGE_SECONDS.labels(operation, "total").observe(total)
 
 
+async def _had_no_effect(conn: Connection, look: _Look, settlements: Sequence[Settlement]) -> bool:
+    """Return whether the message was executed and not one of its tasks was done by it."""
+    if look.execution is not Execution.EXECUTED:
+        return False
+    if all(each.event is TaskEvent.INDEX_TAKEN for each in settlements):
+        return False
+    (closed,) = await chain.messages(conn, [look.message.id])
+    return closed.status is MessageStatus.VOID
+
+
 async def _settle(
     look: _Look,
     lease: LeaseToken,
@@ -342,6 +360,12 @@ async def _settle(
         await settling.settle(conn, lease, settlements, look.block.time)
         closing = MessageStatus.SETTLED if confirmed or left else MessageStatus.VOID
         await chain.resolve_message(conn, look.message.id, closing)
+        # Nothing of what was paid for came to be: the settings cannot work, or the collection obeys
+        # another. The next message would cost as much.
+        stops = await _had_no_effect(conn, look, settlements)
+        if stops:
+            reason = f"{_WITHOUT_EFFECT} ({settlements[0].task.operation.value})"
+            await chain.stop_collection(conn, look.collection.id, reason)
         # Whoever signs next for this collection must have read a block that shows what was settled
         # here.
         await chain.saw_block(conn, look.ctx.wallet_id, look.block.seqno, deployed=True)
@@ -349,6 +373,13 @@ async def _settle(
             await fence.shut(conn, look.ctx.wallet_id, _foreign(look, foreign))
         reach(Point.MINTER_SETTLING)
     reach(Point.MINTER_SETTLED)
+    if stops:
+        log.error(
+            "collection_stopped",
+            type=look.collection.type_code,
+            reason=_WITHOUT_EFFECT,
+            message_hash=look.message.message_hash.hex(),
+        )
     log.info(
         "tasks_settled",
         operation=look.message.kind.value,

@@ -28,10 +28,14 @@ class Console:
 
     Args:
         load_checks: imports the checks of all packages; `laurel doctor` calls it.
+
+    Attributes:
+        role: which metrics are written at the end, as `Role` of ops/metric_roles.py has it.
     """
 
     def __init__(self, load_checks: "Callable[[], list[Check]]") -> None:
         self.load_checks = load_checks
+        self.role = "command"
 
     @cached_property
     def settings(self) -> "Settings":
@@ -75,10 +79,10 @@ class Console:
         # Not the property: it would read settings that nobody needed.
         settings: Settings | None = self.__dict__.get("settings")
         if settings is not None and settings.metrics_textfile is not None:
-            from ops.metrics import write_textfile
+            from ops.metric_roles import Role, write_textfile
 
             try:
-                write_textfile(settings.metrics_textfile)
+                write_textfile(settings.metrics_textfile, Role(self.role))
             except OSError as error:
                 # What was asked for is done: its exit code stays.
                 self.say(f"LAUREL_METRICS_TEXTFILE: {settings.metrics_textfile}: {error.strerror}")

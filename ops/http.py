@@ -4,17 +4,18 @@
 /metrics is Prometheus' text format.
 """
 
+import errno
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from prometheus_client import REGISTRY
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ops.errors import UsageError
 from ops.lifecycle import Readiness
 from ops.logs import logger
+from ops.metric_roles import Role, registry_of
 from ops.settings import HttpSettings
 
 log = logger("http")
@@ -26,9 +27,12 @@ def _always() -> bool:
 
 @asynccontextmanager
 async def serving(
-    settings: HttpSettings, readiness: Readiness, live: Callable[[], bool] = _always
+    settings: HttpSettings,
+    readiness: Readiness,
+    role: Role,
+    live: Callable[[], bool] = _always,
 ) -> AsyncIterator[str]:
-    """Serve the three endpoints while the block runs.
+    """Serve the three endpoints while the block runs, with the metrics of `role`.
 
     Yield the base URL ("" where http is switched off).
 
@@ -38,6 +42,8 @@ async def serving(
     if not settings.enabled:
         yield ""
         return
+
+    registry = registry_of(role)
 
     async def answer_live(_request: web.Request) -> web.Response:
         ok = live()
@@ -60,7 +66,7 @@ async def serving(
 
     async def answer_metrics(_request: web.Request) -> web.Response:
         return web.Response(
-            body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST}
+            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
 
     app = web.Application()
@@ -80,8 +86,8 @@ async def serving(
         except OSError as error:
             raise UsageError(
                 f"LAUREL_HTTP__HOST, LAUREL_HTTP__PORT: cannot listen on {settings.host}:"
-                f"{settings.port}: {error.strerror or error}. Choose another port (0 takes any "
-                "free one), or LAUREL_HTTP__ENABLED=false."
+                f"{settings.port}: {_reason(error)}. Choose another port for each process on this "
+                "host (0 takes any free one), or LAUREL_HTTP__ENABLED=false."
             ) from error
         host, port = runner.addresses[0][:2]
         url = f"http://{host}:{port}"
@@ -89,3 +95,10 @@ async def serving(
         yield url
     finally:
         await runner.cleanup()
+
+
+def _reason(error: OSError) -> str:
+    """Return the reason without the address, which asyncio repeats."""
+    if error.errno == errno.EADDRINUSE:
+        return "another process listens there"
+    return error.strerror or str(error)

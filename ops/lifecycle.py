@@ -61,6 +61,13 @@ class Part(StrEnum):
 
 log: structlog.typing.FilteringBoundLogger = logger("lifecycle")
 
+# What is logged once where a part is lost, and once where it is back. Kafka's loss has several
+# kinds: processor/stream/watchdog.py tells it.
+_LOSSES = {
+    Part.POSTGRESQL: ("database_lost", "database_back"),
+    Part.TON: ("ton_lost", "ton_back"),
+}
+
 
 class Readiness:
     """Which waits keep this process from its work; it is ready when there are none. Answers /ready.
@@ -91,12 +98,16 @@ class Readiness:
 
     def wait_for(self, part: Part, reason: str) -> None:
         """Open the wait for `part`, or change its reason."""
+        if part in _LOSSES and part not in self._waits:
+            log.warning(_LOSSES[part][0], reason=reason)
         self._waits[part] = reason
         metrics.READY.set(0)
 
     def arrived(self, part: Part) -> None:
         """Close the wait for `part`; closing one that is not open is fine."""
-        self._waits.pop(part, None)
+        reason = self._waits.pop(part, None)
+        if reason is not None and part in _LOSSES:
+            log.info(_LOSSES[part][1], after=reason)
         metrics.READY.set(int(self.ready))
 
 
@@ -221,8 +232,12 @@ async def until_available(
     def before_sleep(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         metrics.RETRIES.labels(part, getattr(error, "code", "unknown")).inc()
-        log.warning("waited", part=part.value, attempt=state.attempt_number, reason=str(error))
-        readiness.wait_for(part, str(error))
+        reason = str(error)
+        known = readiness.waits.get(part)
+        # Once a reason: a part may be away for hours. The loss itself is logged by the readiness.
+        if reason != known and (known is not None or part not in _LOSSES):
+            log.warning("waited", part=part.value, attempt=state.attempt_number, reason=reason)
+        readiness.wait_for(part, reason)
 
     async def sleep(seconds: float) -> None:
         await clock.sleep(timedelta(seconds=seconds))

@@ -12,7 +12,10 @@ from typing import TextIO, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from ops.sparing import Sparing
+
 # Harmless at INFO and loud: each says more often than it helps what the canonical lines say once.
+# What they warn of is told once a minute.
 _QUIET = ("aiokafka", "faust", "mode", "aiohttp.access", "asyncio", "alembic", "pytonlib")
 
 
@@ -57,6 +60,7 @@ def configure(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *tail],
         )
     )
+    handler.addFilter(Sparing(_QUIET))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -68,4 +72,6 @@ def _name_the_library(_logger: WrappedLogger, _method: str, event: EventDict) ->
     record = event.get("_record")
     if isinstance(record, logging.LogRecord):
         event.setdefault("component", record.name)
+        if left_out := getattr(record, "left_out", 0):
+            event["left_out"] = left_out
     return event

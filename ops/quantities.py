@@ -70,6 +70,11 @@ def coins(value: object) -> object:
         raise ValueError("is no amount: write Grams, as 0.05") from None
 
 
+def shown_grams(amount_nano: int) -> str:
+    """Return an amount in nanograms as people read it, in Grams."""
+    return f"{(Decimal(amount_nano) / NANOGRAMS).normalize():f}"
+
+
 def nanograms(amount: Decimal) -> int:
     """Return an amount of Grams in nanograms."""
     return int(amount * NANOGRAMS)

@@ -12,7 +12,7 @@ refused: a typing error must not become a default.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -179,10 +179,13 @@ class MinterSettings(SettingsPart):
 
 
 class HttpSettings(SettingsPart):
-    """Where /live, /ready and /metrics answer. Port 0 takes any free one."""
+    """Where /live, /ready and /metrics answer."""
 
     host: str = Field("127.0.0.1", description="the address to listen on")
-    port: Port = Field(0, description="the port to listen on; 0 takes any free one")
+    port: Port = Field(
+        9464,
+        description="the port to listen on, one for each process on a host; 0 takes any free one",
+    )
     enabled: bool = Field(True, description="whether to listen at all")
 
 
@@ -247,11 +250,12 @@ class Settings(BaseSettings):
     system_issuer_id: UUID = Field(
         SYSTEM_ISSUER, description="the issuer of achievements that a level grants"
     )
-    metadata_base_url: str = Field(
-        "https://badges.example/metadata",
+    metadata_base_url: str | None = Field(
+        None,
         pattern=r"^https?://[^\s?#]+[^\s?#/]$",
         max_length=120,
-        description="where the tokens' metadata is served; it goes on chain and stays there",
+        description="where the tokens' metadata is served; it goes on chain and stays there, so "
+        "a minter needs it on any network but the local one",
     )
     metrics_textfile: Path | None = Field(
         None,
@@ -395,7 +399,7 @@ def load(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except ValidationError as error:
         lines = [
-            _explained(tuple(map(str, item["loc"])), item["msg"])
+            _explained(tuple(map(str, item["loc"])), item["msg"], item["type"])
             for item in error.errors(include_input=False, include_url=False)
         ]
         raise UsageError("\n".join(lines)) from None
@@ -488,16 +492,20 @@ def _refuse_unknown_names() -> None:
         and not _SERVICE_LINK.fullmatch(name)
     )
     if unknown:
-        close = get_close_matches(unknown[0].upper(), known, n=1)
-        guess = f" Did you mean {close[0]}?" if close else ""
-        raise UsageError(
-            f"{unknown[0]}: there is no such setting.{guess} "
-            "`laurel config check` lists the names.",
-            setting=unknown[0],
-        )
+        lines = [f"{name}: there is no such setting.{_guess(name, known)}" for name in unknown]
+        lines[-1] += " `laurel config check` lists the names."
+        raise UsageError("\n".join(lines), setting=unknown[0])
 
 
-def _explained(location: tuple[str, ...], message: str) -> str:
+def _guess(name: str, known: Collection[str]) -> str:
+    close = get_close_matches(name.upper(), known, n=1)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def _explained(location: tuple[str, ...], message: str, kind: str) -> str:
+    if kind == "extra_forbidden":
+        name = f"{PREFIX}{'__'.join(location)}".upper()
+        return f"{name}: there is no such setting.{_guess(name, environment_names())}"
     said = message.removeprefix("Value error, ")
     if said.startswith(PREFIX):  # a relation between settings, which names them itself
         return said

@@ -84,7 +84,10 @@ def ton(
     from sandbox.ton.network import CONFIG_NAME, TonOptions
     from sandbox.ton.runner import Addresses, serve
 
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--directory: {directory} cannot be made: {error.strerror}.") from None
     # The file of an earlier network would send a waiting minter to the wrong one.
     (directory / CONFIG_NAME).unlink(missing_ok=True)
     options = TonOptions(

@@ -1,24 +1,17 @@
 """Where the parts of the sandbox keep their files: a directory that is named, kept, or thrown away.
 
-Nameless directories lie below one directory a user in the system's temporary directory, where also
-`nobody` may pass (PostgreSQL runs as `nobody` when the owner is root, and root's home is closed to
-it). A thrown-away directory is locked by its owner as long as that lives; the next start removes
-what a killed owner left behind.
+Nameless directories lie in the user's place for such things (ops/throwaway.py).
 """
 
-import fcntl
-import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ops.errors import UsageError
+from ops.throwaway import home, made_in, throwaway
 from sandbox.process import Account
-
-_LOCK_SUFFIX = ".lock"
 
 
 @contextmanager
@@ -35,13 +28,13 @@ def data_directory(part: str, directory: Path | None, *, keep: bool) -> Iterator
         UsageError: the named directory is not empty and would be thrown away, or cannot be made.
     """
     if directory is None and not keep:
-        with _locked_throwaway(part) as path:
+        with throwaway(part) as path:
             yield path
         return
     if directory is None:
         kept = home() / "kept"
         kept.mkdir(mode=0o711, exist_ok=True)
-        path = _passable(Path(tempfile.mkdtemp(prefix=f"{part}-", dir=kept)))
+        path = made_in(kept, part)
     else:
         path = _named(directory.absolute(), keep=keep)
     try:
@@ -49,22 +42,6 @@ def data_directory(part: str, directory: Path | None, *, keep: bool) -> Iterator
     finally:
         if not keep:
             shutil.rmtree(path)
-
-
-def home() -> Path:
-    """Return this user's directory for nameless data, made if missing.
-
-    Raises:
-        UsageError: somebody else made it, or it is no directory: nothing of ours goes there.
-    """
-    path = Path(tempfile.gettempdir()) / f"laurel-{os.getuid()}"
-    path.mkdir(mode=0o711, exist_ok=True)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise UsageError(
-            f"{path} belongs to somebody else. Remove it, or set TMPDIR to a directory of your own."
-        )
-    return path
 
 
 def refuse_unreachable(path: Path, account: Account | None) -> None:
@@ -113,49 +90,3 @@ def _named(path: Path, *, keep: bool) -> Path:
             "Name an empty one, or keep it."
         )
     return path
-
-
-def _passable(path: Path) -> Path:
-    path.chmod(0o711)  # mkdtemp makes 0700; the umask may have taken more from mkdir's mode
-    return path
-
-
-@contextmanager
-def _locked_throwaway(part: str) -> Iterator[Path]:
-    base = home() / "thrown-away"
-    base.mkdir(mode=0o711, exist_ok=True)
-    with (base / "sweep.lock").open("w") as sweep:
-        fcntl.flock(
-            sweep, fcntl.LOCK_EX
-        )  # nobody may sweep a directory between its making and its lock
-        _sweep(base)
-        path = _passable(Path(tempfile.mkdtemp(prefix=f"{part}-", dir=base)))
-        lock = _lock_of(path).open("w")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    with lock:
-        try:
-            yield path
-        finally:
-            shutil.rmtree(path)
-            _lock_of(path).unlink()
-
-
-def _lock_of(path: Path) -> Path:
-    return path.with_name(
-        path.name + _LOCK_SUFFIX
-    )  # beside it, not in it: it is the last thing to go
-
-
-def _sweep(base: Path) -> None:
-    for lock_path in base.glob(f"*-*{_LOCK_SUFFIX}"):
-        with lock_path.open("r") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            left = lock_path.with_name(lock_path.name.removesuffix(_LOCK_SUFFIX))
-            # Processes of a killed owner may still be dying in there; what cannot be removed now,
-            # the next sweep removes.
-            shutil.rmtree(left, ignore_errors=True)
-            if not left.exists():
-                lock_path.unlink(missing_ok=True)

@@ -53,8 +53,9 @@ class WalletRecord:
 class Collection:
     """A type's collection. `next_index` is the next index to assign.
 
-    `deployed_at` None: not seen on chain yet. `breaker`: why nothing is minted into it.
-    `accepted`: badges that it has tokens of, and that a person accepted as unknown.
+    `deployed_at` None: not seen on chain yet. `stopped_reason`: why nothing is signed for it until
+    a person has looked. `breaker`: why nothing is minted into it. `accepted`: badges that it has
+    tokens of, and that a person accepted as unknown.
     """
 
     id: UUID
@@ -65,6 +66,7 @@ class Collection:
     item_prefix: str
     next_index: int
     deployed_at: datetime | None
+    stopped_reason: str | None = None
     breaker: str | None = None
     accepted: frozenset[UUID] = frozenset()
 
@@ -123,6 +125,7 @@ _COLLECTION = select(
     models.ChainCollection.item_prefix,
     models.ChainCollection.next_index,
     models.ChainCollection.deployed_at,
+    models.ChainCollection.stopped_reason,
     models.ChainCollection.breaker,
     models.ChainCollection.accepted_badges,
 ).join(models.NFTType, models.NFTType.id == models.ChainCollection.type_id)
@@ -191,9 +194,30 @@ COLLECTION_SEEN = text("""
      WHERE id = :id AND deployed_at IS NULL
 """)
 
+# Nothing of such a collection is or can come on chain.
+FORGET_UNSIGNED = text("""
+    DELETE FROM chain_collection AS collection
+     WHERE id = ANY(CAST(:ids AS uuid[])) AND deployed_at IS NULL
+       AND NOT EXISTS (SELECT 1 FROM chain_message AS message
+                        WHERE message.chain_collection_id = collection.id)
+    RETURNING id
+""")
+
 SET_NEXT_INDEX = text("""
     UPDATE chain_collection SET next_index = :next_index, updated_at = clock_timestamp()
      WHERE id = :id
+""")
+
+STOP_COLLECTION = text("""
+    UPDATE chain_collection SET stopped_reason = :reason, updated_at = clock_timestamp()
+     WHERE id = :id
+""")
+
+OWN_ADDRESSES = text("""
+    SELECT listed.address FROM unnest(CAST(:addresses AS text[])) AS listed (address)
+     WHERE EXISTS (SELECT 1 FROM chain_wallet WHERE address = listed.address)
+        OR EXISTS (SELECT 1 FROM chain_collection WHERE address = listed.address)
+        OR EXISTS (SELECT 1 FROM nft_instance WHERE onchain_token_id = listed.address)
 """)
 
 LOCK_MESSAGE = text("SELECT 1 FROM chain_message WHERE id = :id FOR UPDATE")
@@ -301,9 +325,30 @@ async def collection_seen(conn: Connection, collection_id: UUID) -> None:
     await conn.execute(COLLECTION_SEEN, {"id": collection_id})
 
 
+async def forget_unsigned(conn: Connection, ids: Sequence[UUID]) -> frozenset[UUID]:
+    """Delete those of the collections for which nothing was ever signed; return their ids."""
+    if not ids:
+        return frozenset()
+    rows = await conn.execute(FORGET_UNSIGNED, {"ids": list(ids)})
+    return frozenset(row.id for row in rows)
+
+
 async def set_next_index(conn: Connection, collection_id: UUID, next_index: int) -> None:
     """Write the next index to assign; the caller holds the collection's lock."""
     await conn.execute(SET_NEXT_INDEX, {"id": collection_id, "next_index": next_index})
+
+
+async def stop_collection(conn: Connection, collection_id: UUID, reason: str | None) -> None:
+    """Sign nothing more for a collection, and say why; None lets it go on."""
+    await conn.execute(STOP_COLLECTION, {"id": collection_id, "reason": reason})
+
+
+async def own_addresses(conn: Connection, addresses: Sequence[RawAddress]) -> frozenset[RawAddress]:
+    """Return which of `addresses` are the wallet, a collection or a token of ours."""
+    if not addresses:
+        return frozenset()
+    rows = await conn.execute(OWN_ADDRESSES, {"addresses": list(addresses)})
+    return frozenset(RawAddress(row.address) for row in rows)
 
 
 async def add_message(conn: Connection, message: NewMessage) -> MessageRecord:
@@ -387,6 +432,7 @@ def _collection(row: Row[*tuple[Any, ...]]) -> Collection:
         row.item_prefix,
         row.next_index,
         row.deployed_at,
+        row.stopped_reason,
         row.breaker,
         frozenset(row.accepted_badges),
     )

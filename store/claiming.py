@@ -118,6 +118,12 @@ TAKE_RESERVED = text("""
      ORDER BY taken.token_index
 """)
 
+GIVE_UP_INDEXES = text("""
+    UPDATE nft_mint_queue SET token_index = NULL, updated_at = clock_timestamp()
+     WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'pending' AND chain_message_id IS NULL
+       AND retry_count = 0
+""")
+
 REFERENCES = text("""
     SELECT nft_instance_id, chain_message_id FROM nft_mint_queue
      WHERE id = ANY(CAST(:ids AS uuid[]))
@@ -209,6 +215,15 @@ async def take_reserved(
         TAKE_RESERVED, {"lease": lease, "ttl": ttl, "collection_id": collection_id}
     )
     return [_leased(row) for row in rows]
+
+
+async def give_up_indexes(conn: Connection, task_ids: Sequence[UUID]) -> None:
+    """Take the indexes of mints back that were never part of an executed message.
+
+    The caller holds the collection's lock.
+    """
+    if task_ids:
+        await conn.execute(GIVE_UP_INDEXES, {"ids": list(task_ids)})
 
 
 async def lock_references(conn: Connection, task_ids: Sequence[UUID], collection_id: UUID) -> None:

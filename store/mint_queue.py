@@ -68,7 +68,9 @@ RELEASE = text("""
          SELECT task.id, instance.id AS nft_instance_id
            FROM nft_mint_queue AS task
                 JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
-          WHERE task.hold_reason = 'no_wallet' AND task.status = 'pending'
+          WHERE task.status = 'pending'
+            AND (task.hold_reason = 'no_wallet'
+                 OR (task.hold_reason = 'recipient' AND CAST(:users AS uuid[]) IS NOT NULL))
             AND (CAST(:users AS uuid[]) IS NULL OR instance.user_id = ANY(CAST(:users AS uuid[])))
             AND (SELECT wallet.unlinked_at IS NULL OR wallet.unlinked_at < wallet.linked_at
                    FROM user_wallet AS wallet
@@ -81,7 +83,8 @@ RELEASE = text("""
          UPDATE nft_mint_queue AS task
             SET hold_reason = NULL, run_after = clock_timestamp(), updated_at = clock_timestamp()
            FROM held
-          WHERE task.id = held.id AND task.hold_reason = 'no_wallet' AND task.status = 'pending'
+          WHERE task.id = held.id AND task.hold_reason IN ('no_wallet', 'recipient')
+            AND task.status = 'pending'
          RETURNING task.nft_instance_id, task.operation),
          submitted AS (
          UPDATE nft_instance AS instance
@@ -99,6 +102,7 @@ CANCEL = text("""
            FROM nft_mint_queue AS task
           WHERE task.nft_instance_id = ANY(CAST(:instances AS uuid[])) AND task.operation = 'mint'
             AND task.status = 'pending' AND task.chain_message_id IS NULL
+            AND task.token_index IS NULL
           ORDER BY task.id
             FOR UPDATE),
          cancelled AS (
@@ -191,6 +195,7 @@ async def recipients(conn: Connection, user_ids: Sequence[UUID]) -> dict[UUID, R
 async def release_held(conn: Connection, user_ids: Sequence[UUID]) -> int:
     """Free the `no_wallet` tasks of those `user_ids` who have a standing wallet now.
 
+    Their `recipient` tasks, too: the minter looks at the wallet that is linked now.
     Return how many.
     """
     if not user_ids:

@@ -778,6 +778,7 @@ class ChainCollection(_Identified, _Dated, Base):
     next_index: Mapped[int] = mapped_column(
         BigInteger, server_default=text("0")
     )  # the next index to assign
+    stopped_reason: Mapped[str | None]  # nothing is signed before a person has looked
     # Why nothing is minted into it: chain and database count differently.
     breaker: Mapped[str | None]
     # Badges that tokens name and that were accepted as unknown: never to be minted again.

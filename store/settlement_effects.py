@@ -32,7 +32,8 @@ class Settlement:
 
     `token_id`: the item's address where a mint is confirmed. `token_end`: how its token was seen to
     end, None where it was not. `hold_reason` parks a pending task; `drop_index` gives its index up
-    for ever.
+    for ever. `unexecuted`: its message is proven to have done nothing, and to do nothing any more;
+    a mint that was never part of another one is then free to go to the wallet linked by now.
     """
 
     task: LeasedTask
@@ -43,6 +44,7 @@ class Settlement:
     drop_index: bool = False
     token_id: RawAddress | None = None
     token_end: TokenEnd | None = None
+    unexecuted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

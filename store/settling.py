@@ -102,12 +102,17 @@ SETTLE = text("""
          SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:from_statuses AS text[]),
                               CAST(:to_statuses AS text[]), CAST(:events AS text[]),
                               CAST(:reasons AS text[]), CAST(:holds AS text[]),
-                              CAST(:drops AS boolean[]))
-                AS listed (id, from_status, to_status, event, reason, hold_reason, drop_index)),
+                              CAST(:drops AS boolean[]), CAST(:unexecuted AS boolean[]))
+                AS listed (id, from_status, to_status, event, reason, hold_reason, drop_index,
+                           unexecuted)),
          moved AS (
          UPDATE nft_mint_queue AS task
             SET status = given.to_status, last_error = given.reason,
                 hold_reason = given.hold_reason,
+                chain_message_id = CASE WHEN given.unexecuted THEN NULL
+                                        ELSE task.chain_message_id END,
+                recipient = CASE WHEN given.unexecuted AND task.retry_count = 0 THEN NULL
+                                 ELSE task.recipient END,
                 token_index = CASE WHEN given.drop_index THEN NULL ELSE task.token_index END,
                 priority = CASE WHEN given.to_status = 'pending' AND task.token_index IS NOT NULL
                                 THEN :priority_again ELSE task.priority END,
@@ -247,6 +252,7 @@ def _columns(settlements: Sequence[Settlement]) -> dict[str, object]:
         "reasons": [each.reason for each in settlements],
         "holds": [each.hold_reason and each.hold_reason.value for each in settlements],
         "drops": [each.drop_index for each in settlements],
+        "unexecuted": [each.unexecuted for each in settlements],
         "priority_again": PRIORITY_AGAIN,
     }
 

@@ -130,6 +130,9 @@ class TaskEvent(StrEnum):
     INDEX_TAKEN = "index_taken"
     CANCELLED = "cancelled"
     ADOPTED = "adopted"
+    # By an operator: `laurel queue`.
+    RETRIED = "retried"
+    RELEASED = "released"
 
 
 class MessageKind(StrEnum):
@@ -437,8 +440,13 @@ class LeasedTask:
 
     @property
     def attempt(self) -> int:
-        """Return how many messages were signed for this task."""
-        return self.retry_count + 1 if self.chain_message_id is not None else 0
+        """Return how many messages were signed for this task that may have been executed."""
+        return self.retry_count + (self.chain_message_id is not None)
+
+    @property
+    def is_movable(self) -> bool:
+        """Return whether it holds an index of which no message can make anything any more."""
+        return self.token_index is not None and self.attempt == 0
 
     def after_signing(
         self, message_id: UUID, token_index: int, recipient: RawAddress | None

@@ -28,6 +28,7 @@ DEFINED_TWICE = {
 TESTED_ELSEWHERE = {
     "processor/stream/partition_commands.py": "tests/processor/stream/test_partition_decisions.py",
     "minter/context.py": "tests/minter/test_daemon.py",
+    "minter/queue_commands.py": "tests/minter/test_queue_decisions.py",
     "minter/ton/gateway.py": "tests/minter/ton/test_liteserver.py",
     "minter/ton/global_config.py": "tests/minter/test_startup.py",
     "minter/ton/lite_client.py": "tests/minter/ton/test_liteserver.py",
@@ -46,6 +47,7 @@ TESTED_ELSEWHERE = {
     "store/catalog_document.py": "tests/store/test_catalogs.py",
     "store/inspection.py": "tests/demo/test_inspection.py",
     "store/migrations/env.py": "tests/store/test_migrations.py",
+    "store/queue_decisions.py": "tests/minter/test_queue_decisions.py",
     "store/reconciliation.py": "tests/minter/test_reconcile.py",
     "store/reevaluation.py": "tests/processor/catalog/test_apply.py",
     "store/settling.py": "tests/store/test_chain.py",

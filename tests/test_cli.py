@@ -102,6 +102,7 @@ def test_config_check_hides_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_config_check_marks_what_was_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAUREL_MINTER__ITEM_VALUE", "0.070")
+    monkeypatch.delenv("LAUREL_HTTP__PORT")  # of all tests
     lines = CliRunner().invoke(main, ["config", "check"]).stdout.splitlines()
     starred = [line.split() for line in lines if line.startswith("*")]
     assert starred == [["*", "LAUREL_MINTER__ITEM_VALUE", "0.07"]]
@@ -120,7 +121,11 @@ def test_a_command_leaves_its_metrics_where_asked(
 ) -> None:
     monkeypatch.setenv("LAUREL_METRICS_TEXTFILE", str(tmp_path / "laurel.prom"))
     assert CliRunner().invoke(main, ["config", "check"]).exit_code == 0
-    assert "# TYPE laurel_dead_letters_total counter" in (tmp_path / "laurel.prom").read_text()
+    written = (tmp_path / "laurel.prom").read_text()
+    assert "# TYPE laurel_errors_total counter" in written
+    # Of other roles: a wallet's balance would be 0 here, and a worker not ready.
+    assert "laurel_wallet" not in written
+    assert "laurel_ready" not in written
 
 
 def test_a_folder_for_metrics_that_is_missing_is_said_and_spoils_nothing(
@@ -135,6 +140,7 @@ def test_a_folder_for_metrics_that_is_missing_is_said_and_spoils_nothing(
 
 def test_doctor_names_what_failed_and_what_was_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAUREL_WALLET_MNEMONIC_FILE", "/nowhere/wallet.words")
+    monkeypatch.setenv("LAUREL_TON_CONFIG", "/nowhere/global.config.json")
     result = CliRunner().invoke(main, ["doctor", "--json"])
     found = json.loads(result.stdout)
     assert result.exit_code == EXIT_FAILURE
@@ -147,7 +153,8 @@ def test_doctor_names_what_failed_and_what_was_skipped(monkeypatch: pytest.Monke
         "kafka": "skipped",
         "topics": "skipped",
         "wallet": "failed",
-        "ton": "skipped",
+        "metadata": "failed",
+        "ton": "failed",
         "network": "skipped",
     }
     assert "/nowhere/wallet.words" in found["wallet"]["detail"]

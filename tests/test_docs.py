@@ -55,6 +55,7 @@ FOREIGN = {
     "ce_": "CloudEvents: the prefix of headers",
     "crc16": "the distribution that third_party stands in for",
     "CrashingSupervisor": "mode, beneath Faust",
+    "_created": "Prometheus' client",
     "create_all": "SQLAlchemy",
     "default.replication.factor": "Kafka",
     "defaultMode: 0440": "Kubernetes",

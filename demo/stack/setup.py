@@ -40,8 +40,8 @@ async def _tables_and_topics(stack: Stack) -> None:
 
 
 async def _wallet(stack: Stack) -> str:
-    # The address follows from the words alone, so the money can be there before the minter is.
-    made = json.loads(await stack.must("wallet", "new", str(stack.words_path), "--json"))
-    address = str(made["address"])
+    # The address follows from words and network, so the money can be there before the minter is.
+    await stack.must("wallet", "new", str(stack.words_path))
+    address = str(json.loads(await stack.must("wallet", "show", "--json"))["address"])
     await stack.ton.fund(address, _FUNDS_NANO)
     return address

@@ -23,7 +23,6 @@ from minter.ton.values import ACTIONS_MAX, SELF_TRANSFER_NANO, Execution
 from ops.errors import Permanent
 from store.values import RawAddress
 
-SUBWALLET_ID = 0x10AD  # the contract's documented default; part of the address
 # Limits of an external message, enforced by validators (config parameter 43), not by the virtual
 # machine.
 EXTERNAL_BYTES_MAX = 65_535
@@ -118,14 +117,18 @@ class SignedMessage:
     valid_until: datetime
 
 
-def wallet(public_key: bytes, timeout: timedelta, subwallet_id: int = SUBWALLET_ID) -> Wallet:
-    """Return the wallet of a key.
+def wallet(public_key: bytes, timeout: timedelta, zero_state_hash: bytes) -> Wallet:
+    """Return the wallet of a key on a network.
+
+    Its subwallet id is the beginning of the network's zero state's hash. The contract checks it in
+    each message, so what is signed for one network does nothing to the key's wallet on another.
 
     Args:
         public_key: 32 bytes, Ed25519.
         timeout: how long a signed message can execute, whole seconds; part of the address.
-        subwallet_id: part of the address.
+        zero_state_hash: names the network; part of the address.
     """
+    subwallet_id = int.from_bytes(zero_state_hash[:4], "big")
     data = (
         Builder()
         .store_bytes(public_key)

@@ -9,7 +9,6 @@ Sends go to all, and are never repeated here: an error of a send means unknown, 
 import asyncio
 import base64
 import random
-import tempfile
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -27,6 +26,7 @@ from minter.ton.values import Account, AccountTransaction, Block, SendOutcome, S
 from ops import metrics
 from ops.errors import LaurelError, UsageError
 from ops.logs import logger
+from ops.throwaway import throwaway
 from store.values import RawAddress
 
 log = logger("liteserver")
@@ -98,7 +98,7 @@ class LiteServers:
 
     def _keystore(self, index: int) -> str:
         if self._state_dir is None:
-            return self._stack.enter_context(tempfile.TemporaryDirectory(prefix="laurel-tonlib-"))
+            return str(self._stack.enter_context(throwaway("tonlib")))
         # By its key: what a server led to stays with it when the list changes.
         key = self._config["liteservers"][index].get("id", {}).get("key", str(index))
         directory = self._state_dir / base64.urlsafe_b64encode(str(key).encode()).decode()
@@ -331,13 +331,13 @@ class LiteServers:
             log.warning("lite_server_behind", server=server.place, blocks=server.behind)
         return block
 
-    async def _read(self, kind: str, call: Call, seqno: int) -> Json:
+    async def _read(self, kind: str, call: Call, seqno: int = 0) -> Json:
         """Return the answer of whichever server gives one first.
 
         Args:
             kind: what is asked for, as scored.
             call: the question.
-            seqno: of the block that it is about.
+            seqno: of the block that it is about, where it is about one.
 
         Raises:
             ChainUnreachable, BlockUnknown: none gives one.

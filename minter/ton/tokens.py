@@ -67,6 +67,15 @@ def raw(address: str | Address) -> RawAddress:
     return RawAddress(parsed.to_str(is_user_friendly=False))
 
 
+def user_friendly(address: RawAddress, *, bounceable: bool) -> str:
+    """Return an address as wallet apps take it.
+
+    `bounceable` (EQ...): a payment comes back where there is no contract. So it is for contracts
+    that are there; what is not deployed yet is paid under the other form (UQ...).
+    """
+    return str(Address(address).to_str(is_bounceable=bounceable))
+
+
 @cache
 def code(version: ContractVersion) -> Cell:
     """Return a contract's code cell, out of ton_core."""

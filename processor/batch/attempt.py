@@ -107,7 +107,7 @@ def reported(attempt: Attempt, seconds: float) -> BatchOutcome:
         attempt.rejected,
         attempt.fenced,
     )
-    log.info(
+    log.debug(
         "batch_committed",
         records=outcome.records,
         partitions=len({chunk.chunk.key for chunk in batch.chunks}),

@@ -14,7 +14,7 @@ from ops import metrics
 from processor.batch.command_set import CommandDecisions
 from processor.batch.staging import Batch, Held
 from processor.events.reader import WalletChange
-from store.values import RawAddress
+from store.values import RawAddress, Reason
 
 
 class MessageOutcome(StrEnum):
@@ -32,6 +32,12 @@ class MessageOutcome(StrEnum):
     WAITING = "waiting"
     """A command that waits for its badge or token; what becomes of it counts once more."""
     DEAD_LETTER = "dead_letter"
+
+
+def show_reasons() -> None:
+    """Have the metric of dead letters show each reason from the start."""
+    for reason in Reason:
+        metrics.DEAD_LETTERS.labels(reason.value)
 
 
 @dataclass(frozen=True, slots=True)

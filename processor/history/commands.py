@@ -44,6 +44,7 @@ def backfill(console: Console, /, file: Path, *, as_json: bool, **options: bool)
     Example: laurel backfill --dry-run events-2025.jsonl
     """
     path = file if str(file) == "-" else file.absolute()
+    console.role = "backfill"
 
     async def main(stop: "Stop") -> int:
         from ops.lifecycle import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE

@@ -20,6 +20,7 @@ def worker(console: Console) -> None:
     from processor.stream import worker
 
     settings = console.settings
+    console.role = "worker"
     console.run(lambda stop: worker.run(settings, stop))
 
 

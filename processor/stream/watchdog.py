@@ -117,6 +117,7 @@ class StreamWatchdog:
         self._clock = clock
         self._idle_at = self._grouped_at = clock.monotonic()
         self._lost = ""
+        self._assigned: list[Partition] | None = None
 
     async def watch(self, progress: Callable[[], StreamProgress]) -> None:
         """Check `progress` every second.
@@ -145,6 +146,7 @@ class StreamWatchdog:
         if progress.is_in_group:
             self._readiness.arrived(Part.START)
         self._say(self._group(progress) or _denied(progress) or self._silence(progress))
+        self._tell_assignment(progress)
         lag = sum(records for key, records in lags.items() if not progress.is_hindered(key))
         if not lag or Part.POSTGRESQL in self._readiness.waits:
             self._idle_at = self._clock.monotonic()
@@ -180,6 +182,13 @@ class StreamWatchdog:
         if silence <= _SILENCE_MAX.total_seconds():
             return None
         return f"Kafka at {self._brokers} has not answered for {silence:.0f} s"
+
+    def _tell_assignment(self, progress: StreamProgress) -> None:
+        """Log what this worker counts, once it does, and again where that changes."""
+        assigned = sorted(progress.positions)
+        if self._readiness.ready and progress.is_in_group and assigned != self._assigned:
+            self._assigned = assigned
+            log.info("worker_ready", partitions=[f"{name}/{number}" for name, number in assigned])
 
     def _say(self, reason: str | None) -> None:
         """Show what Kafka is waited for; log it once, and its end."""

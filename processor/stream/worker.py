@@ -20,15 +20,18 @@ from ops.lifecycle import (
     until_available,
 )
 from ops.logs import logger
+from ops.metric_roles import Role
 from ops.settings import Settings
 from ops.watchdog import Watchdog
 from processor.batch import bisection
 from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline
+from processor.batch.stats import show_reasons
 from processor.catalog.job import JobRunner, take_up_idle_jobs
 from processor.stream import codecs, kafka_access, topic_identity, topics
 from processor.stream.app import Stream
+from processor.stream.batch_summary import BatchSummary
 from processor.stream.batcher import BatchBounds, Batcher
 from processor.stream.catalog_follower import CatalogFollower
 from processor.stream.clock_watch import ClockWatch
@@ -70,10 +73,11 @@ async def run(settings: Settings, stop: Stop) -> int:
     settings.require("database_url", "kafka_brokers")
     kafka_access.of(settings)  # refused before anything is waited for
     codecs.check()
+    show_reasons()
     readiness = Readiness()
     async with Database(settings.need("database_url"), settings.database) as db:
         worker = Worker(settings, db, readiness)
-        async with serving(settings.http, readiness, worker.is_live):
+        async with serving(settings.http, readiness, Role.WORKER, worker.is_live):
             return await worker.run(stop)
 
 
@@ -95,6 +99,7 @@ class Worker:
         self._readiness = readiness
         self._clock = clock
         self._live = True
+        self._summary = BatchSummary(clock)
 
     def is_live(self) -> bool:
         """Return whether counting goes on; False asks for a restart."""
@@ -129,6 +134,7 @@ class Worker:
             log.error("worker_failed", reason=str(error), code=getattr(error, "code", "unknown"))  # noqa: TRY400 - it is raised
             raise
         finally:
+            self._summary.log()
             await stream.app.stop()
         log.info("worker_stopped")
         return EXIT_OK
@@ -173,7 +179,9 @@ class Worker:
         )
         pace = Pace()
         batcher = Batcher(
-            lambda chunks: bisection.commit(pipeline, chunks, pace, batcher.progressed),
+            self._summary.over(
+                lambda chunks: bisection.commit(pipeline, chunks, pace, batcher.progressed)
+            ),
             BatchBounds(
                 self._settings.worker.batch_records_max, self._settings.worker.batch_bytes_max
             ),
@@ -266,6 +274,7 @@ class Worker:
             "waiting commands": sweep.watch(),
             "clock": clocks.watch(),
             "topic identity": topic_identity.watch(stream.pause_strangers, self._clock),
+            "summary": self._summary.tell(),
             "faust": _stream(stream),
         }
 

@@ -76,7 +76,8 @@ def find_library(named: Path | None = None) -> Path:
     raise PartMissing(
         "The local TON network needs libemulator, and the wheel that carries it (pytvm) "
         f"does not exist for this platform ({platform_name()}) or is not installed. "
-        "Use CPython 3.11 on x86-64 Linux with laurel[sandbox], give a libemulator of your own "
+        "Use CPython 3.11 on x86-64 Linux with laurel[sandbox]; on 3.12 or 3.13 `make demo` "
+        "fetches the same library (`make -n demo` shows how); give a libemulator of your own "
         "to `python -m sandbox.ton --emulator-library`, "
         "or run against the TON testnet: LAUREL_TON_CONFIG."
     )

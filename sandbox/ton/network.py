@@ -15,10 +15,9 @@ import ipaddress
 import json
 import os
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 
 from ops.errors import Transient, UsageError
 from ops.logs import logger
+from ops.throwaway import throwaway
 from sandbox.ports import reachable, reserved
 from sandbox.ton.accounts import derived_key, faucet
 from sandbox.ton.adnl import AdnlServer, Handler
@@ -127,8 +127,9 @@ class TonNetwork:
             config = global_config(
                 chain, options.advertised_host or reachable(options.host), port, server.public_key
             )
-            with tempfile.TemporaryDirectory(prefix="laurel-ton-") as temporary:
-                path = (options.directory or Path(temporary)) / CONFIG_NAME
+            named = options.directory
+            with throwaway("ton") if named is None else nullcontext(named) as place:
+                path = place / CONFIG_NAME
                 write_json(path, config)
                 network = cls(chain, options, config, path)
                 log.info("network_started", host=options.host, port=port, config=str(path))
@@ -321,6 +322,9 @@ def global_config(chain: Chain, host: str, port: int, public_key: bytes) -> dict
             "init_block": _block_json(chain.key_block.id),
             "hardforks": [],
         },
+        # Of no meaning to other clients. Nothing of this network stays, so its tokens may name
+        # metadata that nobody serves.
+        "laurel_local_network": {"metadata_base_url": "https://badges.example/metadata"},
     }
 
 

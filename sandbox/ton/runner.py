@@ -51,10 +51,17 @@ async def serve(
         PartMissing: there is no virtual machine for this platform.
         UsageError: an address is taken, or an option is refused.
     """
+    # Outside the network, whose tasks would wrap an error of the port's.
+    with reserved(options.host, admin_port) as port:
+        return await _served(options, stop, port, announce)
+
+
+async def _served(
+    options: TonOptions, stop: Stop, port: int, announce: Callable[[Addresses], None]
+) -> int:
     async with AsyncExitStack() as stack:
         network = await stack.enter_async_context(TonNetwork.start(options))
-        with reserved(options.host, admin_port) as port:
-            await stack.enter_async_context(administered(network, options.host, port))
+        await stack.enter_async_context(administered(network, options.host, port))
         addresses = Addresses(str(network.config_path), f"http://{reachable(options.host)}:{port}")
         if options.directory is not None:
             write_json(options.directory / READY_NAME, asdict(addresses))

@@ -3,18 +3,21 @@
 The worker says what it waits for, and counts on exactly.
 """
 
+import asyncio
 import os
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from ops.lifecycle import EXIT_OK
 from sandbox.broker import Broker
+from sandbox.kafka import kafka
 from sandbox.postgres import postgres
+from sandbox.process import PartMissing
 from store import migrations
 from store.engine import Database
 from tests.builders.messages import a_quest, user, with_catalog
@@ -27,6 +30,7 @@ from tests.e2e.workers import (
     until_counted,
     until_read,
 )
+from tests.fixtures.parts import missing
 
 
 @pytest.fixture
@@ -70,8 +74,65 @@ async def test_a_worker_outlives_a_database_that_was_killed(
                 return bool((await worker.ready()).get("ready"))
 
             await until(ready, "a ready worker", worker)
+
+            async def told() -> bool:
+                return bool(worker.logged("worker_ready"))
+
+            await until(told, "worker_ready in the log", worker)
+            shown = await worker.metrics("laurel_")
             assert worker.stop() == EXIT_OK
             assert await counted(database) == len(events)
+    assert 'laurel_dead_letters_total{reason="not_json"} 0.0' in shown
+    assert not [line for line in shown if line.startswith("laurel_wallet") or "_created" in line]
+    assert len(worker.logged("database_lost")) == len(worker.logged("database_back")) == 1
+    assigned = worker.logged("worker_ready")[-1]["partitions"]
+    assert f"{site.prefix}.quests/0" in assigned
+    assert sum(line["records"] for line in worker.logged("batches_committed")) == len(events)
+    assert worker.logged("batch_committed") == []  # a dozen a second at a trickle
+
+
+@pytest.mark.kafka
+async def test_a_broker_that_was_away_is_told_of_twice_and_not_a_thousand_times(
+    database: Database, database_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    await with_catalog(database)
+    with ExitStack() as parts:
+        killed = parts.enter_context(ExitStack())
+        broker = killed.enter_context(a_kafka(tmp_path / "kafka"))
+        site = Site(broker.address, database_url, topic_prefix)
+        await site.make_topics()
+        await produce(site, [a_quest()])
+        worker = parts.enter_context(a_worker(site, tmp_path / "worker.log"))
+        await until_counted(database, 1, worker)
+        os.kill(broker.pid, signal.SIGKILL)
+        killed.close()
+
+        async def lost() -> bool:
+            return bool(worker.logged("kafka_lost"))
+
+        await until(lost, "the loss of Kafka in the log", worker)
+        await asyncio.sleep(5)  # in which aiokafka tries some hundred times more
+        parts.enter_context(a_kafka(tmp_path / "kafka", port=_port(broker.address)))
+        await produce(site, [a_quest()])
+        await until_counted(database, 2, worker)
+
+        async def back() -> bool:
+            return bool(worker.logged("kafka_back"))
+
+        await until(back, "the return of Kafka in the log", worker)
+        assert worker.stop() == EXIT_OK
+    assert len(worker.logged("kafka_lost")) == len(worker.logged("kafka_back")) == 1
+    assert "has not answered" in worker.logged("kafka_lost")[0]["reason"]
+    assert len(worker.log_path.read_text().splitlines()) < 100
+
+
+@contextmanager
+def a_kafka(directory: Path, port: int | None = None) -> Iterator[Broker]:
+    try:
+        with kafka(directory, keep=True, port=port) as running:
+            yield running
+    except PartMissing as error:
+        missing(error.message)
 
 
 async def test_sigterm_ends_a_worker_whose_database_is_away_at_once(

@@ -9,14 +9,15 @@ from ops.settings import Settings
 
 
 async def test_wallet_and_network_as_they_should_be(settings: Settings) -> None:
-    wallet, ton, network = await examine(CHECKS, settings)
-    assert [each.state for each in (wallet, ton, network)] == [CheckState.OK] * 3
+    wallet, metadata, ton, network = await examine(CHECKS, settings)
+    assert [each.state for each in (wallet, metadata, ton, network)] == [CheckState.OK] * 4
+    assert metadata.detail == "https://badges.example/metadata"
     assert minting_wallet(settings)[1].address in wallet.detail
     assert ton.detail.startswith("masterchain block ")
 
 
 async def test_words_that_are_not_there_are_named(settings: Settings, tmp_path: Path) -> None:
     changed = settings.model_copy(update={"wallet_mnemonic_file": tmp_path / "gone.words"})
-    wallet, ton, _ = await examine(CHECKS, changed)
+    wallet, _, ton, _ = await examine(CHECKS, changed)
     assert (wallet.state, ton.state) == (CheckState.FAILED, CheckState.OK)
     assert "gone.words" in wallet.detail

@@ -3,12 +3,15 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ton_core.boc.address import Address
 
+from minter.ton.global_config import zero_state_hash
 from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
 from tests.builders.world import World, all_in, eventually, has_task, minting
@@ -121,25 +124,73 @@ async def test_a_database_without_tables_is_an_error_of_usage(
     assert "Run `laurel db upgrade`" in said.err
 
 
-async def test_the_wallets_address_needs_no_network(
-    mnemonic_file: Path, settings: Settings
+async def test_the_wallet_is_shown_as_one_pays_to_it(
+    ton: TonNetwork, world: World, settings: Settings
 ) -> None:
-    alone = await laurel("wallet", "show", "--json", LAUREL_WALLET_MNEMONIC_FILE=str(mnemonic_file))
-    assert alone.exit_code == 0, alone.err
-    address = json.loads(alone.out)["address"]
-    online = await laurel("wallet", "show", "--json", **environment_of(settings))
-    document = json.loads(online.out)
-    assert document["address"] == address
-    assert document["balance_nano"] == 100 * 10**9
-    assert document["deployed"] is False
+    """UQ... while there is no contract to return a payment, EQ... once there is."""
+    fresh = await laurel("wallet", "show", **environment_of(settings))
+    assert fresh.exit_code == 0, fresh.err
+    pay_to, raw, network, balance, enough, deployed = fresh.out.splitlines()
+    assert re.fullmatch(r"pay to    UQ[\w-]{46}", pay_to)
+    address = Address(pay_to.split()[-1]).to_str(is_user_friendly=False)
+    assert raw.split() == ["raw", address]
+    assert network.split() == ["network", zero_state_hash(ton.config).hex()]
+    assert balance.startswith("balance   100 Grams at block ")
+    assert enough == "enough    for 4,489 mints, beside the reserve of 1 Grams"
+    assert deployed == "deployed  no: its first message does it"
+
+    async with minting(settings):
+        await all_in(world, await world.to_mint(), "active/minted")
+    after = json.loads((await laurel("wallet", "show", "--json", **environment_of(settings))).out)
+    assert (after["pay_to"][:2], after["address"], after["deployed"]) == ("EQ", address, True)
+    assert after["mints"] < 4_489
 
 
-async def test_a_new_wallet_can_be_shown_and_is_never_overwritten(tmp_path: Path) -> None:
+async def test_an_empty_wallet_says_what_to_send_it(ton: TonNetwork, mnemonic_file: Path) -> None:
+    environment = {
+        "LAUREL_TON_CONFIG": str(ton.config_path),
+        "LAUREL_WALLET_MNEMONIC_FILE": str(mnemonic_file),
+    }
+    shown = await laurel("wallet", "show", **environment)
+    assert shown.out.splitlines()[-1] == "to do     send it 11 Grams or more"
+    other = await laurel("wallet", "show", **environment, LAUREL_MINTER__BALANCE_RESERVE="2.5")
+    assert other.out.splitlines()[-1] == "to do     send it 12.5 Grams or more"
+
+
+async def test_a_wallet_whose_network_is_silent_is_shown_and_the_exit_code_tells(
+    ton: TonNetwork, tmp_path: Path, mnemonic_file: Path
+) -> None:
+    config = {**ton.config, "liteservers": [{**ton.config["liteservers"][0], "port": 1}]}
+    path = tmp_path / "silent.json"
+    path.write_text(json.dumps(config))
+    shown = await laurel(
+        "wallet",
+        "show",
+        "--json",
+        LAUREL_TON_CONFIG=str(path),
+        LAUREL_WALLET_MNEMONIC_FILE=str(mnemonic_file),
+    )
+    assert shown.exit_code == 1
+    document = json.loads(shown.out)
+    assert document["pay_to"].startswith("UQ")
+    assert document["error"]
+    assert "balance_nano" not in document
+
+
+async def test_a_new_wallet_can_be_shown_and_is_never_overwritten(
+    ton: TonNetwork, tmp_path: Path
+) -> None:
     path = tmp_path / "wallet.words"
     made = await laurel("wallet", "new", str(path), "--json")
     assert made.exit_code == 0, made.err
-    shown = await laurel("wallet", "show", "--json", LAUREL_WALLET_MNEMONIC_FILE=str(path))
-    assert json.loads(shown.out)["address"] == json.loads(made.out)["address"]
+    shown = await laurel(
+        "wallet",
+        "show",
+        "--json",
+        LAUREL_WALLET_MNEMONIC_FILE=str(path),
+        LAUREL_TON_CONFIG=str(ton.config_path),
+    )
+    assert json.loads(shown.out)["public_key"] == json.loads(made.out)["public_key"]
     again = await laurel("wallet", "new", str(path))
     assert again.exit_code == 2
     assert "never overwritten" in again.err

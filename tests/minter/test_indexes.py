@@ -45,6 +45,37 @@ def test_a_parked_mint_below_the_collections_count_blocks_nobody() -> None:
     assert plan == IndexPlan(((B, 7),), 8)
 
 
+def movable(task: UUID, index: int, *, held: bool = False) -> ReservedIndex:
+    return ReservedIndex(task, index, held=held, movable=True)
+
+
+def test_mints_that_were_never_executed_keep_their_indexes() -> None:
+    plan = assign([movable(B, 8), movable(A, 7)], [C], next_item_index=7, next_index=9, room=9)
+    assert plan == IndexPlan(((A, 7), (B, 8), (C, 9)), 10, given_up=(A, B))
+
+
+def test_a_held_mint_that_was_never_executed_stops_nobody() -> None:
+    reserved = [movable(A, 7, held=True), movable(B, 8)]
+    plan = assign(reserved, [C], next_item_index=7, next_index=9, room=9)
+    assert plan == IndexPlan(((B, 7), (C, 8)), 9, given_up=(A, B))
+
+
+def test_what_has_no_room_is_assigned_anew() -> None:
+    reserved = [movable(A, 7), movable(B, 8)]
+    plan = assign(reserved, [C], next_item_index=7, next_index=9, room=1)
+    assert plan == IndexPlan(((A, 7),), 8, given_up=(A, B))
+
+
+def test_an_index_that_may_have_been_executed_goes_before_those_that_were_not() -> None:
+    reserved = [ReservedIndex(A, 7, held=False), movable(B, 8, held=True), movable(C, 9)]
+    plan = assign(reserved, [], next_item_index=7, next_index=10, room=9)
+    assert plan == IndexPlan(((A, 7), (C, 8)), 9, given_up=(B, C))
+    parked = [ReservedIndex(A, 7, held=True), movable(C, 8)]
+    assert isinstance(
+        assign(parked, [], next_item_index=7, next_index=9, room=9), HeadOfLineBlocked
+    )
+
+
 @pytest.mark.parametrize(
     ("reserved", "next_item_index", "next_index"),
     [

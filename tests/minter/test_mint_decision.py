@@ -152,14 +152,21 @@ def test_an_expired_message_is_signed_again_while_signatures_are_left(
     assert isinstance(decision, SignAgain)
 
 
-@pytest.mark.parametrize("execution", Execution)
+@pytest.mark.parametrize("operation", TaskOperation)
+def test_a_message_that_was_never_executed_is_no_attempt(operation: TaskOperation) -> None:
+    item = "absent" if operation is TaskOperation.MINT else "as signed"
+    decision = decide(a_task(operation, attempt=99), seen(item), LATE, LIMITS)
+    assert decision == SignAgain("its message expired unexecuted", unexecuted=True)
+
+
+@pytest.mark.parametrize("execution", [Execution.EXECUTED, Execution.UNKNOWN])
 def test_a_mint_that_was_signed_keeps_its_index_and_is_parked_in_the_end(
     execution: Execution,
 ) -> None:
     assert isinstance(decide(a_task(attempt=3), seen("absent", execution), LATE, LIMITS), Park)
 
 
-@pytest.mark.parametrize("execution", Execution)
+@pytest.mark.parametrize("execution", [Execution.EXECUTED, Execution.UNKNOWN])
 def test_a_burn_without_effect_fails_in_the_end(execution: Execution) -> None:
     decision = decide(
         a_task(TaskOperation.BURN, attempt=3), seen("as signed", execution), LATE, LIMITS

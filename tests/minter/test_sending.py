@@ -5,12 +5,15 @@ What the chain shows is all that counts.
 
 import re
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from minter.queue_decisions import go_on
 from minter.startup import minter_context, minting_wallet
+from minter.ton import tokens
 from minter.ton.liteserver import LiteServers
 from minter.ton.values import Account, SendOutcome
 from ops.errors import UsageError
@@ -18,11 +21,14 @@ from ops.lifecycle import Part, Readiness
 from ops.settings import MinterSettings, Settings
 from sandbox.ton.chain import ChainOptions
 from sandbox.ton.network import TonNetwork, TonOptions
+from store.values import TaskOperation
 from tests.builders.minters import minter_on
 from tests.builders.world import World, all_in, eventually, is_value, items_of, minting
 
 TTL = timedelta(minutes=5)
-RETRIES = "SELECT retry_count FROM nft_mint_queue WHERE status <> 'confirmed'"
+VOID = "SELECT count(*) FROM chain_message WHERE status = 'void'"
+ROWS = "SELECT xmin::text, run_after FROM nft_mint_queue ORDER BY id"
+UNDER_WAY = "SELECT count(*) FROM chain_message WHERE status = 'unresolved'"
 
 
 @pytest.fixture
@@ -99,8 +105,8 @@ async def test_an_expired_message_is_signed_again_with_the_same_index(
         ton.advance(TTL + timedelta(minutes=1))
         await eventually(
             world,
-            lambda: is_value(world, f"{RETRIES} AND token_index = 1", 1),
-            "the message was signed again",
+            lambda: is_value(world, VOID, 1),
+            "the message is void",
         )
         link.loses = False
         await all_in(world, badges, "active/minted")
@@ -114,10 +120,70 @@ async def test_an_expired_message_is_signed_again_with_the_same_index(
         "SELECT status FROM chain_message WHERE kind = 'mint' ORDER BY query_seq"
     )
     assert [row.status for row in messages] == ["settled", "void", "settled"]
+    assert await world.value("SELECT sum(retry_count) FROM nft_mint_queue") == 0
     (event,) = await world.sql(
         "SELECT DISTINCT event, details FROM mint_task_event WHERE to_status = 'pending'"
     )
     assert (event.event, event.details) == ("void", {"reason": "its message expired unexecuted"})
+
+
+async def test_a_chain_that_takes_nothing_for_half_an_hour_parks_and_fails_nothing(
+    ton: TonNetwork, link: LossyLink, world: World, settings: Settings
+) -> None:
+    burned, minted = await world.to_mint(2)
+    async with minting(settings):
+        await all_in(world, [burned, minted], "active/minted")
+        link.loses = True
+        await world.enqueue([burned], TaskOperation.BURN)
+        (late,) = await world.to_mint(code="reviewer")
+        # as often as a task may be signed in vain, and once more
+        for expired in range(settings.minter.signatures_max + 1):
+            await eventually(
+                world, lambda: is_value(world, UNDER_WAY, wanted=2), "two messages are under way"
+            )
+            ton.advance(TTL + timedelta(minutes=1))
+            both = partial(is_value, world, VOID, 2 * (expired + 1))
+            await eventually(world, both, "both are void")
+        link.loses = False
+        await all_in(world, [burned], "burned_onchain/minted")
+        await all_in(world, [late], "active/minted")
+    assert await world.value("SELECT count(*) FROM nft_mint_queue WHERE status <> 'confirmed'") == 0
+
+
+async def test_what_the_collection_refuses_costs_one_message(
+    ton: TonNetwork, world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = tokens.mint_body
+
+    def refused(index: int, *given: Any, **named: Any) -> Any:
+        return body(index + 1_000, *given, **named)  # beyond its count: exit 402
+
+    monkeypatch.setattr(tokens, "mint_body", refused)
+    readiness = Readiness()
+    badges = await world.to_mint(2)
+    sent = "SELECT count(*) FROM chain_message WHERE kind = 'mint'"
+    async with minting(settings, readiness):
+        await eventually(world, lambda: is_value(world, f"{sent} AND send_count > 0", 1), "sent")
+        for _ in range(5):
+            await ton.next_block()
+        ton.advance(TTL + timedelta(minutes=1))
+
+        async def told() -> bool:
+            return "collection explorer" in readiness.degraded
+
+        await eventually(world, told, "the collection is stopped, and /ready says so")
+        assert "laurel queue release --type explorer" in readiness.degraded["collection explorer"]
+        assert readiness.ready
+        await ton.next_block()
+        assert await world.value(sent) == 1
+    holds = await world.sql("SELECT DISTINCT status, hold_reason FROM nft_mint_queue")
+    assert [tuple(row) for row in holds] == [("pending", None)]
+    monkeypatch.undo()
+    assert await go_on(settings, "explorer", dry_run=True) == await go_on(
+        settings, "explorer", dry_run=False
+    )
+    async with minting(settings):
+        await all_in(world, badges, "active/minted")
 
 
 async def test_a_message_delivered_twice_mints_once(
@@ -183,8 +249,16 @@ async def test_a_wallet_without_money_signs_nothing_and_says_what_it_needs(
             return Part.WALLET in readiness.waits
 
         await eventually(world, insufficient_funds, "the minter says that its wallet is empty")
-        assert wallet.address in readiness.waits[Part.WALLET]
+        needed = tokens.user_friendly(wallet.address, bounceable=False)
+        reason = readiness.waits[Part.WALLET]
+        assert f"the wallet {needed} has 0.000 Grams, of which 1 are kept back" in reason
+        assert "send it 1.282 or more" in reason
         assert await world.value("SELECT count(*) FROM chain_message") == 0
+        # Nothing is written again and again, and nobody loses a place in the queue.
+        before = await world.sql(ROWS)
+        for _ in range(10):
+            await ton.next_block()
+        assert await world.sql(ROWS) == before
         await ton.fund(wallet.address, 10 * 10**9)
         await all_in(world, badges, "active/minted")
         assert readiness.ready

@@ -4,16 +4,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ton_core.boc.builder import Builder
 
 from minter import signing
 from minter.budget import cost_nano
 from minter.context import MinterContext
 from minter.signing import NothingSigned, SignedBatch
 from minter.startup import minter_context
+from minter.ton import tokens
+from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from ops.errors import LeaseLost
 from ops.lifecycle import Readiness
 from ops.quantities import NANOGRAMS
 from ops.settings import Settings
+from sandbox.ton.network import TonNetwork
 from store import reconciliation
 from store.values import (
     MessageKind,
@@ -40,6 +44,17 @@ async def void(world: World, *, hold: str | None = None) -> None:
          WHERE status = 'sent'
         """,
         hold=hold,
+    )
+
+
+async def unexecuted(world: World) -> None:
+    """Let the message under way be void, and proven never to be executed."""
+    await void(world)
+    await world.sql(
+        """
+        UPDATE nft_mint_queue SET chain_message_id = NULL, recipient = NULL
+         WHERE status = 'pending' AND token_index IS NOT NULL
+        """
     )
 
 
@@ -86,9 +101,9 @@ async def test_a_wallet_without_money_for_one_mint_signs_nothing(
     nothing = await sign_due(with_room_for(ctx, 0))
     assert isinstance(nothing, NothingSigned)
     assert nothing.insufficient_funds
-    assert ctx.wallet.address in nothing.reason
-    assert "GRAM" in nothing.reason
-    assert await state(world, badge) == RELEASED_FOR_LATER
+    assert tokens.user_friendly(ctx.wallet.address, bounceable=True) in nothing.reason
+    assert "send it 0.252 or more" in nothing.reason
+    assert await state(world, badge) == RELEASED_NOW
     assert await world.value("SELECT next_index FROM chain_collection") == 1
 
 
@@ -233,7 +248,7 @@ async def test_a_parked_mint_blocks_the_indexes_behind_its_own(
     await void(world, hold="operator")
     (late,) = await world.to_mint()
     assert await sign_due(ctx) == NothingSigned("the mint with index 1 is parked")
-    assert await state(world, late) == RELEASED_FOR_LATER
+    assert await state(world, late) == RELEASED_NOW
 
 
 async def test_where_chain_and_database_count_differently_new_mints_are_held(
@@ -259,7 +274,7 @@ async def test_a_mint_that_holds_an_index_is_not_held_where_the_counts_differ(
     assert isinstance(await sign_due(ctx), NothingSigned)
     holds = "SELECT hold_reason FROM nft_mint_queue WHERE nft_instance_id = :id"
     assert await world.value(holds, id=early.id) is None
-    assert await state(world, early) == RELEASED_FOR_LATER
+    assert await state(world, early) == RELEASED_NOW
     assert await world.value(holds, id=late.id) == "breaker"
 
 
@@ -330,6 +345,35 @@ async def test_a_collection_of_another_wallet_is_not_deployed(ctx: MinterContext
     foreign = replace(await collection_of(ctx), address=ELSEWHERE)
     nothing = await signing.sign_deploy(ctx, foreign)
     assert nothing == NothingSigned("collection explorer is not of this wallet")
+
+
+async def test_a_collection_that_obeys_another_wallet_now_gets_no_message(
+    ton: TonNetwork, ctx: MinterContext, world: World
+) -> None:
+    """It would refuse every mint and keep its fees; so nothing is spent, and the task waits."""
+    collection = await collection_of(ctx)
+    change_owner = Builder().store_uint(3, 32).store_uint(0, 64).store_address(ELSEWHERE)
+    handed_over = sign_message(
+        ctx.wallet,
+        ctx.signer,
+        [Action(collection.address, 10**8, change_owner.end_cell())],
+        MessageHeader(5_000, ctx.view.current[0].time, deploy=False),
+    )
+    ton.chain.submit(handed_over.boc)
+    for _ in range(3):
+        await ton.next_block()
+    await ctx.view.refresh(ctx.db)
+    balance_nano = ctx.view.current[1].balance_nano
+    (badge,) = await world.to_mint()
+    nothing = await sign_due(ctx)
+    assert isinstance(nothing, NothingSigned)
+    assert f"obeys {ELSEWHERE}, and this wallet is {ctx.wallet.address}" in nothing.reason
+    assert not nothing.insufficient_funds
+    assert await state(world, badge) == RELEASED_NOW
+    assert await world.value("SELECT count(*) FROM chain_message WHERE status = 'unresolved'") == 0
+    await ton.next_block()
+    await ctx.view.refresh(ctx.db)
+    assert ctx.view.current[1].balance_nano == balance_nano
 
 
 async def test_a_deployment_that_the_wallet_cannot_pay_for_is_not_signed(
@@ -436,3 +480,97 @@ async def test_an_index_of_a_badge_that_has_its_token_is_given_up(
     signed = await sign_due(ctx)
     assert isinstance(signed, SignedBatch)
     assert [(task.nft_instance_id, task.token_index) for task in signed.tasks] == [(late.id, 1)]
+
+
+async def test_a_mint_that_was_never_executed_goes_to_the_wallet_linked_by_now(
+    ctx: MinterContext, world: World
+) -> None:
+    badge, other = await world.to_mint(2)
+    before = await sign_due(ctx)
+    assert isinstance(before, SignedBatch)
+    await unexecuted(world)
+    await world.sql(
+        "UPDATE user_wallet SET unlinked_at = now() WHERE user_id = :id", id=badge.user_id
+    )
+    await world.sql(
+        "INSERT INTO user_wallet (user_id, address, linked_at) VALUES (:id, :address, now())",
+        id=badge.user_id,
+        address=ELSEWHERE,
+    )
+    signed = await sign_due(ctx)
+    assert isinstance(signed, SignedBatch)
+    assert {task.nft_instance_id: (task.recipient, task.attempt) for task in signed.tasks} == {
+        badge.id: (ELSEWHERE, 1),
+        other.id: (other.owner, 1),
+    }
+    indexes = [
+        [(task.nft_instance_id, task.token_index) for task in batch.tasks]
+        for batch in (before, signed)
+    ]
+    assert indexes[0] == indexes[1]
+
+
+async def test_a_mint_whose_wallet_is_gone_stops_nobody_behind_it(
+    ctx: MinterContext, world: World
+) -> None:
+    (gone,) = await world.to_mint()
+    assert isinstance(await sign_due(ctx), SignedBatch)
+    await unexecuted(world)
+    await world.sql(
+        "UPDATE user_wallet SET unlinked_at = now() WHERE user_id = :id", id=gone.user_id
+    )
+    (late,) = await world.to_mint()
+    signed = await sign_due(ctx)
+    assert isinstance(signed, SignedBatch)
+    assert [(task.nft_instance_id, task.token_index) for task in signed.tasks] == [(late.id, 1)]
+    (held,) = await world.sql(
+        "SELECT hold_reason, token_index FROM nft_mint_queue WHERE nft_instance_id = :id",
+        id=gone.id,
+    )
+    assert tuple(held) == ("no_wallet", None)
+    assert await world.value("SELECT next_index FROM chain_collection") == 2
+
+
+async def test_nothing_is_signed_for_a_collection_that_is_stopped(
+    ctx: MinterContext, world: World
+) -> None:
+    (badge,) = await world.to_mint()
+    await world.sql("UPDATE chain_collection SET stopped_reason = 'it costs and mints nothing'")
+    assert await sign_due(ctx) == NothingSigned("stopped: it costs and mints nothing")
+    assert await state(world, badge) == RELEASED_NOW
+
+
+@pytest.mark.parametrize(
+    ("whose", "refusal"),
+    [
+        ("nobody", "the linked wallet is the zero address, which is nobody's"),
+        ("masterchain", "the linked wallet is not in the basechain, where the tokens are"),
+        ("wallet", "the linked wallet is a contract of Laurel's own"),
+        ("collection", "the linked wallet is a contract of Laurel's own"),
+        ("token", "the linked wallet is a contract of Laurel's own"),
+    ],
+)
+async def test_no_token_goes_where_nobody_could_hold_it(
+    whose: str, refusal: str, ctx: MinterContext, world: World
+) -> None:
+    addresses = {
+        "nobody": "0:" + "0" * 64,
+        "masterchain": "-1:" + "5" * 64,
+        "wallet": ctx.wallet.address,
+        "collection": (await collection_of(ctx)).address,
+        "token": await world.value(
+            "SELECT onchain_token_id FROM nft_instance WHERE onchain_token_id IS NOT NULL"
+        ),
+    }
+    (badge,) = await world.to_mint()
+    await world.sql(
+        "UPDATE user_wallet SET address = :address WHERE user_id = :id",
+        address=addresses[whose],
+        id=badge.user_id,
+    )
+    assert isinstance(await sign_due(ctx), NothingSigned)
+    (held,) = await world.sql(
+        "SELECT hold_reason, last_error FROM nft_mint_queue WHERE nft_instance_id = :id",
+        id=badge.id,
+    )
+    assert tuple(held) == ("recipient", refusal)

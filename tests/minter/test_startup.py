@@ -1,6 +1,7 @@
 """What a minter refuses to work with, and that a stop ends its start."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -12,12 +13,14 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
+from minter.checks import CHECKS
 from minter.startup import connect, minter_context, minting_wallet, refuse_drift, unless_stopped
 from minter.ton.gateway import ChainUnreachable
 from minter.ton.liteserver import LiteServers
 from minter.ton.values import Block
+from ops.checks import CheckState, examine
 from ops.errors import LeaseLost, UsageError
-from ops.lifecycle import Readiness, Stop
+from ops.lifecycle import Part, Readiness, Stop
 from ops.settings import MinterSettings, Settings
 from sandbox.ton.chain import ChainOptions
 from sandbox.ton.config import BasechainPrices
@@ -28,7 +31,7 @@ from store.rights import RightsMissing
 from store.values import RawAddress
 from tests.builders.roles import a_role
 from tests.builders.sql import rows
-from tests.builders.world import World
+from tests.builders.world import World, all_in, eventually, minting
 
 STORED = WalletIdentity(RawAddress("0:" + "11" * 32), b"k" * 32, 0x10AD, 300, b"z" * 32)
 OTHER_ADDRESS = RawAddress("0:" + "22" * 32)
@@ -99,6 +102,64 @@ async def test_reconcile_refuses_a_database_of_another_network(
             async with connect(elsewhere):
                 pass
     assert await world.value("SELECT count(*) FROM chain_wallet") == 1
+
+
+def on_a_network_that_is_not_local(settings: Settings, directory: Path) -> Settings:
+    """The same network, as its config would be written by somebody else."""
+    config = json.loads(Path(settings.need("ton_config")).read_text())
+    del config["laurel_local_network"]
+    path = directory / "another.config.json"
+    path.write_text(json.dumps(config))
+    return settings.model_copy(update={"ton_config": path})
+
+
+async def test_without_an_address_for_metadata_nothing_is_minted_but_on_the_local_network(
+    world: World, settings: Settings, tmp_path: Path
+) -> None:
+    elsewhere = on_a_network_that_is_not_local(settings, tmp_path)
+    with pytest.raises(UsageError, match=r"^LAUREL_METADATA_BASE_URL is not set"):
+        async with minter_context(elsewhere, Readiness()):
+            pass
+    assert await world.value("SELECT count(*) FROM chain_wallet") == 0
+    (check,) = await examine([each for each in CHECKS if each.name == "metadata"], elsewhere)
+    assert check.state is CheckState.FAILED
+    named = elsewhere.model_copy(update={"metadata_base_url": "https://badges.mine/metadata"})
+    async with minter_context(named, Readiness()) as ctx:
+        assert ctx.metadata_base_url == "https://badges.mine/metadata"
+
+
+async def test_metadata_that_is_on_chain_elsewhere_is_refused_with_the_address_to_set(
+    minted_one: None, settings: Settings
+) -> None:
+    moved = settings.model_copy(update={"metadata_base_url": "https://moved.example/metadata"})
+    with pytest.raises(UsageError, match=r"Set it back to https://badges[.]example/metadata;"):
+        async with minter_context(moved, Readiness()):
+            pass
+    (check,) = await examine([each for each in CHECKS if each.name == "metadata"], moved)
+    assert (check.state, "Set it back to" in check.detail) == (CheckState.FAILED, True)
+    back = settings.model_copy(update={"metadata_base_url": "https://badges.example/metadata"})
+    async with minter_context(back, Readiness()):
+        pass
+
+
+async def test_an_address_for_metadata_may_change_until_something_is_signed(
+    world: World, settings: Settings
+) -> None:
+    """A typing error that is seen before the wallet has money costs nothing."""
+    poor = settings.model_copy(update={"minter": MinterSettings(balance_reserve=Decimal(1_000))})
+    (badge,) = await world.to_mint()
+    readiness = Readiness()
+    async with minting(poor, readiness):
+
+        async def without_money() -> bool:
+            return Part.WALLET in readiness.waits
+
+        await eventually(world, without_money, "the collection is written down, and not signed")
+    right = settings.model_copy(update={"metadata_base_url": "https://right.example/metadata"})
+    async with minting(right):
+        await all_in(world, [badge], "active/minted")
+    prefix = await world.value("SELECT item_prefix FROM chain_collection")
+    assert prefix == "https://right.example/metadata/explorer/"
 
 
 @pytest.fixture

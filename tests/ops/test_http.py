@@ -9,6 +9,7 @@ from ops import metrics
 from ops.errors import UsageError
 from ops.http import serving
 from ops.lifecycle import Part, Readiness
+from ops.metric_roles import Role
 from ops.settings import HttpSettings
 
 pytestmark = pytest.mark.integration
@@ -19,7 +20,7 @@ async def test_a_process_says_whether_it_is_ready_and_what_it_waits_for() -> Non
     readiness.facts["block"] = 7
     alive = True
     async with (
-        serving(HttpSettings(), readiness, lambda: alive) as url,
+        serving(HttpSettings(port=0), readiness, Role.WORKER, lambda: alive) as url,
         aiohttp.ClientSession() as session,
     ):
         readiness.wait_for(Part.KAFKA, "no broker at 127.0.0.1:9092")
@@ -46,7 +47,10 @@ async def test_a_process_says_whether_it_is_ready_and_what_it_waits_for() -> Non
 
 async def test_metrics_are_there_in_prometheus_format() -> None:
     metrics.DEAD_LETTERS.labels("not_json").inc()
-    async with serving(HttpSettings(), Readiness()) as url, aiohttp.ClientSession() as session:
+    async with (
+        serving(HttpSettings(port=0), Readiness(), Role.WORKER) as url,
+        aiohttp.ClientSession() as session,
+    ):
         async with session.get(f"{url}/metrics") as answer:
             body = await answer.text()
         assert answer.headers["Content-Type"].startswith("text/plain")
@@ -57,13 +61,14 @@ async def test_a_port_that_is_taken_is_named_with_the_way_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(
-            UsageError, match=f"LAUREL_HTTP__PORT: .*127.0.0.1:{port}.*another port"
+            UsageError,
+            match=f"LAUREL_HTTP__PORT: .*127.0.0.1:{port}: another process.*another port",
         ):
-            async with serving(HttpSettings(port=port), Readiness()):
+            async with serving(HttpSettings(port=port), Readiness(), Role.WORKER):
                 pass
 
 
 async def test_a_host_that_is_unknown_is_named() -> None:
     with pytest.raises(UsageError, match=r"LAUREL_HTTP__HOST.*nowhere\.invalid"):
-        async with serving(HttpSettings(host="nowhere.invalid"), Readiness()):
+        async with serving(HttpSettings(host="nowhere.invalid"), Readiness(), Role.WORKER):
             pass

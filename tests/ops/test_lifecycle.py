@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from ops.errors import Permanent, Transient
 from ops.lifecycle import Part, Readiness, until_available
@@ -137,6 +138,30 @@ async def test_a_start_up_wait_is_unready_and_says_why() -> None:
     assert seen == [{}, *[{"postgresql": "PostgreSQL does not answer at 127.0.0.1:5432"}] * 2]
     assert readiness.ready
     assert len(clock.slept) == 2
+
+
+async def test_a_loss_and_its_end_are_logged_once_each_and_each_new_reason() -> None:
+    readiness = Readiness()
+    reasons = ["refused", "refused", "no password", "no password"]
+
+    async def connect() -> None:
+        if reasons:
+            raise Transient(reasons.pop(0))
+
+    for part in (Part.POSTGRESQL, Part.CATALOG):
+        reasons = ["refused", "refused", "no password", "no password"]
+        with capture_logs() as logs:
+            await until_available(part, connect, readiness=readiness, clock=FakeClock())
+            readiness.arrived(part)
+        said = [(line["event"], line.get("reason", line.get("after"))) for line in logs]
+        if part is Part.POSTGRESQL:
+            assert said == [
+                ("database_lost", "refused"),
+                ("waited", "no password"),
+                ("database_back", "no password"),
+            ]
+        else:
+            assert said == [("waited", "refused"), ("waited", "no password")]
 
 
 async def test_an_error_of_another_kind_ends_a_start_up_wait() -> None:

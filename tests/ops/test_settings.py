@@ -186,6 +186,25 @@ def test_a_broken_value_is_not_repeated_in_the_message(monkeypatch: pytest.Monke
     assert "hunter2" not in caught.value.message
 
 
+def test_every_misspelt_name_gets_its_guess(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUREL_KAFKA_BROKER", "kafka:9092")
+    monkeypatch.setenv("LAUREL_DATABASE_URL_FIEL", "/run/secrets/laurel")
+    with pytest.raises(UsageError) as caught:
+        load()
+    assert "Did you mean LAUREL_DATABASE_URL_FILE?\nLAUREL_KAFKA_BROKER: " in caught.value.message
+    assert "Did you mean LAUREL_KAFKA_BROKERS?" in caught.value.message
+    monkeypatch.delenv("LAUREL_KAFKA_BROKER")
+    monkeypatch.delenv("LAUREL_DATABASE_URL_FIEL")
+    file = tmp_path / "laurel.toml"
+    file.write_text('kafka_broker = "kafka:9092"\n[worker]\nstall_aftr = "5m"\n')
+    monkeypatch.setenv("LAUREL_CONFIG_FILE", str(file))
+    with pytest.raises(UsageError, match="Did you mean LAUREL_WORKER__STALL_AFTER") as caught:
+        load()
+    assert "Did you mean LAUREL_KAFKA_BROKERS?" in caught.value.message
+
+
 def test_the_tree_is_frozen() -> None:
     settings = load()
     with pytest.raises(ValidationError):

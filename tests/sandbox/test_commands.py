@@ -1,7 +1,9 @@
 """`laurel sandbox`: a network that anybody's TON client can be pointed at, and its faucet."""
 
 import json
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from click.testing import CliRunner
 
 from cli import main
 from sandbox.ports import reserved
+from tests.builders.cli import laurel
 
 pytestmark = pytest.mark.integration
 
@@ -77,3 +80,22 @@ def test_a_wrong_address_or_place_is_named(
     )
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+def test_a_network_that_cannot_be_where_it_is_asked_to_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for options, words in (
+            (["--admin-port", port], f"127.0.0.1:{port} cannot be listened on"),
+            (["--port", port], f"127.0.0.1:{port} cannot be listened on"),
+            (
+                ["--directory", str(tmp_path / "file" / "x")],
+                "--directory: .* cannot be made: Not a",
+            ),
+        ):
+            line = ["sandbox", "ton", "--directory", str(tmp_path / "ton"), *options]
+            result = laurel(*line)
+            assert result.returncode == 2
+            assert re.search(words, result.stderr)
+            assert "Traceback" not in result.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ops.errors import UsageError
-from sandbox.directories import data_directory, home
+from sandbox.directories import data_directory
 
 
 @pytest.fixture(autouse=True)
@@ -59,12 +59,3 @@ def test_a_named_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         data_directory("part", tmp_path / "file" / "part", keep=True),
     ):
         pass
-
-
-def test_a_directory_that_somebody_else_prepared_for_us_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    expected = home()
-    expected.rmdir()
-    expected.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match=r"belongs to somebody else\. Remove it, or set TMPDIR"):
-        home()

@@ -34,6 +34,24 @@ async def test_a_collection_has_one_unresolved_message_at_most(desk: Desk) -> No
     assert refused.value.constraint == "chain_message_one_unresolved_key"
 
 
+@pytest.mark.parametrize("state", ["written down", "signed for", "on chain"])
+async def test_a_collection_is_forgotten_only_while_nothing_of_it_can_be_on_chain(
+    desk: Desk, state: str
+) -> None:
+    if state == "signed for":
+        await sent(desk, LeaseToken(uuid4()))
+    if state == "on chain":
+        await desk.world.sql("UPDATE chain_collection SET deployed_at = clock_timestamp()")
+    async with desk.world.db.transaction() as conn:
+        (collection,) = await chain.collections(conn)
+        forgotten = await chain.forget_unsigned(conn, [collection.id])
+        left = await chain.collections(conn)
+    if state == "written down":
+        assert (set(forgotten), len(left)) == ({collection.id}, 0)
+    else:
+        assert (forgotten, left) == (frozenset(), [collection])
+
+
 async def test_two_mints_never_share_an_index(desk: Desk) -> None:
     lease = LeaseToken(uuid4())
     await sent(desk, lease)

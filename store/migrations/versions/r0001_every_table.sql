@@ -310,6 +310,7 @@ CREATE TABLE chain_collection (
     content_uri text NOT NULL,
     item_prefix text NOT NULL,
     next_index bigint DEFAULT 0 NOT NULL,
+    stopped_reason text,
     breaker text,
     accepted_badges uuid[] DEFAULT '{}' NOT NULL,
     deployed_at timestamptz,
@@ -535,7 +536,7 @@ CREATE TABLE mint_task_event (
     details jsonb DEFAULT '{}' NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT mint_task_event_event_check
-        CHECK (event IN ('signed', 'confirmed', 'failed', 'held', 'parked', 'void', 'index_taken', 'cancelled', 'adopted')),
+        CHECK (event IN ('signed', 'confirmed', 'failed', 'held', 'parked', 'void', 'index_taken', 'cancelled', 'adopted', 'retried', 'released')),
     CONSTRAINT mint_task_event_from_status_check
         CHECK (from_status IS NULL OR from_status IN ('pending', 'sent', 'confirmed', 'failed')),
     CONSTRAINT mint_task_event_to_status_check

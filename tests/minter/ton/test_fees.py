@@ -63,7 +63,9 @@ class Desk:
     def __init__(self, chain: Chain, deploy_nano: int = 10**8) -> None:
         self.chain = chain
         self.key = Key(SigningKey(b"\x21" * 32))
-        self.wallet = highload_wallet.wallet(self.key.public_key, timedelta(minutes=5))
+        self.wallet = highload_wallet.wallet(
+            self.key.public_key, timedelta(minutes=5), chain.zero.id.root_hash
+        )
         base = "https://metadata.example/badges/explorer/"
         self.collection = tokens.collection(self.wallet.address, f"{base}collection.json", base)
         self.sent = 0

@@ -17,16 +17,19 @@ from ton_core.boc.cell import Cell
 from ton_core.boc.hashmap import HashMap
 
 from minter.ton import highload_wallet, mnemonic, tokens
+from minter.ton.global_config import zero_state_hash
 from minter.ton.highload_wallet import Action, MessageHeader, SignedMessage, Wallet
 from minter.ton.liteserver import LiteServers
 from minter.ton.mnemonic import MnemonicSigner
 from minter.ton.values import Execution, SendOutcome, Token
 from ops.errors import UsageError
-from sandbox.ton.network import TonNetwork
+from sandbox.ton.chain import ChainOptions, Rejected
+from sandbox.ton.network import TonNetwork, TonOptions
 from store.values import RawAddress
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SOMEBODY = RawAddress("0:" + "5d" * 32)
+NETWORK = bytes.fromhex("4e" * 32)
 TTL = timedelta(minutes=5)
 
 
@@ -37,7 +40,7 @@ def key(mnemonic_file: Path) -> MnemonicSigner:
 
 @pytest.fixture(scope="module")
 def mine(key: MnemonicSigner) -> Wallet:
-    return highload_wallet.wallet(key.public_key, TTL)
+    return highload_wallet.wallet(key.public_key, TTL, NETWORK)
 
 
 @given(st.integers(0, 3 * 1023 * 8192))
@@ -182,6 +185,39 @@ async def test_the_contract_and_our_reading_of_it_agree(
             assert never is Execution.NEVER
             ton.advance(TTL + timedelta(seconds=20))
             await ton.next_block()
+
+
+async def test_what_is_signed_for_one_network_does_nothing_on_another(
+    ton: TonNetwork, key: MnemonicSigner, tmp_path: Path
+) -> None:
+    """Not even turned towards the other network's wallet of the same words: exit 34, subwallet."""
+    options = TonOptions(
+        chain=ChainOptions(seed="another"), block_interval=None, directory=tmp_path / "other"
+    )
+    async with TonNetwork.start(options) as elsewhere:
+        here_wallet, there_wallet = (
+            highload_wallet.wallet(key.public_key, TTL, zero_state_hash(network.config))
+            for network in (ton, elsewhere)
+        )
+        assert here_wallet.address != there_wallet.address
+        for network, wallet in ((ton, here_wallet), (elsewhere, there_wallet)):
+            await network.fund(wallet.address, 10 * 10**9)
+        header = MessageHeader(0, datetime.fromtimestamp(ton.chain.last.utime, UTC), deploy=True)
+        made = highload_wallet.sign_message(here_wallet, key, [Action(SOMEBODY, 10**9)], header)
+        with pytest.raises(Rejected):
+            elsewhere.chain.submit(made.boc)
+        turned = _towards(made.boc, there_wallet)
+        with pytest.raises(Rejected, match="exit code 34"):
+            elsewhere.chain.submit(turned)
+        ton.chain.submit(made.boc)
+
+
+def _towards(boc: bytes, wallet: Wallet) -> bytes:
+    """Return a message with its signed body as it is, for another wallet of the same key."""
+    body = Cell.one_from_boc(boc).refs[-1]
+    message = Builder().store_uint(0b1000, 4).store_address(wallet.address).store_coins(0)
+    message.store_uint(0b11, 2).store_ref(wallet.contract.state_init)
+    return message.store_bit_int(1).store_ref(body).end_cell().to_boc()
 
 
 async def test_item_addresses_are_the_collections_own(

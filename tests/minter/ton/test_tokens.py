@@ -65,7 +65,7 @@ def test_a_new_collection_is_empty_and_the_wallets() -> None:
 
 def test_a_wallet_is_not_read_as_a_collection() -> None:
     """Its first bits are an owner and a count of 10^16 items, to whoever asks for no more."""
-    wallet = highload_wallet.wallet(bytes.fromhex("93" * 32), timedelta(minutes=5))
+    wallet = highload_wallet.wallet(bytes.fromhex("93" * 32), timedelta(minutes=5), b"\x4e" * 32)
     data = wallet.contract.state_init.refs[1]
     with pytest.raises(ValueError, match="not a collection's data: another layout"):
         tokens.parse_collection(data.to_boc())

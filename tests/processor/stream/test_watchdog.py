@@ -274,8 +274,26 @@ async def test_the_loss_of_the_group_is_logged_once_and_so_is_its_return() -> No
     assert [(line["event"], line.get("reason", line.get("after"))) for line in logs] == [
         ("kafka_lost", DENIED.reason),
         ("kafka_back", DENIED.reason),
+        ("worker_ready", None),
     ]
     assert bench.readiness.ready
+
+
+async def test_what_is_counted_is_logged_once_it_is_and_again_where_it_changes() -> None:
+    bench = Bench()
+    other = StreamProgress({CITIES: bench.position()}, {CITIES: 100}, 0.0)
+    with capture_logs() as logs:
+        bench.readiness.wait_for(Part.TOPICS, "one is missing")
+        bench.watchdog.check(bench.progress(100))
+        bench.readiness.arrived(Part.TOPICS)
+        for _ in range(2):
+            bench.watchdog.check(bench.progress(100))
+        for _ in range(2):
+            bench.watchdog.check(other)
+    assert [line["partitions"] for line in logs if line["event"] == "worker_ready"] == [
+        ["laurel.quests/0"],
+        ["laurel.cities/1"],
+    ]
 
 
 async def test_what_waits_in_a_paused_partition_is_no_stall_and_in_its_neighbour_it_is() -> None:

@@ -1,0 +1,29 @@
+"""Which addresses may receive a token. Pure.
+
+A token of a person cannot be moved: one that goes to an address which nobody can sign for is lost,
+and one at a contract of ours is a badge that nobody holds.
+"""
+
+from collections.abc import Container
+
+from store.values import RawAddress
+
+_NOBODY = RawAddress("0:" + "0" * 64)
+
+
+def refusal(raw: RawAddress | None, ours: Container[RawAddress]) -> str | None:
+    """Return why no token goes to a linked wallet; None where one may.
+
+    Args:
+        raw: the linked address in its raw form; None where it has none.
+        ours: the service's own contracts: wallet, collections and tokens.
+    """
+    if raw is None:
+        return "the linked wallet is no address"
+    if raw == _NOBODY:
+        return "the linked wallet is the zero address, which is nobody's"
+    if not raw.startswith("0:"):
+        return "the linked wallet is not in the basechain, where the tokens are"
+    if raw in ours:
+        return "the linked wallet is a contract of Laurel's own"
+    return None

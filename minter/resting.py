@@ -1,0 +1,51 @@
+"""Which types are left alone for now, because nothing could be signed for them. Pure.
+
+What cannot be signed is not claimed again and again: every claim writes rows, and giving tasks back
+must not cost them their place in the queue. A rest doubles until something is signed; one for want
+of money lasts until the wallet's balance rises.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+_LONGEST_S = 5.0
+# Also without a richer wallet: a burn may be affordable where a mint was not.
+_WITHOUT_MONEY_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    until: float
+    seconds: float
+    for_money: bool = False
+
+
+class Rests:
+    """The rests of one minter's types; times are seconds of one monotonic clock."""
+
+    def __init__(self, first_s: float) -> None:
+        self._first_s = first_s
+        self._rests: dict[UUID, _Rest] = {}
+
+    def rest(self, type_id: UUID, now: float) -> None:
+        """Leave a type alone for a moment, twice as long as the last time."""
+        before = self._rests.get(type_id)
+        doubled_s = self._first_s if before is None or before.for_money else 2 * before.seconds
+        seconds = min(doubled_s, _LONGEST_S)
+        self._rests[type_id] = _Rest(now + seconds, seconds)
+
+    def rest_for_money(self, type_id: UUID, now: float) -> None:
+        """Leave a type alone until there is more money."""
+        self._rests[type_id] = _Rest(now + _WITHOUT_MONEY_S, _WITHOUT_MONEY_S, for_money=True)
+
+    def money_came(self) -> None:
+        """End the rests for want of money."""
+        self._rests = {key: rest for key, rest in self._rests.items() if not rest.for_money}
+
+    def forget(self, type_id: UUID) -> None:
+        """End a type's rest: something was signed for it."""
+        self._rests.pop(type_id, None)
+
+    def resting(self, now: float) -> list[UUID]:
+        """Return the types that are left alone at `now`."""
+        return [type_id for type_id, rest in self._rests.items() if now < rest.until]

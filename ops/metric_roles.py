@@ -1,0 +1,101 @@
+"""Which metrics a process shows: those of its role, and no other's.
+
+A worker that shows a wallet's balance of 0 fires the alert about an empty wallet.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    write_to_textfile,
+)
+
+from ops import metrics
+
+Metric = Counter | Gauge | Histogram
+
+
+class Role(StrEnum):
+    """What a process does."""
+
+    WORKER = "worker"
+    MINTER = "minter"
+    BACKFILL = "backfill"
+    RECONCILE = "reconcile"
+    COMMAND = "command"
+    """Any other: it ends by itself."""
+
+
+_COUNTING: tuple[Metric, ...] = (
+    metrics.EVENTS,
+    metrics.BATCH_SECONDS,
+    metrics.BATCH_RECORDS,
+    metrics.DEAD_LETTERS,
+    metrics.DEAD_LETTERS_REPEATED,
+    metrics.LEVELS,
+)
+_RECONCILING: tuple[Metric, ...] = (metrics.RECONCILE_FINDINGS, metrics.RECONCILE_SECONDS)
+_OF_ALL: tuple[Metric, ...] = (metrics.RETRIES, metrics.ERRORS)
+
+OF_ROLE: Mapping[Role, tuple[Metric, ...]] = {
+    Role.WORKER: (
+        *_COUNTING,
+        metrics.EVENT_LAG_SECONDS,
+        metrics.CONSUMER_LAG_RECORDS,
+        metrics.WITHHELD_RECORDS,
+        metrics.PARTITIONS_PAUSED,
+        metrics.COMMANDS_WAITING,
+        metrics.COMMANDS_EXPIRED,
+        metrics.LEDGER_EVENTS,
+        metrics.CLOCK_AHEAD_SECONDS,
+        *_OF_ALL,
+        metrics.READY,
+    ),
+    Role.MINTER: (
+        metrics.TASKS,
+        metrics.MINT_STAGE_SECONDS,
+        metrics.MINTS,
+        *_RECONCILING,
+        metrics.MINTING_SHUT,
+        metrics.CHAIN_SEQNO,
+        metrics.CHAIN_BLOCK_AGE_SECONDS,
+        metrics.WALLET_BALANCE_NANOGRAMS,
+        *_OF_ALL,
+        metrics.READY,
+    ),
+    Role.BACKFILL: (*_COUNTING, *_OF_ALL),
+    Role.RECONCILE: (*_RECONCILING, *_OF_ALL),
+    Role.COMMAND: _OF_ALL,
+}
+
+
+def registry_of(role: Role) -> CollectorRegistry:
+    """Return what a process of `role` shows: its metrics, and Python's own about the process."""
+    registry = CollectorRegistry()
+    for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, *OF_ROLE[role]):
+        registry.register(collector)
+    return registry
+
+
+def roles_of(metric: Metric) -> list[Role]:
+    """Return the roles that show `metric`."""
+    return [role for role, shown in OF_ROLE.items() if metric in shown]
+
+
+def write_textfile(path: Path, role: Role) -> None:
+    """Write the metrics of `role` to `path`, atomically.
+
+    In the text format, for the node exporter's textfile collector.
+    """
+    registry = CollectorRegistry()  # the node exporter has figures of its own about processes
+    for metric in OF_ROLE[role]:
+        registry.register(metric)
+    write_to_textfile(str(path), registry)

@@ -1,0 +1,226 @@
+"""What operators see of the mint queue, and decide about it: held tasks, failed burns, stops.
+
+A decision is written into the task's history (mint_task_event) with who made it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+
+from store import chain
+from store.engine import Connection
+from store.values import HoldReason, RawAddress, TaskEvent, TaskOperation, TaskStatus, TypeCode
+
+# Either those named, in whatever state, or (`ids` null) what waits for a person: tasks that are
+# held, and burns that failed while their token stands.
+TASKS = text("""
+    SELECT task.id, task.nft_instance_id, instance.user_id, type.code, task.operation, task.status,
+           task.hold_reason, task.retry_count, task.last_error, task.recipient, task.token_index,
+           instance.onchain_token_id, message.valid_until, collection.address AS collection,
+           task.created_at, task.updated_at
+      FROM nft_mint_queue AS task
+           JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
+           JOIN nft_type AS type ON type.id = instance.type_id
+           LEFT JOIN chain_collection AS collection ON collection.type_id = type.id
+           LEFT JOIN chain_message AS message ON message.id = task.chain_message_id
+     WHERE CASE WHEN CAST(:ids AS uuid[]) IS NOT NULL THEN task.id = ANY(CAST(:ids AS uuid[]))
+                WHEN task.hold_reason IS NOT NULL
+                THEN coalesce(task.hold_reason = CAST(:hold AS text), CAST(:hold AS text) IS NULL)
+                ELSE CAST(:hold AS text) IS NULL
+                     AND task.status = 'failed' AND task.operation = 'burn'
+                     AND instance.status <> 'burned_onchain'
+                     AND instance.onchain_token_id IS NOT NULL
+                     AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS later
+                                      WHERE later.nft_instance_id = instance.id
+                                        AND later.operation = 'burn' AND later.status <> 'failed')
+            END
+       AND (CAST(:code AS text) IS NULL OR type.code = CAST(:code AS text))
+     ORDER BY type.code, task.hold_reason, task.created_at
+     LIMIT :limit
+""")
+
+EVENTS = text("""
+    SELECT event, from_status, to_status, details, created_at
+      FROM mint_task_event WHERE task_id = :id ORDER BY id
+""")
+
+COLLECTION_OF = text("""
+    SELECT collection.id FROM chain_collection AS collection
+      JOIN nft_type AS type ON type.id = collection.type_id
+     WHERE type.code = :code
+""")
+
+# Only what still waits as it was looked at: a minter may have taken it meanwhile.
+FREE = text("""
+    WITH freed AS (
+         UPDATE nft_mint_queue
+            SET hold_reason = NULL, run_after = clock_timestamp(), updated_at = clock_timestamp(),
+                retry_count = least(retry_count, 1)
+          WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'pending' AND hold_reason IS NOT NULL
+         RETURNING id),
+         history AS (
+         INSERT INTO mint_task_event (task_id, event, from_status, to_status, details)
+         SELECT id, :event, 'pending', 'pending',
+                jsonb_build_object('actor', CAST(:actor AS text), 'reason', CAST(:reason AS text))
+           FROM freed)
+    SELECT id FROM freed
+""")
+
+BURN_AGAIN = text("""
+    WITH failed AS (
+         SELECT id, nft_instance_id FROM nft_mint_queue
+          WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'failed' AND operation = 'burn'),
+         added AS (
+         INSERT INTO nft_mint_queue (nft_instance_id, operation)
+         SELECT nft_instance_id, 'burn' FROM failed ORDER BY nft_instance_id
+             ON CONFLICT (nft_instance_id, operation) WHERE status IN ('pending', 'sent') DO NOTHING
+         RETURNING id, nft_instance_id),
+         history AS (
+         INSERT INTO mint_task_event (task_id, event, to_status, details)
+         SELECT added.id, :event, 'pending',
+                jsonb_build_object('actor', CAST(:actor AS text), 'reason', CAST(:reason AS text),
+                                   'after', failed.id)
+           FROM added JOIN failed USING (nft_instance_id))
+    SELECT failed.id FROM added JOIN failed USING (nft_instance_id)
+""")
+
+STOPS = text("""
+    SELECT type.code, collection.address, collection.stopped_reason, collection.updated_at
+      FROM chain_collection AS collection JOIN nft_type AS type ON type.id = collection.type_id
+     WHERE collection.stopped_reason IS NOT NULL
+     ORDER BY type.code
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTask:
+    """A task as an operator sees it. `valid_until` is that of the last message signed for it."""
+
+    id: UUID
+    nft_instance_id: UUID
+    user_id: UUID
+    type_code: TypeCode
+    operation: TaskOperation
+    status: TaskStatus
+    hold_reason: HoldReason | None
+    retry_count: int
+    last_error: str | None
+    recipient: RawAddress | None
+    token_index: int | None
+    token_id: RawAddress | None
+    valid_until: datetime | None
+    collection: RawAddress | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedCollection:
+    """A collection for which nothing is signed before a person has looked."""
+
+    type_code: TypeCode
+    address: RawAddress
+    reason: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TaskHistory:
+    """One line of a task's history."""
+
+    event: TaskEvent
+    from_status: TaskStatus | None
+    to_status: TaskStatus
+    details: dict[str, Any]
+    created_at: datetime
+
+
+async def waiting(
+    conn: Connection, *, hold: HoldReason | None, code: str | None, limit: int
+) -> list[WaitingTask]:
+    """Return tasks that wait for a person or for a wallet, by type, reason and age."""
+    parameters = {"ids": None, "hold": hold and hold.value, "code": code, "limit": limit}
+    return [_task(row) for row in await conn.execute(TASKS, parameters)]
+
+
+async def by_id(conn: Connection, ids: Sequence[UUID]) -> list[WaitingTask]:
+    """Return tasks by id, in whatever state; missing ones are absent."""
+    parameters = {"ids": list(ids), "hold": None, "code": None, "limit": None}
+    return [_task(row) for row in await conn.execute(TASKS, parameters)]
+
+
+async def history(conn: Connection, task_id: UUID) -> list[TaskHistory]:
+    """Return what happened to a task, oldest first."""
+    return [
+        TaskHistory(
+            TaskEvent(row.event),
+            TaskStatus(row.from_status) if row.from_status else None,
+            TaskStatus(row.to_status),
+            dict(row.details),
+            row.created_at,
+        )
+        for row in await conn.execute(EVENTS, {"id": task_id})
+    ]
+
+
+async def stopped(conn: Connection) -> list[StoppedCollection]:
+    """Return the collections that are stopped, by type code."""
+    return [
+        StoppedCollection(
+            TypeCode(row.code), RawAddress(row.address), row.stopped_reason, row.updated_at
+        )
+        for row in await conn.execute(STOPS)
+    ]
+
+
+async def free(
+    conn: Connection, ids: Sequence[UUID], event: TaskEvent, *, actor: str, reason: str | None
+) -> frozenset[UUID]:
+    """Let held tasks go on, with all their signatures before them; return which ones did."""
+    parameters = {"ids": list(ids), "event": event.value, "actor": actor, "reason": reason}
+    return frozenset((await conn.execute(FREE, parameters)).scalars())
+
+
+async def burn_again(
+    conn: Connection, ids: Sequence[UUID], *, actor: str, reason: str | None
+) -> frozenset[UUID]:
+    """Enqueue a new burn for each failed one; return the failed ones that have one now."""
+    event = TaskEvent.RETRIED.value
+    parameters = {"ids": list(ids), "event": event, "actor": actor, "reason": reason}
+    return frozenset((await conn.execute(BURN_AGAIN, parameters)).scalars())
+
+
+async def go_on(conn: Connection, code: str) -> str | None:
+    """End a collection's stop; return why it was stopped, None where it was not."""
+    collection_id = (await conn.execute(COLLECTION_OF, {"code": code})).scalar_one_or_none()
+    if collection_id is None:
+        return None
+    collection = await chain.lock_collection(conn, collection_id)
+    if collection.stopped_reason is not None:
+        await chain.stop_collection(conn, collection_id, None)
+    return collection.stopped_reason
+
+
+def _task(row: Row[Any]) -> WaitingTask:
+    return WaitingTask(
+        row.id,
+        row.nft_instance_id,
+        row.user_id,
+        TypeCode(row.code),
+        TaskOperation(row.operation),
+        TaskStatus(row.status),
+        HoldReason(row.hold_reason) if row.hold_reason else None,
+        row.retry_count,
+        row.last_error,
+        RawAddress(row.recipient) if row.recipient else None,
+        row.token_index,
+        RawAddress(row.onchain_token_id) if row.onchain_token_id else None,
+        row.valid_until,
+        RawAddress(row.collection) if row.collection else None,
+        row.created_at,
+        row.updated_at,
+    )
