@@ -1,7 +1,7 @@
 """Generate the commands, and whatever else needs a badge or a token to exist.
 
-Users' requests, an operator's revocation, requests that must be rejected, and requests that wait
-for a badge or a token: some for ever, some for what the same phase brings.
+Users' requests, awards by hand, an operator's revocation, requests that must be rejected, and
+requests that wait for a badge or a token: some for ever, some for what the same phase brings.
 
 Phase 2 is sent once phase 1 is counted and minted, phase 3 once phase 2 is, phase 4 once the burns
 of phase 3 are on chain.
@@ -28,6 +28,8 @@ BURNED = 12
 REFUSED = 3
 # Requests that overtake the event that earns their badge.
 EARLY = 20
+# Badges that are awarded by hand, and as many that are raised so.
+AWARDED = 10
 # Requests sent again as they were, and as many with their external_id and other content.
 REPEATED = 5
 # Quests of each user whose badge is gone: enough for the highest level.
@@ -84,7 +86,10 @@ class Requests:
         drawn = self._drawn(lacking, REFUSED)
         for holder in [*self._drawn(forbidden, REFUSED), *drawn]:
             yield self._command("badge.mint", holder)
-        yield from self._early([holder for holder in lacking if holder not in drawn])
+        others = [holder for holder in lacking if holder not in drawn]
+        yield from self._early(others)
+        unearned = [holder for holder in others if holder[1] != _BY_PARTNER]
+        yield from self._awards(unearned, forbidden)
 
     def _early(self, lacking: Sequence[Holder]) -> Iterator[Event]:
         """Ask for tokens of badges that the partners sent behind the requests are to earn."""
@@ -96,6 +101,15 @@ class Requests:
             data = {"partner_id": number}
             source = "/partner-service/eu"
             yield Event("partners", "partner.joined", source, number, user, _MOMENT, data)
+
+    def _awards(self, lacking: Sequence[Holder], held: Sequence[Holder]) -> Iterator[Event]:
+        """Award badges that are not earned, and the highest level of some that nobody asks for."""
+        for user, code in self._drawn(lacking, AWARDED):
+            level = self._rng.choice(self._badges.by_code[code].steps).level
+            yield self._command("badge.award", (user, code), level=level, reason="by the jury")
+        for user, code in self._drawn(held, AWARDED):
+            level = self._badges.by_code[code].steps[-1].level
+            yield self._command("badge.award", (user, code), level=level)
 
     def _parting(self, minted: ExpectedOutcome) -> Iterator[Event]:
         """Burn some tokens, revoke one badge, and ask for the burning of what has no token."""
@@ -147,7 +161,7 @@ class Requests:
                     {"quest_id": number},
                 )
 
-    def _command(self, type_: str, holder: Holder, **data: str) -> Event:
+    def _command(self, type_: str, holder: Holder, **data: str | int) -> Event:
         user, code = holder
         number = next(self._numbers)
         content = {"external_id": f"request-{number}", "type_code": code} | data

@@ -69,11 +69,12 @@ class Badge:
             default=0,
         )
 
-    def mints_by_itself(self, counters: Mapping[str, Number]) -> bool:
-        """Return whether one who gets to the level of `counters` is given a token unasked."""
+    def mints_by_itself(self, counters: Mapping[str, Number], above: int = 0) -> bool:
+        """Return whether rising from level `above` by `counters` gives a token unasked."""
         return any(
             step.mints_by_itself and holds(step.conditions, counters, missing=0)
             for step in self.steps
+            if step.level > above
         )
 
     def may_mint(self, level: int) -> bool:

@@ -214,7 +214,7 @@ def _messages(place: str, wanted: ExpectedBadge, row: BadgeRow) -> Iterator[Diff
     raised = row.outbox.get("badge.leveled_up", 0)
     if (
         expected != found
-        or not 0 <= raised < wanted.level
+        or not 0 <= raised < wanted.level - wanted.skipped
         or set(row.outbox) - {*expected, "badge.leveled_up"}
     ):
         yield Difference(Aspect.OUTBOX, place, expected, dict(row.outbox))
@@ -223,11 +223,11 @@ def _messages(place: str, wanted: ExpectedBadge, row: BadgeRow) -> Iterator[Diff
 def _history(badge: ExpectedBadge) -> dict[str, int]:
     """Return the badge's audit rows, by action.
 
-    One for each level, and one for each step of its token; a burn is submitted too.
+    One for each level that was passed, and one for each step of its token; a burn is submitted too.
     """
     rows = {
         "created": 1,
-        "level_up": badge.level - 1,
+        "level_up": badge.level - badge.skipped - 1,
         "submitted_onchain": int(badge.owner is not None) + int(badge.burned),
         "minted_onchain": int(badge.owner is not None),
         "burned_onchain": int(badge.burned),

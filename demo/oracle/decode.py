@@ -19,6 +19,7 @@ from demo.records import Record
 
 # Characters.
 _ID_MAX = 128
+_LEVEL_MAX = 2**31 - 1
 _TOO_NEW = timedelta(minutes=10)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 # Half a character, which JSON's escapes can write and UTF-8 cannot carry.
@@ -39,6 +40,10 @@ BUILT_IN = {
     )
     for command, more in {"badge.mint": (), "badge.burn": (), "badge.revoke": ("reason",)}.items()
 }
+_AWARD = _ids("external_id", "type_code", "reason", required=("external_id", "type_code"))
+BUILT_IN["badge.award"] = EventType(
+    "commands", (*_AWARD, Field("level", "integer", False, 1, _LEVEL_MAX))
+)
 
 
 @dataclass(frozen=True, slots=True)

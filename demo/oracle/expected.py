@@ -14,7 +14,7 @@ from itertools import groupby
 
 from demo import wallets
 from demo.cloudevents import Event
-from demo.oracle.catalog import Badges
+from demo.oracle.catalog import Badges, holds
 from demo.oracle.counting import Counters, count_up, latest_times
 from demo.oracle.decode import Rejected, read_event
 from demo.records import Record
@@ -38,6 +38,8 @@ class ExpectedBadge:
     burned: bool = False
     # A token was asked for, by a level or by the user.
     wanted: bool = False
+    # Levels below that were never passed, since a higher one was awarded by hand.
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -187,7 +189,8 @@ class Oracle:
             for code, level in self._catalog.levels(counters).items():
                 held = self._badges.get((user, code))
                 if held is None or (held.status == "active" and held.level < level):
-                    wanted = self._catalog.by_code[code].mints_by_itself(counters)
+                    above = 0 if held is None else held.level
+                    wanted = self._catalog.by_code[code].mints_by_itself(counters, above)
                     held = held or ExpectedBadge(level)
                     self._badges[user, code] = replace(
                         held, level=level, wanted=held.wanted or wanted
@@ -251,6 +254,8 @@ class Oracle:
         """Apply `command`, or return the reason why it cannot be applied now."""
         external_id, code = str(command.data["external_id"]), str(command.data["type_code"])
         badge = self._badges.get((command.subject, code))
+        if command.type == "badge.award":
+            return self._award_by_hand(command, badge)
         if badge is None:
             return "no_such_badge"
         if badge.status != "active":
@@ -271,6 +276,37 @@ class Oracle:
                 changed = replace(badge, status="revoked", burned=badge.owner is not None)
         self._badges[command.subject, code] = changed
         self._commands[external_id] = _content(command)
+        return None
+
+    def _award_by_hand(self, command: Event, badge: ExpectedBadge | None) -> str | None:
+        """Award a level, whatever the counters say, where it is higher than the badge's.
+
+        Raises:
+            UsageError: the badge is gone, so that the award makes another one.
+        """
+        holder = command.subject, str(command.data["type_code"])
+        level, rules = int(str(command.data["level"])), self._catalog.by_code[holder[1]]
+        by_level = {step.level: step for step in rules.steps}
+        if level not in by_level:
+            return "unknown_level"
+        held = badge or ExpectedBadge(0)
+        if held.status != "active":
+            raise UsageError(
+                f"badge.award {command.data['external_id']}: the user's badge is gone, and this "
+                "outcome knows one badge of a type a user."
+            )
+        if level > held.level:
+            counters = count_up(self._counted, self._catalog).get(command.subject, {})
+            between = [step for step in rules.steps if held.level < step.level < level]
+            passed = [step for step in between if holds(step.conditions, counters, missing=0)]
+            unasked = any(step.mints_by_itself for step in [*passed, by_level[level]])
+            self._badges[holder] = replace(
+                held,
+                level=level,
+                wanted=held.wanted or unasked,
+                skipped=held.skipped + len(between) - len(passed),
+            )
+        self._commands[str(command.data["external_id"])] = _content(command)
         return None
 
     @staticmethod

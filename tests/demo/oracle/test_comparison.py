@@ -60,7 +60,7 @@ def a_row(user: UUID, code: str, badge: ExpectedBadge) -> BadgeRow:
     has = badge.owner is not None
     audit = {
         "created": 1,
-        "level_up": badge.level - 1,
+        "level_up": badge.level - badge.skipped - 1,
         "submitted_onchain": has + badge.burned,
         "minted_onchain": has,
     }
@@ -85,7 +85,7 @@ def a_row(user: UUID, code: str, badge: ExpectedBadge) -> BadgeRow:
 def a_badges_messages(badge: ExpectedBadge) -> dict[str, int]:
     messages = {
         "badge.created": 1,
-        "badge.leveled_up": max(badge.level - 2, 0),
+        "badge.leveled_up": max(badge.level - badge.skipped - 2, 0),
         "badge.minted": badge.owner is not None,
     }
     messages |= {"badge.burned": badge.burned, "badge.revoked": badge.status == "revoked"}

@@ -58,6 +58,10 @@ def command(type_: str, external_id: str, code: str, reason: str = "") -> Event:
     return Event("commands", type_, "/a-bot", f"c{next(_numbers)}", ANNA, NOON, content)
 
 
+def award(external_id: str, level: int, code: str = "ambassador") -> dict[str, str | int]:
+    return {"external_id": external_id, "type_code": code, "level": level}
+
+
 def outcome_of(badges: Badges, *phases: list[Event]) -> ExpectedOutcome:
     return expected_outcome(
         [structured(event, number) for number, events in enumerate(phases, 1) for event in events],
@@ -224,6 +228,33 @@ def test_a_burned_and_a_revoked_badge_rise_no_more(badges: Badges) -> None:
     }
     assert expected.counters[ANNA]["rf_reviews_posted"] == 9
     assert {letter.reason for letter in expected.letters} == {"not_active"}
+
+
+def test_an_award_passes_over_levels_that_are_not_earned_then(badges: Badges) -> None:
+    awarded = replace(command("badge.award", "1", "ambassador"), data=award("1", 2))
+    expected = outcome_of(badges, [awarded], [*partners(6), linked()])
+    assert expected.badges == {
+        (ANNA, "ambassador"): ExpectedBadge(3, owner=HOME, wanted=True, skipped=1)
+    }
+
+
+def test_an_award_raises_a_badge_never_lowers_it_and_asks_for_the_levels_token(
+    badges: Badges,
+) -> None:
+    earned = [*partners(5), linked()]
+    for level, after in ((1, ExpectedBadge(2)), (3, ExpectedBadge(3, owner=HOME, wanted=True))):
+        awarded = replace(command("badge.award", "1", "ambassador"), data=award("1", level))
+        assert outcome_of(badges, earned, [awarded]).badges == {(ANNA, "ambassador"): after}
+
+
+def test_an_award_that_the_outcome_cannot_tell_is_rejected_or_refused(badges: Badges) -> None:
+    unknown = replace(command("badge.award", "1", "ambassador"), data=award("1", 4))
+    letters = outcome_of(badges, [unknown]).letters
+    assert [letter.reason for letter in letters] == ["unknown_level"]
+    revoked = command("badge.revoke", "2", "rf_reviewer", reason="bought")
+    again = replace(command("badge.award", "3", "rf_reviewer"), data=award("3", 1, "rf_reviewer"))
+    with pytest.raises(UsageError, match="badge is gone"):
+        outcome_of(badges, reviews(3), [revoked, again])
 
 
 def test_what_depends_on_the_minters_pace_is_refused(badges: Badges) -> None:
