@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pytonlib import TonlibClient
-from pytonlib.tonlibjson import ExternalMessageNotAccepted
+from pytonlib.tonlibjson import ExternalMessageNotAccepted, TonlibException
 
 from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
 from minter.ton.global_config import Json, zero_state_hash
@@ -221,17 +221,24 @@ class LiteServers:
                 "hash": hash_,
             },
         }
+        forgotten = False
 
         async def call(client: TonlibClient) -> Json:
-            answer: Json = await client.tonlib_wrapper.execute(
-                dict(request), timeout=client.tonlib_timeout
-            )
+            nonlocal forgotten
+            try:
+                answer: Json = await client.tonlib_wrapper.execute(
+                    dict(request), timeout=client.tonlib_timeout
+                )
+            except TonlibException as error:
+                forgotten = forgotten or _FORGOTTEN in str(error)
+                raise
             return answer
 
         try:
-            return await self._read("transactions", call, 0)
-        except ChainUnreachable as error:
-            if _FORGOTTEN in error.message:
+            return await self._read("transactions", call)
+        except (ChainUnreachable, BlockUnknown):
+            # Whatever the others say: a dead one fails last, and would hide it for ever.
+            if forgotten:
                 raise HistoryForgotten(
                     f"no lite server has the transactions of {address} up to {lt} any more"
                 ) from None

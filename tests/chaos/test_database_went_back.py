@@ -136,7 +136,7 @@ async def signed(world: World, badges: Sequence[Badge]) -> bool:
 
 async def repaired(world: World, ctx: MinterContext, settings: Settings) -> bool:
     """Ask for a repair as `laurel reconcile --repair` does; return whether minting is open."""
-    terms = Terms(settings.minter.expiry_margin, settings.metadata_base_url)
+    terms = Terms(settings.minter.expiry_margin, ctx.metadata_base_url)
     return (await reconcile(world.db, ctx.gateway, repair=True, terms=terms)).shut is None
 
 
