@@ -65,7 +65,8 @@ def reconcile(console: Console, *, repair: bool, accept_unknown: bool, as_json: 
     Reads every token at one masterchain block. With --repair it adopts unknown tokens that name a
     badge, restores lost ids, marks badges whose owner destroyed the token, and continues a
     collection's count where the chain stands; the rest is for a person. Minting that is shut (a
-    restored database, a failover) opens again by it, or by a running minter as soon as it may.
+    restored database, a failover) opens again by it, or by a running minter as soon as it may. It
+    needs the minter's LAUREL_METADATA_BASE_URL, to find collections that a restored database lacks.
     Exits 1 when something differed, repaired or not, or minting is shut, and 0 otherwise.
 
     Example: laurel reconcile --repair
