@@ -52,29 +52,46 @@ def minter(console: Console) -> None:
 
 @click.command()
 @click.option("--repair", is_flag=True, help="Write the chain's word back into the database.")
+@click.option(
+    "--accept-unknown",
+    is_flag=True,
+    help="With --repair: let tokens stand whose badge nobody knows and no event will bring.",
+)
 @json_option
 @click.pass_obj
-def reconcile(console: Console, *, repair: bool, as_json: bool) -> None:
+def reconcile(console: Console, *, repair: bool, accept_unknown: bool, as_json: bool) -> None:
     """Compare the chain with the database, and repair the database.
 
     Reads every token at one masterchain block. With --repair it adopts unknown tokens that name a
     badge, restores lost ids, marks badges whose owner destroyed the token, and continues a
-    collection's count where the chain stands; the rest is for a person. Exits 1 when something
-    differed, repaired or not, and 0 when nothing did.
+    collection's count where the chain stands; the rest is for a person. Minting that is shut (a
+    restored database, a failover) opens again by it, or by a running minter as soon as it may. It
+    needs the minter's LAUREL_METADATA_BASE_URL, to find collections that a restored database lacks.
+    Exits 1 when something differed, repaired or not, or minting is shut, and 0 otherwise.
 
     Example: laurel reconcile --repair
     """
     console.role = "reconcile"
+    if accept_unknown and not repair:
+        raise click.UsageError("--accept-unknown is a part of --repair.")
 
     async def main() -> int:
         from minter import reconcile
-        from minter.startup import connect
+        from minter.startup import connect, metadata_base
+        from minter.ton.global_config import read_config
         from ops.lifecycle import EXIT_FAILURE, EXIT_OK
 
-        async with connect(console.settings) as (db, gateway):
-            report = await reconcile.reconcile(db, gateway, repair=repair)
+        settings = console.settings
+        settings.require("database_url", "ton_config")
+        base_url = None
+        if repair:
+            # Where the collections lie that a restored database does not know.
+            base_url = metadata_base(settings, read_config(Path(settings.need("ton_config"))))
+        terms = reconcile.Terms(settings.minter.expiry_margin, base_url, accept_unknown)
+        async with connect(settings) as (db, gateway):
+            report = await reconcile.reconcile(db, gateway, repair=repair, terms=terms)
         console.result(report.document(), report.text(), as_json=as_json)
-        return EXIT_FAILURE if report.findings else EXIT_OK
+        return EXIT_FAILURE if report.findings or report.shut else EXIT_OK
 
     console.run_once(main)
 

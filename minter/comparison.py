@@ -18,6 +18,7 @@ class FindingKind(StrEnum):
     """What a difference is called, in reports, metrics and documents."""
 
     UNKNOWN_TOKEN = "unknown token"  # noqa: S105 - a token on chain, no secret
+    SECOND_TOKEN = "second token"  # noqa: S105
     MISSING_TOKEN = "missing token"  # noqa: S105
     LOST_ID = "lost id"
     OWNER_MISMATCH = "owner mismatch"
@@ -34,6 +35,7 @@ class FindingKind(StrEnum):
 
 _MEANINGS = {
     FindingKind.UNKNOWN_TOKEN: "chain has it, database does not",
+    FindingKind.SECOND_TOKEN: "another token of a badge that has one",
     FindingKind.MISSING_TOKEN: "database says minted, chain has nothing",
     FindingKind.LOST_ID: "minted, but the database lost the token's id",
     FindingKind.OWNER_MISMATCH: "somebody else holds it than the one it was signed for",
@@ -148,9 +150,7 @@ def _about(
     if badge.token_id == item.address:
         return _known(finding, token, badge)
     if badge.token_id is not None:
-        return finding(
-            FindingKind.UNKNOWN_TOKEN, f"a second token: the badge's is {badge.token_id}"
-        )
+        return finding(FindingKind.SECOND_TOKEN, f"the badge's is {badge.token_id}")
     if badge.onchain_status is OnchainStatus.MINTED:
         return finding(FindingKind.LOST_ID, "the badge is minted and has no token id")
     if (

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from minter.accounting import Accounting
 from minter.budget import Prices
 from minter.mint_decision import Limits
 from minter.ton import tokens
@@ -24,9 +25,9 @@ from ops.errors import LaurelError
 from ops.logs import logger
 from ops.quantities import nanograms
 from ops.settings import MinterSettings
-from store import chain
 from store.chain import WalletRecord
 from store.engine import Database
+from store.fence import Shut
 from store.values import RawAddress
 
 log = logger("minter")
@@ -38,14 +39,22 @@ _WRITE_EVERY = timedelta(seconds=1)
 
 
 class ChainView:
-    """The newest masterchain block seen, and the wallet's account at it."""
+    """The newest masterchain block seen, and the wallet's account at it.
+
+    What the wallet had sent by then was held against the database before the block is shown.
+    """
 
     def __init__(
-        self, gateway: ChainGateway, wallet: WalletRecord, clock: Clock = SYSTEM_CLOCK
+        self,
+        gateway: ChainGateway,
+        wallet: WalletRecord,
+        expiry_margin: timedelta,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._gateway = gateway
         self._wallet = wallet
         self._clock = clock
+        self._accounting = Accounting(gateway, wallet, expiry_margin, clock)
         self._changed = asyncio.Condition()
         self._written_at = float("-inf")
         self._current: tuple[Block, Account] | None = None
@@ -62,11 +71,17 @@ class ChainView:
             raise LookupError("the chain was not read yet")
         return self._current
 
+    @property
+    def shut(self) -> Shut | None:
+        """Return why nothing is signed, as the last look left it; None while one may sign."""
+        fence = self._accounting.fence
+        return None if fence is None else fence.shut
+
     async def refresh(self, db: Database) -> None:
-        """Look for a newer block.
+        """Look for a newer block, and at what the wallet has sent since the last one.
 
         Raises:
-            ChainUnreachable, BlockUnknown: no lite server answers.
+            ChainUnreachable, BlockUnknown, HistoryForgotten: no lite server answers.
             DatabaseUnreachable: the block could not be written down.
         """
         block = await self._gateway.newest_block()
@@ -74,13 +89,11 @@ class ChainView:
             return
         account = await self._gateway.account(self._wallet.identity.address, block)
         now = self._clock.monotonic()
-        if now - self._written_at >= _WRITE_EVERY.total_seconds():
-            deployed = account.data is not None
-            async with db.transaction() as conn:
-                self.seqno_seen = await chain.saw_block(
-                    conn, self._wallet.id, block.seqno, deployed=deployed
-                )
+        due = now - self._written_at >= _WRITE_EVERY.total_seconds()
+        if due or self._accounting.due(account):
+            fence, self.seqno_seen = await self._accounting.look(db, block, account)
             self._written_at = now
+            metrics.MINTING_SHUT.set(fence.shut is not None)
         metrics.CHAIN_SEQNO.set(block.seqno)
         metrics.WALLET_BALANCE_NANOGRAMS.set(account.balance_nano)
         self._moved_at = self._clock.monotonic()

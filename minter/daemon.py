@@ -13,13 +13,12 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID, uuid4
 
-from minter import signing
+from minter import collections, signing
 from minter.context import MinterContext, count_error
 from minter.maintenance import Maintenance
 from minter.resting import Rests
 from minter.signing import NothingSigned, SignedBatch
-from minter.ton import metadata_uris, tokens
-from minter.ton.gateway import BlockUnknown, ChainUnreachable
+from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
 from minter.waiting import first_of
 from minter.watching import watch, watch_deploy
 from ops.errors import InvariantBroken, LeaseLost, Permanent, Transient
@@ -28,7 +27,7 @@ from ops.lifecycle import Part, Readiness, Stop
 from ops.logs import logger
 from ops.watchdog import Watchdog
 from store import chain, claiming
-from store.chain import Collection, MessageRecord, NewCollection
+from store.chain import Collection, MessageRecord
 from store.engine import DatabaseUnreachable
 from store.values import LeasedTask, LeaseToken, TypeCode
 
@@ -83,7 +82,7 @@ class Daemon:
                     with self._watchdog.work("the minter's turn"):
                         await self._turn()
                     self._failures = 0
-                except (ChainUnreachable, BlockUnknown) as error:
+                except (ChainUnreachable, BlockUnknown, HistoryForgotten) as error:
                     self._tell_age(error.message)
                     count_error(error)
                 except DatabaseUnreachable as error:
@@ -111,12 +110,24 @@ class Daemon:
         if self._stop.requested:
             return
         self._tell_age()
+        self._show_shut()
         await self._maintenance.sweep()
         self._readiness.arrived(Part.POSTGRESQL)
         self._maintenance.compare()
         self._reap()
         while await self._dispatch():
             self._reap()
+
+    def _show_shut(self) -> None:
+        shut = self._ctx.view.shut
+        if shut is None:
+            self._readiness.arrived(Part.BREAKER)
+            return
+        way_out = (
+            "" if shut.repair_asked or not shut.needs_repair else "; `laurel reconcile --repair`"
+        )
+        until = f"not before {shut.until:%Y-%m-%d %H:%M:%S} UTC by the chain's clock"
+        self._readiness.wait_for(Part.BREAKER, f"{shut.reason}; {until}{way_out}")
 
     def _tell_age(self, unreachable: str | None = None) -> None:
         """Show in /ready how old the newest block is, and wait for TON where no newer one comes."""
@@ -156,6 +167,8 @@ class Daemon:
             tasks = list(group)
             self._start(tasks[0].type_id, self._resume(message_id, tasks, lease), lease, tasks)
             started = True
+        if ctx.view.shut is not None:
+            return started
         return await self._claim_due() or started
 
     def _note_stopped(self) -> None:
@@ -248,15 +261,10 @@ class Daemon:
         known = self._collections.get(type_id)
         if known is not None:
             return known
-        ctx, base = self._ctx, self._ctx.metadata_base_url
-        uri, prefix = (
-            metadata_uris.collection_uri(base, code),
-            metadata_uris.item_prefix(base, code),
-        )
-        contract = tokens.collection(ctx.wallet.address, uri, prefix)
-        new = NewCollection(type_id, ctx.wallet_id, contract.address, uri, prefix)
+        ctx = self._ctx
         async with ctx.db.transaction() as conn:
-            return await chain.add_collection(conn, new)
+            wallet = (ctx.wallet_id, ctx.wallet.address)
+            return await collections.add(conn, wallet, ctx.metadata_base_url, (type_id, code))
 
     def _not_signed(self, collection: Collection, nothing: NothingSigned) -> None:
         now = self._ctx.clock.monotonic()

@@ -10,12 +10,14 @@ from minter.mint_decision import Decision
 from ops import metrics
 from ops.errors import Permanent, Transient
 from ops.logs import logger
-from store import claiming, mint_queue
+from store import claiming, fence, mint_queue
 from store.values import TaskOperation
 
 log = logger("minter")
 
 _SWEEP_EVERY = timedelta(seconds=5)
+# While minting is shut and a person asked for a repair: what is restored may still count on.
+_REPAIR_EVERY = timedelta(seconds=15)
 
 
 def show_decisions() -> None:
@@ -49,6 +51,11 @@ class Maintenance:
         self._swept_at = now
         async with self._ctx.db.transaction() as conn:
             freed = await mint_queue.sweep_held(conn)
+        async with self._ctx.db.transaction() as conn:
+            if (shut := self._ctx.view.shut) is not None:
+                await fence.hold_waiting(conn, shut.reason)
+            else:
+                freed += await fence.free_held(conn)
             counts = await claiming.counts(conn)
         if freed:
             log.info("held_tasks_freed", tasks=freed)
@@ -58,7 +65,9 @@ class Maintenance:
             metrics.TASKS.labels(count.operation.value, count.status.value, hold).set(count.tasks)
 
     def compare(self) -> None:
-        """Start a reconcile that only reports, where one is due; never two at once.
+        """Start a reconcile, where one is due; never two at once.
+
+        It only reports, unless minting is shut and a person asked for a repair.
 
         Raises:
             LaurelError: the last one ended with an error that must end the process.
@@ -67,10 +76,11 @@ class Maintenance:
             self._comparing.result()
             self._comparing = None
         now = self._ctx.clock.monotonic()
-        every = self._ctx.settings.reconcile_every.total_seconds()
-        if self._comparing is None and now - self._compared_at >= every:
+        repair = self._may_repair()
+        every = _REPAIR_EVERY if repair else self._ctx.settings.reconcile_every
+        if self._comparing is None and now - self._compared_at >= every.total_seconds():
             self._compared_at = now
-            self._comparing = asyncio.create_task(self._report())
+            self._comparing = asyncio.create_task(self._report(repair=repair))
 
     async def close(self) -> None:
         """Give up a comparison under way."""
@@ -78,10 +88,18 @@ class Maintenance:
             self._comparing.cancel()
             await asyncio.gather(self._comparing, return_exceptions=True)
 
-    async def _report(self) -> None:
+    def _may_repair(self) -> bool:
+        block, _ = self._ctx.view.current
+        shut = self._ctx.view.shut
+        return shut is not None and shut.repair_asked and block.time > shut.until
+
+    async def _report(self, *, repair: bool) -> None:
         ctx = self._ctx
+        terms = reconcile.Terms(ctx.settings.expiry_margin, ctx.metadata_base_url)
         try:
-            report = await reconcile.reconcile(ctx.db, ctx.gateway, repair=False, clock=ctx.clock)
+            report = await reconcile.reconcile(
+                ctx.db, ctx.gateway, repair=repair, terms=terms, clock=ctx.clock
+            )
         except (Transient, Permanent) as error:
             count_error(error)
             return
@@ -91,5 +109,6 @@ class Maintenance:
             seqno=report.seqno,
             tokens=report.tokens,
             findings=len(report.findings),
+            repaired=report.repaired,
             seconds=report.seconds,
         )

@@ -11,7 +11,7 @@ Pure: no clock, no I/O. docs/mint-lifecycle.md draws the states and says why eac
   given up only on proof.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -110,10 +110,14 @@ class SignAgain:
 
 @dataclass(frozen=True, slots=True)
 class Reassign:
-    """The index holds another token for ever: back to the queue, without an index."""
+    """The index holds another token for ever: back to the queue, without an index.
+
+    `token` is that one, which this database did not sign.
+    """
 
     label: ClassVar[str] = "reassign"
     reason: str
+    token: Token | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +190,12 @@ def _concluded(task: Task, observation: Observation) -> Decision | None:
         return None
     if task.operation is TaskOperation.BURN:
         return Confirm(item) if item.end is not None else None
-    # The content holds the badge's id: destroyed since, it is still this badge's token.
-    same_parties = (item.owner, item.authority) == (task.expected.owner, task.expected.authority)
-    if item.content == task.expected.content and (same_parties or item.destroyed):
+    # The content holds the badge's id: destroyed since, or signed for another wallet by a message
+    # that this database has lost, it is still this badge's token, and a new index would be a second
+    # one. Reconcile names an owner who is not the one that was signed for.
+    if item.content == task.expected.content:
         return Confirm(item)
-    return Reassign("the item at this index is another token")
+    return Reassign("the item at this index is another token", item)
 
 
 def _still_open(

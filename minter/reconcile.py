@@ -11,17 +11,23 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
+from minter import collections
+from minter.accounting import Accounting
 from minter.comparison import CollectionItem, CollectionSnapshot, Finding, FindingKind, compare
 from minter.ton import metadata_uris, tokens
 from minter.ton.gateway import AnswerRejected, BlockUnknown, ChainGateway
 from minter.ton.values import Block, Token
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
-from store import chain, reconciliation
-from store.chain import Collection
+from ops.logs import logger
+from store import chain, fence, reconciliation
+from store.chain import Collection, WalletRecord
 from store.engine import Database
+from store.fence import Shut
 from store.reconciliation import FoundToken
-from store.values import TokenRecord
+from store.values import RawAddress, TokenRecord
+
+log = logger("minter")
 
 _CATCH_UP = timedelta(seconds=10)
 _CATCH_UP_PAUSE = timedelta(milliseconds=200)
@@ -43,14 +49,28 @@ class ReportedFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What a run has to know of the operator's settings.
+
+    `metadata_base_url` None: collections that the database does not know are not looked for.
+    `accept_unknown`: a person says that tokens of badges that nobody knows may stand.
+    """
+
+    expiry_margin: timedelta = timedelta(seconds=30)
+    metadata_base_url: str | None = None
+    accept_unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ReconcileReport:
-    """What one run saw and did."""
+    """What one run saw and did. `shut`: why nothing is signed, None while one may sign."""
 
     seqno: int
     tokens: int
     collections: int
     findings: tuple[ReportedFinding, ...]
     seconds: float
+    shut: Shut | None = None
 
     @property
     def repaired(self) -> int:
@@ -78,6 +98,14 @@ class ReconcileReport:
             "repaired": self.repaired,
             "left": len(self.findings) - self.repaired,
             "seconds": round(self.seconds, 3),
+            "shut": None
+            if self.shut is None
+            else {
+                "reason": self.shut.reason,
+                "until": self.shut.until.isoformat(),
+                "needs_repair": self.shut.needs_repair,
+                "repair_asked": self.shut.repair_asked,
+            },
         }
 
     def text(self) -> str:
@@ -100,11 +128,24 @@ class ReconcileReport:
                 f"  {kind.value:<18}{count:>5}   {kind.meaning}; {about}: {first.detail}{arrow}"
             )
         left = len(self.findings) - self.repaired
+        if self.shut is not None:
+            lines.append(f"minting is shut: {self.shut.reason}")
+            lines.append(_way_out(self.shut))
         lines.append(
             f"{len(self.findings)} findings, {self.repaired} repaired, {left} left.  "
             f"{self.seconds:.1f} s"
         )
         return "\n".join(lines)
+
+
+def _way_out(shut: Shut) -> str:
+    until = f"{shut.until:%Y-%m-%d %H:%M:%S} UTC by the chain's clock"
+    if shut.needs_repair and not shut.repair_asked:
+        return f"  run `laurel reconcile --repair`; it opens after {until} at the earliest"
+    return (
+        f"  a running minter opens it after {until}, once every token has its badge and every "
+        "collection its count"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,24 +158,39 @@ class _Compared:
 
 
 async def reconcile(
-    db: Database, gateway: ChainGateway, *, repair: bool, clock: Clock = SYSTEM_CLOCK
+    db: Database,
+    gateway: ChainGateway,
+    *,
+    repair: bool,
+    terms: Terms | None = None,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> ReconcileReport:
     """Compare chain and database, name the differences and, with `repair`, repair them.
 
+    Where a token has no badge, minting is shut; a repair opens it once all have, and nothing that
+    the database does not know can be under way any more.
+
     Raises:
-        ChainUnreachable, BlockUnknown, DatabaseUnreachable: nothing was concluded.
+        ChainUnreachable, BlockUnknown, HistoryForgotten, DatabaseUnreachable: nothing was
+            concluded.
         AnswerRejected: an account is not the contract that it should be.
     """
-    started = clock.monotonic()
+    started, terms = clock.monotonic(), terms or Terms()
     async with db.transaction() as conn:
-        collections = await chain.collections(conn)
         wallet = await chain.wallet(conn)
+        if repair and wallet is not None and terms.metadata_base_url is not None:
+            owner = (wallet.id, wallet.identity.address)
+            await collections.add_missing(conn, owner, terms.metadata_base_url)
+        known = await chain.collections(conn)
         records = await reconciliation.token_records(conn)
-        held = {each.id: await reconciliation.open_indexes(conn, each.id) for each in collections}
+        held = {each.id: await reconciliation.open_indexes(conn, each.id) for each in known}
     block = await _block_from(gateway, 0 if wallet is None else wallet.seqno_seen, clock)
+    if repair and wallet is not None:
+        await _ask_repair(db, gateway, wallet, block, terms)
     findings: list[ReportedFinding] = []
-    count = 0
-    for collection in collections:
+    unknown: list[Finding] = []
+    count, clean = 0, True
+    for collection in known:
         items, next_item_index = await _items(gateway, collection, block)
         count += sum(item.token is not None for item in items)
         of_type = {
@@ -149,16 +205,138 @@ async def reconcile(
             tuple(items),
         )
         compared = _Compared(collection, snapshot, of_type)
-        certain = await _unmoved(db, compared, compare(snapshot, of_type))
-        # The collection's count last: its mints go on once the tokens in their way have a badge.
-        certain.sort(key=_is_gap)
-        for finding in certain:
-            done = await _repair(db, compared, block, finding) if repair else None
-            findings.append(ReportedFinding(finding, done))
+        found, blocking, agreed = await _found(db, compared, block, terms if repair else None)
+        findings += found
+        unknown += blocking
+        clean = clean and agreed
+    shut = None
+    if wallet is not None:
+        repaired = clean if repair else None
+        shut = await _shut_or_open(db, wallet, block, unknown, terms, repaired=repaired)
     seconds = clock.monotonic() - started
-    report = ReconcileReport(block.seqno, count, len(collections), tuple(findings), seconds)
+    report = ReconcileReport(block.seqno, count, len(known), tuple(findings), seconds, shut)
     _measure(report)
     return report
+
+
+async def _found(
+    db: Database, compared: _Compared, block: Block, repair: Terms | None
+) -> tuple[list[ReportedFinding], list[Finding], bool]:
+    """Return a collection's findings; of them the tokens without a badge; whether all is agreed on.
+
+    With `repair` they are repaired: tokens first, then the count, which is never agreed on beside a
+    token without a badge, since its badge may be earned again and would be minted again.
+    """
+    suspected = compare(compared.snapshot, compared.records)
+    certain = await _unmoved(db, compared, suspected)
+    repaired, findings = dict[RawAddress | None, str](), []
+    blocking = [each for each in suspected if _blocks(compared, each)]
+    if repair is not None:
+        for finding in (each for each in certain if not _is_gap(each)):
+            done = await _repair(db, compared, block, finding)
+            if done is not None:
+                repaired[finding.token_id] = done
+        if repair.accept_unknown:
+            accepted = [each for each in blocking if each.instance_id is None]
+            await _accept(db, compared, accepted)
+            repaired |= {each.token_id: "accepted" for each in accepted}
+    findings = [
+        ReportedFinding(each, repaired.get(each.token_id)) for each in certain if not _is_gap(each)
+    ]
+    blocking = [each for each in blocking if each.token_id not in repaired]
+    gaps = [each for each in certain if _is_gap(each)]
+    broken = compared.collection.breaker is not None
+    agreed = not blocking and not any(map(_is_gap, suspected)) and not broken
+    if repair is not None and not blocking and not agreed:
+        agreed = await _agree(db, compared, block)
+    findings += [
+        ReportedFinding(each, REPAIRS[each.kind] if agreed and each.index is None else None)
+        for each in gaps
+    ]
+    return findings, [each for each in blocking if each in certain], agreed
+
+
+def _blocks(compared: _Compared, finding: Finding) -> bool:
+    """Return whether a token is one of a badge that may be earned again, and then minted again."""
+    if finding.kind is not FindingKind.UNKNOWN_TOKEN:
+        return False
+    if finding.instance_id is not None:
+        return True
+    named = _named(compared, finding)
+    return named is not None and named not in compared.collection.accepted
+
+
+def _named(compared: _Compared, finding: Finding) -> UUID | None:
+    token = None if finding.index is None else compared.snapshot.items[finding.index].token
+    return None if token is None else metadata_uris.instance_of(token.content)
+
+
+async def _accept(db: Database, compared: _Compared, findings: Sequence[Finding]) -> None:
+    """Write down the badges of tokens that a person lets stand without one."""
+    named = [_named(compared, each) for each in findings]
+    async with db.transaction() as conn:
+        await chain.lock_collection(conn, compared.collection.id)
+        badges = [each for each in named if each is not None]
+        await fence.accept_unknown(conn, compared.collection.id, badges)
+
+
+async def _agree(db: Database, compared: _Compared, block: Block) -> bool:
+    """Continue the collection's count where the chain stands; return whether that was possible."""
+    async with db.transaction() as conn:
+        wallet = await chain.wallet(conn)
+        timeout = timedelta(seconds=0 if wallet is None else wallet.identity.timeout_s)
+        return await reconciliation.agree_on_index(
+            conn,
+            compared.collection.id,
+            compared.snapshot.next_item_index,
+            seen_next_index=compared.collection.next_index,
+            dead_before=block.time - timeout,
+        )
+
+
+async def _ask_repair(
+    db: Database, gateway: ChainGateway, wallet: WalletRecord, block: Block, terms: Terms
+) -> None:
+    """Look at wallet and database as a minter does, and write that a person asked for a repair."""
+    account = await gateway.account(wallet.identity.address, block)
+    await Accounting(gateway, wallet, terms.expiry_margin).look(db, block, account)
+    async with db.transaction() as conn:
+        await fence.ask_repair(conn, wallet.id)
+
+
+async def _shut_or_open(
+    db: Database,
+    wallet: WalletRecord,
+    block: Block,
+    unknown: Sequence[Finding],
+    terms: Terms,
+    *,
+    repaired: bool | None,
+) -> Shut | None:
+    """Shut minting where an `unknown` token has no badge; open it where all was `repaired`.
+
+    `repaired` None: nobody asked for a repair.
+
+    Return why it is shut now.
+    """
+    async with db.transaction() as conn:
+        stored = await fence.fence(conn, wallet.id, lock=True)
+        # Another run may have adopted them since this one read the badges.
+        adopted = await fence.tokens_with_badge(conn, [each.token_id for each in unknown])
+        unknown = [each for each in unknown if each.token_id not in adopted]
+        if unknown and not (stored.shut is not None and stored.shut.needs_repair):
+            until = block.time + timedelta(seconds=wallet.identity.timeout_s) + terms.expiry_margin
+            reason = f"a token has no badge: {unknown[0].token_id} of {unknown[0].type_code}"
+            await fence.shut(conn, wallet.id, Shut(reason, until, needs_repair=True))
+            if repaired is not None:
+                await fence.ask_repair(conn, wallet.id)
+        elif repaired and await fence.reopen(conn, wallet.id, block.time, repaired=True):
+            log.info("minting_open", seqno=block.seqno)
+        now = await fence.fence(conn, wallet.id)
+    if repaired and now.shut is None:
+        async with db.transaction() as conn:
+            await fence.free_held(conn)
+    return now.shut
 
 
 async def _block_from(gateway: ChainGateway, seqno: int, clock: Clock) -> Block:
@@ -257,19 +435,15 @@ async def _repair(db: Database, compared: _Compared, block: Block, finding: Find
             case FindingKind.DESTROYED if record is not None:
                 done = await reconciliation.mark_destroyed(conn, record, block.time)
             case FindingKind.UNKNOWN_TOKEN if record is not None and record.token_id is None:
-                found = _found(compared, finding)
-                if found is not None:
-                    done = await reconciliation.adopt(conn, record, found, block.time)
-            case FindingKind.INDEX_GAP if finding.index is None:
-                done = await reconciliation.agree_on_index(
-                    conn, compared.collection.id, compared.snapshot.next_item_index
-                )
+                token = _token_found(compared, finding)
+                if token is not None:
+                    done = await reconciliation.adopt(conn, record, token, block.time)
             case _:
                 pass
     return REPAIRS[finding.kind] if done else None
 
 
-def _found(compared: _Compared, finding: Finding) -> FoundToken | None:
+def _token_found(compared: _Compared, finding: Finding) -> FoundToken | None:
     if finding.index is None or finding.token_id is None:
         return None
     token = compared.snapshot.items[finding.index].token

@@ -16,7 +16,7 @@ from minter import budget, indexes, recipients
 from minter.context import MinterContext
 from minter.indexes import HeadOfLineBlocked, IndexMismatch, IndexPlan, ReservedIndex
 from minter.mint_decision import Confirm, Fail, Observation, Sign, Task, decide
-from minter.ton import tokens
+from minter.ton import highload_wallet, tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from minter.ton.metadata_uris import item_suffix
 from minter.ton.values import ACTIONS_MAX, Account, Block, Execution, Token
@@ -24,7 +24,7 @@ from ops import metrics
 from ops.errors import InvariantBroken
 from ops.faults import Point, reach
 from ops.quantities import nanograms, shown_grams
-from store import chain, claiming, mint_queue, settling
+from store import chain, claiming, fence, mint_queue, settling
 from store.chain import Collection, MessageRecord, NewMessage
 from store.engine import Connection
 from store.settlement_effects import Settlement
@@ -42,6 +42,7 @@ from store.values import (
 
 _AT_ONCE = timedelta()
 _LATER = timedelta(seconds=2)
+_ACCEPTED = "the badge has a token that was accepted as unknown: reconcile adopts it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +89,14 @@ class _Entry:
 class _Choice:
     """What a message is to carry, and what becomes of the tasks that it does not.
 
-    `unsigned` are released in their old places, or due again after `delay`; `held` are settled
-    after the transaction. `reason` says why nothing is carried, where it is not money.
+    `unsigned` are released in their old places, or due again after `delay`; what is neither was
+    held. `reason` says why nothing is carried, where it is not money.
     """
 
     entries: tuple[_Entry, ...]
     unsigned: tuple[LeasedTask, ...]
     next_index: int
     delay: timedelta
-    held: tuple[Settlement, ...] = ()
     reason: str | None = None
 
 
@@ -150,6 +150,11 @@ async def _sign_mints(
     signing: Signing, lease: LeaseToken, tasks: Sequence[LeasedTask]
 ) -> SignedBatch | NothingSigned:
     ctx = signing.ctx
+    over = [task for task in tasks if task.is_minted]
+    await _settle(signing, lease, [_void(task) for task in over])
+    tasks = [task for task in tasks if not task.is_minted]
+    if not tasks:
+        return NothingSigned("the badges have their tokens")
     on_chain = await ctx.collection_state(signing.collection.address, signing.block)
     if on_chain.owner != ctx.wallet.address:
         # It would refuse every mint, and keep the fees.
@@ -164,18 +169,28 @@ async def _sign_mints(
 
     async def choose(conn: Connection, locked: Collection, room: int) -> _Choice:
         ttl = ctx.settings.lease
-        reserved = await claiming.take_reserved(conn, lease, ttl, locked.id)
+        taken = await claiming.take_reserved(conn, lease, ttl, locked.id)
+        over = [task for task in taken if task.is_minted and task.lease is not None]
+        await settling.settle(conn, lease, [_void(task) for task in over], signing.block.time)
+        reserved = [task for task in taken if task not in over]
         owners.update(await _recipients_of(conn, signing, reserved, known=owners))
         # One that came along and has no recipient is held when it is claimed itself.
         waiting = {task.id for task in reserved if task.id not in owners}
+        # Their tokens stand on chain: reconcile adopts them.
+        found = [task for task in fresh if task.nft_instance_id in locked.accepted]
+        held = [_held(task, HoldReason.BREAKER, _ACCEPTED) for task in found]
+        await settling.settle(conn, lease, held, signing.block.time)
+        new = [task for task in fresh if task not in found]
         plan = indexes.assign(
             [_reserved_index(task, held=task.id in waiting) for task in reserved],
-            [task.id for task in fresh],
+            [task.id for task in new],
             next_item_index=on_chain.next_item_index,
             next_index=locked.next_index,
             room=room,
         )
-        candidates = (*reserved, *fresh)
+        if locked.breaker is not None:
+            plan = IndexMismatch(locked.breaker)
+        candidates = (*reserved, *new)
         match plan:
             case IndexPlan():
                 entries = _mint_entries(signing, plan, candidates, owners)
@@ -188,8 +203,11 @@ async def _sign_mints(
                 return _Choice(entries, others, plan.next_index, _AT_ONCE, reason=reason)
             case IndexMismatch(reason):
                 # Only what has no index is held: what has one waits for reconcile in its place.
-                held = tuple(_held(task, HoldReason.BREAKER, reason) for task in fresh)
-                return _Choice((), tuple(reserved), locked.next_index, _AT_ONCE, held, reason)
+                # Under the collection's lock, or a repair might come between look and hold.
+                held = [_held(task, HoldReason.BREAKER, reason) for task in new]
+                await settling.settle(conn, lease, held, signing.block.time)
+                await fence.break_collection(conn, locked.id, reason)
+                return _Choice((), tuple(reserved), locked.next_index, _AT_ONCE, reason=reason)
             case HeadOfLineBlocked(reason):
                 return _Choice((), candidates, locked.next_index, _AT_ONCE, reason=reason)
 
@@ -243,15 +261,16 @@ async def _sign(
             _measure_queued(signing, assignments)
             reach(Point.MINTER_SIGNING)
             return SignedBatch(message, locked, _as_signed(assignments, message), lease)
-    await _settle(signing, lease, choice.held)
     if choice.reason is not None:
         return NothingSigned(choice.reason)
     return _insufficient_funds(signing)
 
 
 async def _commit(conn: Connection, signing: Signing, actions: Sequence[Action]) -> MessageRecord:
-    ctx = signing.ctx
-    query_seq = await chain.take_query_seq(conn, ctx.wallet_id)
+    ctx, data = signing.ctx, signing.account.data
+    stored = await fence.fence(conn, ctx.wallet_id)
+    unused = highload_wallet.unused_query_seq(data, stored.next_query_seq)
+    query_seq = await chain.take_query_seq(conn, ctx.wallet_id, unused)
     made = sign_message(
         ctx.wallet,
         ctx.signer,
@@ -374,6 +393,11 @@ async def _obstacle(conn: Connection, signing: Signing, locked: Collection) -> N
         return NothingSigned(f"stopped: {locked.stopped_reason}")
     if await chain.unresolved_message(conn, signing.collection.id) is not None:
         return NothingSigned("another message is under way")
+    stored = await fence.fence(conn, signing.ctx.wallet_id)
+    if stored.shut is not None:
+        return NothingSigned(f"minting is shut: {stored.shut.reason}")
+    if not stored.names(await fence.identity(conn)):
+        return NothingSigned("this is another database, or its server was started again")
     seen, ours = await chain.seqno_seen(conn, signing.ctx.wallet_id), signing.block.seqno
     if ours < seen:
         # Another minter may have settled a message at that block: the index read at ours would be
@@ -465,6 +489,12 @@ def _insufficient_funds(signing: Signing) -> NothingSigned:
 def _held(task: LeasedTask, hold: HoldReason, reason: str | None) -> Settlement:
     pending, event = TaskStatus.PENDING, TaskEvent.HELD
     return Settlement(task, pending, event, reason=reason, hold_reason=hold)
+
+
+def _void(task: LeasedTask) -> Settlement:
+    # Its index, if it holds one, is given up: reconcile agrees with the chain on the count.
+    failed, event = TaskStatus.FAILED, TaskEvent.FAILED
+    return Settlement(task, failed, event, "the badge has its token", drop_index=True)
 
 
 def _failed(task: LeasedTask, reason: str) -> Settlement:

@@ -80,12 +80,14 @@ async def minter_context(
         row = await until_available(
             Part.POSTGRESQL, lambda: register_wallet(db, wallet, gateway), readiness=readiness
         )
-        await until_available(
-            Part.POSTGRESQL, lambda: settle_metadata(db, base_url), readiness=readiness
-        )
-        view = ChainView(gateway, row, clock)
+        view = ChainView(gateway, row, minter.expiry_margin, clock)
         await until_available(Part.TON, lambda: view.refresh(db), readiness=readiness)
         block, _ = view.current
+        await until_available(
+            Part.TON,
+            lambda: settle_metadata(db, gateway, block, base_url),
+            readiness=readiness,
+        )
         if (least := await least_values_at(gateway, block)) is not None:
             refuse_useless_values(minter, least)
         yield MinterContext(db, gateway, view, wallet, row.id, signer, minter, base_url, clock)
@@ -152,18 +154,25 @@ def metadata_base(settings: Settings, config: Mapping[str, Any]) -> str:
     )
 
 
-async def settle_metadata(db: Database, base_url: str) -> None:
+async def settle_metadata(db: Database, gateway: ChainGateway, block: Block, base_url: str) -> None:
     """Return when all collections have their metadata under `base_url`.
 
-    One for which nothing was ever signed is forgotten, and made anew when its first mint is due.
+    One for which nothing was ever signed, and of which `block` shows nothing, is forgotten, and
+    made anew when its first mint is due. A database that was restored may not know that it signed.
 
     Raises:
         UsageError: a collection has it elsewhere, for good.
+        ChainUnreachable, BlockUnknown: no lite server answers.
         DatabaseUnreachable: PostgreSQL does not answer.
     """
     async with db.transaction() as conn:
         elsewhere = collections_elsewhere(await chain.collections(conn), base_url)
-        forgotten = await chain.forget_unsigned(conn, [each.id for each in elsewhere])
+    accounts = await gateway.accounts([each.address for each in elsewhere], block)
+    absent = [
+        each.id for each, account in zip(elsewhere, accounts, strict=True) if account.data is None
+    ]
+    async with db.transaction() as conn:
+        forgotten = await chain.forget_unsigned(conn, absent)
     refuse_elsewhere([each for each in elsewhere if each.id not in forgotten], base_url)
 
 

@@ -27,16 +27,18 @@ from minter.mint_decision import (
 from minter.signing import SignedBatch
 from minter.ton import highload_wallet, tokens
 from minter.ton.gateway import AnswerRejected
-from minter.ton.metadata_uris import item_suffix
+from minter.ton.metadata_uris import instance_of, item_suffix
 from minter.ton.values import Absent, Account, Block, Execution, Token
 from ops import metrics
 from ops.errors import InvariantBroken
 from ops.faults import Point, reach
 from ops.lifecycle import Stop
 from ops.logs import logger
-from store import chain, claiming, settling
+from store import chain, claiming, fence, reconciliation, settling
 from store.chain import Collection, MessageRecord
 from store.engine import Connection
+from store.fence import Shut
+from store.reconciliation import FoundToken
 from store.settlement_effects import Settlement
 from store.values import (
     HoldReason,
@@ -116,7 +118,10 @@ async def watch(ctx: MinterContext, batch: SignedBatch, stop: Stop) -> None:
         if settled:
             done = {settlement.task.id for settlement in settled}
             waiting = tuple(each for each in waiting if each.task.id not in done)
-            await _settle(look, batch.lease, settled, left=len(waiting))
+            foreign = [each for each in decisions if isinstance(each[1], Reassign)]
+            await _settle(look, batch.lease, settled, left=len(waiting), foreign=len(foreign))
+            for watched, decision in foreign:
+                await _record(look, watched, decision)
             _measure(ctx, settled, sent_for_s=ctx.clock.monotonic() - started)
 
 
@@ -259,6 +264,32 @@ async def _send(ctx: MinterContext, message: MessageRecord, block: Block) -> Mes
     return sent
 
 
+def _foreign(look: _Look, count: int) -> Shut:
+    settings = look.ctx.settings
+    until = look.block.time + settings.message_ttl + settings.expiry_margin
+    code = look.collection.type_code
+    reason = f"{count} indexes of {code} hold tokens that this database did not sign"
+    return Shut(reason, until, needs_repair=True)
+
+
+async def _record(look: _Look, watched: _WatchedTask, decision: Decision) -> None:
+    """Write a token that stands where another badge's was signed down for the badge it names."""
+    index = watched.task.token_index
+    if not isinstance(decision, Reassign) or decision.token is None or index is None:
+        return
+    instance_id, owner = instance_of(decision.token.content), decision.token.owner
+    if instance_id is None:
+        return
+    async with look.ctx.db.transaction() as conn:
+        record = (await reconciliation.token_records(conn, [instance_id])).get(instance_id)
+    if record is None or record.type_id != look.collection.type_id or record.token_id is not None:
+        return
+    found = FoundToken(look.collection.id, index, watched.address, owner)
+    async with look.ctx.db.transaction() as conn:
+        done = await reconciliation.adopt(conn, record, found, look.block.time)
+    log.warning("token_found", token_id=watched.address, instance=str(instance_id), adopted=done)
+
+
 def _settlement(watched: _WatchedTask, decision: Decision) -> Settlement | None:
     task = watched.task
     match decision:
@@ -312,8 +343,14 @@ async def _had_no_effect(conn: Connection, look: _Look, settlements: Sequence[Se
 
 
 async def _settle(
-    look: _Look, lease: LeaseToken, settlements: Sequence[Settlement], *, left: int
+    look: _Look,
+    lease: LeaseToken,
+    settlements: Sequence[Settlement],
+    *,
+    left: int,
+    foreign: int = 0,
 ) -> None:
+    """Write what was decided; `foreign`: how many indexes hold tokens that nobody here signed."""
     reach(Point.MINTER_SEEN)
     confirmed = sum(settlement.to_status is TaskStatus.CONFIRMED for settlement in settlements)
     async with look.ctx.db.transaction() as conn:
@@ -332,6 +369,8 @@ async def _settle(
         # Whoever signs next for this collection must have read a block that shows what was settled
         # here.
         await chain.saw_block(conn, look.ctx.wallet_id, look.block.seqno, deployed=True)
+        if foreign:
+            await fence.shut(conn, look.ctx.wallet_id, _foreign(look, foreign))
         reach(Point.MINTER_SETTLING)
     reach(Point.MINTER_SETTLED)
     if stops:

@@ -54,6 +54,7 @@ class Part(StrEnum):
     TON = "ton"
     CATALOG = "catalog"
     WALLET = "wallet"
+    BREAKER = "breaker"
     CLOCK = "clock"
     PROGRESS = "progress"
 

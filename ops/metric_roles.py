@@ -64,6 +64,7 @@ OF_ROLE: Mapping[Role, tuple[Metric, ...]] = {
         metrics.MINT_STAGE_SECONDS,
         metrics.MINTS,
         *_RECONCILING,
+        metrics.MINTING_SHUT,
         metrics.CHAIN_SEQNO,
         metrics.CHAIN_BLOCK_AGE_SECONDS,
         metrics.WALLET_BALANCE_NANOGRAMS,

@@ -121,6 +121,10 @@ RETRIES = Counter(
     ("operation", "code"),
 )
 ERRORS = Counter("laurel_errors_total", "Errors that ended a step, by code.", ("code",))
+MINTING_SHUT = Gauge(
+    "laurel_minting_shut",
+    "1 while nothing is signed: chain and database may know different tokens (see /ready).",
+)
 CHAIN_SEQNO = Gauge("laurel_chain_seqno", "The newest masterchain block that the minter has seen.")
 CHAIN_BLOCK_AGE_SECONDS = Gauge(
     "laurel_chain_block_age_seconds",

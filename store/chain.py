@@ -13,9 +13,16 @@ from uuid import UUID
 
 from sqlalchemy import Row, func, insert, select, text, update
 
+from ops.errors import Transient
 from store import models
 from store.engine import Connection
 from store.values import Commitments, MessageKind, MessageStatus, RawAddress, TypeCode
+
+
+class MintingShut(Transient):
+    """Nothing may be signed: chain and database may know different tokens."""
+
+    code = "minting_shut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,8 @@ class Collection:
     """A type's collection. `next_index` is the next index to assign.
 
     `deployed_at` None: not seen on chain yet. `stopped_reason`: why nothing is signed for it until
-    a person has looked.
+    a person has looked. `breaker`: why nothing is minted into it. `accepted`: badges that it has
+    tokens of, and that a person accepted as unknown.
     """
 
     id: UUID
@@ -59,6 +67,8 @@ class Collection:
     next_index: int
     deployed_at: datetime | None
     stopped_reason: str | None = None
+    breaker: str | None = None
+    accepted: frozenset[UUID] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,8 @@ _COLLECTION = select(
     models.ChainCollection.next_index,
     models.ChainCollection.deployed_at,
     models.ChainCollection.stopped_reason,
+    models.ChainCollection.breaker,
+    models.ChainCollection.accepted_badges,
 ).join(models.NFTType, models.NFTType.id == models.ChainCollection.type_id)
 _MESSAGE_COLUMNS = (
     models.ChainMessage.id,
@@ -151,8 +163,9 @@ SAW_BLOCK = text("""
 SEQNO_SEEN = text("SELECT seqno_seen FROM chain_wallet WHERE id = :wallet_id")
 
 TAKE_QUERY_SEQ = text("""
-    UPDATE chain_wallet SET next_query_seq = next_query_seq + 1, updated_at = clock_timestamp()
-     WHERE id = :wallet_id
+    UPDATE chain_wallet
+       SET next_query_seq = greatest(next_query_seq, :unused) + 1, updated_at = clock_timestamp()
+     WHERE id = :wallet_id AND shut_reason IS NULL
     RETURNING next_query_seq - 1
 """)
 
@@ -264,12 +277,19 @@ async def seqno_seen(conn: Connection, wallet_id: UUID) -> int:
     return int((await conn.execute(SEQNO_SEEN, {"wallet_id": wallet_id})).scalar_one())
 
 
-async def take_query_seq(conn: Connection, wallet_id: UUID) -> int:
+async def take_query_seq(conn: Connection, wallet_id: UUID, unused: int = 0) -> int:
     """Return the wallet's next query number, and lock its row until the transaction ends.
 
-    Signing is one at a time.
+    Signing is one at a time. The number is `unused` at least, which the chain has not seen.
+
+    Raises:
+        MintingShut: another minter has shut minting meanwhile.
     """
-    return int((await conn.execute(TAKE_QUERY_SEQ, {"wallet_id": wallet_id})).scalar_one())
+    parameters = {"wallet_id": wallet_id, "unused": unused}
+    taken = (await conn.execute(TAKE_QUERY_SEQ, parameters)).scalar_one_or_none()
+    if taken is None:
+        raise MintingShut("minting was shut while a message was signed")
+    return int(taken)
 
 
 async def commitments(conn: Connection, wallet_id: UUID) -> Commitments:
@@ -413,6 +433,8 @@ def _collection(row: Row[*tuple[Any, ...]]) -> Collection:
         row.next_index,
         row.deployed_at,
         row.stopped_reason,
+        row.breaker,
+        frozenset(row.accepted_badges),
     )
 
 

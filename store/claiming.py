@@ -69,7 +69,8 @@ CLAIM_DUE = text("""
             SET lease_token = :lease, lease_expires_at = clock_timestamp() + :ttl
            FROM due WHERE task.id = due.id
          RETURNING task.*)
-    SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id
+    SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id,
+           instance.onchain_status = 'minted' AS is_minted
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
            JOIN nft_type AS type ON type.id = instance.type_id
      ORDER BY taken.priority, taken.run_after
@@ -92,7 +93,8 @@ CLAIM_SENT = text("""
             SET lease_token = :lease, lease_expires_at = clock_timestamp() + :ttl
            FROM due WHERE task.id = due.id
          RETURNING task.*)
-    SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id
+    SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id,
+           instance.onchain_status = 'minted' AS is_minted
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
            JOIN nft_type AS type ON type.id = instance.type_id
      ORDER BY taken.chain_message_id, taken.token_index
@@ -109,7 +111,8 @@ TAKE_RESERVED = text("""
           WHERE chain_collection_id = :collection_id AND operation = 'mint'
             AND token_index IS NOT NULL AND status = 'pending'
          RETURNING task.*)
-    SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id
+    SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id,
+           instance.onchain_status = 'minted' AS is_minted
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
            JOIN nft_type AS type ON type.id = instance.type_id
      ORDER BY taken.token_index
@@ -152,6 +155,17 @@ RELEASE = text("""
            run_after = CASE WHEN :delay > interval '0' THEN clock_timestamp() + :delay
                             ELSE run_after END
      WHERE id = ANY(CAST(:ids AS uuid[])) AND lease_token = :lease
+""")
+
+WITHOUT_COLLECTION = text("""
+    SELECT DISTINCT type.id, type.code
+      FROM nft_mint_queue AS task
+           JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
+           JOIN nft_type AS type ON type.id = instance.type_id
+     WHERE task.operation = 'mint' AND task.status = 'pending'
+       AND NOT EXISTS (SELECT 1 FROM chain_collection AS collection
+                        WHERE collection.type_id = type.id)
+     ORDER BY type.code
 """)
 
 COUNTS = text("""
@@ -250,6 +264,12 @@ async def release(
         await conn.execute(RELEASE, {"lease": lease, "ids": list(task_ids), "delay": delay})
 
 
+async def types_without_collection(conn: Connection) -> list[tuple[UUID, TypeCode]]:
+    """Return id and code of each type that has mints waiting and no collection."""
+    rows = await conn.execute(WITHOUT_COLLECTION)
+    return [(row.id, TypeCode(row.code)) for row in rows]
+
+
 async def counts(conn: Connection) -> list[TaskCount]:
     """Return how many tasks stand where, for the gauge."""
     return [
@@ -286,4 +306,5 @@ def _leased(row: Row[Any]) -> LeasedTask:
         HoldReason(row.hold_reason) if row.hold_reason else None,
         row.lease_token,
         row.created_at,
+        row.is_minted,
     )

@@ -28,6 +28,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    Uuid,
     func,
     text,
 )
@@ -729,6 +730,12 @@ class ChainWallet(_Identified, _Dated, Base):
     __tablename__ = "chain_wallet"
     __table_args__ = (
         CheckConstraint("length(zero_state_hash) = 32 AND length(public_key) = 32", name="hashes"),
+        CheckConstraint(
+            "(shut_reason IS NULL) = (shut_until IS NULL)"
+            " AND (shut_reason IS NOT NULL OR NOT shut_needs_repair)"
+            " AND (shut_needs_repair OR NOT repair_asked)",
+            name="shut",
+        ),
         # One row: the index over a constant refuses a second network or key.
         Index("chain_wallet_single_key", text("(true)"), unique=True),
     )
@@ -745,6 +752,16 @@ class ChainWallet(_Identified, _Dated, Base):
         BigInteger, server_default=text("0")
     )  # newest masterchain block ever seen
     deployed_at: Mapped[datetime | None]
+    # Which database on which server this is: what a restored or promoted one differs in.
+    database_epoch: Mapped[str | None]
+    server_started_at: Mapped[datetime | None]
+    # Logical time: every transaction of the wallet up to it was held against the messages here.
+    accounted_lt: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    # Nothing is signed while there is a reason, and not before the chain's time passes `until`.
+    shut_reason: Mapped[str | None]
+    shut_until: Mapped[datetime | None]
+    shut_needs_repair: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    repair_asked: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
 
 
 class ChainCollection(_Identified, _Dated, Base):
@@ -762,6 +779,12 @@ class ChainCollection(_Identified, _Dated, Base):
         BigInteger, server_default=text("0")
     )  # the next index to assign
     stopped_reason: Mapped[str | None]  # nothing is signed before a person has looked
+    # Why nothing is minted into it: chain and database count differently.
+    breaker: Mapped[str | None]
+    # Badges that tokens name and that were accepted as unknown: never to be minted again.
+    accepted_badges: Mapped[list[UUID]] = mapped_column(
+        postgresql.ARRAY(Uuid), server_default=text("'{}'")
+    )
     deployed_at: Mapped[datetime | None]
 
 
@@ -776,6 +799,7 @@ class ChainMessage(_Identified, _Dated, Base):
         one_of("kind", MessageKind),
         one_of("status", MessageStatus),
         UniqueConstraint("chain_wallet_id", "query_seq"),
+        Index(None, "message_hash"),
         Index(
             "chain_message_one_unresolved_key",
             "chain_collection_id",

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from store import audit, chain, mint_queue, settling
+from store import audit, chain, fence, mint_queue, settling
 from store.engine import Connection
 from store.mint_queue import NewTask
 from store.settlement_effects import Effects, EndedToken, MintedBadge, burns_of
@@ -63,15 +63,6 @@ TOKEN_RECORDS = text("""
                 ELSE instance.id = ANY(CAST(:ids AS uuid[])) END
 """)
 
-# Breaker: the collection's indexes agree again, so its mints may go on.
-FREE_BREAKER = text("""
-    UPDATE nft_mint_queue AS task
-       SET hold_reason = NULL, run_after = clock_timestamp(), updated_at = clock_timestamp()
-      FROM nft_instance AS instance
-     WHERE instance.id = task.nft_instance_id AND instance.type_id = :type_id
-       AND task.hold_reason = 'breaker' AND task.status = 'pending'
-""")
-
 ADOPT_TASK = text("""
     WITH mint AS (
          SELECT id, status FROM nft_mint_queue
@@ -117,11 +108,20 @@ RESTORE_ID = text("""
      WHERE id = :id AND onchain_status = 'minted' AND onchain_token_id IS NULL
 """)
 
-# Held ones too: an index beyond the chain's count must not be given to another badge.
-INDEX_RESERVED = text("""
-    SELECT EXISTS (SELECT 1 FROM nft_mint_queue
-                    WHERE chain_collection_id = :id AND operation = 'mint'
-                      AND status = 'pending' AND token_index >= :index)
+# Held ones too: an index beyond the chain's count must not be given to another badge while the
+# message that it was signed with may still have an effect.
+RESERVED = text("""
+    SELECT task.id, task.token_index, message.valid_until
+      FROM nft_mint_queue AS task
+           LEFT JOIN chain_message AS message ON message.id = task.chain_message_id
+     WHERE task.chain_collection_id = :id AND task.operation = 'mint'
+       AND task.status = 'pending' AND task.token_index >= :index
+     ORDER BY task.token_index
+""")
+
+DROP_INDEXES = text("""
+    UPDATE nft_mint_queue SET token_index = NULL, updated_at = clock_timestamp()
+     WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'pending'
 """)
 
 OPEN_INDEXES = text("""
@@ -201,7 +201,9 @@ async def adopt(
     # (docs/architecture.md, lock order).
     await chain.lock_collection(conn, found.collection_id)
     badges = await settling.locked_badges(conn, [seen.instance_id])
-    if not await _unchanged(conn, seen):
+    # A message for this badge may still make another token: it is waited for, and what is void of
+    # it is adopted with the token.
+    if seen.mint_status is TaskStatus.SENT or not await _unchanged(conn, seen):
         return False
     place = {
         "collection_id": found.collection_id,
@@ -223,20 +225,44 @@ async def adopt(
     return True
 
 
-async def agree_on_index(conn: Connection, collection_id: UUID, next_item_index: int) -> bool:
-    """Continue a collection where the chain stands, and free its mints from the breaker.
+async def agree_on_index(
+    conn: Connection,
+    collection_id: UUID,
+    next_item_index: int,
+    *,
+    seen_next_index: int | None = None,
+    dead_before: datetime | None = None,
+) -> bool:
+    """Continue a collection where the chain stands, and let it be minted into again.
 
-    Return whether that was possible. It is not while a message is under way, or while a pending
-    mint holds an index that the chain has not reached.
+    Return whether that was possible. It is not while a message is under way, or where pending mints
+    hold indexes beyond the chain's count with a hole among them: they lose those once nothing
+    signed for them can have an effect.
+
+    Args:
+        conn: a transaction of the caller's.
+        collection_id: every token of it has its badge.
+        next_item_index: the chain's count.
+        seen_next_index: the database's count when the two were compared.
+        dead_before: messages that were valid until then, by the chain's time, are forgotten.
     """
     collection = await chain.lock_collection(conn, collection_id)
     if await chain.unresolved_message(conn, collection_id) is not None:
         return False
-    reserved = await conn.execute(INDEX_RESERVED, {"id": collection_id, "index": next_item_index})
-    if reserved.scalar_one():
+    if seen_next_index not in (None, collection.next_index):
         return False
-    await chain.set_next_index(conn, collection_id, next_item_index)
-    await conn.execute(FREE_BREAKER, {"type_id": collection.type_id})
+    reserved = (await conn.execute(RESERVED, {"id": collection_id, "index": next_item_index})).all()
+    end = next_item_index + len(reserved)
+    if [row.token_index for row in reserved] != list(range(next_item_index, end)):
+        if dead_before is None or any(
+            row.valid_until is not None and row.valid_until >= dead_before for row in reserved
+        ):
+            return False
+        await conn.execute(DROP_INDEXES, {"ids": [row.id for row in reserved]})
+        end = next_item_index
+    await chain.set_next_index(conn, collection_id, end)
+    await fence.break_collection(conn, collection_id, None)
+    await fence.free_held(conn)
     return True
 
 

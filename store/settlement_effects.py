@@ -57,6 +57,7 @@ class LockedBadge:
     type_code: TypeCode
     status: InstanceStatus
     current_level: int
+    token_id: RawAddress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,8 @@ def effects(settlements: Sequence[Settlement], badges: Mapping[UUID, LockedBadge
     minted, ended, failed = [], [], []
     for settlement in settlements:
         badge = badges[settlement.task.nft_instance_id]
-        if settlement.token_id is not None:
+        # A badge keeps its first token; a second one is reconcile's to name.
+        if settlement.token_id is not None and badge.token_id in (None, settlement.token_id):
             minted.append(MintedBadge(badge, settlement.token_id))
         # Told once: reconcile may have seen the owner destroy the token before the task that was to
         # burn it did.

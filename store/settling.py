@@ -81,9 +81,12 @@ SIGN = text("""
                 recipient = given.recipient, last_error = NULL, updated_at = clock_timestamp(),
                 retry_count = task.retry_count
                             + CASE WHEN task.chain_message_id IS NULL THEN 0 ELSE 1 END
-           FROM given
+           FROM given, nft_instance AS instance
           WHERE task.id = given.id AND task.status = 'pending' AND task.hold_reason IS NULL
             AND task.lease_token = :lease AND task.lease_expires_at > clock_timestamp()
+            AND instance.id = task.nft_instance_id
+            -- A badge that has its token gets no second one, whoever asks.
+            AND (task.operation <> 'mint' OR instance.onchain_status <> 'minted')
          RETURNING task.id, task.retry_count),
          history AS (
          INSERT INTO mint_task_event (task_id, event, from_status, to_status, details)
@@ -129,7 +132,7 @@ SETTLE = text("""
 
 LOCK_INSTANCES = text("""
     SELECT instance.id, instance.user_id, instance.tenant_id, type.code, instance.status,
-           instance.current_level
+           instance.current_level, instance.onchain_token_id
       FROM nft_instance AS instance JOIN nft_type AS type ON type.id = instance.type_id
      WHERE instance.id = ANY(CAST(:ids AS uuid[]))
      ORDER BY instance.id
@@ -168,7 +171,7 @@ async def sign(
         assignments: each task, with its index and recipient.
 
     Raises:
-        LeaseLost: a task was cancelled, or taken over.
+        LeaseLost: a task was cancelled, or taken over, or its badge has its token by now.
     """
     parameters = {
         "ids": [each.task.id for each in assignments],
@@ -234,6 +237,7 @@ async def locked_badges(conn: Connection, instance_ids: Sequence[UUID]) -> dict[
             TypeCode(row.code),
             InstanceStatus(row.status),
             row.current_level,
+            RawAddress(row.onchain_token_id) if row.onchain_token_id else None,
         )
         for row in rows
     }

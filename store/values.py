@@ -418,7 +418,7 @@ class LeasedTask:
     """A row of nft_mint_queue under our lease, with what the minter needs of its badge.
 
     `token_id` is the badge's token, which a burn revokes. `lease` is None for a held mint that came
-    along with its collection's reserved indexes.
+    along with its collection's reserved indexes. `is_minted`: the badge has its token already.
     """
 
     id: UUID
@@ -436,6 +436,7 @@ class LeasedTask:
     hold_reason: HoldReason | None
     lease: LeaseToken | None
     created_at: datetime
+    is_minted: bool = False
 
     @property
     def attempt(self) -> int:

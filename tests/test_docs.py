@@ -46,6 +46,7 @@ LOG_METHODS = {"debug", "info", "warning", "error", "exception"}
 FOREIGN = {
     "GRANT": "PostgreSQL",
     "TEMPORARY": "PostgreSQL",
+    "synchronous_standby_names": "PostgreSQL",
     "USAGE": "PostgreSQL",
     "App": "Faust",
     "auto_offset_reset": "aiokafka",

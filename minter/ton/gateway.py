@@ -8,7 +8,7 @@ block cannot contradict each other.
 from collections.abc import Sequence
 from typing import Protocol
 
-from minter.ton.values import Account, Block, SendResult
+from minter.ton.values import Account, AccountTransaction, Block, SendResult
 from ops.errors import Permanent, Transient
 from store.values import RawAddress
 
@@ -29,6 +29,12 @@ class AnswerRejected(Permanent):
     """An account does not read as the contract it should be."""
 
     code = "answer_rejected"
+
+
+class HistoryForgotten(Transient):
+    """No lite server has an account's transactions as far back as they were asked for."""
+
+    code = "history_forgotten"
 
 
 class ChainGateway(Protocol):
@@ -66,6 +72,18 @@ class ChainGateway(Protocol):
 
         Raises:
             ChainUnreachable, BlockUnknown: one of them could not be read.
+        """
+
+    async def transactions(
+        self, address: RawAddress, account: Account, after_lt: int
+    ) -> list[AccountTransaction]:
+        """Return an account's transactions later than `after_lt`, newest first.
+
+        They are the ones that led to `account`: each names the hash of the one before it.
+
+        Raises:
+            ChainUnreachable: no lite server gives them.
+            HistoryForgotten: they answer, and have none so old any more.
         """
 
     async def config_parameter(self, number: int, block: Block) -> bytes:

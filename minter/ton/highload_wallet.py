@@ -36,6 +36,16 @@ _ACTION_SEND = 0x0EC3C86D
 # a hole would block the indexes behind.
 _MODE = 1
 _BACKDATED = timedelta(seconds=30)
+# What ton_core raises on cells of another layout; its asserts are its input checks.
+_UNREADABLE = (
+    BocError,
+    TvmBitarrayException,
+    SliceError,
+    CellError,
+    AddressError,
+    IndexError,
+    AssertionError,
+)
 
 
 class MessageTooLarge(Permanent):
@@ -204,21 +214,7 @@ def execution(data: bytes | None, query_seq: int, created_at: datetime) -> Execu
     if data is None:
         return Execution.NEVER
     wanted = query_id(query_seq)
-    try:
-        part = Cell.one_from_boc(data).begin_parse()
-        part.skip_bits(256 + 32)
-        kept = [_kept(part.load_maybe_ref()), _kept(part.load_maybe_ref())]
-        cleaned_at, timeout_s = part.load_uint(64), part.load_uint(22)
-    except (
-        BocError,
-        TvmBitarrayException,
-        SliceError,
-        CellError,
-        AddressError,
-        IndexError,
-        AssertionError,
-    ) as error:
-        raise ValueError(f"not a wallet's data: {error}") from error
+    kept, cleaned_at, timeout_s = _protection(data)
     shift, bit = wanted >> 10, wanted & 1023
     if any(shift in group and bit < len(group[shift]) and group[shift][bit] == 1 for group in kept):
         return Execution.EXECUTED
@@ -227,6 +223,76 @@ def execution(data: bytes | None, query_seq: int, created_at: datetime) -> Execu
         if cleaned_at <= int(created_at.timestamp()) + timeout_s
         else Execution.UNKNOWN
     )
+
+
+def unused_query_seq(data: bytes | None, query_seq: int) -> int:
+    """Return the first number from `query_seq` on that lies past all that the wallet remembers.
+
+    A database that went back would number its next message like one that was executed since, which
+    the wallet refuses (exit 36), and which would be taken for executed.
+
+    Args:
+        data: the wallet's data cell as a bag of cells; None while the wallet is not deployed.
+        query_seq: the next number by the database.
+
+    Raises:
+        ValueError: it is not the data of a highload-wallet-v3.
+    """
+    if data is None:
+        return query_seq
+    kept, _, _ = _protection(data)
+    ids = _SHIFTS * _BITS
+    ahead = [
+        (shift * _BITS + bit - query_seq) % ids
+        for group in kept
+        for shift, bits in group.items()
+        for bit, used in enumerate(bits)
+        if used
+    ]
+    # The ids come round: those of the last messages lie nearly a whole round ahead.
+    return query_seq + max((each + 1 for each in ahead if each < ids // 2), default=0)
+
+
+def external_hash(address: RawAddress, transaction: bytes) -> bytes | None:
+    """Return the normalised hash (TEP-467) of the external message that caused a transaction.
+
+    None where it was an internal one: a payment, what came back, the wallet's message to itself.
+
+    Args:
+        address: the wallet's.
+        transaction: of the wallet, as a bag of cells.
+
+    Raises:
+        ValueError: it is no transaction.
+    """
+    try:
+        message = Cell.one_from_boc(transaction).refs[0].begin_parse().load_maybe_ref()
+        if message is None:
+            return None
+        part = message.begin_parse()
+        # ext_in_msg_info$10 src:addr_none, dest, import_fee; see _external.
+        if part.load_uint(2) != 0b10:
+            return None
+        part.skip_bits(2)
+        part.load_address()
+        part.load_coins()
+        if part.load_bit() and part.load_bit():
+            part.load_ref()
+        body = part.load_ref() if part.load_bit() else part.to_cell()
+    except _UNREADABLE as error:
+        raise ValueError(f"not a transaction: {error}") from error
+    return _external(address, body, None).hash
+
+
+def _protection(data: bytes) -> tuple[list[dict[int, list[int]]], int, int]:
+    """Return the executed query ids (two groups, shift -> bits), the last clean-up, the timeout."""
+    try:
+        part = Cell.one_from_boc(data).begin_parse()
+        part.skip_bits(256 + 32)
+        kept = [_kept(part.load_maybe_ref()), _kept(part.load_maybe_ref())]
+        return kept, part.load_uint(64), part.load_uint(22)
+    except _UNREADABLE as error:
+        raise ValueError(f"not a wallet's data: {error}") from error
 
 
 def _kept(root: Cell | None) -> dict[int, list[int]]:

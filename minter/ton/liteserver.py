@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pytonlib import TonlibClient
-from pytonlib.tonlibjson import ExternalMessageNotAccepted
+from pytonlib.tonlibjson import ExternalMessageNotAccepted, TonlibException
 
-from minter.ton.gateway import BlockUnknown, ChainUnreachable
+from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
 from minter.ton.global_config import Json, zero_state_hash
 from minter.ton.lite_client import ANSWER_TIMEOUT_S, Call, LiteClient
 from minter.ton.server_scores import TIP
-from minter.ton.values import Account, Block, SendOutcome, SendResult
+from minter.ton.values import Account, AccountTransaction, Block, SendOutcome, SendResult
 from ops import metrics
 from ops.errors import LaurelError, UsageError
 from ops.logs import logger
@@ -44,6 +44,8 @@ _LOOK_EVERY_S = 5.0
 # Without an answer for three times the usual, within these bounds, the next server is asked too.
 _PATIENCE_MIN_S, _PATIENCE_MAX_S = 0.25, 2.0
 _FAR_BEHIND = 10  # blocks: it stalls, or lags too much to be of use
+# A lite server keeps blocks for some time only, unless it is an archive.
+_FORGOTTEN = "cannot locate transaction in block"
 
 
 class LiteServers:
@@ -157,7 +159,10 @@ class LiteServers:
         async with self._room:
             answer = await self._read("account", call, block.seqno)
         data = base64.b64decode(answer["data"]) if answer.get("data") else None
-        return Account(max(0, int(answer["balance"])), data)
+        last = answer.get("last_transaction_id") or {}
+        return Account(
+            max(0, int(answer["balance"])), data, int(last.get("lt", 0)), last.get("hash", "")
+        )
 
     async def accounts(self, addresses: Sequence[RawAddress], block: Block) -> list[Account]:
         """Return many accounts at one block, in the order asked for."""
@@ -182,6 +187,62 @@ class LiteServers:
 
         answer = await self._read("config", call, block.seqno)
         return base64.b64decode(answer["config"]["bytes"])
+
+    async def transactions(
+        self, address: RawAddress, account: Account, after_lt: int
+    ) -> list[AccountTransaction]:
+        """Return an account's transactions later than `after_lt`, newest first."""
+        found: list[AccountTransaction] = []
+        lt, hash_ = account.last_lt, account.last_hash
+        while lt > after_lt:
+            page = await self._page(address, lt, hash_)
+            listed = [
+                AccountTransaction(
+                    int(each["transaction_id"]["lt"]), base64.b64decode(each["data"])
+                )
+                for each in page["transactions"]
+            ]
+            if not listed:
+                raise ChainUnreachable(f"a lite server lists no transaction {lt} of {address}")
+            found += [each for each in listed if each.lt > after_lt]
+            before = page["previous_transaction_id"]
+            lt, hash_ = int(before["lt"]), before["hash"]
+        return found
+
+    async def _page(self, address: RawAddress, lt: int, hash_: str) -> Json:
+        # tonlib holds each transaction to the hash that the one after it names, and the first one
+        # to the hash that is asked for: that of an account's proven state.
+        request = {
+            "@type": "raw.getTransactions",
+            "account_address": {"account_address": address},
+            "from_transaction_id": {
+                "@type": "internal.transactionId",
+                "lt": str(lt),
+                "hash": hash_,
+            },
+        }
+        forgotten = False
+
+        async def call(client: TonlibClient) -> Json:
+            nonlocal forgotten
+            try:
+                answer: Json = await client.tonlib_wrapper.execute(
+                    dict(request), timeout=client.tonlib_timeout
+                )
+            except TonlibException as error:
+                forgotten = forgotten or _FORGOTTEN in str(error)
+                raise
+            return answer
+
+        try:
+            return await self._read("transactions", call)
+        except (ChainUnreachable, BlockUnknown):
+            # Whatever the others say: a dead one fails last, and would hide it for ever.
+            if forgotten:
+                raise HistoryForgotten(
+                    f"no lite server has the transactions of {address} up to {lt} any more"
+                ) from None
+            raise
 
     async def send(self, boc: bytes) -> SendResult:
         """Hand a message to every lite server; return with the first that accepts it.

@@ -34,11 +34,22 @@ class Block:
 class Account:
     """An account at a block.
 
-    `data` is its data cell as a bag of cells, None unless the account is active.
+    `data` is its data cell as a bag of cells, None unless the account is active. `last_lt` and
+    `last_hash` (base64) name its newest transaction; 0 and empty where it never had one.
     """
 
     balance_nano: int
     data: bytes | None
+    last_lt: int = 0
+    last_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountTransaction:
+    """A transaction of an account, as a bag of cells; `lt` is its logical time."""
+
+    lt: int
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)

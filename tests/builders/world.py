@@ -90,6 +90,13 @@ class World:
             Badge(uuid4(), uuid4(), RawAddress(f"0:{uuid4().hex}{uuid4().hex}"))
             for _ in range(count)
         ]
+        await self.earn(made, type_id)
+        if wallets:
+            await self.link(made)
+        return made
+
+    async def earn(self, badges: Sequence[Badge], type_id: UUID) -> None:
+        """Write active badges of a type."""
         await self.sql(
             """
             INSERT INTO nft_instance (id, type_id, user_id, current_level, source_service,
@@ -97,14 +104,11 @@ class World:
             SELECT id, :type_id, user_id, 1, 'quest_service', :tenant
               FROM unnest(CAST(:ids AS uuid[]), CAST(:users AS uuid[])) AS given (id, user_id)
             """,
-            ids=[badge.id for badge in made],
-            users=[badge.user_id for badge in made],
+            ids=[badge.id for badge in badges],
+            users=[badge.user_id for badge in badges],
             type_id=type_id,
             tenant=DEFAULT_TENANT,
         )
-        if wallets:
-            await self.link(made)
-        return made
 
     async def link(self, badges: Sequence[Badge]) -> None:
         """Link each badge's user to the badge's owner address."""

@@ -109,6 +109,26 @@ async def test_reconcile_names_and_repairs_and_its_exit_code_tells(
     )
 
 
+async def test_unknown_tokens_are_accepted_by_a_repair_only(settings: Settings) -> None:
+    said = await laurel("reconcile", "--accept-unknown", **environment_of(settings))
+    assert (said.exit_code, said.out) == (2, "")
+    assert "--repair" in said.err
+
+
+async def test_a_repair_must_know_where_unknown_collections_lie_and_a_look_need_not(
+    ton: TonNetwork, settings: Settings, tmp_path: Path, world: World
+) -> None:
+    config = dict(ton.config)
+    del config["laurel_local_network"]  # it brings an address for metadata along
+    path = tmp_path / "another.config.json"
+    path.write_text(json.dumps(config))
+    environment = {**environment_of(settings), "LAUREL_TON_CONFIG": str(path)}
+    assert (await laurel("reconcile", **environment)).exit_code == 0
+    said = await laurel("reconcile", "--repair", **environment)
+    assert (said.exit_code, said.out) == (2, "")
+    assert "LAUREL_METADATA_BASE_URL is not set" in said.err
+
+
 async def test_a_database_without_tables_is_an_error_of_usage(
     settings: Settings, world: World
 ) -> None:

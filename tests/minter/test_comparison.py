@@ -61,7 +61,7 @@ def test_two_equal_pictures_have_no_difference() -> None:
         (RECORD, replace(TOKEN, revoked_at=5), FindingKind.REVOKED_ELSEWHERE),
         (RECORD, replace(TOKEN, owner=OTHER), FindingKind.OWNER_MISMATCH),
         (RECORD, replace(TOKEN, content=item_suffix(TYPE)), FindingKind.CONTENT_DRIFT),
-        (replace(RECORD, token_id=OTHER), TOKEN, FindingKind.UNKNOWN_TOKEN),
+        (replace(RECORD, token_id=OTHER), TOKEN, FindingKind.SECOND_TOKEN),
         (replace(UNMINTED, token_index=None), TOKEN, FindingKind.UNKNOWN_TOKEN),
         (replace(UNMINTED, token_index=7), TOKEN, FindingKind.UNKNOWN_TOKEN),
         (replace(UNMINTED, mint_status=TaskStatus.FAILED), TOKEN, FindingKind.UNKNOWN_TOKEN),

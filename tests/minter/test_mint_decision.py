@@ -32,14 +32,17 @@ OWNER, MINTER, OTHER = (RawAddress(f"0:{digit * 64}") for digit in "123")
 EXPECTED = Token(OWNER, MINTER, "badge.json")
 DESTROYED = Token(None, None, "badge.json")
 REVOKED = replace(EXPECTED, revoked_at=7)
+OF_ANOTHER = replace(EXPECTED, owner=OTHER)
+UNDER_ANOTHER = replace(EXPECTED, authority=OTHER)
+TAKEN = "the item at this index is another token"
 LIMITS = Limits(timedelta(seconds=30), timedelta(seconds=10), signatures_max=3, seqno_seen=100)
 ITEMS: dict[str, Token | Absent] = {
     "absent": Absent(),
     "as signed": EXPECTED,
     "revoked": REVOKED,
     "destroyed": DESTROYED,
-    "another owner": replace(EXPECTED, owner=OTHER),
-    "another authority": replace(EXPECTED, authority=OTHER),
+    "another owner": OF_ANOTHER,
+    "another authority": UNDER_ANOTHER,
     "another badge": replace(EXPECTED, content="other.json"),
     "another badge, destroyed": replace(DESTROYED, content="other.json"),
 }
@@ -71,10 +74,10 @@ def seen(item: str, execution: Execution = Execution.NEVER, seqno: int = 100) ->
         ("as signed", Confirm(EXPECTED)),
         ("revoked", Confirm(REVOKED)),
         ("destroyed", Confirm(DESTROYED)),
-        ("another owner", Reassign("the item at this index is another token")),
-        ("another authority", Reassign("the item at this index is another token")),
-        ("another badge", Reassign("the item at this index is another token")),
-        ("another badge, destroyed", Reassign("the item at this index is another token")),
+        ("another owner", Confirm(OF_ANOTHER)),
+        ("another authority", Confirm(UNDER_ANOTHER)),
+        ("another badge", Reassign(TAKEN)),
+        ("another badge, destroyed", Reassign(TAKEN)),
     ],
 )
 def test_an_initialised_item_decides_a_mint_at_once(
@@ -235,9 +238,13 @@ def test_no_picture_leads_to_a_second_token_or_a_lost_one(
         assert time > VALID_UNTIL + LIMITS.expiry_margin, "given up before its expiry"
         assert seqno >= LIMITS.seqno_seen, "given up on an old block"
     if isinstance(decision, Confirm) and operation is TaskOperation.MINT:
-        assert ITEMS[item] in (EXPECTED, REVOKED, DESTROYED), "confirmed another's token"
+        token = ITEMS[item]
+        assert isinstance(token, Token)
+        assert token.content == EXPECTED.content, "confirmed another's token"
     if isinstance(decision, Reassign):
-        assert not isinstance(ITEMS[item], Absent), "an index was given up without proof"
+        token = ITEMS[item]
+        assert isinstance(token, Token), "an index was given up without proof"
+        assert token.content != EXPECTED.content, "a badge lost the token it has"
     assert not (operation is TaskOperation.MINT and isinstance(decision, Fail)), (
         "a signed mint leaves a hole"
     )

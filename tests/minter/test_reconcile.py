@@ -5,11 +5,14 @@ Each difference planted by hand, named exactly, repaired where it can be.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from uuid import uuid4
 
 import pytest
 
+from minter.comparison import Finding, FindingKind
 from minter.context import MinterContext
-from minter.reconcile import ReconcileReport, reconcile
+from minter.reconcile import ReconcileReport, Terms, _shut_or_open, reconcile
+from minter.signing import NothingSigned
 from minter.ton import tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from minter.ton.values import Token
@@ -18,7 +21,17 @@ from sandbox.ton.accounts import user_wallet
 from sandbox.ton.network import TonNetwork
 from store import chain
 from store.values import RawAddress, TaskOperation
-from tests.builders.world import Badge, World, all_in, destroy, eventually, is_value, minting
+from tests.builders.minters import sign_due
+from tests.builders.world import (
+    Badge,
+    World,
+    all_in,
+    destroy,
+    eventually,
+    has_task,
+    is_value,
+    minting,
+)
 
 USER = 3
 
@@ -243,3 +256,136 @@ async def test_minting_under_way_is_never_a_finding(world: World, settings: Sett
             found.append(await reconcile(world.db, ctx.gateway, repair=True))
     assert len(found) > 1
     assert [named(report) for report in found if report.findings] == []
+
+
+async def forget(world: World, badge: Badge, *, task: str | None = None) -> None:
+    """Let the database not know a badge's token any more, as one of before the mint.
+
+    `task`: what it knows of the mint instead, `pending` or `sent` (at another index).
+    """
+    await world.sql("DELETE FROM mint_task_event")
+    where = "WHERE nft_instance_id = :id"
+    if task == "sent":
+        await world.sql(
+            f"UPDATE nft_mint_queue SET status = 'sent', token_index = 7 {where}", id=badge.id
+        )
+        await world.sql("UPDATE chain_message SET status = 'unresolved' WHERE kind = 'mint'")
+    else:
+        await world.sql(f"DELETE FROM nft_mint_queue {where}", id=badge.id)
+    await world.sql(
+        """
+        UPDATE nft_instance SET onchain_token_id = NULL, onchain_status = 'not_minted'
+         WHERE id = :id
+        """,
+        id=badge.id,
+    )
+
+
+async def test_the_count_is_not_agreed_on_beside_a_token_without_a_badge(
+    minted: Minted, world: World, ton: TonNetwork
+) -> None:
+    """Its badge is earned again by events that are still to be counted, and would be minted."""
+    collection = RawAddress(await world.value("SELECT address FROM chain_collection"))
+    later = Token(minted.badges[0].owner, minted.ctx.wallet.address, f"{uuid4()}.json")
+    await minted.send(
+        ton, Action(collection, 50_000_000, tokens.mint_body(3, later, 20_000_000, 0))
+    )
+    report = await minted.reconcile(repair=True)
+    assert named(report) == [("unknown token", None, None), ("index gap", None, None)]
+    assert report.shut is not None
+    assert await world.value("SELECT next_index FROM chain_collection") == 3
+
+
+async def test_a_token_that_was_accepted_as_unknown_is_in_nobodys_way_and_keeps_its_badge(
+    minted: Minted, world: World, ton: TonNetwork
+) -> None:
+    """Should the badge be earned after all, it gets that token and no other."""
+    collection = RawAddress(await world.value("SELECT address FROM chain_collection"))
+    badge = uuid4()
+    token = Token(minted.badges[0].owner, minted.ctx.wallet.address, f"{badge}.json")
+    await minted.send(
+        ton, Action(collection, 50_000_000, tokens.mint_body(3, token, 20_000_000, 0))
+    )
+    terms = Terms(accept_unknown=True)
+    report = await reconcile(world.db, minted.ctx.gateway, repair=True, terms=terms)
+    assert named(report) == [
+        ("unknown token", None, "accepted"),
+        ("index gap", None, "index agreed"),
+    ]
+    lives = minted.ctx.settings.message_ttl + 2 * minted.ctx.settings.expiry_margin
+    ton.advance(lives)
+    await ton.next_block()
+    report = await reconcile(world.db, minted.ctx.gateway, repair=True)
+    assert (named(report), report.shut) == ([("unknown token", None, None)], None)
+    type_id = await world.badge_type()
+    earned = Badge(badge, uuid4(), minted.badges[0].owner)
+    await world.earn([earned], type_id)
+    await world.link([earned])
+    await world.enqueue([earned])
+    await eventually(world, lambda: has_task(world, earned, "mint pending"), "it is there")
+    await eventually(
+        world,
+        lambda: is_value(
+            world, "SELECT hold_reason FROM nft_mint_queue WHERE status = 'pending'", "breaker"
+        ),
+        "it is held",
+    )
+    report = await reconcile(world.db, minted.ctx.gateway, repair=True)
+    assert named(report) == [("unknown token", str(badge), "adopted")]
+    assert await world.tasks(earned) == ["mint confirmed"]
+
+
+async def test_nothing_is_adopted_beside_a_message_under_way(
+    world: World, ctx: MinterContext
+) -> None:
+    """The message may make another token; where it does not, its task is adopted with the token."""
+    (row,) = await world.sql("SELECT id, user_id FROM nft_instance")
+    badge = Badge(row.id, row.user_id, RawAddress("0:" + "00" * 32))
+    await forget(world, badge, task="sent")
+    report = await reconcile(world.db, ctx.gateway, repair=True)
+    assert ("unknown token", str(badge.id), None) in named(report)
+    assert report.shut is not None
+    assert await world.tasks(badge) == ["mint sent"]
+    await world.sql("UPDATE chain_message SET status = 'void' WHERE kind = 'mint'")
+    await world.sql("UPDATE nft_mint_queue SET status = 'pending'")
+    again = await reconcile(world.db, ctx.gateway, repair=True)
+    assert ("unknown token", str(badge.id), "adopted") in named(again)
+    assert await world.tasks(badge) == ["mint confirmed"]
+
+
+async def test_a_breaker_that_nothing_stands_for_is_ended_by_a_repair(
+    world: World, ctx: MinterContext
+) -> None:
+    await world.sql("UPDATE chain_collection SET breaker = 'the counts differ'")
+    await world.to_mint()
+    assert isinstance(await sign_due(ctx), NothingSigned)
+    assert await is_value(
+        world, "SELECT DISTINCT hold_reason FROM nft_mint_queue WHERE status = 'pending'", "breaker"
+    )
+    report = await reconcile(world.db, ctx.gateway, repair=True)
+    assert report.findings == ()
+    assert await world.value("SELECT breaker FROM chain_collection") is None
+    assert await is_value(
+        world, "SELECT DISTINCT hold_reason FROM nft_mint_queue WHERE status = 'pending'", None
+    )
+
+
+async def test_a_run_that_another_one_overtook_shuts_nothing(
+    world: World, ctx: MinterContext
+) -> None:
+    """Two minters repair side by side: one has adopted what the other still holds for unknown."""
+    token_id = RawAddress(await world.value("SELECT onchain_token_id FROM nft_instance"))
+    async with world.db.transaction() as conn:
+        wallet = await chain.wallet(conn)
+    assert wallet is not None
+    block, _ = ctx.view.current
+
+    async def shut_for(token: RawAddress, *, asked: bool) -> tuple[bool, bool]:
+        kind = FindingKind.UNKNOWN_TOKEN
+        found = [Finding(kind, "explorer", None, token, 0, "as it was")]
+        repaired = False if asked else None
+        shut = await _shut_or_open(world.db, wallet, block, found, Terms(), repaired=repaired)
+        return shut is not None, shut is not None and shut.repair_asked
+
+    assert await shut_for(token_id, asked=True) == (False, False)
+    assert await shut_for(RawAddress(f"0:{'ab' * 32}"), asked=True) == (True, True)

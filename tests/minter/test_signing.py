@@ -18,6 +18,7 @@ from ops.lifecycle import Readiness
 from ops.quantities import NANOGRAMS
 from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
+from store import reconciliation
 from store.values import (
     MessageKind,
     RawAddress,
@@ -431,6 +432,54 @@ async def test_a_message_carries_as_many_burns_as_there_is_room_for(
     carried = {task.nft_instance_id for task in signed.tasks}
     (left,) = [badge for badge in badges if badge.id not in carried]
     assert await state(world, left) == RELEASED_FOR_LATER
+
+
+MINTED = (
+    "UPDATE nft_instance SET onchain_status = 'minted', onchain_token_id = :token WHERE id = :id"
+)
+
+
+async def test_a_badge_that_has_its_token_is_not_signed_for(
+    ctx: MinterContext, world: World
+) -> None:
+    first, second = await world.to_mint(2)
+    await world.sql(MINTED, id=first.id, token=f"0:{'ab' * 32}")
+    signed = await sign_due(ctx)
+    assert isinstance(signed, SignedBatch)
+    assert [task.nft_instance_id for task in signed.tasks] == [second.id]
+    assert await world.tasks(first) == ["mint failed"]
+    assert await world.statuses([first]) == ["active/minted"]
+
+
+async def test_a_badge_that_got_its_token_after_the_claim_is_not_signed_for(
+    ctx: MinterContext, world: World
+) -> None:
+    (badge,) = await world.to_mint()
+    lease, tasks = await claimed(ctx)
+    await world.sql(MINTED, id=badge.id, token=f"0:{'ab' * 32}")
+    with pytest.raises(LeaseLost):
+        await signing.sign(ctx, lease, tasks, await collection_of(ctx))
+    assert await world.value("SELECT count(*) FROM chain_message WHERE status = 'unresolved'") == 0
+
+
+async def test_an_index_of_a_badge_that_has_its_token_is_given_up(
+    ctx: MinterContext, world: World
+) -> None:
+    """Its hole is the breaker's: reconcile agrees on the count, and the next mint takes it."""
+    (badge,) = await world.to_mint()
+    assert isinstance(await sign_due(ctx), SignedBatch)
+    await void(world)
+    await world.sql(MINTED, id=badge.id, token=f"0:{'ab' * 32}")
+    (late,) = await world.to_mint()
+    assert isinstance(await sign_due(ctx), NothingSigned)
+    assert await world.tasks(badge) == ["mint failed"]
+    assert await world.value("SELECT breaker FROM chain_collection") is not None
+    collection, block = await collection_of(ctx), ctx.view.current[0]
+    async with world.db.transaction() as conn:
+        assert await reconciliation.agree_on_index(conn, collection.id, 1, dead_before=block.time)
+    signed = await sign_due(ctx)
+    assert isinstance(signed, SignedBatch)
+    assert [(task.nft_instance_id, task.token_index) for task in signed.tasks] == [(late.id, 1)]
 
 
 async def test_a_mint_that_was_never_executed_goes_to_the_wallet_linked_by_now(

@@ -142,6 +142,28 @@ async def test_metadata_that_is_on_chain_elsewhere_is_refused_with_the_address_t
         pass
 
 
+async def test_a_collection_that_only_the_chain_knows_to_be_deployed_is_not_forgotten(
+    minted_one: None, world: World, settings: Settings
+) -> None:
+    """A database from before its deployment: made anew elsewhere, all of it would be minted again.
+
+    The row is there, as a minter writes it before it signs.
+    """
+    for statement in (
+        "DELETE FROM mint_task_event",
+        "DELETE FROM nft_mint_queue",
+        "UPDATE nft_instance SET onchain_status = 'not_minted', onchain_token_id = NULL",
+        "DELETE FROM chain_message",
+        "UPDATE chain_collection SET deployed_at = NULL, next_index = 0",
+    ):
+        await world.sql(statement)
+    moved = settings.model_copy(update={"metadata_base_url": "https://moved.example/metadata"})
+    with pytest.raises(UsageError, match=r"Set it back to https://badges[.]example/metadata;"):
+        async with minter_context(moved, Readiness()):
+            pass
+    assert await world.value("SELECT count(*) FROM chain_collection") == 1
+
+
 async def test_an_address_for_metadata_may_change_until_something_is_signed(
     world: World, settings: Settings
 ) -> None:

@@ -57,7 +57,7 @@ from store.values import (
     TypeCode,
 )
 from tests.builders.clock import FakeClock
-from tests.builders.minters import refreshing, sign_due
+from tests.builders.minters import claimed, collection_of, refreshing, sign_due
 from tests.builders.tasks import a_leased_task
 from tests.builders.world import World, eventually, is_value
 
@@ -421,3 +421,35 @@ async def test_a_block_older_than_the_newest_ever_seen_proves_no_deployment_miss
     await looked_once(ctx, message, collection, at=late)
     assert await message_status(world, message) == "unresolved"
     assert lost == []
+
+
+async def test_a_token_at_anothers_index_is_recorded_for_the_badge_that_it_names(
+    hurried: MinterContext, world: World
+) -> None:
+    """A database that went back gives the index to another badge: the token's gets no second one."""
+    (row,) = await world.sql("SELECT id, onchain_token_id FROM nft_instance")
+    task = "SELECT id FROM nft_mint_queue WHERE nft_instance_id = :id"
+    await world.sql("DELETE FROM mint_task_event")
+    await world.sql(f"DELETE FROM nft_mint_queue WHERE id = ({task})", id=row.id)
+    await world.sql(
+        "UPDATE nft_instance SET onchain_token_id = NULL, onchain_status = 'pending' WHERE id = :id",
+        id=row.id,
+    )
+    (other,) = await world.to_mint()
+    lease, tasks = await claimed(hurried)
+    batch = await signing.sign(hurried, lease, tasks, await collection_of(hurried))
+    assert isinstance(batch, SignedBatch)
+    await world.sql("UPDATE nft_mint_queue SET token_index = 0 WHERE status = 'sent'")
+    moved = replace(batch, tasks=tuple(replace(each, token_index=0) for each in batch.tasks))
+    async with refreshing(hurried):
+        await watch(hurried, moved, Stop())
+    assert await world.tasks(other) == ["mint pending"]
+    assert await is_value(
+        world, "SELECT token_index FROM nft_mint_queue WHERE status = 'pending'", None
+    )
+    recorded = await world.sql(
+        "SELECT onchain_token_id, onchain_status FROM nft_instance WHERE id = :id", id=row.id
+    )
+    assert [tuple(each) for each in recorded] == [(row.onchain_token_id, "minted")]
+    shut = await world.value("SELECT shut_reason FROM chain_wallet")
+    assert shut == "1 indexes of explorer hold tokens that this database did not sign"

@@ -55,10 +55,21 @@ CREATE TABLE chain_wallet (
     next_query_seq bigint DEFAULT 0 NOT NULL,
     seqno_seen bigint DEFAULT 0 NOT NULL,
     deployed_at timestamptz,
+    database_epoch text,
+    server_started_at timestamptz,
+    accounted_lt bigint DEFAULT 0 NOT NULL,
+    shut_reason text,
+    shut_until timestamptz,
+    shut_needs_repair boolean DEFAULT false NOT NULL,
+    repair_asked boolean DEFAULT false NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT chain_wallet_hashes_check
-        CHECK (length(zero_state_hash) = 32 AND length(public_key) = 32)
+        CHECK (length(zero_state_hash) = 32 AND length(public_key) = 32),
+    CONSTRAINT chain_wallet_shut_check
+        CHECK ((shut_reason IS NULL) = (shut_until IS NULL)
+               AND (shut_reason IS NOT NULL OR NOT shut_needs_repair)
+               AND (shut_needs_repair OR NOT repair_asked))
 );
 CREATE UNIQUE INDEX chain_wallet_single_key ON chain_wallet ((true));
 
@@ -300,6 +311,8 @@ CREATE TABLE chain_collection (
     item_prefix text NOT NULL,
     next_index bigint DEFAULT 0 NOT NULL,
     stopped_reason text,
+    breaker text,
+    accepted_badges uuid[] DEFAULT '{}' NOT NULL,
     deployed_at timestamptz,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
@@ -403,6 +416,7 @@ CREATE TABLE chain_message (
     CONSTRAINT chain_message_chain_collection_id_fkey
         FOREIGN KEY (chain_collection_id) REFERENCES chain_collection (id)
 );
+CREATE INDEX chain_message_message_hash_idx ON chain_message (message_hash);
 CREATE UNIQUE INDEX chain_message_one_unresolved_key
     ON chain_message (chain_collection_id) WHERE status = 'unresolved';
 

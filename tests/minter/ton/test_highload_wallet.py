@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ton_core.boc.address import Address
 from ton_core.boc.builder import Builder
 from ton_core.boc.cell import Cell
+from ton_core.boc.hashmap import HashMap
 
 from minter.ton import highload_wallet, mnemonic, tokens
 from minter.ton.global_config import zero_state_hash
@@ -297,3 +298,74 @@ def test_a_new_wallet_is_its_owners_alone_and_never_overwritten(tmp_path: Path) 
     shown = repr(made) + repr(vars(made))
     assert len(words) == 24
     assert all(f"{one} {next_one}" not in shown for one, next_one in pairwise(words))
+
+
+def remembering(*query_seqs: int) -> bytes:
+    """Return the data of a wallet that executed these messages."""
+    shifts: dict[int, list[int]] = {}
+    for each in query_seqs:
+        query = highload_wallet.query_id(each)
+        shifts.setdefault(query >> 10, []).append(query & 1023)
+    cells = {
+        shift: Builder().store_uint(sum(1 << (1022 - bit) for bit in bits), 1023).end_cell()
+        for shift, bits in shifts.items()
+    }
+    kept = HashMap(13, value_serializer=lambda cell, part: part.store_ref(cell))
+    for shift, cell in cells.items():
+        kept.set_int_key(shift, cell)
+    part = Builder().store_bytes(b"k" * 32).store_uint(0x10AD, 32).store_dict(kept.serialize())
+    return part.store_dict(None).store_uint(0, 64).store_uint(300, 22).end_cell().to_boc()
+
+
+@pytest.mark.parametrize(
+    ("executed", "next_seq", "unused"),
+    [
+        ((), 5, 5),
+        ((0, 1, 4), 5, 5),
+        ((4, 5), 5, 6),
+        ((4, 5, 1_022, 1_023, 2_000), 5, 2_001),
+        # The ids come round: number 3 of the second round is not ahead of the end of the first.
+        ((3,), 8192 * 1023 - 1, 8192 * 1023 + 4),
+        ((8192 * 1023 - 2,), 2 + 8192 * 1023, 2 + 8192 * 1023),
+    ],
+)
+def test_an_unused_number_lies_past_all_that_the_wallet_remembers(
+    executed: tuple[int, ...], next_seq: int, unused: int
+) -> None:
+    data = remembering(*executed) if executed else None
+    assert highload_wallet.unused_query_seq(data, next_seq) == unused
+    if data is not None:
+        for each in executed:
+            assert highload_wallet.execution(data, each, NOW) is Execution.EXECUTED
+    assert highload_wallet.execution(data, unused, NOW) is Execution.NEVER
+
+
+async def test_the_message_behind_a_transaction_is_known_by_its_hash(
+    ton: TonNetwork, mine: Wallet, key: MnemonicSigner
+) -> None:
+    """Deployed with its initial state or not; what comes in is no message of the wallet's."""
+    await ton.fund(mine.address, 10**9)
+    made = []
+    async with LiteServers(ton.config, servers=1) as gateway:
+        for number in range(2):
+            block = await gateway.newest_block()
+            header = MessageHeader(number, block.time, deploy=number == 0)
+            made.append(highload_wallet.sign_message(mine, key, [Action(SOMEBODY, 1)], header))
+            await gateway.send(made[-1].boc)
+            for _ in range(3):
+                await ton.next_block()
+        account = await gateway.account(mine.address, await gateway.newest_block())
+        found = await gateway.transactions(mine.address, account, 0)
+        hashes = [highload_wallet.external_hash(mine.address, each.data) for each in found]
+        newest = found[0].lt
+        assert await gateway.transactions(mine.address, account, newest) == []
+        assert [each.lt for each in await gateway.transactions(mine.address, account, found[2].lt)]
+    assert [each for each in hashes if each is not None] == [
+        each.message_hash for each in reversed(made)
+    ]
+    assert len(hashes) > len(made), "the payment, and the messages to itself"
+
+
+def test_what_is_no_transaction_is_told() -> None:
+    with pytest.raises(ValueError, match="not a transaction"):
+        highload_wallet.external_hash(SOMEBODY, b"nothing")

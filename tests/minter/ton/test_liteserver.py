@@ -7,13 +7,14 @@ import asyncio
 import base64
 import copy
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from minter.ton.gateway import BlockUnknown, ChainUnreachable
+from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
 from minter.ton.liteserver import LiteServers
 from minter.ton.values import SendOutcome
 from ops import metrics
@@ -92,6 +93,17 @@ async def test_another_lite_server_answers_for_a_dead_one(ton: TonNetwork) -> No
         # A send goes to both, and the one that lives takes it or says why not.
         result = await gateway.send(b"no bag of cells")
         assert result.outcome is not SendOutcome.ACCEPTED
+
+
+async def test_a_history_that_is_forgotten_is_told_beside_a_dead_server(ton: TonNetwork) -> None:
+    """However the dead one fails, and when: a minter would wait for it for ever."""
+    await ton.fund(NOBODY, 5_000)
+    async with LiteServers(with_dead_server_first(ton.config), servers=2) as gateway:
+        account = await gateway.account(NOBODY, await gateway.newest_block())
+        (known,) = await gateway.transactions(NOBODY, account, 0)
+        assert known.lt == account.last_lt
+        with pytest.raises(HistoryForgotten):
+            await gateway.transactions(NOBODY, replace(account, last_lt=known.lt + 1), 0)
 
 
 async def test_the_newest_block_is_the_newest_that_any_server_proves(ton: TonNetwork) -> None:
