@@ -18,8 +18,8 @@ demo: $(VENV)/.run ## Run all of Laurel on this machine, and compare the outcome
 dev: $(VENV)/.run ## Keep the whole stack up until Ctrl-C.
 	$(BIN)/laurel dev $(ARGS)
 
-test: $(VENV)/.dev ## Run all tests (a real Kafka and PostgreSQL 15 too, where found); N=4 shares them among processes.
-	$(BIN)/pytest $(if $(N),-n $(N) --dist loadscope) $(ARGS)
+test: $(VENV)/.dev ## Run all tests (a real Kafka and PostgreSQL 15 too, where found), shared by N=2 processes.
+	$(BIN)/pytest -n $(or $(N),2) --dist loadscope $(ARGS)
 
 # Bytecode is kept even where the shell says not to: compiling anew is a quarter of the work. And a signal bounds
 # a test at less cost than a thread for each.
