@@ -110,6 +110,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self.group = GroupWatch(self.app.conf.id)
         self.denied = DeniedTopics()
 
+    def close(self) -> None:
+        """Do nothing: this thread closes its consumer, in order, when it is stopped.
+
+        Faust calls this where a rebalance meets a worker that stops. By itself it would close the
+        client from the app's loop, under a coordinator that still waits for metadata: for ever.
+        """
+
     @Service.task
     async def _watch_group(self) -> None:
         while not self.should_stop:

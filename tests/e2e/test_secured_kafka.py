@@ -102,9 +102,6 @@ async def test_a_worker_with_the_rights_that_are_documented_counts(
     assert PASSWORD not in said
 
 
-# A fault of the worker, not of the test: after topics were denied its consumer thread may stop too
-# late for the drain bound, and SIGTERM ends it with 1.
-@pytest.mark.xfail(strict=False, reason="the drain may outlast its bound after a denied topic")
 async def test_a_worker_without_a_right_says_which_and_counts_once_it_has_it(
     secured_kafka: SecuredBroker,
     site: Site,

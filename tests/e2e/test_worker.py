@@ -3,6 +3,7 @@
 It counts exactly over a kill, says what it waits for, and ends when asked.
 """
 
+import asyncio
 import math
 import os
 import random
@@ -14,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from ops.lifecycle import EXIT_FAILURE, EXIT_OK
@@ -336,3 +338,33 @@ async def test_a_worker_that_gets_no_partition_is_ready_and_takes_over(
         await produce(site, [a_quest(user(number)) for number in range(20)])
         await until_counted(database, 20, workers[2])
         assert workers[2].stop() == EXIT_OK
+
+
+@pytest.mark.parametrize("later_s", [0.02, 0.04, 0.06])
+async def test_sigterm_during_a_rebalance_ends_a_worker_in_time(
+    later_s: float,
+    broker: Broker,
+    database: Database,
+    database_url: str,
+    topic_prefix: str,
+    tmp_path: Path,
+) -> None:
+    """New topics begin a rebalance; it must not find its client closed under it."""
+    await with_catalog(database)
+    site = Site(broker.address, database_url, topic_prefix)
+    settings = Settings(
+        kafka_brokers=site.brokers, kafka={"topic_prefix": topic_prefix, "partitions": 2}
+    )
+    await topics.create(settings, [f"{topic_prefix}.quests"])
+    with a_worker(site, tmp_path / "worker.log") as worker:
+        await produce(site, [a_quest()])
+        await until_counted(database, 1, worker)
+        await site.make_topics()
+
+        async def taken_up() -> bool:
+            return bool(worker.logged("topics_taken_up"))
+
+        await until(taken_up, "the new topics taken up", worker)
+        await asyncio.sleep(later_s)
+        assert worker.stop() == EXIT_OK
+        assert not worker.logged("drain_timed_out")
