@@ -1,4 +1,4 @@
-"""Which types are left alone for now, because nothing could be signed for them. Pure.
+"""Which types are left alone for a while, because nothing could be signed for them. Pure.
 
 What cannot be signed is not claimed again and again: every claim writes rows, and giving tasks back
 must not cost them their place in the queue. A rest doubles until something is signed; one for want

@@ -229,7 +229,7 @@ async def keep(
 
 
 async def wait_on(conn: Connection, commands: Sequence[tuple[str, Reason, str]]) -> None:
-    """Note what commands wait for now: external id, reason, detail."""
+    """Note what commands wait for at present: external id, reason, detail."""
     if commands:
         await conn.execute(WAIT_ON, _reasons(commands))
 

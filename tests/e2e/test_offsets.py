@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from sqlalchemy import text
 
 from ops.lifecycle import EXIT_OK
@@ -24,6 +24,7 @@ from tests.e2e.workers import (
     a_producer,
     a_worker,
     counted,
+    make_anew,
     produce,
     until,
     until_counted,
@@ -227,24 +228,6 @@ async def paused_list(site: Site) -> list[dict[str, Any]]:
     done = await laurel_beside("partitions", "list", "--json", **site.environment)
     assert done.returncode == EXIT_OK, done.stderr
     return list(json.loads(done.stdout)["paused"])
-
-
-async def make_anew(site: Site) -> None:
-    """Delete the topic of quests and make it again, as somebody who cleans up does."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=site.brokers)
-    await admin.start()
-    try:
-        topic = f"{site.prefix}.quests"
-        await admin.delete_topics([topic])
-
-        async def made() -> bool:
-            # A deletion goes on after its answer: until then the topic "exists".
-            answer = await admin.create_topics([NewTopic(topic, 2, 1)])
-            return all(code == 0 for _, code, *_ in answer.topic_errors)
-
-        await until(made, "the topic made anew")
-    finally:
-        await admin.close()
 
 
 async def delete_before(site: Site, offset: int) -> None:

@@ -177,3 +177,4 @@ async def test_a_client_certificate_is_enough(
         LAUREL_KAFKA__KEY_FILE=str(secured_kafka.client.key),
     ) as worker:
         await until_counted(database, 1, worker)
+        assert worker.stop() == EXIT_OK

@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import UUID
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from ops.lifecycle import EXIT_OK
 from store.engine import Database
@@ -21,6 +20,7 @@ from tests.e2e.workers import (
     Site,
     a_producer,
     a_worker,
+    make_anew,
     produce,
     until,
     until_counted,
@@ -37,23 +37,6 @@ async def send(producer: AIOKafkaProducer, site: Site, number: int) -> None:
         await producer.send_and_wait(
             topic, content, partition=0, timestamp_ms=1_770_000_000_000 + offset
         )
-
-
-async def make_anew(site: Site) -> None:
-    """Delete the topic of quests and make it again, with as many partitions."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=site.brokers)
-    await admin.start()
-    try:
-        topic = f"{site.prefix}.quests"
-        await admin.delete_topics([topic])
-
-        async def made() -> bool:
-            answer = await admin.create_topics([NewTopic(topic, 2, 1)])
-            return all(code == 0 for _, code, *_ in answer.topic_errors)
-
-        await until(made, "the topic made anew")
-    finally:
-        await admin.close()
 
 
 async def until_paused(site: Site, worker: RunningWorker) -> str:

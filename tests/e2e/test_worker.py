@@ -315,6 +315,7 @@ async def test_a_worker_reads_what_there_is_at_its_start(
         await site.make_topics()
         await produce(site, [a_visit()])
         await until_counted(database, 2, worker)
+        assert worker.stop() == EXIT_OK
 
 
 async def test_a_worker_that_gets_no_partition_is_ready_and_takes_over(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from sqlalchemy import text
 
 from ops.settings import Settings
@@ -217,3 +218,21 @@ async def until_read(database: Database, number: int, worker: RunningWorker | No
             return int(found.scalar_one())
 
     await until_at_least(read, number, "records read", worker)
+
+
+async def make_anew(site: Site) -> None:
+    """Delete the topic of quests and make it again, as somebody who cleans up does."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=site.brokers)
+    await admin.start()
+    try:
+        topic = f"{site.prefix}.quests"
+        await admin.delete_topics([topic])
+
+        async def made() -> bool:
+            # A deletion goes on after its answer: until then the topic "exists".
+            answer = await admin.create_topics([NewTopic(topic, 2, 1)])
+            return all(code == 0 for _, code, *_ in answer.topic_errors)
+
+        await until(made, "the topic made anew")
+    finally:
+        await admin.close()

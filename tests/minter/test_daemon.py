@@ -100,6 +100,7 @@ async def test_a_badge_without_a_wallet_is_minted_once_one_is_linked(
             [badge]
         )  # by a transaction that did not see the task: only the sweep can free it
         await all_in(world, [badge], "active/minted")
+    assert await world.tasks(badge) == ["mint confirmed"]
 
 
 async def test_every_type_has_a_collection_and_a_message_carries_many_mints(

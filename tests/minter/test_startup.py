@@ -23,12 +23,12 @@ from ops.errors import LeaseLost, UsageError
 from ops.lifecycle import Part, Readiness, Stop
 from ops.settings import MinterSettings, Settings
 from sandbox.ton.chain import ChainOptions
-from sandbox.ton.config import BasechainPrices
 from sandbox.ton.network import TonNetwork, TonOptions
 from store.chain import WalletIdentity
 from store.engine import Database
 from store.rights import RightsMissing
 from store.values import RawAddress
+from tests.builders.prices import BEFORE_APRIL_2026
 from tests.builders.roles import a_role
 from tests.builders.sql import rows
 from tests.builders.world import World, all_in, eventually, minting
@@ -187,16 +187,7 @@ async def test_an_address_for_metadata_may_change_until_something_is_signed(
 @pytest.fixture
 async def dear(tmp_path: Path, virtual_machine: Path) -> AsyncIterator[TonNetwork]:
     """A network that takes six times as much, as the main network did before April 2026."""
-    prices = BasechainPrices(
-        gas=26_214_400,
-        gas_flat=40_000,
-        message_lump=400_000,
-        message_bit=26_214_400,
-        message_cell=2_621_440_000,
-        storage_bit=1,
-        storage_cell=500,
-    )
-    chain = ChainOptions(prices=prices, emulator_library=virtual_machine)
+    chain = ChainOptions(prices=BEFORE_APRIL_2026, emulator_library=virtual_machine)
     options = TonOptions(
         chain=chain, block_interval=timedelta(milliseconds=100), directory=tmp_path / "dear"
     )
@@ -234,8 +225,8 @@ async def test_the_default_values_start_a_minter_at_dear_prices_too(
 ) -> None:
     del world
     there = settings.model_copy(update={"minter": MinterSettings(), "ton_config": dear.config_path})
-    async with minter_context(there, Readiness()):
-        pass
+    async with minter_context(there, Readiness()) as ctx:
+        assert ctx.settings == MinterSettings()
 
 
 async def test_without_the_networks_prices_the_settings_bounds_have_to_do(

@@ -30,19 +30,11 @@ from sandbox.ton.cells import Address
 from sandbox.ton.chain import Chain, ChainClock, ChainOptions
 from sandbox.ton.config import TODAY, BasechainPrices
 from store.values import MessageKind, RawAddress
+from tests.builders.prices import BEFORE_APRIL_2026
 
 NOW = 1_790_000_000
 OWNER = RawAddress("0:" + "5d" * 32)
 FUNDS_NANO = 1_000 * 10**9
-BEFORE_APRIL_2026 = BasechainPrices(
-    gas=26_214_400,
-    gas_flat=40_000,
-    message_lump=400_000,
-    message_bit=26_214_400,
-    message_cell=2_621_440_000,
-    storage_bit=1,
-    storage_cell=500,
-)
 
 
 @dataclass(frozen=True, slots=True)
