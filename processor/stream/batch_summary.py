@@ -4,6 +4,7 @@ At a trickle there are a dozen batches a second; each has its own line at DEBUG
 (processor/batch/attempt.py).
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
@@ -13,6 +14,7 @@ from processor.batch.attempt import BatchOutcome
 from processor.batch.staging import ReadChunk
 
 _INTERVAL = timedelta(seconds=10)
+_FIGURES = ("batches", "records", "counted", "duplicates", "dead_letters", "levels")
 
 log = logger("worker")
 
@@ -28,8 +30,8 @@ class BatchSummary:
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
-        self._batches = 0
-        self._total = _NOTHING
+        # Figures alone: rejected records would stay in memory for ten seconds, with their bytes.
+        self._totals: Counter[str] = Counter()
         self._since = clock.monotonic()
 
     def over(self, commit: CommitBatch) -> CommitBatch:
@@ -38,8 +40,14 @@ class BatchSummary:
         async def added(chunks: Sequence[ReadChunk]) -> BatchOutcome:
             outcome = await commit(chunks)
             if outcome.records:
-                self._batches += 1
-                self._total = self._total.followed_by(outcome)
+                self._totals += Counter(
+                    batches=1,
+                    records=outcome.records,
+                    counted=outcome.counted,
+                    duplicates=outcome.duplicates,
+                    dead_letters=len(outcome.rejected),
+                    levels=outcome.levels,
+                )
             return outcome
 
         return added
@@ -52,20 +60,8 @@ class BatchSummary:
 
     def log(self) -> None:
         """Log what was not logged yet."""
-        batches, total, since = self._batches, self._total, self._since
-        self._batches, self._total, self._since = 0, _NOTHING, self._clock.monotonic()
-        if not batches:
-            return
-        log.info(
-            "batches_committed",
-            batches=batches,
-            records=total.records,
-            counted=total.counted,
-            duplicates=total.duplicates,
-            dead_letters=len(total.rejected),
-            levels=total.levels,
-            seconds=round(self._since - since, 1),
-        )
-
-
-_NOTHING = BatchOutcome(0, 0, 0, 0, (), {})
+        totals, since = self._totals, self._since
+        self._totals, self._since = Counter(), self._clock.monotonic()
+        if totals:
+            figures = {name: totals[name] for name in _FIGURES}
+            log.info("batches_committed", **figures, seconds=round(self._since - since, 1))
