@@ -43,6 +43,8 @@ _JVM = (
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn",
 )
 _SETTINGS = {
+    # A test's records may be older than a week: nothing goes but what a test removes.
+    "log.retention.ms": "-1",
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
