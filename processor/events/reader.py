@@ -229,6 +229,8 @@ class EventReader:
 
 
 _BASE64 = re.compile(message_schema.BASE64)
+# White space around a media type (RFC 9110, section 5.6.3).
+_OWS = " \t"
 _WALLET_TYPES = frozenset(WalletType)
 _BUILT_IN = message_schema.BUILT_IN_TOPICS
 _WALLET_DATA = msgspec.json.Decoder(WalletData).decode
@@ -320,7 +322,7 @@ def _check_structured(headers: Headers) -> None:
 
 
 def _check_json_type(declared: str, name: str) -> None:
-    media_type = declared.partition(";")[0].strip().lower()
+    media_type = declared.partition(";")[0].strip(_OWS).lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise ContractViolation(
             Reason.CONTENT_TYPE, f"{name} is {declared[:64]!r}: JSON was expected"
