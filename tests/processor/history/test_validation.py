@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ops.settings import Settings
+from processor.batch.forecast import Forecast
 from processor.catalog import load
 from processor.history import validation
 from processor.history.validation import Tally, Verdict
@@ -26,10 +27,13 @@ from tests.builders.messages import (
 )
 from tests.builders.reading import READER, UNHEARD
 
+# A line longer than this is no message to a worker.
+FORECAST = Forecast(READER, 5_000)
+
 
 def of(*messages: dict[str, object] | bytes) -> list[Verdict]:
     lines = [(encoded(message) or b"") + b"\r\n" for message in messages]
-    return list(validation.verdicts(lines, READER, lambda: NOW))
+    return list(validation.verdicts(lines, FORECAST, lambda: NOW))
 
 
 def test_each_message_has_its_verdict_and_its_line() -> None:
@@ -57,11 +61,16 @@ def test_each_message_has_its_verdict_and_its_line() -> None:
     ]
 
 
+def test_what_a_worker_does_not_read_is_rejected() -> None:
+    (verdict,) = of(a_partner(ALICE) | {"note": "x" * 5_000})
+    assert verdict.reason == "too_large"
+
+
 def test_each_line_is_held_against_the_time_it_comes_at() -> None:
     late = a_partner(ALICE, time=(NOW + timedelta(hours=1)).isoformat())
     clock = iter([NOW, NOW + timedelta(hours=1)])
     line = encoded(late) or b""
-    first, second = validation.verdicts([line, line], READER, lambda: next(clock))
+    first, second = validation.verdicts([line, line], FORECAST, lambda: next(clock))
     assert (first.reason, second.reason) == ("too_new", None)
 
 
@@ -82,9 +91,9 @@ async def test_what_may_have_been_forgotten_is_too_old(
     await with_catalog(database)
     async with database.transaction() as conn:
         await retention.raise_floor(conn, (NOW + timedelta(days=1)).date())
-    reader = await validation.reader_of(Settings(database_url=database_url), None)
+    forecast = await validation.forecast_of(Settings(database_url=database_url), None)
     line = json.dumps(a_partner(ALICE)).encode()
-    (verdict,) = validation.verdicts([line], reader, lambda: NOW + timedelta(days=2))
+    (verdict,) = validation.verdicts([line], forecast, lambda: NOW + timedelta(days=2))
     assert verdict.reason == "too_old"
 
 
