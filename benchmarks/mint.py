@@ -27,7 +27,8 @@ from minter.daemon import Daemon
 from minter.startup import minter_context, minting_wallet
 from minter.ton import mnemonic
 from ops.lifecycle import Readiness, Stop
-from ops.settings import DEFAULT_TENANT, HttpSettings, Settings
+from ops.setting_parts import HttpSettings
+from ops.settings import DEFAULT_TENANT, Settings
 from ops.watchdog import Watchdog
 from sandbox.postgres import PostgresServer, postgres
 from sandbox.process import PartMissing

@@ -14,7 +14,8 @@ from minter.context import MinterContext
 from minter.signing import NothingSigned, SignedBatch
 from minter.startup import minting_wallet
 from minter.ton import mnemonic
-from ops.settings import HttpSettings, MinterSettings, Settings
+from ops.setting_parts import HttpSettings, MinterSettings
+from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
 from store import chain, claiming
 from store.chain import Collection

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from ops.faults import Point
-from ops.settings import MinterSettings, Settings
+from ops.setting_parts import MinterSettings
+from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
 from store.engine import Database
 from store.values import TaskOperation

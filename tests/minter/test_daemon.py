@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from ops.lifecycle import Part, Readiness
-from ops.settings import DatabaseSettings, Settings
+from ops.setting_parts import DatabaseSettings
+from ops.settings import Settings
 from ops.watchdog import Watchdog
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.network import TonNetwork

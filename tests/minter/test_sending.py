@@ -18,7 +18,8 @@ from minter.ton.liteserver import LiteServers
 from minter.ton.values import Account, SendOutcome
 from ops.errors import UsageError
 from ops.lifecycle import Part, Readiness
-from ops.settings import MinterSettings, Settings
+from ops.setting_parts import MinterSettings
+from ops.settings import Settings
 from sandbox.ton.chain import ChainOptions
 from sandbox.ton.network import TonNetwork, TonOptions
 from store.values import TaskOperation

@@ -21,7 +21,8 @@ from minter.ton.values import Block
 from ops.checks import CheckState, examine
 from ops.errors import LeaseLost, UsageError
 from ops.lifecycle import Part, Readiness, Stop
-from ops.settings import MinterSettings, Settings
+from ops.setting_parts import MinterSettings
+from ops.settings import Settings
 from sandbox.ton.chain import ChainOptions
 from sandbox.ton.network import TonNetwork, TonOptions
 from store.chain import WalletIdentity

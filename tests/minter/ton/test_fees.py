@@ -22,7 +22,8 @@ from minter.ton.highload_wallet import Action, MessageHeader
 from minter.ton.metadata_uris import item_suffix
 from minter.ton.values import Item, Token
 from ops.quantities import nanograms
-from ops.settings import MinterSettings, Settings
+from ops.setting_parts import MinterSettings
+from ops.settings import Settings
 from sandbox.ton.account_state import AccountState
 from sandbox.ton.accounts import faucet
 from sandbox.ton.boc import to_boc
