@@ -14,8 +14,9 @@ from uuid import UUID
 from sqlalchemy import Row, func, insert, select, text, update
 
 from ops.errors import Transient
-from store import models
 from store.engine import Connection
+from store.models.catalog import NFTType
+from store.models.minting import ChainCollection, ChainMessage, ChainWallet
 from store.values import Commitments, MessageKind, MessageStatus, RawAddress, TypeCode
 
 
@@ -117,33 +118,33 @@ class MessageRecord:
 
 
 _COLLECTION = select(
-    models.ChainCollection.id,
-    models.ChainCollection.type_id,
-    models.NFTType.code,
-    models.ChainCollection.address,
-    models.ChainCollection.content_uri,
-    models.ChainCollection.item_prefix,
-    models.ChainCollection.next_index,
-    models.ChainCollection.deployed_at,
-    models.ChainCollection.stopped_reason,
-    models.ChainCollection.breaker,
-    models.ChainCollection.accepted_badges,
-).join(models.NFTType, models.NFTType.id == models.ChainCollection.type_id)
+    ChainCollection.id,
+    ChainCollection.type_id,
+    NFTType.code,
+    ChainCollection.address,
+    ChainCollection.content_uri,
+    ChainCollection.item_prefix,
+    ChainCollection.next_index,
+    ChainCollection.deployed_at,
+    ChainCollection.stopped_reason,
+    ChainCollection.breaker,
+    ChainCollection.accepted_badges,
+).join(NFTType, NFTType.id == ChainCollection.type_id)
 _MESSAGE_COLUMNS = (
-    models.ChainMessage.id,
-    models.ChainMessage.chain_collection_id,
-    models.ChainMessage.kind,
-    models.ChainMessage.status,
-    models.ChainMessage.query_seq,
-    models.ChainMessage.signed_at,
-    models.ChainMessage.valid_until,
-    models.ChainMessage.boc,
-    models.ChainMessage.message_hash,
-    models.ChainMessage.send_count,
-    models.ChainMessage.last_sent_at,
+    ChainMessage.id,
+    ChainMessage.chain_collection_id,
+    ChainMessage.kind,
+    ChainMessage.status,
+    ChainMessage.query_seq,
+    ChainMessage.signed_at,
+    ChainMessage.valid_until,
+    ChainMessage.boc,
+    ChainMessage.message_hash,
+    ChainMessage.send_count,
+    ChainMessage.last_sent_at,
 )
 _MESSAGE = select(*_MESSAGE_COLUMNS)
-_UNRESOLVED = models.ChainMessage.status == MessageStatus.UNRESOLVED.value
+_UNRESOLVED = ChainMessage.status == MessageStatus.UNRESOLVED.value
 
 REGISTER_WALLET = text("""
     INSERT INTO chain_wallet (address, public_key, subwallet_id, timeout_s, zero_state_hash)
@@ -250,7 +251,7 @@ async def register_wallet(conn: Connection, identity: WalletIdentity) -> WalletR
 
 async def wallet(conn: Connection) -> WalletRecord | None:
     """Return the wallet that this database belongs to; None before the first minter."""
-    row = (await conn.execute(select(models.ChainWallet.__table__))).one_or_none()
+    row = (await conn.execute(select(ChainWallet.__table__))).one_or_none()
     if row is None:
         return None
     identity = WalletIdentity(
@@ -301,21 +302,19 @@ async def commitments(conn: Connection, wallet_id: UUID) -> Commitments:
 async def add_collection(conn: Connection, new: NewCollection) -> Collection:
     """Write a type's collection unless there is one; return the one that stands."""
     await conn.execute(ADD_COLLECTION, asdict(new))
-    of_type = _COLLECTION.where(models.ChainCollection.type_id == new.type_id)
+    of_type = _COLLECTION.where(ChainCollection.type_id == new.type_id)
     return _collection((await conn.execute(of_type)).one())
 
 
 async def collections(conn: Connection) -> list[Collection]:
     """Return every collection, by type code."""
-    return [
-        _collection(row) for row in await conn.execute(_COLLECTION.order_by(models.NFTType.code))
-    ]
+    return [_collection(row) for row in await conn.execute(_COLLECTION.order_by(NFTType.code))]
 
 
 async def lock_collection(conn: Connection, collection_id: UUID) -> Collection:
     """Return a collection and keep others from signing for it until the transaction ends."""
-    locked = _COLLECTION.where(models.ChainCollection.id == collection_id).with_for_update(
-        of=models.ChainCollection
+    locked = _COLLECTION.where(ChainCollection.id == collection_id).with_for_update(
+        of=ChainCollection
     )
     return _collection((await conn.execute(locked)).one())
 
@@ -366,30 +365,26 @@ async def add_message(conn: Connection, message: NewMessage) -> MessageRecord:
         "boc": message.boc,
         "message_hash": message.message_hash,
     }
-    statement = insert(models.ChainMessage).values(values).returning(*_MESSAGE_COLUMNS)
+    statement = insert(ChainMessage).values(values).returning(*_MESSAGE_COLUMNS)
     return _message((await conn.execute(statement)).one())
 
 
 async def unresolved_message(conn: Connection, collection_id: UUID) -> MessageRecord | None:
     """Return the collection's one message whose outcome is not known yet."""
-    unresolved = _MESSAGE.where(
-        models.ChainMessage.chain_collection_id == collection_id, _UNRESOLVED
-    )
+    unresolved = _MESSAGE.where(ChainMessage.chain_collection_id == collection_id, _UNRESOLVED)
     row = (await conn.execute(unresolved)).one_or_none()
     return None if row is None else _message(row)
 
 
 async def unresolved_deploys(conn: Connection) -> list[MessageRecord]:
     """Return the deploy messages whose outcome is not known yet."""
-    deploys = _MESSAGE.where(models.ChainMessage.kind == MessageKind.DEPLOY.value, _UNRESOLVED)
-    return [
-        _message(row) for row in await conn.execute(deploys.order_by(models.ChainMessage.query_seq))
-    ]
+    deploys = _MESSAGE.where(ChainMessage.kind == MessageKind.DEPLOY.value, _UNRESOLVED)
+    return [_message(row) for row in await conn.execute(deploys.order_by(ChainMessage.query_seq))]
 
 
 async def messages(conn: Connection, ids: Sequence[UUID]) -> list[MessageRecord]:
     """Return messages by id; missing ones are absent."""
-    rows = await conn.execute(_MESSAGE.where(models.ChainMessage.id.in_(ids)))
+    rows = await conn.execute(_MESSAGE.where(ChainMessage.id.in_(ids)))
     return [_message(row) for row in rows]
 
 
@@ -401,10 +396,10 @@ async def lock_message(conn: Connection, message_id: UUID) -> None:
 async def message_sent(conn: Connection, message_id: UUID, chain_time: datetime) -> MessageRecord:
     """Count a send, with the chain's time of it; return the message as it stands then."""
     statement = (
-        update(models.ChainMessage)
-        .where(models.ChainMessage.id == message_id)
+        update(ChainMessage)
+        .where(ChainMessage.id == message_id)
         .values(
-            send_count=models.ChainMessage.send_count + 1,
+            send_count=ChainMessage.send_count + 1,
             last_sent_at=chain_time,
             updated_at=func.clock_timestamp(),
         )
