@@ -34,7 +34,7 @@ from processor.stream import topics, transport
 from processor.stream.app import WorkerApp
 from sandbox.postgres import PostgresServer, postgres
 from sandbox.process import PartMissing
-from store.values import LedgerEntry, PausedPartition
+from store.values.stream import LedgerEntry, PausedPartition
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "200000"))
 ROUNDS = 3

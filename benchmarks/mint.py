@@ -39,7 +39,7 @@ from sandbox.ton.process import ton_network
 from store import mint_queue
 from store.engine import Database
 from store.mint_queue import NewTask
-from store.values import TaskOperation
+from store.values.minting import TaskOperation
 
 TOKENS = int(os.environ.get("BENCH_TOKENS", "1000"))
 RECORDED = 120  # a whole message of the highload wallet

@@ -28,7 +28,7 @@ from ops.setting_parts import MinterSettings
 from store.chain import WalletRecord
 from store.engine import Database
 from store.fence import Shut
-from store.values import RawAddress
+from store.values.names import RawAddress
 
 log = logger("minter")
 

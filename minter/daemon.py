@@ -29,7 +29,8 @@ from ops.watchdog import Watchdog
 from store import chain, claiming
 from store.chain import Collection, MessageRecord
 from store.engine import DatabaseUnreachable
-from store.values import LeasedTask, LeaseToken, TypeCode
+from store.values.minting import LeasedTask
+from store.values.names import LeaseToken, TypeCode
 
 log = logger("minter")
 

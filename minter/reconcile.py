@@ -25,7 +25,8 @@ from store.chain import Collection, WalletRecord
 from store.engine import Database
 from store.fence import Shut
 from store.reconciliation import FoundToken
-from store.values import RawAddress, TokenRecord
+from store.values.minting import TokenRecord
+from store.values.names import RawAddress
 
 log = logger("minter")
 

@@ -29,16 +29,15 @@ from store.chain import Collection, MessageRecord, NewMessage
 from store.engine import Connection
 from store.settlement_effects import Settlement
 from store.settling import Assignment
-from store.values import (
+from store.values.minting import (
     HoldReason,
     LeasedTask,
-    LeaseToken,
     MessageKind,
-    RawAddress,
     TaskEvent,
     TaskOperation,
     TaskStatus,
 )
+from store.values.names import LeaseToken, RawAddress
 
 _AT_ONCE = timedelta()
 _LATER = timedelta(seconds=2)

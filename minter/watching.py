@@ -40,17 +40,16 @@ from store.engine import Connection
 from store.fence import Shut
 from store.reconciliation import FoundToken
 from store.settlement_effects import Settlement
-from store.values import (
+from store.values.minting import (
     HoldReason,
     LeasedTask,
-    LeaseToken,
     MessageKind,
     MessageStatus,
-    RawAddress,
     TaskEvent,
     TaskOperation,
     TaskStatus,
 )
+from store.values.names import LeaseToken, RawAddress
 
 log = logger("minter")
 

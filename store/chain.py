@@ -17,7 +17,8 @@ from ops.errors import Transient
 from store.engine import Connection
 from store.models.catalog import NFTType
 from store.models.minting import ChainCollection, ChainMessage, ChainWallet
-from store.values import Commitments, MessageKind, MessageStatus, RawAddress, TypeCode
+from store.values.minting import Commitments, MessageKind, MessageStatus
+from store.values.names import RawAddress, TypeCode
 
 
 class MintingShut(Transient):

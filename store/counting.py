@@ -22,7 +22,8 @@ from sqlalchemy import text
 from ops.errors import InvariantBroken
 from store import exact_json
 from store.engine import Connection
-from store.values import CounterBinding, CounterName, CounterOperation, Number
+from store.values.catalog import CounterBinding, CounterOperation
+from store.values.names import CounterName, Number
 
 PREPARE = (
     text("SET LOCAL plan_cache_mode = force_custom_plan"),

@@ -15,18 +15,9 @@ from store import audit, chain, fence, mint_queue, settling
 from store.engine import Connection
 from store.mint_queue import NewTask
 from store.settlement_effects import Effects, EndedToken, MintedBadge, burns_of
-from store.values import (
-    Actor,
-    AuditAction,
-    AuditEntry,
-    InstanceStatus,
-    OnchainStatus,
-    RawAddress,
-    TaskOperation,
-    TaskStatus,
-    TokenEnd,
-    TokenRecord,
-)
+from store.values.badges import Actor, AuditAction, AuditEntry, InstanceStatus, OnchainStatus
+from store.values.minting import TaskOperation, TaskStatus, TokenEnd, TokenRecord
+from store.values.names import RawAddress
 
 
 @dataclass(frozen=True, slots=True)

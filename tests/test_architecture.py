@@ -58,7 +58,13 @@ TESTED_ELSEWHERE = {
     "store/reconciliation.py": "tests/minter/test_reconcile.py",
     "store/reevaluation.py": "tests/processor/catalog/test_apply.py",
     "store/settling.py": "tests/store/test_chain.py",
-    "store/values.py": "tests/store/test_enums.py",
+    "store/values/achievements.py": "tests/store/test_enums.py",
+    "store/values/badges.py": "tests/store/test_enums.py",
+    "store/values/catalog.py": "tests/store/test_enums.py",
+    "store/values/minting.py": "tests/store/test_enums.py",
+    "store/values/names.py": "tests/store/test_enums.py",
+    "store/values/outbox.py": "tests/store/test_enums.py",
+    "store/values/stream.py": "tests/store/test_enums.py",
 }
 
 

@@ -20,7 +20,8 @@ from processor.batch.staging import ReadChunk, as_rejected
 from processor.events.chunks import Chunk
 from processor.events.rejection import UNKNOWN, Rejected
 from store.engine import ConnectionLost, ConstraintRefused, DataRefused, StatementTimedOut
-from store.values import Partition, Reason
+from store.values.names import Partition
+from store.values.stream import Reason
 
 # So many records of a partition may be refused in a batch, or one in a hundred of its own if that
 # is more; beyond it the fault is not the records', and setting thousands aside would be the damage.

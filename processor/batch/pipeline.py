@@ -55,7 +55,10 @@ from store import (
     wallets,
 )
 from store.engine import Connection, Database
-from store.values import Catalog, LedgerEntry, Partition, TokenState
+from store.values.catalog import Catalog
+from store.values.minting import TokenState
+from store.values.names import Partition
+from store.values.stream import LedgerEntry
 
 # Long enough for a server that breaks down to be seen broken.
 _MOMENT = timedelta(milliseconds=500)

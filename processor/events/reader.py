@@ -32,7 +32,9 @@ from processor.events.message_schema import (
 from processor.events.records import Headers, LargeRecord, Record
 from processor.events.rejection import UNKNOWN, ContractViolation, Rejected
 from processor.rules.counters import Contribution, Listeners, listeners_by_type
-from store.values import Catalog, CommandType, RawAddress, Reason
+from store.values.catalog import Catalog
+from store.values.names import RawAddress
+from store.values.stream import CommandType, Reason
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):

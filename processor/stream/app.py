@@ -27,7 +27,8 @@ from processor.stream.pausing import Pausing
 from processor.stream.positions import FetchedChunk
 from processor.stream.transport import FAUST_LOGGER, Consumer, ConsumerOptions, Transport
 from processor.stream.watchdog import StreamProgress
-from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
+from store.values.names import Partition
+from store.values.stream import LedgerEntry, PausedPartition, PauseReason
 
 # Chunks that wait for the agent, in each partition's favour; with fewer, reading and fetching stop
 # for each other.

@@ -18,7 +18,8 @@ from ops.logs import logger
 from processor.batch.attempt import BatchOutcome
 from processor.batch.staging import ReadChunk
 from store.engine import ConstraintRefused, DatabaseUnreachable, DataRefused
-from store.values import LedgerEntry, Partition
+from store.values.names import Partition
+from store.values.stream import LedgerEntry
 
 log = logger("batcher")
 

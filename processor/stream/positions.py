@@ -10,7 +10,8 @@ from uuid import UUID
 
 from processor.events.chunks import Chunk, ChunkBounds, cut
 from processor.events.records import Record
-from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
+from store.values.names import Partition
+from store.values.stream import LedgerEntry, PausedPartition, PauseReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,8 @@ from processor.stream.positions import (
 )
 from processor.stream.room import ROOM, Room
 from processor.stream.topic_ids import TopicIds
-from store.values import LedgerEntry, Partition, PausedPartition
+from store.values.names import Partition
+from store.values.stream import LedgerEntry, PausedPartition
 
 # Below `faust`, which is kept quiet (ops/logs.py); by itself mode would name one after this module.
 FAUST_LOGGER = logging.getLogger("faust.laurel")

@@ -7,7 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstra
 from sqlalchemy.orm import Mapped, mapped_column
 
 from store.models.base import Base, Created, Dated, Identified, Json, one_of
-from store.values import AchievementStatus, Visibility
+from store.values.achievements import AchievementStatus, Visibility
 
 
 class AchievementCategory(Identified, Dated, Base):

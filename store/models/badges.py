@@ -16,7 +16,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from store.models.base import Base, Created, Dated, Identified, Json, one_of
-from store.values import AuditAction, InstanceStatus, OnchainStatus
+from store.values.badges import AuditAction, InstanceStatus, OnchainStatus
 
 
 class NFTInstance(Identified, Dated, Base):

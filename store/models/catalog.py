@@ -19,7 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from store.models.base import Base, Dated, Identified, Json, one_of
-from store.values import Category, CounterKind, JobState, OnchainPolicy, Rarity
+from store.values.catalog import Category, CounterKind, JobState, OnchainPolicy, Rarity
 
 
 class NFTType(Identified, Dated, Base):

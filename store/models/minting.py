@@ -21,7 +21,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Mapped, mapped_column
 
 from store.models.base import Base, Dated, Identified, Json, one_of
-from store.values import (
+from store.values.minting import (
     HoldReason,
     MessageKind,
     MessageStatus,

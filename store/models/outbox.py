@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from store.models.base import Base, Identified, Json, one_of
-from store.values import OutboxType
+from store.values.outbox import OutboxType
 
 
 class OutboxMessage(Identified, Base):

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from store.models.base import Base, Json, one_of
-from store.values import CommandType, PartitionAction, PauseReason, Reason
+from store.values.stream import CommandType, PartitionAction, PauseReason, Reason
 
 
 class OffsetLedger(Base):

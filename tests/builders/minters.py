@@ -19,7 +19,8 @@ from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
 from store import chain, claiming
 from store.chain import Collection
-from store.values import LeasedTask, LeaseToken
+from store.values.minting import LeasedTask
+from store.values.names import LeaseToken
 
 FUNDS_NANO = 100 * 10**9
 

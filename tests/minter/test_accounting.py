@@ -18,7 +18,7 @@ from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
 from store import fence
 from store.fence import DatabaseIdentity, Fence, Shut
-from store.values import RawAddress
+from store.values.names import RawAddress
 from tests.builders.metrics import series
 from tests.builders.minters import claimed, collection_of, sign_due
 from tests.builders.world import World, all_in, eventually, minting

@@ -15,7 +15,8 @@ from ops.watchdog import Watchdog
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.network import TonNetwork
 from store import mint_queue
-from store.values import RawAddress, TaskOperation
+from store.values.minting import TaskOperation
+from store.values.names import RawAddress
 from tests.builders.clock import FakeClock
 from tests.builders.world import (
     World,

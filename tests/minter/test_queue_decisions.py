@@ -13,7 +13,7 @@ from minter.signing import SignedBatch
 from ops.errors import UsageError
 from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
-from store.values import HoldReason
+from store.values.minting import HoldReason
 from tests.builders.cli import laurel_beside
 from tests.builders.minters import sign_due
 from tests.builders.world import Badge, World, all_in, eventually, has_task, minting

@@ -20,7 +20,8 @@ from ops.settings import Settings
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.network import TonNetwork
 from store import chain
-from store.values import RawAddress, TaskOperation
+from store.values.minting import TaskOperation
+from store.values.names import RawAddress
 from tests.builders.minters import sign_due
 from tests.builders.world import (
     Badge,

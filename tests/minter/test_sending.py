@@ -22,7 +22,7 @@ from ops.setting_parts import MinterSettings
 from ops.settings import Settings
 from sandbox.ton.chain import ChainOptions
 from sandbox.ton.network import TonNetwork, TonOptions
-from store.values import TaskOperation
+from store.values.minting import TaskOperation
 from tests.builders.minters import minter_on
 from tests.builders.world import World, all_in, eventually, is_value, items_of, minting
 

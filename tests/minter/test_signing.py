@@ -19,12 +19,8 @@ from ops.quantities import NANOGRAMS
 from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
 from store import reconciliation
-from store.values import (
-    MessageKind,
-    RawAddress,
-    TaskOperation,
-    TaskStatus,
-)
+from store.values.minting import MessageKind, TaskOperation, TaskStatus
+from store.values.names import RawAddress
 from tests.builders.metrics import Moved
 from tests.builders.minters import claimed, collection_of, sign_due
 from tests.builders.world import Badge, World, all_in, minting

@@ -28,7 +28,7 @@ from sandbox.ton.network import TonNetwork, TonOptions
 from store.chain import WalletIdentity
 from store.engine import Database
 from store.rights import RightsMissing
-from store.values import RawAddress
+from store.values.names import RawAddress
 from tests.builders.prices import BEFORE_APRIL_2026
 from tests.builders.roles import a_role
 from tests.builders.sql import rows

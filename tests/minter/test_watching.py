@@ -44,18 +44,17 @@ from store import chain, claiming
 from store.chain import Collection, MessageRecord, NewCollection
 from store.engine import Connection
 from store.settlement_effects import Settlement
-from store.values import (
+from store.values.minting import (
     HoldReason,
     LeasedTask,
     MessageKind,
     MessageStatus,
-    RawAddress,
     TaskEvent,
     TaskOperation,
     TaskStatus,
     TokenEnd,
-    TypeCode,
 )
+from store.values.names import RawAddress, TypeCode
 from tests.builders.clock import FakeClock
 from tests.builders.minters import claimed, collection_of, refreshing, sign_due
 from tests.builders.tasks import a_leased_task

@@ -8,14 +8,8 @@ from store.chain import MessageRecord, NewCollection, NewMessage, WalletIdentity
 from store.engine import Connection, Database
 from store.settlement_effects import Settlement
 from store.settling import Assignment
-from store.values import (
-    LeasedTask,
-    LeaseToken,
-    MessageKind,
-    RawAddress,
-    TaskEvent,
-    TaskStatus,
-)
+from store.values.minting import LeasedTask, MessageKind, TaskEvent, TaskStatus
+from store.values.names import LeaseToken, RawAddress
 from tests.builders.world import Badge, World
 
 TTL = timedelta(minutes=1)

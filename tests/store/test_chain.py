@@ -10,17 +10,16 @@ from store import chain, claiming
 from store.engine import StatementRefused
 from store.settlement_effects import Settlement
 from store.settling import TRANSITIONS
-from store.values import (
+from store.values.minting import (
     Commitments,
     HoldReason,
-    LeaseToken,
     MessageStatus,
-    RawAddress,
     TaskEvent,
     TaskOperation,
     TaskStatus,
     TokenEnd,
 )
+from store.values.names import LeaseToken, RawAddress
 from tests.store.desk import IDENTITY, TOKEN_ID, TTL, Desk, confirmed, sent
 
 pytestmark = pytest.mark.usefixtures("in_lock_order")

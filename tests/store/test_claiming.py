@@ -11,15 +11,8 @@ from store import chain, claiming, settling
 from store.engine import Connection
 from store.settlement_effects import Settlement
 from store.settling import Assignment
-from store.values import (
-    HoldReason,
-    LeasedTask,
-    LeaseToken,
-    RawAddress,
-    TaskEvent,
-    TaskOperation,
-    TaskStatus,
-)
+from store.values.minting import HoldReason, LeasedTask, TaskEvent, TaskOperation, TaskStatus
+from store.values.names import LeaseToken, RawAddress
 from tests.builders.world import Badge
 from tests.store.desk import NOW, TTL, Desk, confirmed, sent
 

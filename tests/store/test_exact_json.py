@@ -29,7 +29,8 @@ from store.counting import Progress, Staging
 from store.engine import Connection, Database
 from store.instances import NewInstance, Provenance
 from store.models.badges import NFTAuditLog, NFTProgress
-from store.values import CounterBinding, CounterName, CounterOperation
+from store.values.catalog import CounterBinding, CounterOperation
+from store.values.names import CounterName
 from tests.builders.catalogs import TENANT, USER, a_catalog, a_level, a_type
 
 NUMBERS: Mapping[str, int | Decimal] = {

@@ -30,7 +30,8 @@ from sandbox.ton.boc import to_boc
 from sandbox.ton.cells import Address
 from sandbox.ton.chain import Chain, ChainClock, ChainOptions
 from sandbox.ton.config import TODAY, BasechainPrices
-from store.values import MessageKind, RawAddress
+from store.values.minting import MessageKind
+from store.values.names import RawAddress
 from tests.builders.prices import BEFORE_APRIL_2026
 
 NOW = 1_790_000_000

@@ -28,15 +28,9 @@ from processor.stream.waiting_sweep import WaitingSweep
 from processor.stream.watchdog import StreamProgress, StreamWatchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
-from store.values import (
-    EventSpec,
-    FieldKind,
-    FieldSpec,
-    LedgerEntry,
-    Partition,
-    PausedPartition,
-    PauseReason,
-)
+from store.values.catalog import EventSpec, FieldKind, FieldSpec
+from store.values.names import Partition
+from store.values.stream import LedgerEntry, PausedPartition, PauseReason
 from tests.builders.clock import FakeClock
 from tests.builders.messages import (
     ALICE,

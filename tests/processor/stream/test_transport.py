@@ -39,7 +39,8 @@ from processor.stream.transport import (
     ConsumerThread,
     Transport,
 )
-from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
+from store.values.names import Partition
+from store.values.stream import LedgerEntry, PausedPartition, PauseReason
 
 QUESTS = TP("laurel.quests", 0)
 
