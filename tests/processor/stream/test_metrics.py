@@ -19,7 +19,7 @@ from processor.batch.staging import ReadChunk
 from processor.catalog import load
 from processor.events.chunks import Chunk, ChunkBounds, PlainRecord
 from processor.stream.app import faust_app
-from processor.stream.batcher import BatchBounds, Batcher, InFlight, PartitionFault
+from processor.stream.batcher import BatchBounds, Batcher, InFlight
 from processor.stream.clock_watch import ClockWatch
 from processor.stream.pausing import Pausing
 from processor.stream.positions import PartitionPosition
@@ -120,7 +120,7 @@ async def run(database: Database) -> None:
     async def add(chunk: Chunk, *, is_current: bool = True) -> None:
         await batcher.add(InFlight(pipeline.read(chunk), lambda: is_current, acks.release))
 
-    async def set_aside(partition: Partition, fault: PartitionFault) -> None:
+    async def set_aside(partition: Partition, fault: Exception) -> None:
         raise AssertionError(f"{partition}: {fault}")
 
     running = asyncio.create_task(batcher.run(rewind, set_aside))
