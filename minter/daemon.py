@@ -16,8 +16,8 @@ from uuid import UUID, uuid4
 from minter import collections, signing
 from minter.context import MinterContext, count_error
 from minter.maintenance import Maintenance
+from minter.message_signing import NothingSigned, SignedBatch
 from minter.resting import Rests
-from minter.signing import NothingSigned, SignedBatch
 from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
 from minter.waiting import first_of
 from minter.watching import watch, watch_deploy

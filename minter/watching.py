@@ -12,6 +12,7 @@ from typing import assert_never
 
 from minter import mint_decision
 from minter.context import MinterContext
+from minter.message_signing import SignedBatch
 from minter.mint_decision import (
     Confirm,
     Decision,
@@ -24,7 +25,6 @@ from minter.mint_decision import (
     SignAgain,
     Wait,
 )
-from minter.signing import SignedBatch
 from minter.ton import highload_wallet, tokens
 from minter.ton.gateway import AnswerRejected
 from minter.ton.metadata_uris import instance_of, item_suffix

@@ -28,6 +28,9 @@ DEFINED_TWICE = {
 TESTED_ELSEWHERE = {
     "processor/stream/partition_commands.py": "tests/processor/stream/test_partition_decisions.py",
     "minter/context.py": "tests/minter/test_daemon.py",
+    "minter/burn_signing.py": "tests/minter/test_signing.py",
+    "minter/message_signing.py": "tests/minter/test_signing.py",
+    "minter/mint_signing.py": "tests/minter/test_signing.py",
     "minter/queue_commands.py": "tests/minter/test_queue_decisions.py",
     "minter/ton/gateway.py": "tests/minter/ton/test_liteserver.py",
     "minter/ton/global_config.py": "tests/minter/test_startup.py",

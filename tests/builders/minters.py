@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from minter import signing
 from minter.context import MinterContext
-from minter.signing import NothingSigned, SignedBatch
+from minter.message_signing import NothingSigned, SignedBatch
 from minter.startup import minting_wallet
 from minter.ton import mnemonic
 from ops.setting_parts import HttpSettings, MinterSettings

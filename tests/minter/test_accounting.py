@@ -8,7 +8,7 @@ import pytest
 from minter import signing
 from minter.accounting import _moved
 from minter.context import MinterContext
-from minter.signing import NothingSigned, SignedBatch
+from minter.message_signing import NothingSigned, SignedBatch
 from minter.startup import minter_context
 from minter.ton.gateway import HistoryForgotten
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message

@@ -1,8 +1,8 @@
 """The minter's transactions lock tables in the one order of docs/architecture.md."""
 
 from minter.context import MinterContext
+from minter.message_signing import SignedBatch
 from minter.reconcile import reconcile
-from minter.signing import SignedBatch
 from ops.settings import Settings
 from store.values.minting import TaskOperation
 from tests.builders.minters import sign_due

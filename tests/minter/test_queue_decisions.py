@@ -8,8 +8,8 @@ import pytest
 
 from minter import queue_decisions
 from minter.context import MinterContext
+from minter.message_signing import SignedBatch
 from minter.queue_decisions import Request
-from minter.signing import SignedBatch
 from ops.errors import UsageError
 from ops.settings import Settings
 from sandbox.ton.network import TonNetwork

@@ -11,8 +11,8 @@ import pytest
 
 from minter.comparison import Finding, FindingKind
 from minter.context import MinterContext
+from minter.message_signing import NothingSigned
 from minter.reconcile import ReconcileReport, Terms, _shut_or_open, reconcile
-from minter.signing import NothingSigned
 from minter.ton import tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from minter.ton.values import Token

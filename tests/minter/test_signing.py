@@ -9,7 +9,7 @@ from ton_core.boc.builder import Builder
 from minter import signing
 from minter.budget import cost_nano
 from minter.context import MinterContext
-from minter.signing import NothingSigned, SignedBatch
+from minter.message_signing import NothingSigned, SignedBatch
 from minter.startup import minter_context
 from minter.ton import tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message

@@ -11,6 +11,7 @@ import pytest
 
 from minter import signing
 from minter.context import MinterContext
+from minter.message_signing import NothingSigned, SignedBatch
 from minter.mint_decision import (
     Confirm,
     Decision,
@@ -22,7 +23,6 @@ from minter.mint_decision import (
     SignAgain,
     Wait,
 )
-from minter.signing import NothingSigned, SignedBatch
 from minter.ton import metadata_uris, tokens
 from minter.ton.gateway import AnswerRejected
 from minter.ton.liteserver import LiteServers
