@@ -16,7 +16,7 @@ from minter.accounting import Accounting
 from minter.comparison import CollectionItem, CollectionSnapshot, Finding, FindingKind, compare
 from minter.ton import metadata_uris, tokens
 from minter.ton.gateway import AnswerRejected, BlockUnknown, ChainGateway
-from minter.ton.values import Block, Token
+from minter.ton.values import Block, CollectionState, Token
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.logs import logger
@@ -192,7 +192,7 @@ async def reconcile(
     unknown: list[Finding] = []
     count, clean = 0, True
     for collection in known:
-        items, next_item_index = await _items(gateway, collection, block)
+        items, state = await _items(gateway, collection, block)
         count += sum(item.token is not None for item in items)
         of_type = {
             key: record for key, record in records.items() if record.type_id == collection.type_id
@@ -201,9 +201,10 @@ async def reconcile(
         snapshot = CollectionSnapshot(
             collection.type_code,
             collection.next_index,
-            next_item_index,
+            0 if state is None else state.next_item_index,
             held[collection.id],
             tuple(items),
+            _foreign_owner(state, wallet),
         )
         compared = _Compared(collection, snapshot, of_type)
         found, blocking, agreed = await _found(db, compared, block, terms if repair else None)
@@ -359,15 +360,17 @@ async def _block_from(gateway: ChainGateway, seqno: int, clock: Clock) -> Block:
 
 async def _items(
     gateway: ChainGateway, collection: Collection, block: Block
-) -> tuple[list[CollectionItem], int]:
+) -> tuple[list[CollectionItem], CollectionState | None]:
     account = await gateway.account(collection.address, block)
     if account.data is None:
-        return [], 0
+        return [], None
     try:
-        count = tokens.parse_collection(account.data).next_item_index
+        state = tokens.parse_collection(account.data)
     except ValueError as error:
         raise AnswerRejected(f"collection {collection.address}: {error}") from None
-    addresses = [tokens.item_address(collection.address, index) for index in range(count)]
+    addresses = [
+        tokens.item_address(collection.address, index) for index in range(state.next_item_index)
+    ]
     places = []
     for index, (address, found) in enumerate(
         zip(addresses, await gateway.accounts(addresses, block), strict=True)
@@ -379,7 +382,13 @@ async def _items(
             except ValueError as error:
                 raise AnswerRejected(f"{address}: {error}") from None
         places.append(CollectionItem(index, address, token))
-    return places, count
+    return places, state
+
+
+def _foreign_owner(state: CollectionState | None, wallet: WalletRecord | None) -> str | None:
+    if state is None or wallet is None or state.owner == wallet.identity.address:
+        return None
+    return state.owner or "nobody"
 
 
 async def _never_submitted(

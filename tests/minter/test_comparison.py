@@ -135,5 +135,14 @@ def test_a_place_that_nobody_initialised_is_a_gap_unless_a_mint_holds_it() -> No
     assert kinds(a_picture(None, held=frozenset({0})), record) == []
 
 
+def test_a_collection_that_obeys_another_is_named_beside_all_else() -> None:
+    lost = replace(a_picture(), foreign_owner=OTHER)
+    assert kinds(lost, RECORD) == [FindingKind.FOREIGN_COLLECTION]
+    assert kinds(lost, replace(RECORD, token_id=None)) == [
+        FindingKind.FOREIGN_COLLECTION,
+        FindingKind.LOST_ID,
+    ]
+
+
 def test_every_kind_says_what_it_means() -> None:
     assert all(kind.meaning for kind in FindingKind)
