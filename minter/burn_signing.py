@@ -5,8 +5,8 @@ from datetime import timedelta
 from uuid import UUID
 
 from minter.message_signing import (
-    Choice,
     NothingSigned,
+    Selection,
     SignedBatch,
     Signing,
     TaskAction,
@@ -41,14 +41,14 @@ async def sign_burns(
     settled = {settlement.task.id for settlement in settlements}
     remaining = [task for task in tasks if task.id not in settled]
 
-    async def choose(_conn: Connection, locked: Collection, room: int) -> Choice:
+    async def choose(_conn: Connection, locked: Collection, room: int) -> Selection:
         revocable = [task for task in remaining if task.id in token_indexes][:room]
         entries = tuple(_revocation(signing, task, token_indexes[task.id]) for task in revocable)
         reason = None if token_indexes else "nothing to burn"
         # A burn whose token no block shows yet must not keep the head of the queue.
         others = left_over(remaining, entries)
         delay = _LATER if room else _AT_ONCE
-        return Choice(entries, others, locked.next_index, delay, reason=reason)
+        return Selection(entries, others, locked.next_index, delay, reason=reason)
 
     return await sign_chosen(signing, lease, remaining, choose)
 

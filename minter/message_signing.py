@@ -71,7 +71,7 @@ class TaskAction:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Selection:
     """What a message is to carry, and what becomes of the tasks that it does not.
 
     `unsigned` are released in their old places, or due again after `delay`; what is neither was
@@ -86,7 +86,7 @@ class Choice:
 
 
 # Chooses under the collection's lock, given its row and how many actions there is room for.
-Choose = Callable[[Connection, Collection, int], Awaitable[Choice]]
+Choose = Callable[[Connection, Collection, int], Awaitable[Selection]]
 
 
 async def sign_chosen(

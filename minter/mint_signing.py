@@ -7,8 +7,8 @@ from uuid import UUID
 from minter import indexes, recipients
 from minter.indexes import HeadOfLineBlocked, IndexMismatch, IndexPlan, ReservedIndex
 from minter.message_signing import (
-    Choice,
     NothingSigned,
+    Selection,
     SignedBatch,
     Signing,
     TaskAction,
@@ -56,7 +56,7 @@ async def sign_mints(
     owners = await _recipients(signing, lease, tasks)
     fresh = [task for task in tasks if task.id in owners and task.token_index is None]
 
-    async def choose(conn: Connection, locked: Collection, room: int) -> Choice:
+    async def choose(conn: Connection, locked: Collection, room: int) -> Selection:
         ttl = ctx.settings.lease
         taken = await claiming.take_reserved(conn, lease, ttl, locked.id)
         over = [task for task in taken if task.is_minted and task.lease is not None]
@@ -89,16 +89,16 @@ async def sign_mints(
                 # matter.
                 reason = "no mint is left to sign" if room else None
                 others = left_over(candidates, entries)
-                return Choice(entries, others, plan.next_index, _AT_ONCE, reason=reason)
+                return Selection(entries, others, plan.next_index, _AT_ONCE, reason=reason)
             case IndexMismatch(reason):
                 # Only what has no index is held: what has one waits for reconcile in its place.
                 # Under the collection's lock, or a repair might come between look and hold.
                 held = [_held(task, HoldReason.BREAKER, reason) for task in new]
                 await settling.settle(conn, lease, held, signing.block.time)
                 await fence.break_collection(conn, locked.id, reason)
-                return Choice((), tuple(reserved), locked.next_index, _AT_ONCE, reason=reason)
+                return Selection((), tuple(reserved), locked.next_index, _AT_ONCE, reason=reason)
             case HeadOfLineBlocked(reason):
-                return Choice((), candidates, locked.next_index, _AT_ONCE, reason=reason)
+                return Selection((), candidates, locked.next_index, _AT_ONCE, reason=reason)
 
     return await sign_chosen(signing, lease, tasks, choose)
 
