@@ -44,6 +44,7 @@ TESTED_ELSEWHERE = {
     "processor/events/rejection.py": "tests/processor/events/test_reader.py",
     "processor/rules/diagnostics.py": "tests/processor/catalog/test_load.py",
     "processor/stream/app.py": "tests/e2e/test_worker.py",
+    "processor/stream/consumer_thread.py": "tests/processor/stream/test_transport.py",
     "processor/stream/offset_store.py": "tests/e2e/test_offsets.py",
     "processor/stream/topics.py": "tests/e2e/test_worker.py",
     "processor/stream/worker.py": "tests/e2e/test_worker.py",

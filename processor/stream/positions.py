@@ -1,7 +1,7 @@
 """Where each partition is read from, and what of the fetched records is new.
 
 Pure: no clock, no I/O, nothing of Faust or aiokafka. The consumer's thread asks and obeys
-(transport.py); whether a record is lost, or counted twice, is decided here.
+(consumer_thread.py); whether a record is lost, or counted twice, is decided here.
 """
 
 from collections.abc import Iterable, Sequence

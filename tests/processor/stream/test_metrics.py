@@ -21,9 +21,10 @@ from processor.events.chunks import Chunk, ChunkBounds, PlainRecord
 from processor.stream.app import faust_app
 from processor.stream.batcher import BatchBounds, Batcher, InFlight
 from processor.stream.clock_watch import ClockWatch
+from processor.stream.consumer_thread import ConsumerOptions
 from processor.stream.pausing import Pausing
 from processor.stream.positions import PartitionPosition
-from processor.stream.transport import Consumer, ConsumerOptions
+from processor.stream.transport import Consumer
 from processor.stream.waiting_sweep import WaitingSweep
 from processor.stream.watchdog import StreamProgress, StreamWatchdog
 from store import catalogs
