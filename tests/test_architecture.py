@@ -41,6 +41,7 @@ TESTED_ELSEWHERE = {
     "processor/batch/options.py": "tests/processor/batch/test_pipeline.py",
     "processor/batch/writing.py": "tests/processor/batch/test_command_batches.py",
     "processor/events/chunks.py": "tests/processor/batch/test_fence.py",
+    "processor/events/envelope.py": "tests/processor/events/test_reader.py",
     "processor/events/rejection.py": "tests/processor/events/test_reader.py",
     "processor/rules/diagnostics.py": "tests/processor/catalog/test_load.py",
     "processor/stream/app.py": "tests/e2e/test_worker.py",
