@@ -19,8 +19,9 @@ from minter.ton.values import ACTIONS_MAX, Account, Block
 from ops import metrics
 from ops.faults import Point, reach
 from ops.quantities import shown_grams
-from store import chain, claiming, fence, settling
-from store.chain import Collection, MessageRecord, NewMessage
+from store import chain, chain_messages, claiming, fence, settling
+from store.chain import Collection
+from store.chain_messages import MessageRecord, NewMessage
 from store.engine import Connection
 from store.settlement_effects import Settlement
 from store.settling import Assignment
@@ -132,7 +133,7 @@ async def commit(conn: Connection, signing: Signing, actions: Sequence[Action]) 
         actions,
         MessageHeader(query_seq, signing.block.time, deploy=signing.account.data is None),
     )
-    return await chain.add_message(
+    return await chain_messages.add(
         conn,
         NewMessage(
             ctx.wallet_id,
@@ -153,7 +154,7 @@ async def find_obstacle(
     """Return why nothing may be signed for a locked collection; None where nothing hinders it."""
     if locked.stopped_reason is not None:
         return NothingSigned(f"stopped: {locked.stopped_reason}")
-    if await chain.unresolved_message(conn, signing.collection.id) is not None:
+    if await chain_messages.unresolved(conn, signing.collection.id) is not None:
         return NothingSigned("another message is under way")
     stored = await fence.fence(conn, signing.ctx.wallet_id)
     if stored.shut is not None:
@@ -171,7 +172,7 @@ async def find_obstacle(
 async def room_for(conn: Connection, signing: Signing) -> int:
     """Return how many actions the message may carry: what fits, is allowed and can be paid for."""
     ctx = signing.ctx
-    commitments = await chain.commitments(conn, ctx.wallet_id)
+    commitments = await chain_messages.commitments(conn, ctx.wallet_id)
     spendable = budget.spendable_nano(signing.account.balance_nano, commitments, ctx.prices)
     affordable = budget.room(signing.kind, spendable, ctx.prices)
     return min(ctx.settings.claim_limit, ACTIONS_MAX, affordable)

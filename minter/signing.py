@@ -18,7 +18,8 @@ from minter.ton import tokens
 from minter.ton.highload_wallet import Action
 from ops.faults import Point, reach
 from store import chain
-from store.chain import Collection, MessageRecord
+from store.chain import Collection
+from store.chain_messages import MessageRecord
 from store.values.minting import LeasedTask, MessageKind, TaskOperation
 from store.values.names import LeaseToken
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from store import audit, mint_queue, outbox
-from store.chain import MessageRecord
+from store.chain_messages import MessageRecord
 from store.claiming import all_of
 from store.engine import Connection
 from store.mint_queue import NewTask

@@ -50,6 +50,7 @@ TESTED_ELSEWHERE = {
     "processor/stream/topics.py": "tests/e2e/test_worker.py",
     "processor/stream/worker.py": "tests/e2e/test_worker.py",
     "store/catalog_document.py": "tests/store/test_catalogs.py",
+    "store/chain_messages.py": "tests/store/test_chain.py",
     "store/inspection.py": "tests/demo/test_inspection.py",
     "store/migrations/env.py": "tests/store/test_migrations.py",
     "store/models/achievements.py": "tests/store/test_models.py",

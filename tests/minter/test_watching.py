@@ -41,7 +41,8 @@ from ops.errors import InvariantBroken, LeaseLost
 from ops.lifecycle import Stop
 from sandbox.ton.network import TonNetwork
 from store import chain, claiming
-from store.chain import Collection, MessageRecord, NewCollection
+from store.chain import Collection, NewCollection
+from store.chain_messages import MessageRecord
 from store.engine import Connection
 from store.settlement_effects import Settlement
 from store.values.minting import (
