@@ -32,6 +32,7 @@ TESTED_ELSEWHERE = {
     "minter/message_signing.py": "tests/minter/test_signing.py",
     "minter/mint_signing.py": "tests/minter/test_signing.py",
     "minter/queue_commands.py": "tests/minter/test_queue_decisions.py",
+    "minter/reconcile_report.py": "tests/minter/test_reconcile.py",
     "minter/ton/gateway.py": "tests/minter/ton/test_liteserver.py",
     "minter/ton/global_config.py": "tests/minter/test_startup.py",
     "minter/ton/lite_client.py": "tests/minter/ton/test_liteserver.py",

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from minter.comparison import FindingKind
-from minter.reconcile import REPAIRS
+from minter.reconcile_report import REPAIRS
 from store.settling import TRANSITIONS
 from store.values.minting import HoldReason, TaskStatus
 

@@ -13,7 +13,8 @@ from ton_core.boc.builder import Builder
 from minter.comparison import Finding, FindingKind
 from minter.context import MinterContext
 from minter.message_signing import NothingSigned
-from minter.reconcile import ReconcileReport, Terms, _shut_or_open, reconcile
+from minter.reconcile import Terms, _shut_or_open, reconcile
+from minter.reconcile_report import ReconcileReport
 from minter.ton import tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from minter.ton.values import Token
