@@ -170,6 +170,8 @@ class NFTInstance(_Identified, _Dated, Base):
         CheckConstraint("onchain_token_id ~ '^-?[0-9]+:[0-9a-f]{64}$'", name="onchain_token_id"),
         Index(None, "user_id"),
         Index(None, "type_id"),
+        # Whether anybody holds a level is asked while batches wait, and by the foreign key above.
+        Index(None, "type_id", "current_level"),
         Index(None, "user_id", "type_id"),
         Index(
             "nft_instance_one_active_key",
@@ -207,6 +209,8 @@ class NFTProgress(_Identified, _Dated, Base):
     __tablename__ = "nft_progress"
     __table_args__ = (
         UniqueConstraint("user_id", "type_id"),
+        # Whether anybody has progress for a type is asked while batches wait.
+        Index(None, "type_id"),
         {
             "postgresql_with": {"fillfactor": 70}
         },  # counters are rewritten in place (HOT) as long as the page has room
@@ -702,6 +706,9 @@ class CounterDefinition(Base):
     filter: Mapped[Json | None]
     undo_event_type: Mapped[str | None] = mapped_column(String(128))
     undo_field: Mapped[str | None] = mapped_column(String(64))
+    # Some event has added to it. Written by the first batch that counts one: to look for it among
+    # all users' progress would keep batches waiting.
+    has_counted: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
 
 
 class UserWallet(Base):
