@@ -167,6 +167,6 @@ class LifecycleSettings(SettingsPart):
     )
     stall_after: Duration = Field(
         timedelta(minutes=5),
-        description="a minter's turn, a backfill or `catalog apply` that stands still for this "
-        "long ends the process; of a worker, its event loop",
+        description="a minter's turn, a backfill or a command that stands still for this long "
+        "ends the process; of a worker, its event loop; `db upgrade` alone may take its time",
     )

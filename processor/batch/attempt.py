@@ -76,6 +76,7 @@ class Attempt:
     merged: Merged = field(default_factory=Merged)
     commands: CommandDecisions = field(default_factory=CommandDecisions)
     letters_repeated: int = 0
+    counted_first: frozenset[int] = frozenset()  # counters that no event had added to before
 
     @property
     def rejected(self) -> list[RejectedRecord]:
