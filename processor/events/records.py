@@ -18,6 +18,8 @@ HEAD_BYTES = 4096
 # About what Python keeps for a record beside its bytes: the object, its numbers, the headers of its
 # bytes objects. An estimate: the bounds that it enters are far from the limits of a machine.
 _OBJECT_BYTES = 512
+# And for each header: a name and a content of no bytes are a pair all the same.
+_HEADER_BYTES = 160
 
 
 class Record(Protocol):
@@ -73,7 +75,7 @@ def size_of(record: Record) -> int:
 
 def memory_of(record: Record) -> int:
     """Return about how much memory a record takes; never less than a fifth of it."""
-    return _OBJECT_BYTES + size_of(record)
+    return _OBJECT_BYTES + _HEADER_BYTES * len(record.headers) + size_of(record)
 
 
 def bounded(record: Record, size_max: int) -> Record:
