@@ -1,6 +1,6 @@
 """What identifies the bytes of a record, also where not all of them are kept. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -25,17 +25,20 @@ class Fingerprint:
 
 def fingerprint(key: bytes | None, value: bytes | None, headers: Headers) -> Fingerprint:
     """Return the identity of a record."""
-    content, of_value = sha256(), sha256(value or b"").digest()
-    content.update(length_prefix(key))
-    content.update(key or b"")
-    content.update(value_mark(None if value is None else len(value), of_value))
+    digest, length = sha256(value or b"").digest(), None if value is None else len(value)
+    content = sha256(length_prefix(key) + (key or b"") + value_mark(length, digest))
+    # At once: a record may have half a million headers of no bytes.
+    content.update(b"".join(_marked(headers)))
+    return Fingerprint(len(value or b""), digest, content.digest())
+
+
+def _marked(headers: Headers) -> Iterator[bytes]:
     for name, header in headers:
         encoded = name.encode("utf-8", "surrogatepass")
-        content.update(length_prefix(encoded))
-        content.update(encoded)
-        content.update(length_prefix(header))
-        content.update(header or b"")
-    return Fingerprint(len(value or b""), of_value, content.digest())
+        yield length_prefix(encoded)
+        yield encoded
+        yield length_prefix(header)
+        yield header or b""
 
 
 def of_value(length: int, digest: bytes) -> Fingerprint:

@@ -13,7 +13,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBase
 from aiokafka.record.util import calc_crc32c, decode_varint
 
-from processor.events.records import HEAD_BYTES, Headers, LargeRecord, heads
+from processor.events.records import HEAD_BYTES, HEADER_BYTES, Headers, LargeRecord, heads
 from processor.stream import expansion
 from processor.stream.room import STEP_BYTES, Unfinished
 from store.fingerprints import Fingerprint, value_mark
@@ -140,7 +140,7 @@ def _large(
     for _ in range(source.varint()):
         name, name_length = yield from source.head(key_is, content.update)
         header, header_length = yield from source.head(key_is, content.update)
-        size += name_length + header_length
+        size += HEADER_BYTES + name_length + header_length
         if held < HEAD_BYTES:
             headers.append((_name(name), header))
             held += name_length + header_length
