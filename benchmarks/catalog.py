@@ -22,7 +22,8 @@ import psycopg
 from benchmarks._database import database, hush
 from benchmarks._events import PARTITIONS, Message, Partition, messages
 from benchmarks.merge import BATCH, CLUSTER
-from ops.settings import DEFAULT_TENANT, DatabaseSettings
+from ops.setting_parts import DatabaseSettings
+from ops.settings import DEFAULT_TENANT
 from processor.batch.options import PipelineOptions
 from processor.batch.pipeline import Pipeline
 from processor.catalog import load
