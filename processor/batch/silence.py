@@ -18,7 +18,9 @@ from store import instances, processed_events, silenced_badges
 from store.engine import Connection
 from store.processed_events import CountedEvent
 from store.silenced_badges import Silenced
-from store.values import CommandType, Holder, Instance, InstanceStatus
+from store.values.badges import Instance, InstanceStatus
+from store.values.names import Holder
+from store.values.stream import CommandType
 
 
 async def hear(conn: Connection, held: Held, known: Mapping[str, CountedEvent]) -> list[Event]:

@@ -8,13 +8,14 @@ a run that was interrupted goes on where it stopped, and a file that changed mea
 What is skipped is what was counted.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import islice
+from itertools import takewhile
 from pathlib import Path
-from zlib import crc32
+from typing import TypeVar
 
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import UsageError
@@ -26,13 +27,16 @@ from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline
 from processor.batch.staging import RejectedRecord
-from processor.events.chunks import Chunk, ChunkBounds, PlainRecord, cut
+from processor.events.chunks import Chunk, ChunkBounds, cut
+from processor.events.records import Record
 from processor.history import sources
 from processor.history.repeats import Repeat, compared
 from processor.history.sources import LineSource
 from store import ledger, rights
 from store.engine import Database
-from store.values import LedgerEntry, Reason
+from store.values.stream import LedgerEntry, Reason
+
+Item = TypeVar("Item")
 
 CLUSTER = "file"
 # Of broken lines in the report.
@@ -193,10 +197,12 @@ class _Backfill:
     async def _look(self, report: BackfillReport, stop: Stop) -> int:
         """Read without counting; return how many lines it looked at."""
         looked = 0
-        with self._source.lines() as lines, compared() as repeats:
-            for chunk, _ in self._chunks(_records(lines)):
+        with self._source.records(self._bounds.record_bytes_max) as records, compared() as repeats:
+            chunks = self._chunks(records, 0)
+            while (found := await _beside_the_loop(chunks)) is not None:
                 if stop.requested:
                     return looked
+                chunk, _ = found
                 read = self._pipeline.read(chunk)
                 events = [*read.events, *read.repeated]
                 repeats.take(events)
@@ -205,7 +211,8 @@ class _Backfill:
                 self._note_broken(report, _placed(read.rejected))
                 looked = chunk.reached.next_offset
                 await self._progress.reached(report.lines, "read")
-            for part in repeats.found():
+            parts = repeats.found()
+            while (part := await _beside_the_loop(parts)) is not None:
                 report.counted -= sum(each.heard for each in part)
                 report.duplicates += sum(not each.conflicts for each in part)
                 self._note_broken(report, _conflicts(part))
@@ -217,12 +224,16 @@ class _Backfill:
         """Count the first `looked` lines, None for all, but for those that are counted."""
         entry = await self._opened()
         report.resumed_at = entry.next_offset
-        with self._source.lines() as lines:
-            checksum = self._skip(lines, entry)
-            left = None if looked is None else max(0, looked - entry.next_offset)
-            records = _records(islice(lines, left), entry.next_offset, checksum)
+        with self._source.records(self._bounds.record_bytes_max) as records:
+            await asyncio.to_thread(self._skip, records, entry)
             pace = Pace()
-            for batch in self._batches(self._chunks(records, entry.next_offset)):
+            known = (
+                records
+                if looked is None
+                else takewhile(lambda record: record.offset < looked, records)
+            )
+            batches = self._batches(self._chunks(known, entry.next_offset))
+            while (batch := await _beside_the_loop(batches)) is not None:
                 if stop.requested:
                     return
                 read = [self._pipeline.read(chunk) for chunk in batch]
@@ -246,22 +257,23 @@ class _Backfill:
             await ledger.open_partitions(conn, CLUSTER, {key: 0})
             return (await ledger.read(conn, CLUSTER, [key]))[key]
 
-    def _skip(self, lines: Iterator[bytes], entry: LedgerEntry) -> int:
-        """Skip the lines that are counted, which must be those that were; return their checksum."""
-        checksum = skipped = 0
-        for line in islice(lines, entry.next_offset):
-            checksum, skipped = _checksum(line, checksum), skipped + 1
-        if skipped < entry.next_offset or (skipped and checksum != entry.last_timestamp_ms):
+    def _skip(self, records: Iterator[Record], entry: LedgerEntry) -> None:
+        """Pass over the lines that are counted, which must be those that were."""
+        if entry.last_offset is None:
+            return
+        last = next((each for each in records if each.offset >= entry.last_offset), None)
+        if last is None or (last.offset, last.timestamp) != (
+            entry.last_offset,
+            entry.last_timestamp_ms,
+        ):
             raise UsageError(
                 f"{self._name}:{entry.next_offset}: an earlier run counted {entry.next_offset} "
                 "lines, and the file has changed since. Give new lines in a file of their own; an "
                 "event that was counted before is not counted again."
             )
-        return checksum
 
-    def _chunks(
-        self, records: Iterator[PlainRecord], position: int = 0
-    ) -> Iterator[tuple[Chunk, int]]:
+    def _chunks(self, records: Iterator[Record], first: int) -> Iterator[tuple[Chunk, int]]:
+        position = first
         for part, memory in cut(records, self._bounds):
             chunk = Chunk(self._source.key, 0, position, part)
             position = chunk.reached.next_offset
@@ -309,26 +321,9 @@ def _conflicts(repeats: Iterable[Repeat]) -> Iterator[tuple[int, Reason, str]]:
             )
 
 
-def _records(lines: Iterator[bytes], first: int = 0, checksum: int = 0) -> Iterator[PlainRecord]:
-    """Yield the lines that hold something, as records.
+async def _beside_the_loop(items: Iterator[Item]) -> Item | None:
+    """Return the next of `items`; None after the last.
 
-    Args:
-        lines: from line `first` on, which is 0 for the first of the file.
-        first: the offset of the first record.
-        checksum: of the lines before.
+    A line may be of any length: reading it must keep neither a signal nor the database waiting.
     """
-    for offset, line in enumerate(lines, first):
-        checksum = _checksum(line, checksum)
-        # A blank line is no event and no fault: a file may end with one.
-        if line.strip():
-            # The checksum stands where a Kafka record has its timestamp: what tells one record at
-            # an offset from another.
-            yield PlainRecord(offset, line.rstrip(b"\r\n"), timestamp=checksum)
-
-
-def _checksum(line: bytes, before: int) -> int:
-    """Return the checksum of `line` and of all before it, whose own is `before`.
-
-    However a line ends: the last one may get its end later.
-    """
-    return crc32(b"\n", crc32(line.rstrip(b"\r\n"), before))
+    return await asyncio.to_thread(next, items, None)

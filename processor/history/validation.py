@@ -19,7 +19,6 @@ from processor.catalog import load
 from processor.catalog.in_force import floor_in_force, in_force
 from processor.catalog.spelling import did_you_mean
 from processor.events import message_schema
-from processor.events.chunks import PlainRecord
 from processor.events.reader import (
     BadgeCommand,
     Event,
@@ -27,8 +26,9 @@ from processor.events.reader import (
     Parsed,
     WalletChange,
 )
+from processor.events.records import Record
 from processor.events.rejection import Rejected
-from store.values import Catalog
+from store.values.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +105,18 @@ def contract_topic(settings: Settings, catalog: Catalog, topic: str) -> str:
 
 
 def verdicts(
-    lines: Iterable[bytes],
+    records: Iterable[Record],
     forecast: Forecast,
     now: Callable[[], datetime],
     topic: str | None = None,
 ) -> Iterator[Verdict]:
-    """Yield the verdict on each line; a blank one is no message.
+    """Yield the verdict on each of a file's records.
 
     `topic`: the contract's name of the one that they come by; None for each its own.
     """
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            # Each at its own time: a pipe may take hours.
-            record = PlainRecord(number - 1, line.rstrip(b"\r\n"))
-            yield _verdict(number, forecast.of(record, now(), topic))
+    for record in records:
+        # Each at its own time: a pipe may take hours. A file's lines have no timestamp.
+        yield _verdict(record.offset + 1, forecast.of(record, now(), topic))
 
 
 def _verdict(line: int, parsed: Parsed) -> Verdict:

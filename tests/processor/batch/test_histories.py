@@ -28,7 +28,14 @@ from processor.stream.waiting_sweep import WaitingSweep
 from store import retention
 from store.engine import Database
 from store.silenced_badges import Choice
-from store.values import Catalog, CounterKind, CounterSpec, FieldKind, FieldSpec, OnchainPolicy
+from store.values.catalog import (
+    Catalog,
+    CounterKind,
+    CounterSpec,
+    FieldKind,
+    FieldSpec,
+    OnchainPolicy,
+)
 from tests.builders.catalogs import a_catalog, a_counter, a_level, a_type
 from tests.builders.catalogs import an_event as an_event_type
 from tests.builders.clock import FakeClock
