@@ -1,21 +1,36 @@
-"""How many records go into one transaction after one that PostgreSQL could not carry.
+"""How many records go into one transaction.
 
-A statement that is too large for a backend, or for the driver, ends the connection, as an outage
-does; the same again would end the next one. So what broke is sent in smaller parts, down to one
-record, and the parts grow again with each that passes. Pure.
+As many as take a fraction of a second: others wait that long for it, a new catalog and whoever
+counts for the same users, and batches wait for the new catalog in turn.
+
+And fewer after one that PostgreSQL could not carry. A statement that is too large for a backend, or
+for the driver, ends the connection, as an outage does; the same again would end the next one. So
+what broke is sent in smaller parts, down to one record, and the parts grow again with each that
+passes. Pure.
 """
 
 from collections.abc import Iterable
+
+# After a transaction that took longer come smaller ones, and after one that left room larger ones.
+LONG_S = 0.7
+# So few are not cut for their time: a transaction has its own, whatever is in it.
+FEW = 500
+# What is tried first; it grows from there.
+_FIRST = 5_000
 
 # Attempts at one record by itself, before the fault is taken for the record's.
 STRIKES_MAX = 3
 
 
 class Pace:
-    """The bound on the records of a transaction; lives as long as the process."""
+    """The bound on the records of a transaction; lives as long as the process.
+
+    Attributes:
+        records_max: more are cut before they are tried.
+    """
 
     def __init__(self) -> None:
-        self._records_max: int | None = None
+        self.records_max = _FIRST
         self._suspect: object = None
         self._fault: Exception | None = None
         self._strikes = 0
@@ -24,25 +39,24 @@ class Pace:
         self._passed_at: dict[object, bool] = {}
         self._any_passed = False
 
-    def is_too_much(self, records: int) -> bool:
-        """Return whether so many records are to be cut before they are tried."""
-        return self._records_max is not None and records > self._records_max
-
     def broke(self, records: int) -> None:
         """Take note of a transaction of so many records that was not carried."""
-        self._records_max = max(1, records // 2)
+        self.records_max = max(1, records // 2)
 
-    def passed(self, records: int, places: Iterable[object] = ()) -> None:
-        """Take note of a transaction that was committed: twice as many may be tried next.
+    def passed(self, records: int, seconds: float, places: Iterable[object] = ()) -> None:
+        """Take note of a transaction that was committed.
 
         Args:
             records: how many.
+            seconds: how long it took; twice as many are tried next where that leaves room for them.
             places: the partitions of which any was counted.
         """
         for place in places:
             self._passed_at[place] = self._any_passed = True
-        if self._records_max is not None and records >= self._records_max:
-            self._records_max *= 2
+        if seconds > LONG_S and records > FEW:
+            self.records_max = max(FEW, records // 2)
+        elif records >= self.records_max and (records < FEW or seconds < LONG_S / 2):
+            self.records_max *= 2
 
     def is_one_alone(self, place: object) -> bool:
         """Return whether what came before a refused record of `place` passed: once after each.
