@@ -8,21 +8,33 @@ tasks are settled (lock order: docs/architecture.md).
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row, func, insert, select, text, update
 
-from ops.errors import Transient
+from ops.errors import Permanent, Transient
 from store import models
 from store.engine import Connection
 from store.values import Commitments, MessageKind, MessageStatus, RawAddress, TypeCode
+
+Value = TypeVar("Value")
 
 
 class MintingShut(Transient):
     """Nothing may be signed: chain and database may know different tokens."""
 
     code = "minting_shut"
+
+
+class RecordGone(Permanent):
+    """A row that this process worked with is not there any more: the database went back under it.
+
+    What was begun with it is given up; where it was the wallet's own row, the process ends, and
+    starts anew with what is there.
+    """
+
+    code = "record_gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +185,7 @@ TAKE_QUERY_SEQ = text("""
 # its outcome.
 COMMITMENTS = text("""
     SELECT count(*) FILTER (WHERE task.operation = 'mint') AS mints,
-           count(*) FILTER (WHERE task.operation = 'burn') AS burns,
+           count(*) FILTER (WHERE task.operation <> 'mint') AS burns,
            (SELECT count(*) FROM chain_message
              WHERE kind = 'deploy' AND status = 'unresolved'
                AND chain_wallet_id = :wallet_id) AS deploys
@@ -242,10 +254,10 @@ async def register_wallet(conn: Connection, identity: WalletIdentity) -> WalletR
     The caller compares.
     """
     await conn.execute(REGISTER_WALLET, asdict(identity))
-    found = await wallet(conn)
-    if found is None:
+    row = await wallet(conn)
+    if row is None:
         raise LookupError("chain_wallet has no row right after one was written")
-    return found
+    return row
 
 
 async def wallet(conn: Connection) -> WalletRecord | None:
@@ -269,12 +281,14 @@ async def saw_block(conn: Connection, wallet_id: UUID, seqno: int, *, deployed: 
     Return the newest ever seen.
     """
     parameters = {"wallet_id": wallet_id, "seqno": seqno, "deployed": deployed}
-    return int((await conn.execute(SAW_BLOCK, parameters)).scalar_one())
+    row = (await conn.execute(SAW_BLOCK, parameters)).one_or_none()
+    return int(found(row, "the wallet").seqno_seen)
 
 
 async def seqno_seen(conn: Connection, wallet_id: UUID) -> int:
     """Return the newest masterchain block that any minter of this wallet was shown."""
-    return int((await conn.execute(SEQNO_SEEN, {"wallet_id": wallet_id})).scalar_one())
+    row = (await conn.execute(SEQNO_SEEN, {"wallet_id": wallet_id})).one_or_none()
+    return int(found(row, "the wallet").seqno_seen)
 
 
 async def take_query_seq(conn: Connection, wallet_id: UUID, unused: int = 0) -> int:
@@ -313,11 +327,16 @@ async def collections(conn: Connection) -> list[Collection]:
 
 
 async def lock_collection(conn: Connection, collection_id: UUID) -> Collection:
-    """Return a collection and keep others from signing for it until the transaction ends."""
+    """Return a collection and keep others from signing for it until the transaction ends.
+
+    Raises:
+        RecordGone: there is no such collection.
+    """
     locked = _COLLECTION.where(models.ChainCollection.id == collection_id).with_for_update(
         of=models.ChainCollection
     )
-    return _collection((await conn.execute(locked)).one())
+    row = (await conn.execute(locked)).one_or_none()
+    return _collection(found(row, f"collection {collection_id}"))
 
 
 async def collection_seen(conn: Connection, collection_id: UUID) -> None:
@@ -387,10 +406,15 @@ async def unresolved_deploys(conn: Connection) -> list[MessageRecord]:
     ]
 
 
-async def messages(conn: Connection, ids: Sequence[UUID]) -> list[MessageRecord]:
-    """Return messages by id; missing ones are absent."""
-    rows = await conn.execute(_MESSAGE.where(models.ChainMessage.id.in_(ids)))
-    return [_message(row) for row in rows]
+async def message(conn: Connection, message_id: UUID) -> MessageRecord:
+    """Return a message as it stands.
+
+    Raises:
+        RecordGone: there is none.
+    """
+    asked = _MESSAGE.where(models.ChainMessage.id == message_id)
+    row = (await conn.execute(asked)).one_or_none()
+    return _message(found(row, f"message {message_id}"))
 
 
 async def lock_message(conn: Connection, message_id: UUID) -> None:
@@ -399,7 +423,11 @@ async def lock_message(conn: Connection, message_id: UUID) -> None:
 
 
 async def message_sent(conn: Connection, message_id: UUID, chain_time: datetime) -> MessageRecord:
-    """Count a send, with the chain's time of it; return the message as it stands then."""
+    """Count a send, with the chain's time of it; return the message as it stands then.
+
+    Raises:
+        RecordGone: there is no such message.
+    """
     statement = (
         update(models.ChainMessage)
         .where(models.ChainMessage.id == message_id)
@@ -410,7 +438,8 @@ async def message_sent(conn: Connection, message_id: UUID, chain_time: datetime)
         )
         .returning(*_MESSAGE_COLUMNS)
     )
-    return _message((await conn.execute(statement)).one())
+    row = (await conn.execute(statement)).one_or_none()
+    return _message(found(row, f"message {message_id}"))
 
 
 async def resolve_message(conn: Connection, message_id: UUID, status: MessageStatus) -> bool:
@@ -420,6 +449,17 @@ async def resolve_message(conn: Connection, message_id: UUID, status: MessageSta
     """
     done = await conn.execute(RESOLVE_MESSAGE, {"id": message_id, "status": status.value})
     return done.rowcount == 1
+
+
+def found(row: Value | None, what: str) -> Value:
+    """Return the one row that was asked for.
+
+    Raises:
+        RecordGone: there is none.
+    """
+    if row is None:
+        raise RecordGone(f"{what} is in this database no more: the database went back")
+    return row
 
 
 def _collection(row: Row[*tuple[Any, ...]]) -> Collection:

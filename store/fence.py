@@ -14,6 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from store import chain
 from store.engine import Connection
 from store.values import RawAddress
 
@@ -200,10 +201,15 @@ async def identity(conn: Connection) -> DatabaseIdentity:
 
 
 async def fence(conn: Connection, wallet_id: UUID, *, lock: bool = False) -> Fence:
-    """Return the wallet's fence; with `lock`, nobody changes it until the transaction ends."""
+    """Return the wallet's fence; with `lock`, nobody changes it until the transaction ends.
+
+    Raises:
+        RecordGone: this database has no such wallet.
+    """
     if lock:
         await conn.execute(LOCK_FENCE, {"wallet_id": wallet_id})
-    row = (await conn.execute(FENCE, {"wallet_id": wallet_id})).one()
+    rows = await conn.execute(FENCE, {"wallet_id": wallet_id})
+    row = chain.found(rows.one_or_none(), "the wallet")
     found = None
     if row.shut_reason is not None:
         found = Shut(row.shut_reason, row.shut_until, row.shut_needs_repair, row.repair_asked)

@@ -497,7 +497,7 @@ CREATE TABLE nft_mint_queue (
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT nft_mint_queue_status_check
         CHECK (status IN ('pending', 'sent', 'confirmed', 'failed')),
-    CONSTRAINT nft_mint_queue_operation_check CHECK (operation IN ('mint', 'burn')),
+    CONSTRAINT nft_mint_queue_operation_check CHECK (operation IN ('mint', 'burn', 'revoke_second')),
     CONSTRAINT nft_mint_queue_hold_reason_check
         CHECK (hold_reason IS NULL
                OR hold_reason IN ('no_wallet', 'operator', 'breaker', 'recipient')),
