@@ -43,7 +43,8 @@ class DatabaseIdentity:
 class Shut:
     """Why nothing is signed. `until` is the chain's time.
 
-    `needs_repair`: a person has to ask for a repair first; `repair_asked`: one has.
+    `needs_repair`: a person has to ask for a repair first; `repair_asked`: one has, for this or for
+    what is noticed later.
     """
 
     reason: str
@@ -120,7 +121,7 @@ SHUT = text("""
 
 ASK_REPAIR = text("""
     UPDATE chain_wallet SET repair_asked = true, updated_at = clock_timestamp()
-     WHERE id = :wallet_id AND shut_needs_repair
+     WHERE id = :wallet_id AND shut_reason IS NOT NULL
 """)
 
 REOPEN = text("""
@@ -234,7 +235,10 @@ async def shut(conn: Connection, wallet_id: UUID, why: Shut) -> None:
 
 
 async def ask_repair(conn: Connection, wallet_id: UUID) -> None:
-    """Write that a person asked for a repair: minters go on with it until minting is open."""
+    """Write that a person asked for a repair: minters go on with it until minting is open.
+
+    Also where it opens by itself: what is under way may arrive since, and take a repair.
+    """
     await conn.execute(ASK_REPAIR, {"wallet_id": wallet_id})
 
 

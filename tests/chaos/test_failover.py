@@ -155,20 +155,18 @@ def base_backup_and_archive(servers: Clusters, primary: PostgresServer) -> Postg
     return servers.start("backup")
 
 
-@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
     "take_over", [files_copied_back, base_backup_alone, base_backup_and_archive, started_again]
 )
 async def test_a_physical_backup_that_takes_over_makes_no_second_token(
     take_over: Callable[[Clusters, PostgresServer], PostgresServer],
-    seed: int,
     servers: Clusters,
     ton: TonNetwork,
     mempool: Mempool,
     mnemonic_file: Path,
     tmp_path: Path,
 ) -> None:
-    chance = random.Random(seed)
+    chance = random.Random(take_over.__name__)
     primary = servers.start("primary")
     await migrations.upgrade(primary.url)
     tell(primary, "ALTER DATABASE postgres SET synchronous_commit = off")

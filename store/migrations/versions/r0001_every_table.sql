@@ -69,7 +69,7 @@ CREATE TABLE chain_wallet (
     CONSTRAINT chain_wallet_shut_check
         CHECK ((shut_reason IS NULL) = (shut_until IS NULL)
                AND (shut_reason IS NOT NULL OR NOT shut_needs_repair)
-               AND (shut_needs_repair OR NOT repair_asked))
+               AND (shut_reason IS NOT NULL OR NOT repair_asked))
 );
 CREATE UNIQUE INDEX chain_wallet_single_key ON chain_wallet ((true));
 
