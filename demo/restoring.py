@@ -23,7 +23,7 @@ from demo.stack.threads import to_its_end
 from store import inspection
 from store.engine import Database
 from store.inspection import BadgeRow, Snapshot
-from store.values import InstanceStatus
+from store.values.badges import InstanceStatus
 
 # Longer than a signed message can execute, by the chain's clock, and the margin behind it.
 _MESSAGE_LIFE = timedelta(minutes=6)

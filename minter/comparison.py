@@ -11,7 +11,9 @@ from uuid import UUID
 
 from minter.ton.metadata_uris import instance_of, item_suffix
 from minter.ton.values import Token
-from store.values import InstanceStatus, OnchainStatus, RawAddress, TaskStatus, TokenRecord
+from store.values.badges import InstanceStatus, OnchainStatus
+from store.values.minting import TaskStatus, TokenRecord
+from store.values.names import RawAddress
 
 
 class FindingKind(StrEnum):

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from store import chain
 from store.engine import Connection
-from store.values import RawAddress
+from store.values.names import RawAddress
 
 _UNKNOWN = "-"
 

@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from sqlalchemy import URL, make_url
 
-from ops.settings import MinterSettings, Settings
+from ops.setting_parts import MinterSettings
+from ops.settings import Settings
 from sandbox.postgres import PostgresServer
 from sandbox.ton.network import TonNetwork
 from store import migrations

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from minter.context import MinterContext
 from minter.reconcile import Terms, reconcile
-from ops.settings import MinterSettings, Settings
+from ops.setting_parts import MinterSettings
+from ops.settings import Settings
 from sandbox.ton.chain import Rejected
 from sandbox.ton.network import TonNetwork
 from tests.builders.restoring import replay

@@ -8,7 +8,9 @@ import pytest
 from minter.comparison import CollectionItem, CollectionSnapshot, Finding, FindingKind, compare
 from minter.ton.metadata_uris import item_suffix
 from minter.ton.values import Token
-from store.values import InstanceStatus, OnchainStatus, RawAddress, TaskStatus, TokenRecord
+from store.values.badges import InstanceStatus, OnchainStatus
+from store.values.minting import TaskStatus, TokenRecord
+from store.values.names import RawAddress
 
 BADGE, TYPE = UUID(int=1), UUID(int=2)
 OWNER, MINTER, OTHER = (RawAddress(f"0:{digit * 64}") for digit in "123")

@@ -12,8 +12,9 @@ from ton_core.boc.builder import Builder
 
 from minter.comparison import Finding, FindingKind
 from minter.context import MinterContext
-from minter.reconcile import ReconcileReport, Terms, _shut_or_open, reconcile
-from minter.signing import NothingSigned
+from minter.message_signing import NothingSigned
+from minter.reconcile import Terms, _shut_or_open, reconcile
+from minter.reconcile_report import ReconcileReport
 from minter.ton import tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from minter.ton.metadata_uris import item_suffix
@@ -22,7 +23,8 @@ from ops.settings import Settings
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.network import TonNetwork
 from store import chain
-from store.values import RawAddress, TaskOperation
+from store.values.minting import TaskOperation
+from store.values.names import RawAddress
 from tests.builders.minters import sign_due
 from tests.builders.world import (
     Badge,
