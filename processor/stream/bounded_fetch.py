@@ -1,19 +1,25 @@
 """Take no more out of a fetch than there is room for.
 
 aiokafka hands over all that it has fetched, of all partitions, expanded. Here what is taken at a
-time is bounded in bytes of memory; the rest waits, as it came over the wire. aiokafka has no seam
-for it: tests/processor/stream/test_bounded_fetch.py holds what is leant on.
+time is bounded in bytes of memory; the rest waits, as it came over the wire. Of that there is a
+bound, too: aiokafka goes on fetching for each partition that nothing waits of, and with hundreds of
+them, or large batches, what waits is gigabytes. aiokafka has no seam for it:
+tests/processor/stream/test_bounded_fetch.py holds what is leant on.
 """
 
 from typing import Any
 
-from aiokafka.consumer import fetcher
-from aiokafka.consumer.fetcher import FetchResult
+from aiokafka.consumer import consumer, fetcher
+from aiokafka.consumer.fetcher import Fetcher, FetchResult
 
 from processor.events.records import bounded, memory_of
 from processor.stream import lenient_headers
 from processor.stream.room import ROOM, Unfinished
 from store.values import PausedPartition
+
+# Of all fetches that wait, over the wire; the last ones may exceed it. Four of the largest answers
+# (transport.py), each of which has more than one batch only where it is not larger.
+HELD_BYTES_MAX = 64 * 1024 * 1024
 
 
 class BoundedFetchResult(FetchResult):  # type: ignore[misc]
@@ -21,6 +27,12 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]
 
     _partition_records: Any
     _is_unfinished = False
+
+    @property
+    def bytes_held(self) -> int:
+        """Return the bytes of the fetch; 0 once all of it is taken."""
+        held = self._partition_records
+        return 0 if held is None else int(held._records.size_in_bytes())  # noqa: SLF001 - no seam
 
     def getall(self, max_records: int | None = None) -> list[Any]:
         """Return the next records; none where there is no room left."""
@@ -51,7 +63,26 @@ class BoundedFetchResult(FetchResult):  # type: ignore[misc]
         return found
 
 
+class BoundedFetcher(Fetcher):  # type: ignore[misc]
+    """Asks for no more while so much of what was fetched waits to be taken."""
+
+    def _get_actions_per_node(self, assignment: Any) -> tuple[Any, ...]:  # noqa: ANN401 - aiokafka has no types
+        requests, *others = super()._get_actions_per_node(assignment)
+        # aiokafka asks again once something was taken.
+        return ([] if self.bytes_held >= HELD_BYTES_MAX else requests), *others
+
+    @property
+    def bytes_held(self) -> int:
+        """Return the bytes that were fetched and not all taken, as they came over the wire."""
+        return sum(
+            each.bytes_held
+            for each in self._records.values()
+            if isinstance(each, BoundedFetchResult)
+        )
+
+
 def install() -> None:
-    """Let every consumer of this process take its records so."""
+    """Let every consumer of this process fetch, and take its records, so."""
+    consumer.Fetcher = BoundedFetcher
     fetcher.FetchResult = BoundedFetchResult
     lenient_headers.install()
