@@ -21,7 +21,8 @@ from processor.batch.staging import ReadChunk, as_rejected
 from processor.events.chunks import Chunk
 from processor.events.rejection import UNKNOWN, Rejected
 from store.engine import ConnectionLost, ConstraintRefused, DataRefused, StatementTimedOut
-from store.values import Partition, Reason
+from store.values.names import Partition
+from store.values.stream import Reason
 
 log = logger("bisection")
 

@@ -22,12 +22,14 @@ from processor.batch.pipeline import Pipeline
 from processor.events.chunks import ChunkBounds
 from processor.stream import kafka_access
 from processor.stream.batcher import Batcher, InFlight
+from processor.stream.consumer_thread import FAUST_LOGGER, ConsumerOptions
 from processor.stream.offset_store import OffsetStore
 from processor.stream.pausing import Pausing
 from processor.stream.positions import FetchedChunk
-from processor.stream.transport import FAUST_LOGGER, Consumer, ConsumerOptions, Transport
+from processor.stream.transport import Consumer, Transport
 from processor.stream.watchdog import StreamProgress
-from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
+from store.values.names import Partition
+from store.values.stream import LedgerEntry, PausedPartition, PauseReason
 
 # Chunks that wait for the agent, in each partition's favour; with fewer, reading and fetching stop
 # for each other.

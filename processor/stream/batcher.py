@@ -19,7 +19,8 @@ from processor.batch.attempt import BatchOutcome
 from processor.batch.bisection import PartitionRefused
 from processor.batch.staging import ReadChunk
 from store.engine import ConstraintRefused, DatabaseUnreachable, DataRefused
-from store.values import LedgerEntry, Partition
+from store.values.names import Partition
+from store.values.stream import LedgerEntry
 
 log = logger("batcher")
 

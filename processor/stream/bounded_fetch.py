@@ -15,7 +15,7 @@ from aiokafka.consumer.fetcher import Fetcher, FetchResult
 from processor.events.records import bounded, memory_of
 from processor.stream import lenient_headers
 from processor.stream.room import ROOM, Unfinished
-from store.values import PausedPartition
+from store.values.stream import PausedPartition
 
 # Of all fetches that wait, over the wire; the last ones may exceed it. Four of the largest answers
 # (transport.py), each of which has more than one batch only where it is not larger.

@@ -18,7 +18,7 @@ from processor.events.records import LargeRecord, memory_of
 from processor.stream.large_batches import StreamedRecord
 from processor.stream.lenient_headers import LenientRecords
 from processor.stream.room import Unfinished
-from store.values import PausedPartition, PauseReason
+from store.values.stream import PausedPartition, PauseReason
 
 
 class GuardedRecords(PartitionRecords):  # type: ignore[misc]

@@ -17,7 +17,7 @@ from processor.batch.staging import ReadChunk, as_rejected
 from processor.events.chunks import Chunk, PlainRecord
 from processor.events.rejection import Rejected
 from store.engine import Database, DatabaseUnreachable, DataRefused, StatementRefused
-from store.values import Reason
+from store.values.stream import Reason
 from tests.builders.messages import (
     ALICE,
     BOB,

@@ -13,7 +13,8 @@ from sqlalchemy import text
 
 from ops.errors import UsageError
 from ops.lifecycle import Stop
-from ops.settings import Settings, WorkerSettings
+from ops.setting_parts import WorkerSettings
+from ops.settings import Settings
 from processor.events.records import HEAD_BYTES
 from processor.history import backfill as filling
 from processor.history import lines

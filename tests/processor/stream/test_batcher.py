@@ -24,7 +24,8 @@ from store.engine import (
     DataRefused,
     TransactionConflict,
 )
-from store.values import LedgerEntry, Partition
+from store.values.names import Partition
+from store.values.stream import LedgerEntry
 from tests.builders.clock import FakeClock
 from tests.builders.metrics import Moved
 

@@ -7,7 +7,8 @@ from processor.events.chunks import Chunk
 from processor.stream.batcher import BatchBounds, Batcher, InFlight
 from store import ledger
 from store.engine import Database
-from store.values import LedgerEntry, Partition
+from store.values.names import Partition
+from store.values.stream import LedgerEntry
 from tests.builders.clock import FakeClock
 from tests.builders.messages import CLUSTER, Log, a_partner, a_pipeline, open_ledger
 

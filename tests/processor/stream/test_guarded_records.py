@@ -12,7 +12,7 @@ from aiokafka.record.util import calc_crc32c
 from processor.stream import expansion
 from processor.stream.guarded_records import GuardedRecords, WholeRecords, install
 from processor.stream.room import Unfinished
-from store.values import PausedPartition, PauseReason
+from store.values.stream import PausedPartition, PauseReason
 
 QUESTS = TopicPartition("laurel.quests", 3)
 ATTRIBUTES, CRC, VALUE = 22, 17, 80

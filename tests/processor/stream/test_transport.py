@@ -38,14 +38,11 @@ from processor.events.chunks import ChunkBounds
 from processor.events.records import LargeRecord
 from processor.stream import bounded_fetch, guarded_records
 from processor.stream.app import WorkerApp, faust_app
+from processor.stream.consumer_thread import ConsumerOptions, ConsumerThread
 from processor.stream.room import TAKE_STEPS_BYTES
-from processor.stream.transport import (
-    Consumer,
-    ConsumerOptions,
-    ConsumerThread,
-    Transport,
-)
-from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
+from processor.stream.transport import Consumer, Transport
+from store.values.names import Partition
+from store.values.stream import LedgerEntry, PausedPartition, PauseReason
 from tests.processor.stream.test_large_batches import Given, a_batch
 
 QUESTS = TP("laurel.quests", 0)
