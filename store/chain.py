@@ -16,6 +16,7 @@ from sqlalchemy import Row, func, insert, select, text, update
 from ops.errors import Transient
 from store import models
 from store.engine import Connection
+from store.ids import ordered_id
 from store.values import Commitments, MessageKind, MessageStatus, RawAddress, TypeCode
 
 
@@ -146,8 +147,8 @@ _MESSAGE = select(*_MESSAGE_COLUMNS)
 _UNRESOLVED = models.ChainMessage.status == MessageStatus.UNRESOLVED.value
 
 REGISTER_WALLET = text("""
-    INSERT INTO chain_wallet (address, public_key, subwallet_id, timeout_s, zero_state_hash)
-    VALUES (:address, :public_key, :subwallet_id, :timeout_s, :zero_state_hash)
+    INSERT INTO chain_wallet (id, address, public_key, subwallet_id, timeout_s, zero_state_hash)
+    VALUES (:id, :address, :public_key, :subwallet_id, :timeout_s, :zero_state_hash)
         ON CONFLICT DO NOTHING
 """)
 
@@ -184,8 +185,8 @@ COMMITMENTS = text("""
 """)
 
 ADD_COLLECTION = text("""
-    INSERT INTO chain_collection (type_id, chain_wallet_id, address, content_uri, item_prefix)
-    VALUES (:type_id, :wallet_id, :address, :content_uri, :item_prefix)
+    INSERT INTO chain_collection (id, type_id, chain_wallet_id, address, content_uri, item_prefix)
+    VALUES (:id, :type_id, :wallet_id, :address, :content_uri, :item_prefix)
         ON CONFLICT (type_id) DO NOTHING
 """)
 
@@ -241,7 +242,7 @@ async def register_wallet(conn: Connection, identity: WalletIdentity) -> WalletR
 
     The caller compares.
     """
-    await conn.execute(REGISTER_WALLET, asdict(identity))
+    await conn.execute(REGISTER_WALLET, {"id": ordered_id(), **asdict(identity)})
     found = await wallet(conn)
     if found is None:
         raise LookupError("chain_wallet has no row right after one was written")
@@ -300,7 +301,7 @@ async def commitments(conn: Connection, wallet_id: UUID) -> Commitments:
 
 async def add_collection(conn: Connection, new: NewCollection) -> Collection:
     """Write a type's collection unless there is one; return the one that stands."""
-    await conn.execute(ADD_COLLECTION, asdict(new))
+    await conn.execute(ADD_COLLECTION, {"id": ordered_id(), **asdict(new)})
     of_type = _COLLECTION.where(models.ChainCollection.type_id == new.type_id)
     return _collection((await conn.execute(of_type)).one())
 

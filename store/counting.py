@@ -22,6 +22,7 @@ from sqlalchemy import text
 from ops.errors import InvariantBroken
 from store import exact_json
 from store.engine import Connection
+from store.ids import id_prefix
 from store.values import CounterBinding, CounterName, CounterOperation, Number
 
 PREPARE = (
@@ -144,8 +145,10 @@ MERGE = text("""
          -- A new row starts with the steps; an existing one adds them under its lock. Every batch
          -- takes the rows in this order, so that two of them never wait in a circle.
          merged AS (
-         INSERT INTO nft_progress AS progress (user_id, type_id, counters, last_event_at)
-         SELECT user_id, type_id, jsonb_object_agg(name, step), max(last_event_at)
+         INSERT INTO nft_progress AS progress (id, user_id, type_id, counters, last_event_at)
+         SELECT CAST(:id_prefix || lpad(to_hex(row_number() OVER (ORDER BY user_id, type_id)),
+                                        8, '0') AS uuid),
+                user_id, type_id, jsonb_object_agg(name, step), max(last_event_at)
            FROM change GROUP BY user_id, type_id ORDER BY user_id, type_id
              ON CONFLICT (user_id, type_id) DO UPDATE
             SET counters = progress.counters || (
@@ -287,6 +290,7 @@ async def merge(conn: Connection, bindings: Sequence[CounterBinding]) -> list[Pr
         }
         for binding in bindings
     ]
-    rows = await conn.execute(MERGE, {"bindings": exact_json.dumped(listed)})
+    parameters = {"bindings": exact_json.dumped(listed), "id_prefix": id_prefix()}
+    rows = await conn.execute(MERGE, parameters)
     found = [Progress(row.user_id, row.type_id, row.counters) for row in rows]
     return sorted(found, key=lambda progress: (progress.user_id, progress.type_id))

@@ -10,7 +10,7 @@ is generated from it, and a test holds both equal.
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, ClassVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -36,6 +36,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from store.ids import ordered_id
 from store.values import (
     AchievementStatus,
     AuditAction,
@@ -94,8 +95,9 @@ def one_of(column: str, enum: type[StrEnum], *, nullable: bool = False) -> Check
 
 
 class _Identified:
+    # Laurel's own statements give the id (store/ids.py); the database's default is for other hands.
     id: Mapped[UUID] = mapped_column(
-        primary_key=True, default=uuid4, server_default=func.gen_random_uuid(), sort_order=-1
+        primary_key=True, default=ordered_id, server_default=func.gen_random_uuid(), sort_order=-1
     )
 
 
