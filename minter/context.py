@@ -24,11 +24,11 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError
 from ops.logs import logger
 from ops.quantities import nanograms
-from ops.settings import MinterSettings
+from ops.setting_parts import MinterSettings
 from store.chain import WalletRecord
 from store.engine import Database
 from store.fence import Shut
-from store.values import RawAddress
+from store.values.names import RawAddress
 
 log = logger("minter")
 

@@ -18,7 +18,9 @@ from store.catalog_document import content_hash, decoded, encoded
 from store.engine import Connection
 from store.exact_json import dumped
 from store.ids import id_prefix
-from store.values import AuditAction, AuditEntry, Catalog, CounterName, JobState, TypeCode, TypeSpec
+from store.values.badges import AuditAction, AuditEntry
+from store.values.catalog import Catalog, JobState, TypeSpec
+from store.values.names import CounterName, TypeCode
 
 NO_CATALOG = "The database has no catalog yet. Run `laurel catalog apply`."
 

@@ -15,15 +15,8 @@ from sqlalchemy import Row, text
 
 from ops.errors import LeaseLost
 from store.engine import Connection
-from store.values import (
-    HoldReason,
-    LeasedTask,
-    LeaseToken,
-    RawAddress,
-    TaskOperation,
-    TaskStatus,
-    TypeCode,
-)
+from store.values.minting import HoldReason, LeasedTask, TaskOperation, TaskStatus
+from store.values.names import LeaseToken, RawAddress, TypeCode
 
 
 @dataclass(frozen=True, slots=True)

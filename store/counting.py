@@ -24,7 +24,8 @@ from store import exact_json
 from store.binary_format import UuidArray
 from store.engine import Connection
 from store.ids import id_prefix
-from store.values import CounterBinding, CounterName, CounterOperation, Number
+from store.values.catalog import CounterBinding, CounterOperation
+from store.values.names import CounterName, Number
 
 PREPARE = (
     # A batch of twenty thousand stays in memory.

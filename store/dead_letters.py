@@ -13,7 +13,7 @@ from sqlalchemy import text
 from store import exact_json
 from store.engine import Connection
 from store.fingerprints import Fingerprint, Headers, fingerprint
-from store.values import Reason, RecordPosition
+from store.values.stream import Reason, RecordPosition
 
 _DETAIL_LENGTH_MAX = 500  # characters; the bytes themselves say the rest
 

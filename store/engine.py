@@ -27,7 +27,7 @@ from tenacity import (
 
 from ops import metrics, watchdog
 from ops.errors import Permanent, Transient, UsageError
-from ops.settings import DatabaseSettings
+from ops.setting_parts import DatabaseSettings
 from store import exact_json
 from store.database_url import address_of, place_of
 from store.session import REFUSED_OPTIONS, WAY_OUT, Session

@@ -10,7 +10,7 @@ from typing import Self
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from ops.errors import UsageError
-from ops.settings import DatabaseSettings
+from ops.setting_parts import DatabaseSettings
 
 # PgBouncer's words; an error that ends a connection before it is made has no SQLSTATE in psycopg.
 REFUSED_OPTIONS = "unsupported startup parameter"

@@ -27,7 +27,7 @@ from ops import metrics
 from ops.errors import LaurelError, UsageError
 from ops.logs import logger
 from ops.throwaway import throwaway
-from store.values import RawAddress
+from store.values.names import RawAddress
 
 log = logger("liteserver")
 

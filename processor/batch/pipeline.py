@@ -57,7 +57,10 @@ from store import (
 )
 from store.engine import Connection, Database
 from store.processed_events import CountedBy, CountedEvent
-from store.values import Catalog, LedgerEntry, Partition, TokenState
+from store.values.catalog import Catalog
+from store.values.minting import TokenState
+from store.values.names import Partition
+from store.values.stream import LedgerEntry
 
 # So often a batch runs again because another one has just counted one of its events, or for another
 # conflict; then it waits for the others, which costs more, and meets such a conflict no more.

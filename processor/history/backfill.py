@@ -31,7 +31,7 @@ from processor.history import sources
 from processor.history.sources import LineSource
 from store import ledger, rights
 from store.engine import Database
-from store.values import LedgerEntry
+from store.values.stream import LedgerEntry
 
 CLUSTER = "file"
 # Of broken lines in the report.

@@ -97,8 +97,6 @@ def validate(
                     click.echo(json.dumps(asdict(verdict), ensure_ascii=False))
                 elif verdict.reason is not None:
                     click.echo(_line(name, verdict))
-    except BrokenPipeError:  # of whoever reads the answers: click ends for it
-        raise
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror or error}", path=name) from error
     except KeyboardInterrupt:

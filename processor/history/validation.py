@@ -26,7 +26,7 @@ from processor.events.reader import (
     WalletChange,
 )
 from processor.events.rejection import Rejected
-from store.values import Catalog
+from store.values.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from aiokafka.consumer.fetcher import FetchResult
 from processor.events.records import LargeRecord, bounded, memory_of
 from processor.stream import lenient_headers
 from processor.stream.room import ROOM
-from store.values import PausedPartition
+from store.values.stream import PausedPartition
 
 
 class BoundedFetchResult(FetchResult):  # type: ignore[misc]

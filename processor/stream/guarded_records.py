@@ -14,7 +14,7 @@ from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import RecordTooLargeError
 
 from processor.stream.lenient_headers import LenientRecords
-from store.values import PausedPartition, PauseReason
+from store.values.stream import PausedPartition, PauseReason
 
 
 class GuardedRecords(PartitionRecords):  # type: ignore[misc]

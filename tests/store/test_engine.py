@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from sqlalchemy import make_url, text
 
-from ops.settings import DatabaseSettings
+from ops.setting_parts import DatabaseSettings
 from sandbox.ports import reserved
 from store.engine import (
     Connection,

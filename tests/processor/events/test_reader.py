@@ -34,18 +34,17 @@ from processor.events.reader import (
 )
 from processor.events.rejection import Rejected
 from processor.rules.counters import Contribution
-from store.values import (
+from store.values.catalog import (
     Catalog,
-    CommandType,
     CounterKind,
-    CounterName,
     CounterOperation,
     CounterSpec,
     EventSpec,
     FieldKind,
     FieldSpec,
-    Reason,
 )
+from store.values.names import CounterName
+from store.values.stream import CommandType, Reason
 from tests.builders.messages import (
     ALICE,
     NOW,

@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from ops.errors import UsageError
 from ops.lifecycle import Stop
-from ops.settings import Settings, WorkerSettings
+from ops.setting_parts import WorkerSettings
+from ops.settings import Settings
 from processor.history import backfill as filling
 from processor.history.backfill import BackfillOptions, BackfillReport, ProgressLines
 from store.engine import Database

@@ -10,7 +10,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from processor.stream import expansion
 from processor.stream.guarded_records import GuardedRecords, WholeRecords, install
-from store.values import PausedPartition, PauseReason
+from store.values.stream import PausedPartition, PauseReason
 
 QUESTS = TopicPartition("laurel.quests", 3)
 ATTRIBUTES, CRC, VALUE = 22, 17, 80

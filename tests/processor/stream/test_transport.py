@@ -33,13 +33,10 @@ from pydantic import SecretStr
 from ops.settings import Settings
 from processor.events.chunks import ChunkBounds
 from processor.stream.app import WorkerApp, faust_app
-from processor.stream.transport import (
-    Consumer,
-    ConsumerOptions,
-    ConsumerThread,
-    Transport,
-)
-from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
+from processor.stream.consumer_thread import ConsumerOptions, ConsumerThread
+from processor.stream.transport import Consumer, Transport
+from store.values.names import Partition
+from store.values.stream import LedgerEntry, PausedPartition, PauseReason
 
 QUESTS = TP("laurel.quests", 0)
 
