@@ -7,6 +7,7 @@ freeze the agents that share the loop. Its json and jsonb values have exact numb
 are read: by a text, by a model's column or by the driver itself.
 """
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Self, TypeVar
@@ -113,6 +114,8 @@ _RACES = frozenset(
         "nft_instance_user_id_type_id_ordinal_key",
     }
 )
+# libpq, before it connects.
+_BAD_VALUE = re.compile(r'invalid (\w+) value: "')
 # query_canceled: the statement timeout, or somebody's pg_cancel_backend.
 _TIMED_OUT = "57014"
 # read_only_sql_transaction: after a failover the address may lead to a standby for a while.
@@ -285,6 +288,10 @@ def translated(
     state = getattr(cause, "sqlstate", None)
     if not connected and REFUSED_OPTIONS in str(cause):
         return UsageError(f"{place}: a pooler refuses `options` of a session. {WAY_OUT}")
+    if option := _BAD_VALUE.search(str(cause)) if not connected and state is None else None:
+        return UsageError(
+            f"LAUREL_DATABASE_URL: PostgreSQL's clients know no such value of {option[1]}."
+        )
     constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
     if state in _CONFLICTS or (state == _UNIQUE and constraint in _RACES):
         return TransactionConflict(

@@ -120,6 +120,13 @@ async def test_without_an_address_for_metadata_nothing_is_minted_but_on_the_loca
     assert await world.value("SELECT count(*) FROM chain_wallet") == 0
     (check,) = await examine([each for each in CHECKS if each.name == "metadata"], elsewhere)
     assert check.state is CheckState.FAILED
+    for host in ("badges.example", "badges.your-domain", "localhost:8000", "127.0.0.1", "badges"):
+        address = f"https://{host}/metadata"
+        nobodys = elsewhere.model_copy(update={"metadata_base_url": address})
+        with pytest.raises(UsageError, match="nobody's name, or this machine's alone"):
+            async with minter_context(nobodys, Readiness()):
+                pass
+    assert await world.value("SELECT count(*) FROM chain_wallet") == 0
     named = elsewhere.model_copy(update={"metadata_base_url": "https://badges.mine/metadata"})
     async with minter_context(named, Readiness()) as ctx:
         assert ctx.metadata_base_url == "https://badges.mine/metadata"
