@@ -15,7 +15,7 @@ help: ## List the targets.
 demo: $(VENV)/.run ## Run all of Laurel on this machine, and compare the outcome with what is expected.
 	$(BIN)/laurel demo $(ARGS)
 
-demo-full: $(VENV)/.run ## The same with 200 000 events; at the end the database is lost, and a backup takes over.
+demo-full: $(VENV)/.run ## The same with 100 000 events; at the end the database is lost, and a backup takes over.
 	$(BIN)/laurel demo --full $(ARGS)
 
 dev: $(VENV)/.run ## Keep the whole stack up until Ctrl-C.
