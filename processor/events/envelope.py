@@ -30,7 +30,7 @@ def opened(record: Record) -> tuple[Envelope, bytes]:
         raise ContractViolation(Reason.NO_VALUE, "the record has no value")
     headers = record.headers
     try:
-        if headers and any(name[:3].lower() == "ce_" for name, _ in headers):
+        if headers and _is_binary(headers):
             envelope, data = _binary(headers, value)
         else:
             if headers:
@@ -61,6 +61,23 @@ def opened(record: Record) -> tuple[Envelope, bytes]:
     return _in_utc(envelope), data or b"{}"
 
 
+def _is_binary(headers: Headers) -> bool:
+    """Return whether the attributes are in the headers, and the value is the data.
+
+    What is declared as a CloudEvent is one, also where its attributes are repeated in headers for
+    those who route by them (CloudEvents Kafka protocol binding, sections 3 and 3.3.3).
+    """
+    if not any(name[:3].lower() == "ce_" for name, _ in headers):
+        return False
+    declared = _content_type(headers)
+    return declared is None or not declared.startswith(b"application/cloudevents")
+
+
+def _content_type(headers: Headers) -> bytes | None:
+    found = (content for name, content in headers if name.lower() == "content-type")
+    return next((content.strip().lower() for content in found if content is not None), None)
+
+
 def _binary(headers: Headers, value: bytes) -> tuple[Envelope, bytes]:
     attributes: dict[str, str] = {}
     for name, content in headers:
@@ -74,8 +91,8 @@ def _binary(headers: Headers, value: bytes) -> tuple[Envelope, bytes]:
 
 
 def _check_structured(headers: Headers) -> None:
-    declared = next((content for name, content in headers if name.lower() == "content-type"), None)
-    if declared is not None and not declared.lower().startswith(
+    declared = _content_type(headers)
+    if declared is not None and not declared.startswith(
         (b"application/cloudevents+json", b"application/json")
     ):
         raise ContractViolation(
