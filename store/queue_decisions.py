@@ -13,7 +13,8 @@ from sqlalchemy import Row, text
 
 from store import chain
 from store.engine import Connection
-from store.values import HoldReason, RawAddress, TaskEvent, TaskOperation, TaskStatus, TypeCode
+from store.values.minting import HoldReason, TaskEvent, TaskOperation, TaskStatus
+from store.values.names import RawAddress, TypeCode
 
 # Either those named, in whatever state, or (`ids` null) what waits for a person: tasks that are
 # held, and burns that failed while their token stands.

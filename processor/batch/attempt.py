@@ -14,7 +14,8 @@ from processor.batch.stats import BatchStats
 from processor.events.reader import Event
 from store import counting
 from store.processed_events import CountedEvent
-from store.values import LedgerEntry, Partition, RawAddress
+from store.values.names import Partition, RawAddress
+from store.values.stream import LedgerEntry
 
 log = logger("pipeline")
 
@@ -23,7 +24,8 @@ log = logger("pipeline")
 class BatchOutcome:
     """What became of a batch.
 
-    `fenced` maps partitions whose chunks did not continue the ledger to where it stands.
+    `fenced` maps partitions whose chunks did not continue the ledger to where it stands. `seconds`
+    is how long its transactions took.
     """
 
     records: int
@@ -32,6 +34,7 @@ class BatchOutcome:
     levels: int
     rejected: Sequence[RejectedRecord]
     fenced: Mapping[Partition, LedgerEntry]
+    seconds: float = 0.0
 
     def followed_by(self, other: "BatchOutcome") -> "BatchOutcome":
         """Return what became of this batch and the one after it together."""
@@ -42,6 +45,7 @@ class BatchOutcome:
             self.levels + other.levels,
             [*self.rejected, *other.rejected],
             {**self.fenced, **other.fenced},
+            self.seconds + other.seconds,
         )
 
 
@@ -75,6 +79,7 @@ class Attempt:
     merged: Merged = field(default_factory=Merged)
     commands: CommandDecisions = field(default_factory=CommandDecisions)
     letters_repeated: int = 0
+    counted_first: frozenset[int] = frozenset()  # counters that no event had added to before
 
     @property
     def rejected(self) -> list[RejectedRecord]:
@@ -106,6 +111,7 @@ def reported(attempt: Attempt, seconds: float) -> BatchOutcome:
         attempt.rows.levels.total(),
         attempt.rejected,
         attempt.fenced,
+        seconds,
     )
     log.debug(
         "batch_committed",
