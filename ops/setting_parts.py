@@ -9,7 +9,13 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from ops.setting_types import Amount, Duration, Port, SettingsPart, can_be_host
+from ops.setting_types import (
+    Amount,
+    Duration,
+    Port,
+    SettingsPart,
+    can_be_host,
+)
 
 _DAY = timedelta(days=1)
 _GIBIBYTE = 1024**3

@@ -7,6 +7,7 @@ takes it off (transport.py). tests/processor/stream/test_guarded_records.py hold
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from aiokafka.consumer import fetcher
@@ -78,11 +79,12 @@ class GuardedRecords(PartitionRecords):  # type: ignore[misc]
                 yield Unfinished(memory_of(record))
         else:
             self.next_fetch_offset = record.offset + 1
-            yield (
-                record
-                if isinstance(record, LargeRecord)
-                else self._consumer_record(self._tp, record)
-            )
+            if isinstance(record, LargeRecord):
+                yield record
+                return
+            found = self._consumer_record(self._tp, record)
+            # Of a message set from before Kafka 0.10; -1 is what later ones say for no time.
+            yield found if found.timestamp is not None else replace(found, timestamp=-1)
 
     def _pause(self, error: Exception) -> PausedPartition:
         batch = self._records.last_batch
