@@ -273,8 +273,6 @@ CREATE TABLE processed_event (
     silent boolean NOT NULL
 );
 
-CREATE INDEX processed_event_unheard_idx ON processed_event (event_key) WHERE first_version = 0;
-
 CREATE TABLE user_wallet (
     user_id uuid NOT NULL,
     address text NOT NULL,
