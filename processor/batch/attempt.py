@@ -24,7 +24,8 @@ log = logger("pipeline")
 class BatchOutcome:
     """What became of a batch.
 
-    `fenced` maps partitions whose chunks did not continue the ledger to where it stands.
+    `fenced` maps partitions whose chunks did not continue the ledger to where it stands. `seconds`
+    is how long its transactions took.
     """
 
     records: int
@@ -33,6 +34,7 @@ class BatchOutcome:
     levels: int
     rejected: Sequence[RejectedRecord]
     fenced: Mapping[Partition, LedgerEntry]
+    seconds: float = 0.0
 
     def followed_by(self, other: "BatchOutcome") -> "BatchOutcome":
         """Return what became of this batch and the one after it together."""
@@ -43,6 +45,7 @@ class BatchOutcome:
             self.levels + other.levels,
             [*self.rejected, *other.rejected],
             {**self.fenced, **other.fenced},
+            self.seconds + other.seconds,
         )
 
 
@@ -108,6 +111,7 @@ def reported(attempt: Attempt, seconds: float) -> BatchOutcome:
         attempt.rows.levels.total(),
         attempt.rejected,
         attempt.fenced,
+        seconds,
     )
     log.debug(
         "batch_committed",

@@ -91,11 +91,6 @@ class ProcessedEvent(Base):
     """
 
     __tablename__ = "processed_event"
-    __table_args__ = (
-        Index(
-            "processed_event_unheard_idx", "event_key", postgresql_where=text("first_version = 0")
-        ),
-    )
 
     event_key: Mapped[UUID] = mapped_column(primary_key=True)
     # catalog_version.id, which never changes: what counters of a later one have not seen. 0 where
