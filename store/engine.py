@@ -25,8 +25,9 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from ops import metrics, watchdog
+from ops import metrics
 from ops.errors import Permanent, Transient, UsageError
+from ops.progress import went_on
 from ops.settings import DatabaseSettings
 from store import exact_json, login
 from store.database_url import address_of, place_of
@@ -203,7 +204,7 @@ class Database:
                 raise login.refused(self.place, reason) from error
             raise translated(error, self.place, connected=connected) from error
         finally:
-            watchdog.went_on()
+            went_on()
 
     async def retried(
         self,
@@ -259,7 +260,7 @@ def _drop_read_only(context: ExceptionContext) -> None:
 
 
 def _went_on(*_statement: object) -> None:
-    watchdog.went_on()
+    went_on()
 
 
 def _text(value: str | tuple[str, ...]) -> str:
