@@ -100,8 +100,6 @@ FOREIGN = {
     "around": "an argument of TonNetwork.start",
     "details.level": "a key in the JSON of nft_audit_log.details",
     "laurel.": "a prefix that no import has",
-    "OWNER_URL": "a variable of the reader's shell",
-    "SERVER_URL": "a variable of the reader's shell",
     "laurel.commands": "a topic, as laurel.quests is",
     "laurel.quests": "a topic: the prefix of the settings and the catalog's name",
 }
