@@ -7,13 +7,16 @@ BIN := $(VENV)/bin
 # pip reads the range of every dependency from pyproject.toml and the exact version from constraints.txt.
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo dev test unit fuzz long fmt lint types imports unused check cov kafka bench docs constraints clean
+.PHONY: help demo demo-full dev test unit fuzz long fmt lint types imports unused check cov kafka bench docs constraints clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.run ## Run all of Laurel on this machine, and compare the outcome with what is expected.
 	$(BIN)/laurel demo $(ARGS)
+
+demo-full: $(VENV)/.run ## The same with 200 000 events; at the end the database is lost, and a backup takes over.
+	$(BIN)/laurel demo --full $(ARGS)
 
 dev: $(VENV)/.run ## Keep the whole stack up until Ctrl-C.
 	$(BIN)/laurel dev $(ARGS)

@@ -22,7 +22,8 @@ import psycopg
 from benchmarks._database import database, hush
 from benchmarks._events import PARTITIONS, Message, Partition, messages
 from benchmarks.merge import BATCH, CLUSTER
-from ops.settings import DEFAULT_TENANT, DatabaseSettings
+from ops.setting_parts import DatabaseSettings
+from ops.settings import DEFAULT_TENANT
 from processor.batch import bisection
 from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
@@ -33,7 +34,8 @@ from processor.events.chunks import Chunk, PlainRecord
 from sandbox.postgres import postgres
 from store import ledger
 from store.engine import Database
-from store.values import Catalog, CounterName, TypeCode
+from store.values.catalog import Catalog
+from store.values.names import CounterName, TypeCode
 
 ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
 WORKERS = PARTITIONS  # each has its own users, as partitions have

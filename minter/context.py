@@ -24,11 +24,11 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError
 from ops.logs import logger
 from ops.quantities import nanograms
-from ops.settings import MinterSettings
+from ops.setting_parts import MinterSettings
 from store.chain import WalletRecord
 from store.engine import Database
 from store.fence import Shut
-from store.values import RawAddress
+from store.values.names import RawAddress
 
 log = logger("minter")
 
@@ -76,6 +76,10 @@ class ChainView:
         """Return why nothing is signed, as the last look left it; None while one may sign."""
         fence = self._accounting.fence
         return None if fence is None else fence.shut
+
+    def signed(self, query_seq: int) -> None:
+        """Remember the number of a message that is committed."""
+        self._accounting.signed(query_seq)
 
     async def refresh(self, db: Database) -> None:
         """Look for a newer block, and at what the wallet has sent since the last one.

@@ -14,9 +14,10 @@ from uuid import UUID
 from minter import collections
 from minter.accounting import Accounting
 from minter.comparison import CollectionItem, CollectionSnapshot, Finding, FindingKind, compare
+from minter.reconcile_report import REPAIRS, ReconcileReport, ReportedFinding
 from minter.ton import metadata_uris, tokens
 from minter.ton.gateway import AnswerRejected, BlockUnknown, ChainGateway
-from minter.ton.values import Block, Token
+from minter.ton.values import Block, CollectionState, Token
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.logs import logger
@@ -25,27 +26,13 @@ from store.chain import Collection, WalletRecord
 from store.engine import Database
 from store.fence import Shut
 from store.reconciliation import FoundToken
-from store.values import RawAddress, TokenRecord
+from store.values.minting import TokenRecord
+from store.values.names import RawAddress
 
 log = logger("minter")
 
 _CATCH_UP = timedelta(seconds=10)
 _CATCH_UP_PAUSE = timedelta(milliseconds=200)
-# What --repair writes back, and the word for it.
-REPAIRS = {
-    FindingKind.UNKNOWN_TOKEN: "adopted",
-    FindingKind.LOST_ID: "restored",
-    FindingKind.DESTROYED: "burned_onchain",
-    FindingKind.INDEX_GAP: "index agreed",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ReportedFinding:
-    """A finding, and what was done about it: `repair` None where nothing was."""
-
-    finding: Finding
-    repair: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,98 +41,13 @@ class Terms:
 
     `metadata_base_url` None: collections that the database does not know are not looked for.
     `accept_unknown`: a person says that tokens of badges that nobody knows may stand.
+    `revoke_second`: and that tokens are to be revoked that a badge has beside its own.
     """
 
     expiry_margin: timedelta = timedelta(seconds=30)
     metadata_base_url: str | None = None
     accept_unknown: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ReconcileReport:
-    """What one run saw and did. `shut`: why nothing is signed, None while one may sign."""
-
-    seqno: int
-    tokens: int
-    collections: int
-    findings: tuple[ReportedFinding, ...]
-    seconds: float
-    shut: Shut | None = None
-
-    @property
-    def repaired(self) -> int:
-        """Return how many findings were repaired."""
-        return sum(each.repair is not None for each in self.findings)
-
-    def document(self) -> dict[str, object]:
-        """Return the report for a script."""
-        return {
-            "block": self.seqno,
-            "tokens": self.tokens,
-            "collections": self.collections,
-            "findings": [
-                {
-                    "finding": each.finding.kind.value,
-                    "type_code": each.finding.type_code,
-                    "instance_id": each.finding.instance_id,
-                    "token_id": each.finding.token_id,
-                    "index": each.finding.index,
-                    "detail": each.finding.detail,
-                    "repair": each.repair,
-                }
-                for each in self.findings
-            ],
-            "repaired": self.repaired,
-            "left": len(self.findings) - self.repaired,
-            "seconds": round(self.seconds, 3),
-            "shut": None
-            if self.shut is None
-            else {
-                "reason": self.shut.reason,
-                "until": self.shut.until.isoformat(),
-                "needs_repair": self.shut.needs_repair,
-                "repair_asked": self.shut.repair_asked,
-            },
-        }
-
-    def text(self) -> str:
-        """Return the report for a person: a line a kind, with one example."""
-        spaced = f"{self.tokens:_}".replace("_", " ")
-        lines = [
-            f"block {self.seqno} (masterchain), {spaced} tokens in {self.collections} collections"
-        ]
-        for kind, count in Counter(each.finding.kind for each in self.findings).items():
-            of_kind = [each for each in self.findings if each.finding.kind is kind]
-            first = of_kind[0].finding
-            about = (
-                f"badge {first.instance_id}"
-                if first.instance_id
-                else (first.token_id or first.type_code)
-            )
-            done = sum(each.repair is not None for each in of_kind)
-            arrow = f"   -> {of_kind[0].repair or REPAIRS[kind]} {done}" if done else ""
-            lines.append(
-                f"  {kind.value:<18}{count:>5}   {kind.meaning}; {about}: {first.detail}{arrow}"
-            )
-        left = len(self.findings) - self.repaired
-        if self.shut is not None:
-            lines.append(f"minting is shut: {self.shut.reason}")
-            lines.append(_way_out(self.shut))
-        lines.append(
-            f"{len(self.findings)} findings, {self.repaired} repaired, {left} left.  "
-            f"{self.seconds:.1f} s"
-        )
-        return "\n".join(lines)
-
-
-def _way_out(shut: Shut) -> str:
-    until = f"{shut.until:%Y-%m-%d %H:%M:%S} UTC by the chain's clock"
-    if shut.needs_repair and not shut.repair_asked:
-        return f"  run `laurel reconcile --repair`; it opens after {until} at the earliest"
-    return (
-        f"  a running minter opens it after {until}, once every token has its badge and every "
-        "collection its count"
-    )
+    revoke_second: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +93,7 @@ async def reconcile(
     unknown: list[Finding] = []
     count, clean = 0, True
     for collection in known:
-        items, next_item_index = await _items(gateway, collection, block)
+        items, state = await _items(gateway, collection, block)
         count += sum(item.token is not None for item in items)
         of_type = {
             key: record for key, record in records.items() if record.type_id == collection.type_id
@@ -200,9 +102,11 @@ async def reconcile(
         snapshot = CollectionSnapshot(
             collection.type_code,
             collection.next_index,
-            next_item_index,
+            0 if state is None else state.next_item_index,
             held[collection.id],
             tuple(items),
+            None if wallet is None else wallet.identity.address,
+            _foreign_owner(state, wallet),
         )
         compared = _Compared(collection, snapshot, of_type)
         found, blocking, agreed = await _found(db, compared, block, terms if repair else None)
@@ -232,8 +136,9 @@ async def _found(
     repaired, findings = dict[RawAddress | None, str](), []
     blocking = [each for each in suspected if _blocks(compared, each)]
     if repair is not None:
-        for finding in (each for each in certain if not _is_gap(each)):
-            done = await _repair(db, compared, block, finding)
+        # Of two tokens that name one badge the badge gets the one that stands.
+        for finding in sorted(certain, key=lambda each: _has_ended(compared, each)):
+            done = await _repair(db, compared, block, finding, repair)
             if done is not None:
                 repaired[finding.token_id] = done
         if repair.accept_unknown:
@@ -266,8 +171,17 @@ def _blocks(compared: _Compared, finding: Finding) -> bool:
     return named is not None and named not in compared.collection.accepted
 
 
+def _token(compared: _Compared, finding: Finding) -> Token | None:
+    return None if finding.index is None else compared.snapshot.items[finding.index].token
+
+
+def _has_ended(compared: _Compared, finding: Finding) -> bool:
+    token = _token(compared, finding)
+    return token is not None and token.end is not None
+
+
 def _named(compared: _Compared, finding: Finding) -> UUID | None:
-    token = None if finding.index is None else compared.snapshot.items[finding.index].token
+    token = _token(compared, finding)
     return None if token is None else metadata_uris.instance_of(token.content)
 
 
@@ -358,15 +272,17 @@ async def _block_from(gateway: ChainGateway, seqno: int, clock: Clock) -> Block:
 
 async def _items(
     gateway: ChainGateway, collection: Collection, block: Block
-) -> tuple[list[CollectionItem], int]:
+) -> tuple[list[CollectionItem], CollectionState | None]:
     account = await gateway.account(collection.address, block)
     if account.data is None:
-        return [], 0
+        return [], None
     try:
-        count = tokens.parse_collection(account.data).next_item_index
+        state = tokens.parse_collection(account.data)
     except ValueError as error:
         raise AnswerRejected(f"collection {collection.address}: {error}") from None
-    addresses = [tokens.item_address(collection.address, index) for index in range(count)]
+    addresses = [
+        tokens.item_address(collection.address, index) for index in range(state.next_item_index)
+    ]
     places = []
     for index, (address, found) in enumerate(
         zip(addresses, await gateway.accounts(addresses, block), strict=True)
@@ -378,7 +294,13 @@ async def _items(
             except ValueError as error:
                 raise AnswerRejected(f"{address}: {error}") from None
         places.append(CollectionItem(index, address, token))
-    return places, count
+    return places, state
+
+
+def _foreign_owner(state: CollectionState | None, wallet: WalletRecord | None) -> str | None:
+    if state is None or wallet is None or state.owner == wallet.identity.address:
+        return None
+    return state.owner or "nobody"
 
 
 async def _never_submitted(
@@ -408,8 +330,11 @@ async def _unmoved(db: Database, compared: _Compared, findings: Sequence[Finding
     async with db.transaction() as conn:
         now = await reconciliation.token_records(conn, list(ids))
         held = await reconciliation.open_indexes(conn, collection.id)
-        fresh = next(each for each in await chain.collections(conn) if each.id == collection.id)
-    still = (held, fresh.next_index) == (compared.snapshot.open_indexes, collection.next_index)
+        known = {each.id: each.next_index for each in await chain.collections(conn)}
+    still = (held, known.get(collection.id)) == (
+        compared.snapshot.open_indexes,
+        collection.next_index,
+    )
     return [
         finding
         for finding in findings
@@ -421,7 +346,9 @@ async def _unmoved(db: Database, compared: _Compared, findings: Sequence[Finding
     ]
 
 
-async def _repair(db: Database, compared: _Compared, block: Block, finding: Finding) -> str | None:
+async def _repair(
+    db: Database, compared: _Compared, block: Block, finding: Finding, terms: Terms
+) -> str | None:
     """Write the chain's word about one finding into the database.
 
     Return what was done; None where it is a person's to decide, or moved meanwhile.
@@ -438,6 +365,12 @@ async def _repair(db: Database, compared: _Compared, block: Block, finding: Find
                 token = _token_found(compared, finding)
                 if token is not None:
                     done = await reconciliation.adopt(conn, record, token, block.time)
+            case FindingKind.SECOND_TOKEN if record is not None and terms.revoke_second:
+                token = _token_found(compared, finding)
+                if token is not None:
+                    done = await reconciliation.revoke_second(conn, record, token)
+            case FindingKind.STANDING_TOKEN if record is not None:
+                done = await reconciliation.burn(conn, record)
             case _:
                 pass
     return REPAIRS[finding.kind] if done else None
@@ -446,7 +379,7 @@ async def _repair(db: Database, compared: _Compared, block: Block, finding: Find
 def _token_found(compared: _Compared, finding: Finding) -> FoundToken | None:
     if finding.index is None or finding.token_id is None:
         return None
-    token = compared.snapshot.items[finding.index].token
+    token = _token(compared, finding)
     owner = None if token is None else token.owner
     return FoundToken(compared.collection.id, finding.index, finding.token_id, owner)
 

@@ -19,10 +19,17 @@ from decimal import Decimal
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -35,7 +42,22 @@ from pydantic_settings import (
 from ops import faults, quantities, secret_files
 from ops.errors import UsageError
 from ops.kafka_settings import KafkaSettings
-from ops.setting_types import PREFIX, Amount, Duration, Port, SettingsPart
+from ops.setting_parts import (
+    DatabaseSettings,
+    HttpSettings,
+    LifecycleSettings,
+    LogSettings,
+    MinterSettings,
+    WorkerSettings,
+)
+from ops.setting_types import (
+    PREFIX,
+    SettingsPart,
+    as_written,
+    can_be_host,
+    can_be_port,
+    is_secret,
+)
 
 CONFIG_FILE = "LAUREL_CONFIG_FILE"
 # Read by tools around Laurel, not settings of it: the fault point (ops/faults.py) and the switches
@@ -45,173 +67,13 @@ _OUTSIDE = frozenset(
 )
 Address = Literal["database_url", "kafka_brokers", "ton_config", "wallet_mnemonic_file"]
 # A name, an IPv4 address, or an IPv6 address in brackets; without a port it is Kafka's own, 9092.
-_BROKER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\])(:0*\d{1,5})?")
+_BROKER = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\])(:(?P<port>\d+))?")
 DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")
 SYSTEM_ISSUER = UUID("00000000-0000-7000-8000-000000000002")
 
 
 # What a mint takes beside what reaches the item, at the main network's prices of August 2026.
 _COLLECTION_FEE = Decimal("0.0012")
-
-
-class DatabaseSettings(SettingsPart):
-    """How the store talks to PostgreSQL."""
-
-    pool_size: int = Field(8, ge=1, description="connections a process keeps at most")
-    connect_timeout: Duration = Field(
-        timedelta(seconds=5), description="how long a new connection may take"
-    )
-    statement_timeout: Duration = Field(
-        timedelta(seconds=60), description="how long a statement may run"
-    )
-    lock_timeout: Duration = Field(
-        timedelta(seconds=15), description="how long a statement may wait for a lock"
-    )
-
-
-class WorkerSettings(SettingsPart):
-    """The stream: how much is taken at once, and what is too old or too new."""
-
-    batch_records_max: int = Field(20_000, ge=1, description="records counted in one transaction")
-    chunk_records_max: int = Field(
-        5_000, ge=1, description="records of one partition that travel through Faust as one message"
-    )
-    record_bytes_max: int = Field(
-        1024 * 1024,
-        ge=16 * 1024,
-        le=64 * 1024 * 1024,
-        description="key, value and headers of a record that is read; "
-        "a larger one becomes a dead letter",
-    )
-    chunk_bytes_max: int = Field(
-        4 * 1024 * 1024, ge=64 * 1024, description="memory that a chunk takes, beside one record"
-    )
-    batch_bytes_max: int = Field(
-        16 * 1024 * 1024, ge=64 * 1024, description="memory that the chunks of a batch take"
-    )
-    event_retention: Duration | None = Field(
-        None,
-        description="`laurel db prune-events` forgets ids of events older than this, and such "
-        "events are rejected from then on; none = for ever",
-    )
-    future_tolerance: Duration = Field(
-        timedelta(minutes=10), description="events further ahead than this are rejected"
-    )
-    command_wait: Duration = Field(
-        timedelta(hours=24),
-        description="how long a command may wait for its badge or token to come, "
-        "before it becomes a dead letter",
-    )
-    stall_after: Duration = Field(
-        timedelta(minutes=2),
-        description="lag without progress, or no consumer group, for this long ends the process",
-    )
-    retries_max: int = Field(
-        8, ge=1, description="attempts at a batch's transaction before the worker exits"
-    )
-
-
-class MinterSettings(SettingsPart):
-    """The mint daemon: leases, messages and the money attached to them."""
-
-    claim_limit: int = Field(
-        120, ge=1, le=250, description="tasks taken at once; a message carries at most 250 mints"
-    )
-    lease: Duration = Field(
-        timedelta(seconds=60), description="how long a minter holds a task before another may"
-    )
-    send_timeout: Duration = Field(
-        timedelta(seconds=15), description="how long handing a message to the network may take"
-    )
-    poll_interval: Duration = Field(
-        timedelta(milliseconds=500),
-        description="pause before the queue and the chain are asked again",
-    )
-    message_ttl: Duration = Field(
-        timedelta(minutes=5),
-        description="timeout of the highload wallet: how long a signed message can execute",
-    )
-    expiry_margin: Duration = Field(
-        timedelta(seconds=30), description="beyond the expiry, before a message counts as dead"
-    )
-    resend_after: Duration = Field(
-        timedelta(seconds=10), description="chain time after which the same bytes are sent again"
-    )
-    signatures_max: int = Field(
-        5, ge=1, description="signatures a task may use up before it is parked for a person"
-    )
-    # The floors are what the main network's prices made of these values in August 2026, rounded up
-    # (minter/ton/fees.py). At its start the minter asks for the prices of its own network as well.
-    item_value: Amount = Field(
-        Decimal("0.02"),
-        ge=Decimal("0.0015"),
-        description="Grams attached to a mint; what is left stays in the collection",
-    )
-    item_forward: Amount = Field(
-        Decimal("0.01"),
-        ge=Decimal("0.00022"),
-        description="Grams of it, forwarded to the item: its rent; "
-        "with less than the floor it stays uninitialised",
-    )
-    revoke_value: Amount = Field(
-        Decimal("0.005"),
-        ge=Decimal("0.0003"),
-        description="Grams attached to a revocation; what is left stays in the item",
-    )
-    deploy_value: Amount = Field(
-        Decimal("0.05"),
-        ge=Decimal("0.003"),
-        description="Grams attached to a collection's deployment: its rent",
-    )
-    balance_reserve: Amount = Field(
-        Decimal(1),
-        description="Grams never spent by a mint: rent and fees of the wallet itself",
-    )
-    reconcile_every: Duration = Field(
-        timedelta(minutes=10), description="pause between two comparisons of chain and database"
-    )
-    lite_servers: int = Field(
-        3,
-        ge=1,
-        description="lite servers of the global config asked for the newest block at each turn, "
-        "the best ones; the others are looked at every five seconds, and take their place",
-    )
-
-
-class HttpSettings(SettingsPart):
-    """Where /live, /ready and /metrics answer."""
-
-    host: str = Field("127.0.0.1", description="the address to listen on")
-    port: Port = Field(
-        9464,
-        description="the port to listen on, one for each process on a host; 0 takes any free one",
-    )
-    enabled: bool = Field(True, description="whether to listen at all")
-
-
-class LogSettings(SettingsPart):
-    """Level and format of the log on stderr."""
-
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="the least important lines that are written"
-    )
-    format: Literal["auto", "json", "text"] = Field(
-        "auto", description="text on a terminal and JSON elsewhere, or always one of them"
-    )
-
-
-class LifecycleSettings(SettingsPart):
-    """How a process ends."""
-
-    drain_timeout: Duration = Field(
-        timedelta(seconds=20),
-        description="after SIGTERM: the time to finish work in flight, then a hard exit",
-    )
-    stall_after: Duration = Field(
-        timedelta(minutes=5),
-        description="a minter's turn, a backfill or a command that stands still for this long "
-        "ends the process; of a worker, its event loop; `db upgrade` alone may take its time",
-    )
 
 
 class Settings(BaseSettings):
@@ -252,7 +114,7 @@ class Settings(BaseSettings):
     )
     metadata_base_url: str | None = Field(
         None,
-        pattern=r"^https?://[^\s?#]+[^\s?#/]$",
+        pattern=r"^https?://[^\s?#@]+[^\s?#@/]$",
         max_length=120,
         description="where the tokens' metadata is served; it goes on chain and stays there, so "
         "a minter needs it on any network but the local one",
@@ -285,14 +147,24 @@ class Settings(BaseSettings):
         files = (_File(settings_cls, Path(named)),) if named else ()
         return (init_settings, _Environment(settings_cls), *files)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_as_written(cls, value: object, info: ValidationInfo) -> object:
+        return as_written(value, secret=is_secret(cls.model_fields[info.field_name or ""]))
+
     @field_validator("kafka_brokers")
     @classmethod
     def _is_a_list_of_brokers(cls, value: str | None) -> str | None:
         for broker in () if value is None else value.split(","):
-            if not _BROKER.fullmatch(broker.strip()):
+            found = _BROKER.fullmatch(broker.strip())
+            if (
+                found is None
+                or not can_be_host(found["host"].strip("[]"))
+                or not can_be_port(found["port"] or "9092")
+            ):
                 raise ValueError(
                     "it should read host:port, several separated by commas: "
-                    "kafka-1:9092,kafka-2:9092."
+                    "kafka-1:9092,kafka-2:9092; ports are from 1 to 65535."
                 )
         return value
 
@@ -435,11 +307,6 @@ def setting_fields() -> Iterator[SettingField]:
                 yield SettingField(f"{PREFIX}{name}__{inner}".upper(), (name, inner), inner_field)
         else:
             yield SettingField(f"{PREFIX}{name}".upper(), (name,), field)
-
-
-def is_secret(field: FieldInfo) -> bool:
-    """Return whether the setting's value is hidden, and may come from a file of its own."""
-    return SecretStr in (field.annotation, *get_args(field.annotation))
 
 
 @cache

@@ -1,28 +1,42 @@
-"""The chain's side of the database: the one wallet, a collection a type, and the signed messages.
+"""The chain's side of the database: the one wallet, and a collection a type.
 
 A database belongs to one wallet on one network for ever; what moves a wallet's row names the wallet
-all the same. A collection's row is locked while a message for it is signed, a message's while its
-tasks are settled (lock order: docs/architecture.md).
+all the same. A collection's row is locked while a message for it is signed (lock order:
+docs/architecture.md).
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, text, update
+from sqlalchemy import Row, select, text
 
-from ops.errors import Transient
-from store import models
+from ops.errors import Permanent, Transient
 from store.engine import Connection
-from store.values import Commitments, MessageKind, MessageStatus, RawAddress, TypeCode
+from store.ids import ordered_id
+from store.models.catalog import NFTType
+from store.models.minting import ChainCollection, ChainWallet
+from store.values.names import RawAddress, TypeCode
+
+Value = TypeVar("Value")
 
 
 class MintingShut(Transient):
     """Nothing may be signed: chain and database may know different tokens."""
 
     code = "minting_shut"
+
+
+class RecordGone(Permanent):
+    """A row that this process worked with is not there any more: the database went back under it.
+
+    What was begun with it is given up; where it was the wallet's own row, the process ends, and
+    starts anew with what is there.
+    """
+
+    code = "record_gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,72 +96,22 @@ class NewCollection:
     item_prefix: str
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
-    """A signed message, to be committed before it is sent.
-
-    `signed_at` and `valid_until` are the chain's time.
-    """
-
-    chain_wallet_id: UUID
-    chain_collection_id: UUID
-    kind: MessageKind
-    query_seq: int
-    signed_at: datetime
-    valid_until: datetime
-    boc: bytes
-    message_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class MessageRecord:
-    """A message as it stands. `last_sent_at` is the chain's time."""
-
-    id: UUID
-    chain_collection_id: UUID
-    kind: MessageKind
-    status: MessageStatus
-    query_seq: int
-    signed_at: datetime
-    valid_until: datetime
-    boc: bytes
-    message_hash: bytes
-    send_count: int
-    last_sent_at: datetime | None
-
-
 _COLLECTION = select(
-    models.ChainCollection.id,
-    models.ChainCollection.type_id,
-    models.NFTType.code,
-    models.ChainCollection.address,
-    models.ChainCollection.content_uri,
-    models.ChainCollection.item_prefix,
-    models.ChainCollection.next_index,
-    models.ChainCollection.deployed_at,
-    models.ChainCollection.stopped_reason,
-    models.ChainCollection.breaker,
-    models.ChainCollection.accepted_badges,
-).join(models.NFTType, models.NFTType.id == models.ChainCollection.type_id)
-_MESSAGE_COLUMNS = (
-    models.ChainMessage.id,
-    models.ChainMessage.chain_collection_id,
-    models.ChainMessage.kind,
-    models.ChainMessage.status,
-    models.ChainMessage.query_seq,
-    models.ChainMessage.signed_at,
-    models.ChainMessage.valid_until,
-    models.ChainMessage.boc,
-    models.ChainMessage.message_hash,
-    models.ChainMessage.send_count,
-    models.ChainMessage.last_sent_at,
-)
-_MESSAGE = select(*_MESSAGE_COLUMNS)
-_UNRESOLVED = models.ChainMessage.status == MessageStatus.UNRESOLVED.value
-
+    ChainCollection.id,
+    ChainCollection.type_id,
+    NFTType.code,
+    ChainCollection.address,
+    ChainCollection.content_uri,
+    ChainCollection.item_prefix,
+    ChainCollection.next_index,
+    ChainCollection.deployed_at,
+    ChainCollection.stopped_reason,
+    ChainCollection.breaker,
+    ChainCollection.accepted_badges,
+).join(NFTType, NFTType.id == ChainCollection.type_id)
 REGISTER_WALLET = text("""
-    INSERT INTO chain_wallet (address, public_key, subwallet_id, timeout_s, zero_state_hash)
-    VALUES (:address, :public_key, :subwallet_id, :timeout_s, :zero_state_hash)
+    INSERT INTO chain_wallet (id, address, public_key, subwallet_id, timeout_s, zero_state_hash)
+    VALUES (:id, :address, :public_key, :subwallet_id, :timeout_s, :zero_state_hash)
         ON CONFLICT DO NOTHING
 """)
 
@@ -169,23 +133,9 @@ TAKE_QUERY_SEQ = text("""
     RETURNING next_query_seq - 1
 """)
 
-# What unresolved messages may still take out of the wallet: each counts until the database knows
-# its outcome.
-COMMITMENTS = text("""
-    SELECT count(*) FILTER (WHERE task.operation = 'mint') AS mints,
-           count(*) FILTER (WHERE task.operation = 'burn') AS burns,
-           (SELECT count(*) FROM chain_message
-             WHERE kind = 'deploy' AND status = 'unresolved'
-               AND chain_wallet_id = :wallet_id) AS deploys
-      FROM chain_message AS message
-           JOIN nft_mint_queue AS task
-             ON task.chain_message_id = message.id AND task.status = 'sent'
-     WHERE message.status = 'unresolved' AND message.chain_wallet_id = :wallet_id
-""")
-
 ADD_COLLECTION = text("""
-    INSERT INTO chain_collection (type_id, chain_wallet_id, address, content_uri, item_prefix)
-    VALUES (:type_id, :wallet_id, :address, :content_uri, :item_prefix)
+    INSERT INTO chain_collection (id, type_id, chain_wallet_id, address, content_uri, item_prefix)
+    VALUES (:id, :type_id, :wallet_id, :address, :content_uri, :item_prefix)
         ON CONFLICT (type_id) DO NOTHING
 """)
 
@@ -220,37 +170,22 @@ OWN_ADDRESSES = text("""
         OR EXISTS (SELECT 1 FROM nft_instance WHERE onchain_token_id = listed.address)
 """)
 
-LOCK_MESSAGE = text("SELECT 1 FROM chain_message WHERE id = :id FOR UPDATE")
-
-# A message is void only if none of its tasks was confirmed: they may be settled in several steps.
-RESOLVE_MESSAGE = text("""
-    UPDATE chain_message AS message
-       SET status = CASE WHEN EXISTS (SELECT 1 FROM nft_mint_queue AS task
-                                       WHERE task.chain_message_id = message.id
-                                         AND task.status = 'confirmed')
-                         THEN 'settled' ELSE CAST(:status AS text) END,
-           updated_at = clock_timestamp()
-     WHERE id = :id AND status = 'unresolved'
-       AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS task
-                        WHERE task.chain_message_id = message.id AND task.status = 'sent')
-""")
-
 
 async def register_wallet(conn: Connection, identity: WalletIdentity) -> WalletRecord:
     """Write the wallet on the first call; return the one that the database belongs to.
 
     The caller compares.
     """
-    await conn.execute(REGISTER_WALLET, asdict(identity))
-    found = await wallet(conn)
-    if found is None:
+    await conn.execute(REGISTER_WALLET, {"id": ordered_id(), **asdict(identity)})
+    row = await wallet(conn)
+    if row is None:
         raise LookupError("chain_wallet has no row right after one was written")
-    return found
+    return row
 
 
 async def wallet(conn: Connection) -> WalletRecord | None:
     """Return the wallet that this database belongs to; None before the first minter."""
-    row = (await conn.execute(select(models.ChainWallet.__table__))).one_or_none()
+    row = (await conn.execute(select(ChainWallet.__table__))).one_or_none()
     if row is None:
         return None
     identity = WalletIdentity(
@@ -269,12 +204,14 @@ async def saw_block(conn: Connection, wallet_id: UUID, seqno: int, *, deployed: 
     Return the newest ever seen.
     """
     parameters = {"wallet_id": wallet_id, "seqno": seqno, "deployed": deployed}
-    return int((await conn.execute(SAW_BLOCK, parameters)).scalar_one())
+    row = (await conn.execute(SAW_BLOCK, parameters)).one_or_none()
+    return int(found(row, "the wallet").seqno_seen)
 
 
 async def seqno_seen(conn: Connection, wallet_id: UUID) -> int:
     """Return the newest masterchain block that any minter of this wallet was shown."""
-    return int((await conn.execute(SEQNO_SEEN, {"wallet_id": wallet_id})).scalar_one())
+    row = (await conn.execute(SEQNO_SEEN, {"wallet_id": wallet_id})).one_or_none()
+    return int(found(row, "the wallet").seqno_seen)
 
 
 async def take_query_seq(conn: Connection, wallet_id: UUID, unused: int = 0) -> int:
@@ -292,32 +229,29 @@ async def take_query_seq(conn: Connection, wallet_id: UUID, unused: int = 0) -> 
     return int(taken)
 
 
-async def commitments(conn: Connection, wallet_id: UUID) -> Commitments:
-    """Return what the wallet's unresolved messages may still pay for."""
-    row = (await conn.execute(COMMITMENTS, {"wallet_id": wallet_id})).one()
-    return Commitments(row.mints, row.burns, row.deploys)
-
-
 async def add_collection(conn: Connection, new: NewCollection) -> Collection:
     """Write a type's collection unless there is one; return the one that stands."""
     await conn.execute(ADD_COLLECTION, asdict(new))
-    of_type = _COLLECTION.where(models.ChainCollection.type_id == new.type_id)
+    of_type = _COLLECTION.where(ChainCollection.type_id == new.type_id)
     return _collection((await conn.execute(of_type)).one())
 
 
 async def collections(conn: Connection) -> list[Collection]:
     """Return every collection, by type code."""
-    return [
-        _collection(row) for row in await conn.execute(_COLLECTION.order_by(models.NFTType.code))
-    ]
+    return [_collection(row) for row in await conn.execute(_COLLECTION.order_by(NFTType.code))]
 
 
 async def lock_collection(conn: Connection, collection_id: UUID) -> Collection:
-    """Return a collection and keep others from signing for it until the transaction ends."""
-    locked = _COLLECTION.where(models.ChainCollection.id == collection_id).with_for_update(
-        of=models.ChainCollection
+    """Return a collection and keep others from signing for it until the transaction ends.
+
+    Raises:
+        RecordGone: there is no such collection.
+    """
+    locked = _COLLECTION.where(ChainCollection.id == collection_id).with_for_update(
+        of=ChainCollection
     )
-    return _collection((await conn.execute(locked)).one())
+    row = (await conn.execute(locked)).one_or_none()
+    return _collection(found(row, f"collection {collection_id}"))
 
 
 async def collection_seen(conn: Connection, collection_id: UUID) -> None:
@@ -351,75 +285,15 @@ async def own_addresses(conn: Connection, addresses: Sequence[RawAddress]) -> fr
     return frozenset(RawAddress(row.address) for row in rows)
 
 
-async def add_message(conn: Connection, message: NewMessage) -> MessageRecord:
-    """Write a signed message.
+def found(row: Value | None, what: str) -> Value:
+    """Return the one row that was asked for.
 
-    A second unresolved one of its collection is refused by the database.
+    Raises:
+        RecordGone: there is none.
     """
-    values = {
-        "chain_wallet_id": message.chain_wallet_id,
-        "chain_collection_id": message.chain_collection_id,
-        "kind": message.kind.value,
-        "query_seq": message.query_seq,
-        "signed_at": message.signed_at,
-        "valid_until": message.valid_until,
-        "boc": message.boc,
-        "message_hash": message.message_hash,
-    }
-    statement = insert(models.ChainMessage).values(values).returning(*_MESSAGE_COLUMNS)
-    return _message((await conn.execute(statement)).one())
-
-
-async def unresolved_message(conn: Connection, collection_id: UUID) -> MessageRecord | None:
-    """Return the collection's one message whose outcome is not known yet."""
-    unresolved = _MESSAGE.where(
-        models.ChainMessage.chain_collection_id == collection_id, _UNRESOLVED
-    )
-    row = (await conn.execute(unresolved)).one_or_none()
-    return None if row is None else _message(row)
-
-
-async def unresolved_deploys(conn: Connection) -> list[MessageRecord]:
-    """Return the deploy messages whose outcome is not known yet."""
-    deploys = _MESSAGE.where(models.ChainMessage.kind == MessageKind.DEPLOY.value, _UNRESOLVED)
-    return [
-        _message(row) for row in await conn.execute(deploys.order_by(models.ChainMessage.query_seq))
-    ]
-
-
-async def messages(conn: Connection, ids: Sequence[UUID]) -> list[MessageRecord]:
-    """Return messages by id; missing ones are absent."""
-    rows = await conn.execute(_MESSAGE.where(models.ChainMessage.id.in_(ids)))
-    return [_message(row) for row in rows]
-
-
-async def lock_message(conn: Connection, message_id: UUID) -> None:
-    """Keep others from settling tasks of this message until the transaction ends."""
-    await conn.execute(LOCK_MESSAGE, {"id": message_id})
-
-
-async def message_sent(conn: Connection, message_id: UUID, chain_time: datetime) -> MessageRecord:
-    """Count a send, with the chain's time of it; return the message as it stands then."""
-    statement = (
-        update(models.ChainMessage)
-        .where(models.ChainMessage.id == message_id)
-        .values(
-            send_count=models.ChainMessage.send_count + 1,
-            last_sent_at=chain_time,
-            updated_at=func.clock_timestamp(),
-        )
-        .returning(*_MESSAGE_COLUMNS)
-    )
-    return _message((await conn.execute(statement)).one())
-
-
-async def resolve_message(conn: Connection, message_id: UUID, status: MessageStatus) -> bool:
-    """Close an unresolved message.
-
-    Return whether it was open, and no task is `sent` with it any more.
-    """
-    done = await conn.execute(RESOLVE_MESSAGE, {"id": message_id, "status": status.value})
-    return done.rowcount == 1
+    if row is None:
+        raise RecordGone(f"{what} is in this database no more: the database went back")
+    return row
 
 
 def _collection(row: Row[*tuple[Any, ...]]) -> Collection:
@@ -435,20 +309,4 @@ def _collection(row: Row[*tuple[Any, ...]]) -> Collection:
         row.stopped_reason,
         row.breaker,
         frozenset(row.accepted_badges),
-    )
-
-
-def _message(row: Row[*tuple[Any, ...]]) -> MessageRecord:
-    return MessageRecord(
-        row.id,
-        row.chain_collection_id,
-        MessageKind(row.kind),
-        MessageStatus(row.status),
-        row.query_seq,
-        row.signed_at,
-        row.valid_until,
-        bytes(row.boc),
-        bytes(row.message_hash),
-        row.send_count,
-        row.last_sent_at,
     )

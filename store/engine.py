@@ -7,6 +7,7 @@ freeze the agents that share the loop. Its json and jsonb values have exact numb
 are read: by a text, by a model's column or by the driver itself.
 """
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Self, TypeVar
@@ -28,7 +29,7 @@ from tenacity import (
 from ops import metrics
 from ops.errors import Permanent, Transient, UsageError
 from ops.progress import went_on
-from ops.settings import DatabaseSettings
+from ops.setting_parts import DatabaseSettings
 from store import exact_json, login
 from store.database_url import address_of, place_of
 from store.session import REFUSED_OPTIONS, WAY_OUT, Session
@@ -57,7 +58,9 @@ class ConnectionLost(DatabaseUnreachable):
 
 
 class TransactionConflict(Transient):
-    """Deadlock, serialisation failure, lock timeout, or a badge that another transaction made.
+    """Deadlock, serialisation failure, lock timeout, or what another transaction made meanwhile.
+
+    A badge, or the row of an event that both count.
 
     Nothing was written, the transaction may be run again.
     """
@@ -104,16 +107,19 @@ _OF_THE_DATA = ("22", "54")
 _OF_A_CONSTRAINT = "23"
 # PostgreSQL, appendix A: class 40 is transaction rollback; 55P03 lock_not_available.
 _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
-# 23505 unique_violation: two batches made the same badge at once, one by events and one by an
-# award. Run again, the second one finds it.
+# 23505 unique_violation: two batches counted the same event at once (store/processed_events.py), or
+# made the same badge, one by events and one by an award. Run again, the second one finds it.
 _UNIQUE = "23505"
 _RACES = frozenset(
     {
         "nft_instance_pkey",
         "nft_instance_one_active_key",
         "nft_instance_user_id_type_id_ordinal_key",
+        "processed_event_pkey",
     }
 )
+# libpq, before it connects.
+_BAD_VALUE = re.compile(r'invalid (\w+) value: "')
 # query_canceled: the statement timeout, or somebody's pg_cancel_backend.
 _TIMED_OUT = "57014"
 # read_only_sql_transaction: after a failover the address may lead to a standby for a while.
@@ -135,6 +141,13 @@ _KEEPALIVES = {
     "keepalives_count": 4,
     "tcp_user_timeout": 40_000,
 }
+
+# No statement is prepared. PostgreSQL would keep a plan of a prepared one, and a plan made for
+# twenty events is a disaster for twenty thousand. `plan_cache_mode = force_custom_plan` forbids
+# that too, but for the statements of foreign keys as well: planned anew for each row, they took 8
+# of the 40 us that a new row of progress costs (2026-11-25). And behind a pooler that gives each
+# transaction another server connection, a prepared statement would be on the wrong one.
+_PLANNED_ANEW = {"prepare_threshold": None}
 
 
 class Database:
@@ -161,6 +174,7 @@ class Database:
                 "connect_timeout": max(1, round(chosen.connect_timeout.total_seconds())),
                 "client_encoding": "utf8",
                 **_KEEPALIVES,
+                **_PLANNED_ANEW,
             },
         )
         # Before SQLAlchemy's own first statement, which a database of another encoding answers with
@@ -278,6 +292,10 @@ def translated(
     state = getattr(cause, "sqlstate", None)
     if not connected and REFUSED_OPTIONS in str(cause):
         return UsageError(f"{place}: a pooler refuses `options` of a session. {WAY_OUT}")
+    if option := _BAD_VALUE.search(str(cause)) if not connected and state is None else None:
+        return UsageError(
+            f"LAUREL_DATABASE_URL: PostgreSQL's clients know no such value of {option[1]}."
+        )
     constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
     if state in _CONFLICTS or (state == _UNIQUE and constraint in _RACES):
         return TransactionConflict(

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from store import audit, mint_queue, outbox
-from store.chain import MessageRecord
+from store.chain_messages import MessageRecord
 from store.claiming import all_of
 from store.engine import Connection
 from store.mint_queue import NewTask
@@ -26,19 +26,9 @@ from store.settlement_effects import (
     effects,
     outbox_entries,
 )
-from store.values import (
-    Actor,
-    AuditAction,
-    AuditEntry,
-    InstanceStatus,
-    LeasedTask,
-    LeaseToken,
-    RawAddress,
-    TaskEvent,
-    TaskOperation,
-    TaskStatus,
-    TypeCode,
-)
+from store.values.badges import Actor, AuditAction, AuditEntry, InstanceStatus
+from store.values.minting import LeasedTask, TaskEvent, TaskOperation, TaskStatus
+from store.values.names import LeaseToken, RawAddress, TypeCode
 
 # (from, to) -> the functions that may make it happen; docs/mint-lifecycle.md draws the same, and a
 # test holds both equal. Only a burn goes from sent to failed: a signed mint keeps its index, and is
@@ -86,7 +76,11 @@ SIGN = text("""
             AND task.lease_token = :lease AND task.lease_expires_at > clock_timestamp()
             AND instance.id = task.nft_instance_id
             -- A badge that has its token gets no second one, whoever asks.
-            AND (task.operation <> 'mint' OR instance.onchain_status <> 'minted')
+            AND (task.operation <> 'mint'
+                 OR (instance.onchain_status <> 'minted'
+                     AND NOT EXISTS (SELECT 1 FROM nft_audit_log AS audit
+                                      WHERE audit.nft_instance_id = instance.id
+                                        AND audit.action = 'minted_onchain')))
          RETURNING task.id, task.retry_count),
          history AS (
          INSERT INTO mint_task_event (task_id, event, from_status, to_status, details)

@@ -28,7 +28,7 @@ from ops.errors import LaurelError, UsageError
 from ops.logs import logger
 from ops.progress import went_on
 from ops.throwaway import throwaway
-from store.values import RawAddress
+from store.values.names import RawAddress
 
 log = logger("liteserver")
 

@@ -14,7 +14,8 @@ from processor.batch.stats import BatchStats
 from processor.events.reader import Event
 from store import counting
 from store.processed_events import CountedEvent
-from store.values import LedgerEntry, Partition, RawAddress
+from store.values.names import Partition, RawAddress
+from store.values.stream import LedgerEntry
 
 log = logger("pipeline")
 

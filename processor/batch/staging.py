@@ -29,7 +29,7 @@ from processor.events.rejection import Rejected
 from store.counting import Staging
 from store.dead_letters import NewDeadLetter
 from store.processed_events import CountedEvent
-from store.values import Reason, RecordPosition
+from store.values.stream import Reason, RecordPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +120,7 @@ class ReadChunk:
         """Take in an event that this chunk does not have yet."""
         self.keys[event.key] = event.fingerprint
         self.events.append(event)
-        self.staging.add(
-            event.key,
-            event.fingerprint,
-            event.time,
-            event.user_id,
-            event.contributions if event.heard else None,
-        )
+        self.staging.add(event.key, event.time, event.user_id, event.contributions)
 
     def rejected_record(self, event: Event, rejected: Rejected) -> RejectedRecord:
         """Return the record of `event`, which this chunk has, as rejected."""

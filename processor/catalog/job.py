@@ -35,7 +35,8 @@ from store import (
 from store.catalog_jobs import Job
 from store.engine import Connection, Database, DatabaseUnreachable, StatementTimedOut
 from store.instances import Provenance
-from store.values import Actor, AuditAction, AuditEntry, Catalog, JobState
+from store.values.badges import Actor, AuditAction, AuditEntry
+from store.values.catalog import Catalog, JobState
 
 # Of users or badges. A batch that meets a slice's users waits for its commit: so a slice that takes
 # long is followed by a smaller one.

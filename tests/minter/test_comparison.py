@@ -8,7 +8,9 @@ import pytest
 from minter.comparison import CollectionItem, CollectionSnapshot, Finding, FindingKind, compare
 from minter.ton.metadata_uris import item_suffix
 from minter.ton.values import Token
-from store.values import InstanceStatus, OnchainStatus, RawAddress, TaskStatus, TokenRecord
+from store.values.badges import InstanceStatus, OnchainStatus
+from store.values.minting import TaskStatus, TokenRecord
+from store.values.names import RawAddress
 
 BADGE, TYPE = UUID(int=1), UUID(int=2)
 OWNER, MINTER, OTHER = (RawAddress(f"0:{digit * 64}") for digit in "123")
@@ -34,7 +36,8 @@ UNMINTED = replace(
 def a_picture(
     token: Token | None = TOKEN, *, next_index: int = 1, held: frozenset[int] = frozenset()
 ) -> CollectionSnapshot:
-    return CollectionSnapshot("explorer", next_index, 1, held, (CollectionItem(0, ITEM, token),))
+    items = (CollectionItem(0, ITEM, token),)
+    return CollectionSnapshot("explorer", next_index, 1, held, items, wallet=MINTER)
 
 
 def kinds(snapshot: CollectionSnapshot, *records: TokenRecord) -> list[FindingKind]:
@@ -62,6 +65,9 @@ def test_two_equal_pictures_have_no_difference() -> None:
         (RECORD, replace(TOKEN, owner=OTHER), FindingKind.OWNER_MISMATCH),
         (RECORD, replace(TOKEN, content=item_suffix(TYPE)), FindingKind.CONTENT_DRIFT),
         (replace(RECORD, token_id=OTHER), TOKEN, FindingKind.SECOND_TOKEN),
+        (replace(RECORD, status=InstanceStatus.REVOKED), TOKEN, FindingKind.STANDING_TOKEN),
+        (replace(RECORD, status=InstanceStatus.BURNED_ONCHAIN), TOKEN, FindingKind.STANDING_TOKEN),
+        (RECORD, replace(TOKEN, authority=OTHER), FindingKind.FOREIGN_AUTHORITY),
         (replace(UNMINTED, token_index=None), TOKEN, FindingKind.UNKNOWN_TOKEN),
         (replace(UNMINTED, token_index=7), TOKEN, FindingKind.UNKNOWN_TOKEN),
         (replace(UNMINTED, mint_status=TaskStatus.FAILED), TOKEN, FindingKind.UNKNOWN_TOKEN),
@@ -86,6 +92,8 @@ def test_a_difference_has_one_name(
         (replace(RECORD, burned=True, status=InstanceStatus.REVOKED), replace(TOKEN, revoked_at=5)),
         (replace(RECORD, burn_open=True), Token(None, None, TOKEN.content)),
         (replace(RECORD, status=InstanceStatus.BURNED_ONCHAIN), Token(None, None, TOKEN.content)),
+        (replace(RECORD, burn_open=True, status=InstanceStatus.REVOKED), TOKEN),
+        (replace(RECORD, token_id=OTHER, burn_open=True), replace(TOKEN, revoked_at=5)),
         (UNMINTED, TOKEN),  # the minter is about to see it
         (replace(UNMINTED, mint_status=TaskStatus.SENT), TOKEN),
     ],
@@ -131,6 +139,15 @@ def test_a_place_that_nobody_initialised_is_a_gap_unless_a_mint_holds_it() -> No
     record = replace(UNMINTED, token_index=0)
     assert kinds(a_picture(None), record) == [FindingKind.INDEX_GAP]
     assert kinds(a_picture(None, held=frozenset({0})), record) == []
+
+
+def test_a_collection_that_obeys_another_is_named_beside_all_else() -> None:
+    lost = replace(a_picture(), foreign_owner=OTHER)
+    assert kinds(lost, RECORD) == [FindingKind.FOREIGN_COLLECTION]
+    assert kinds(lost, replace(RECORD, token_id=None)) == [
+        FindingKind.FOREIGN_COLLECTION,
+        FindingKind.LOST_ID,
+    ]
 
 
 def test_every_kind_says_what_it_means() -> None:

@@ -9,7 +9,7 @@ from ton_core.boc.builder import Builder
 from minter import signing
 from minter.budget import cost_nano
 from minter.context import MinterContext
-from minter.signing import NothingSigned, SignedBatch
+from minter.message_signing import NothingSigned, SignedBatch
 from minter.startup import minter_context
 from minter.ton import tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
@@ -19,12 +19,8 @@ from ops.quantities import NANOGRAMS
 from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
 from store import reconciliation
-from store.values import (
-    MessageKind,
-    RawAddress,
-    TaskOperation,
-    TaskStatus,
-)
+from store.values.minting import MessageKind, TaskOperation, TaskStatus
+from store.values.names import RawAddress
 from tests.builders.metrics import Moved
 from tests.builders.minters import claimed, collection_of, sign_due
 from tests.builders.world import Badge, World, all_in, minting

@@ -21,13 +21,14 @@ from minter.ton.values import Block
 from ops.checks import CheckState, examine
 from ops.errors import LeaseLost, UsageError
 from ops.lifecycle import Part, Readiness, Stop
-from ops.settings import MinterSettings, Settings
+from ops.setting_parts import MinterSettings
+from ops.settings import Settings
 from sandbox.ton.chain import ChainOptions
 from sandbox.ton.network import TonNetwork, TonOptions
 from store.chain import WalletIdentity
 from store.engine import Database
 from store.rights import RightsMissing
-from store.values import RawAddress
+from store.values.names import RawAddress
 from tests.builders.prices import BEFORE_APRIL_2026
 from tests.builders.roles import a_role
 from tests.builders.sql import rows
@@ -119,6 +120,13 @@ async def test_without_an_address_for_metadata_nothing_is_minted_but_on_the_loca
     assert await world.value("SELECT count(*) FROM chain_wallet") == 0
     (check,) = await examine([each for each in CHECKS if each.name == "metadata"], elsewhere)
     assert check.state is CheckState.FAILED
+    for host in ("badges.example", "badges.your-domain", "localhost:8000", "127.0.0.1", "badges"):
+        address = f"https://{host}/metadata"
+        nobodys = elsewhere.model_copy(update={"metadata_base_url": address})
+        with pytest.raises(UsageError, match="nobody's name, or this machine's alone"):
+            async with minter_context(nobodys, Readiness()):
+                pass
+    assert await world.value("SELECT count(*) FROM chain_wallet") == 0
     named = elsewhere.model_copy(update={"metadata_base_url": "https://badges.mine/metadata"})
     async with minter_context(named, Readiness()) as ctx:
         assert ctx.metadata_base_url == "https://badges.mine/metadata"

@@ -12,16 +12,8 @@ from processor.catalog.load import SHIPPED, load, type_id
 from store import catalogs
 from store.catalogs import Applied
 from store.engine import Database
-from store.values import (
-    Catalog,
-    CounterKind,
-    CounterName,
-    FieldKind,
-    FieldSpec,
-    Rarity,
-    TypeCode,
-    TypeSpec,
-)
+from store.values.catalog import Catalog, CounterKind, FieldKind, FieldSpec, Rarity, TypeSpec
+from store.values.names import CounterName, TypeCode
 from tests.builders.catalogs import TENANT, a_catalog, a_counter, a_level, a_type, an_event
 from tests.builders.sql import rows
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import make_url
 
 from sandbox.postgres import PostgresServer, postgres
-from store import chain, fence, migrations
+from store import chain, chain_messages, fence, migrations
 from store.chain import MintingShut
 from store.engine import Database
 from store.fence import DatabaseIdentity, Shut
@@ -149,6 +149,22 @@ async def test_minting_is_shut_for_the_longest_and_hardest_of_its_reasons(desk: 
     assert await stored(desk) == Shut("because", FOREVER, needs_repair=True, repair_asked=True)
 
 
+async def test_a_repair_that_was_asked_for_counts_for_what_is_noticed_later(desk: Desk) -> None:
+    """After a restart what was under way arrives once the person has gone home."""
+    await shut(desk, needs_repair=False)
+    async with desk.world.db.transaction() as conn:
+        await fence.ask_repair(conn, desk.wallet_id)
+    await shut(desk, FOREVER)
+    assert await stored(desk) == Shut("because", FOREVER, needs_repair=True, repair_asked=True)
+    assert await opened(desk, FOREVER + timedelta(seconds=1), repaired=True)
+    async with desk.world.db.transaction() as conn:
+        await fence.ask_repair(conn, desk.wallet_id)
+    await shut(desk, needs_repair=False)
+    found = await stored(desk)
+    assert found is not None
+    assert not found.repair_asked, "nothing is asked of a wallet that is open"
+
+
 async def test_no_query_number_is_given_out_while_minting_is_shut(desk: Desk) -> None:
     await shut(desk)
     async with desk.world.db.transaction() as conn:
@@ -190,7 +206,7 @@ async def test_the_breaker_holds_what_waits_and_frees_it_only_where_nothing_stan
 
 async def test_only_messages_of_this_database_are_known(desk: Desk) -> None:
     async with desk.world.db.transaction() as conn:
-        message = await chain.add_message(conn, await desk.new_message(conn))
+        message = await chain_messages.add(conn, await desk.new_message(conn))
         hashes = [message.message_hash, b"another's"]
         assert await fence.known_messages(conn, hashes) == {message.message_hash}
         assert await fence.known_messages(conn, []) == frozenset()

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import TextClause, text
 
-from store import chain, claiming
+from store import chain_messages, claiming
 from store.engine import Database
 from tests.builders.world import World
 
@@ -84,7 +84,7 @@ async def test_what_is_asked_for_each_message_reads_no_whole_queue(world: World)
         ttl=timedelta(minutes=1),
         collection_id=uuid4(),
     )
-    committed = await plan(world, chain.COMMITMENTS, wallet_id=uuid4())
+    committed = await plan(world, chain_messages.COMMITMENTS, wallet_id=uuid4())
     assert "nft_mint_queue" not in scanned(sent) | scanned(kept) | scanned(committed)
     assert "nft_mint_queue_token_index_key" in indexes(kept)
     ids = [uuid4() for _ in range(100)]

@@ -14,7 +14,8 @@ from processor.catalog.load import SHIPPED, load
 from store import catalogs, wallets
 from store.catalog_jobs import CatalogWork, Job
 from store.engine import Database
-from store.values import Catalog, CounterName, JobState, Rarity, RawAddress
+from store.values.catalog import Catalog, JobState, Rarity
+from store.values.names import CounterName, RawAddress
 from tests.builders.catalogs import TENANT, a_catalog, a_level, a_type
 from tests.builders.clock import FakeClock
 from tests.builders.messages import Log, a_partner, a_pipeline, count
