@@ -15,6 +15,7 @@ from sqlalchemy import Row, select, text
 
 from ops.errors import Permanent, Transient
 from store.engine import Connection
+from store.ids import ordered_id
 from store.models.catalog import NFTType
 from store.models.minting import ChainCollection, ChainWallet
 from store.values.names import RawAddress, TypeCode
@@ -109,8 +110,8 @@ _COLLECTION = select(
     ChainCollection.accepted_badges,
 ).join(NFTType, NFTType.id == ChainCollection.type_id)
 REGISTER_WALLET = text("""
-    INSERT INTO chain_wallet (address, public_key, subwallet_id, timeout_s, zero_state_hash)
-    VALUES (:address, :public_key, :subwallet_id, :timeout_s, :zero_state_hash)
+    INSERT INTO chain_wallet (id, address, public_key, subwallet_id, timeout_s, zero_state_hash)
+    VALUES (:id, :address, :public_key, :subwallet_id, :timeout_s, :zero_state_hash)
         ON CONFLICT DO NOTHING
 """)
 
@@ -133,8 +134,8 @@ TAKE_QUERY_SEQ = text("""
 """)
 
 ADD_COLLECTION = text("""
-    INSERT INTO chain_collection (type_id, chain_wallet_id, address, content_uri, item_prefix)
-    VALUES (:type_id, :wallet_id, :address, :content_uri, :item_prefix)
+    INSERT INTO chain_collection (id, type_id, chain_wallet_id, address, content_uri, item_prefix)
+    VALUES (:id, :type_id, :wallet_id, :address, :content_uri, :item_prefix)
         ON CONFLICT (type_id) DO NOTHING
 """)
 
@@ -175,7 +176,7 @@ async def register_wallet(conn: Connection, identity: WalletIdentity) -> WalletR
 
     The caller compares.
     """
-    await conn.execute(REGISTER_WALLET, asdict(identity))
+    await conn.execute(REGISTER_WALLET, {"id": ordered_id(), **asdict(identity)})
     row = await wallet(conn)
     if row is None:
         raise LookupError("chain_wallet has no row right after one was written")

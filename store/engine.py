@@ -26,8 +26,9 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from ops import metrics, watchdog
+from ops import metrics
 from ops.errors import Permanent, Transient, UsageError
+from ops.progress import went_on
 from ops.setting_parts import DatabaseSettings
 from store import exact_json, login
 from store.database_url import address_of, place_of
@@ -57,7 +58,9 @@ class ConnectionLost(DatabaseUnreachable):
 
 
 class TransactionConflict(Transient):
-    """Deadlock, serialisation failure, lock timeout, or a badge that another transaction made.
+    """Deadlock, serialisation failure, lock timeout, or what another transaction made meanwhile.
+
+    A badge, or the row of an event that both count.
 
     Nothing was written, the transaction may be run again.
     """
@@ -104,14 +107,15 @@ _OF_THE_DATA = ("22", "54")
 _OF_A_CONSTRAINT = "23"
 # PostgreSQL, appendix A: class 40 is transaction rollback; 55P03 lock_not_available.
 _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
-# 23505 unique_violation: two batches made the same badge at once, one by events and one by an
-# award. Run again, the second one finds it.
+# 23505 unique_violation: two batches counted the same event at once (store/processed_events.py), or
+# made the same badge, one by events and one by an award. Run again, the second one finds it.
 _UNIQUE = "23505"
 _RACES = frozenset(
     {
         "nft_instance_pkey",
         "nft_instance_one_active_key",
         "nft_instance_user_id_type_id_ordinal_key",
+        "processed_event_pkey",
     }
 )
 # libpq, before it connects.
@@ -214,7 +218,7 @@ class Database:
                 raise login.refused(self.place, reason) from error
             raise translated(error, self.place, connected=connected) from error
         finally:
-            watchdog.went_on()
+            went_on()
 
     async def retried(
         self,
@@ -270,7 +274,7 @@ def _drop_read_only(context: ExceptionContext) -> None:
 
 
 def _went_on(*_statement: object) -> None:
-    watchdog.went_on()
+    went_on()
 
 
 def _text(value: str | tuple[str, ...]) -> str:

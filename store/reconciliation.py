@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from store import audit, chain, chain_messages, fence, mint_queue, settling
 from store.engine import Connection
+from store.ids import ordered_id
 from store.mint_queue import NewTask
 from store.settlement_effects import Effects, EndedToken, MintedBadge, burns_of
 from store.values.badges import Actor, AuditAction, AuditEntry, InstanceStatus, OnchainStatus
@@ -69,9 +70,10 @@ ADOPT_TASK = text("""
            FROM mint WHERE task.id = mint.id
          RETURNING task.id, mint.status AS from_status),
          added AS (
-         INSERT INTO nft_mint_queue (nft_instance_id, operation, status, token_index, recipient,
+         INSERT INTO nft_mint_queue (id, nft_instance_id, operation, status, token_index, recipient,
                                      chain_collection_id)
-         SELECT :instance_id, 'mint', 'confirmed', :index, :recipient, :collection_id
+         SELECT CAST(:task_id AS uuid), :instance_id, 'mint', 'confirmed', :index, :recipient,
+                :collection_id
           WHERE NOT EXISTS (SELECT 1 FROM mint)
          RETURNING id, CAST(NULL AS varchar) AS from_status)
     INSERT INTO mint_task_event (task_id, event, from_status, to_status)
@@ -242,7 +244,7 @@ async def adopt(
     # Destroyed tokens name no owner any more; the recipient column wants somebody: the token itself
     # stands in.
     recipient = found.owner or seen.recipient or found.token_id
-    await conn.execute(ADOPT_TASK, {**place, "recipient": recipient})
+    await conn.execute(ADOPT_TASK, {**place, "recipient": recipient, "task_id": ordered_id()})
     badge = badges[seen.instance_id]
     minted = (MintedBadge(badge, found.token_id),)
     ended = () if found.owner is not None else (EndedToken(badge, TokenEnd.DESTROYED),)

@@ -44,6 +44,8 @@ LOG_METHODS = {"debug", "info", "warning", "error", "exception"}
 
 # Words that pages quote and that the code does not define, each with whose it is.
 FOREIGN = {
+    "OWNER_URL": "the shell of whoever restores a backup",
+    "SERVER_URL": "the same",
     "GRANT": "PostgreSQL",
     "TEMPORARY": "PostgreSQL",
     "synchronous_standby_names": "PostgreSQL",
@@ -98,8 +100,6 @@ FOREIGN = {
     "around": "an argument of TonNetwork.start",
     "details.level": "a key in the JSON of nft_audit_log.details",
     "laurel.": "a prefix that no import has",
-    "OWNER_URL": "a variable of the reader's shell",
-    "SERVER_URL": "a variable of the reader's shell",
     "laurel.commands": "a topic, as laurel.quests is",
     "laurel.quests": "a topic: the prefix of the settings and the catalog's name",
 }
