@@ -206,7 +206,7 @@ def server_with_tls(tmp_path: Path) -> Iterator[tuple[PostgresServer, Path, Path
     with postgres(binaries=DEBIAN_15) as server:
         data = server.directory / "data"
         for source, name in ((pair.cert, "server.crt"), (pair.key, "server.key")):
-            place = shutil.copy(source, data / name)
+            place = Path(shutil.copy(source, data / name))
             os.chown(place, data.stat().st_uid, data.stat().st_gid)
             place.chmod(0o600)
         hba = server.directory / "pg_hba.conf"
