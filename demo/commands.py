@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ops.lifecycle import Stop
 
 _DEFAULTS = Plan()
-_FULL = Plan(events=200_000, travellers=8_000)
+_FULL = Plan(events=100_000, travellers=4_000)
 _directory = click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),

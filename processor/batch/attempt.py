@@ -7,7 +7,7 @@ from uuid import UUID
 from ops import metrics
 from ops.logs import logger
 from processor.batch.command_sequence import Waiting
-from processor.batch.command_set import Claims, CommandDecisions, CommandSet
+from processor.batch.command_set import Claims, CommandDecisions, CommandSet, HeardCommand
 from processor.batch.decisions import Decisions
 from processor.batch.staging import Batch, Held, RejectedRecord
 from processor.batch.stats import BatchStats
@@ -54,14 +54,16 @@ class Merged:
     """What the database said of a batch while it was merged.
 
     `known` are its events that had been counted before, `held` all that do not count, `heard` those
-    that a silent job had counted and that the stream brings now, `linked` the wallets that it
-    changed, `progress` the counters that may have changed a level. `commands` are its own behind
-    those that have waited, `beside` what waits under ids of theirs without being one of them.
+    that a silent job had counted and that the stream brings now, `heard_commands` the commands that
+    such a job had carried out, `linked` the wallets that it changed, `progress` the counters that
+    may have changed a level. `commands` are its own behind those that have waited, `beside` what
+    waits under ids of theirs without being one of them.
     """
 
     known: Mapping[str, CountedEvent] = field(default_factory=dict)
     held: Held = field(default_factory=Held)
     heard: Sequence[Event] = ()
+    heard_commands: Sequence[HeardCommand] = ()
     linked: frozenset[tuple[UUID, RawAddress]] = frozenset()
     commands: CommandSet = field(default_factory=lambda: CommandSet(()))
     claims: Claims = field(default_factory=Claims)

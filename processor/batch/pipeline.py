@@ -298,6 +298,7 @@ class Pipeline:
         commands = await self._take_up(conn, batch, apart)
         reach(Point.BATCH_TAKEN_UP)
         claims = await commands.claim(conn)
+        heard_commands = [] if self._options.is_silent else await commands.hear(conn, claims)
         beside = await waiting.beside(conn, commands.placed)
         reach(Point.BATCH_CLAIMED)
         linked = await wallets.merge(conn, [_observation(change) for change in batch.wallets])
@@ -309,7 +310,9 @@ class Pipeline:
         await _adopt(conn, batch)
         progress = await counting.merge(conn, compiled.bindings) if staged else []
         reach(Point.BATCH_MERGED)
-        return Merged(known, held, heard, linked, commands, claims, beside, progress)
+        return Merged(
+            known, held, heard, heard_commands, linked, commands, claims, beside, progress
+        )
 
     async def _take_up(self, conn: Connection, batch: Batch, apart: _Apart | None) -> CommandSet:
         """Return the commands of the batch, or those beside one, behind what has waited."""
@@ -337,7 +340,9 @@ class Pipeline:
         counters = await progress.share(conn, commands.awarded(rulebook))
         reach(Point.BATCH_READ)
         locked = await instances.lock(
-            conn, holders | heard | commands.holders(rulebook), commands.instance_ids
+            conn,
+            holders | heard | commands.holders(rulebook),
+            commands.instance_ids | {each.badge_id for each in merged.heard_commands},
         )
         tokens = (
             await mint_queue.token_states(conn, [instance.id for instance in locked])
@@ -347,7 +352,9 @@ class Pipeline:
         reach(Point.BATCH_LOCKED)
         rows = Decisions(self._clock.now(), self._options.publish, self._options.mint)
         badges = instances.by_holder(locked)
-        await silence.say(conn, rows, rulebook, badges, heard)
+        told = silence.badges_of(merged.heard_commands, heard, locked)
+        await silence.say(conn, rows, rulebook, told)
+        silence.say_revoked(rows, rulebook, locked, merged.heard_commands)
         reach(Point.BATCH_SAID)
         fresh = (event for event in batch.events if event.key not in merged.known)
         events = events_of(fresh, {user_id for user_id, _ in holders})

@@ -78,6 +78,7 @@ CREATE TABLE command_log (
     content_hash bytea NOT NULL,
     type varchar(128) NOT NULL,
     nft_instance_id uuid,
+    silent boolean DEFAULT false NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT command_log_type_check
         CHECK (type IN ('badge.award', 'badge.mint', 'badge.burn', 'badge.revoke'))
