@@ -23,7 +23,7 @@ from processor.batch.options import PipelineOptions
 from processor.batch.pipeline import Pipeline
 from processor.events.chunks import Chunk, PlainRecord
 from sandbox.postgres import postgres
-from store import counting, ledger
+from store import ledger
 from store.engine import Database
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "200000"))
@@ -31,12 +31,6 @@ BATCH = 20_000
 CHUNK = BATCH // 4
 NAIVE_SAMPLE = 400
 CLUSTER = "benchmark"
-_STAGED_BY_LAUREL = (
-    "CREATE TEMPORARY TABLE IF NOT EXISTS bare "
-    "(event_key uuid, is_first boolean, fingerprint integer, occurred_at timestamptz, "
-    "user_id uuid, counter_id smallint, operation smallint, amount numeric, member text) "
-    "ON COMMIT DELETE ROWS"
-)
 
 
 def batches(number: int) -> Iterator[list[Chunk]]:
@@ -108,10 +102,8 @@ class Contest:
         reached = {chunk.key: chunk.reached.next_offset for chunk in batch}
         with self.hand_count.doing(size):
             await _peers.merge(conn, staged, reached)
-        rows = b"".join(chunk.staging.encoded() for chunk in chunks)
-        statement = counting.STAGE.replace("batch_event", "bare")
         with self.bare.doing(size):
-            await _peers.copy(conn, rows, table=_STAGED_BY_LAUREL, statement=statement)
+            await _peers.copy(conn, staged.encode(), table=_peers.STAGING, statement=_peers.COPY)
 
     def print(self) -> None:
         """Print the table."""
