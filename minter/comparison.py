@@ -29,6 +29,8 @@ class FindingKind(StrEnum):
     REVOKED_ELSEWHERE = "revoked elsewhere"
     INDEX_GAP = "index gap"
     FOREIGN_COLLECTION = "foreign collection"
+    STANDING_TOKEN = "standing token"  # noqa: S105
+    FOREIGN_AUTHORITY = "foreign authority"
 
     @property
     def meaning(self) -> str:
@@ -46,6 +48,8 @@ _MEANINGS = {
     FindingKind.DESTROYED: "its owner destroyed it",
     FindingKind.REVOKED_ELSEWHERE: "revoked on chain, active in the database",
     FindingKind.INDEX_GAP: "chain and database count the collection's items differently",
+    FindingKind.STANDING_TOKEN: "the badge is revoked or burned, and its token stands",
+    FindingKind.FOREIGN_AUTHORITY: "another than the minting wallet may revoke it",
     FindingKind.FOREIGN_COLLECTION: "it obeys another than the minting wallet, and refuses mints",
 }
 
@@ -64,7 +68,7 @@ class CollectionSnapshot:
     """A collection from both sides.
 
     `open_indexes` are held by open mints: what lacks there is on its way. `foreign_owner`: whom the
-    collection obeys, where that is not the minting wallet.
+    collection obeys, where that is not the minting wallet. `wallet`: that one.
     """
 
     type_code: str
@@ -72,6 +76,7 @@ class CollectionSnapshot:
     next_item_index: int
     open_indexes: frozenset[int]
     items: tuple[CollectionItem, ...]
+    wallet: RawAddress | None = None
     foreign_owner: str | None = None
 
 
@@ -125,7 +130,7 @@ def compare(snapshot: CollectionSnapshot, badges: Mapping[UUID, TokenRecord]) ->
         badge = holder or (badges.get(instance_id) if instance_id is not None else None)
         if badge is not None:
             named.add(badge.instance_id)
-        if (finding := _about(snapshot.type_code, item, item.token, badge)) is not None:
+        if (finding := _about(snapshot, item, item.token, badge)) is not None:
             found.append(finding)
     found += _missing(
         snapshot.type_code, (badge for badge in badges.values() if badge.instance_id not in named)
@@ -146,11 +151,11 @@ def _gap(snapshot: CollectionSnapshot) -> Finding | None:
 
 
 def _about(
-    type_code: str, item: CollectionItem, token: Token, badge: TokenRecord | None
+    snapshot: CollectionSnapshot, item: CollectionItem, token: Token, badge: TokenRecord | None
 ) -> Finding | None:
     def finding(kind: FindingKind, detail: str) -> Finding:
         instance_id = None if badge is None else badge.instance_id
-        return Finding(kind, type_code, instance_id, item.address, item.index, detail)
+        return Finding(kind, snapshot.type_code, instance_id, item.address, item.index, detail)
 
     if badge is None:
         return finding(
@@ -158,8 +163,10 @@ def _about(
             f"its content {token.content[:60]!r} names no badge of this type",
         )
     if badge.token_id == item.address:
-        return _known(finding, token, badge)
+        return _known(finding, token, badge, snapshot.wallet)
     if badge.token_id is not None:
+        if token.end is not None:
+            return None
         return finding(FindingKind.SECOND_TOKEN, f"the badge's is {badge.token_id}")
     if badge.onchain_status is OnchainStatus.MINTED:
         return finding(FindingKind.LOST_ID, "the badge is minted and has no token id")
@@ -172,7 +179,10 @@ def _about(
 
 
 def _known(
-    finding: Callable[[FindingKind, str], Finding], token: Token, badge: TokenRecord
+    finding: Callable[[FindingKind, str], Finding],
+    token: Token,
+    badge: TokenRecord,
+    wallet: RawAddress | None,
 ) -> Finding | None:
     if token.content != item_suffix(badge.instance_id):
         return finding(FindingKind.CONTENT_DRIFT, f"its content is {token.content[:60]!r}")
@@ -183,6 +193,10 @@ def _known(
         return finding(
             FindingKind.OWNER_MISMATCH, f"held by {token.owner}, signed for {badge.recipient}"
         )
+    if wallet is not None and token.authority != wallet:
+        return finding(FindingKind.FOREIGN_AUTHORITY, f"its authority is {token.authority}")
+    if badge.status is not InstanceStatus.ACTIVE and not (token.revoked_at or badge.burn_open):
+        return finding(FindingKind.STANDING_TOKEN, f"the badge is {badge.status.value}")
     if token.revoked_at and not accounted:
         return finding(
             FindingKind.REVOKED_ELSEWHERE, f"at {token.revoked_at} (Unix time), not by a task"

@@ -12,6 +12,8 @@ REPAIRS = {
     FindingKind.LOST_ID: "restored",
     FindingKind.DESTROYED: "burned_onchain",
     FindingKind.INDEX_GAP: "index agreed",
+    FindingKind.STANDING_TOKEN: "revocation asked",
+    FindingKind.SECOND_TOKEN: "revocation asked",
 }
 
 

@@ -73,18 +73,33 @@ class Console:
 
         sys.exit(lifecycle.run(main, self.settings.lifecycle.drain_timeout))
 
-    def run_once(self, main: "Callable[[], Coroutine[Any, Any, int]]") -> None:
+    def run_once(
+        self, main: "Callable[[], Coroutine[Any, Any, int]]", *, watched: bool = True
+    ) -> None:
         """Run `main`, which ends by itself; exit with its code. A signal ends it at once.
 
         What is in a transaction is rolled back; nothing is drained.
+
+        Args:
+            main: the command's work.
+            watched: end it where it stands still for `lifecycle.stall_after`; not where a single
+                statement may take hours.
         """
         import asyncio
 
         from ops.lifecycle import EXIT_INTERRUPTED
 
-        self.settings  # noqa: B018 - refused before anything starts
+        stall_after = self.settings.lifecycle.stall_after  # refused before anything starts
+        name = click.get_current_context().command_path
+
+        async def watching() -> int:
+            from ops.watchdog import Watchdog
+
+            with Watchdog(stall_after) as dog, dog.work(name):
+                return await main()
+
         try:
-            code = asyncio.run(main())
+            code = asyncio.run(watching() if watched else main())
         except KeyboardInterrupt:
             code = EXIT_INTERRUPTED
         sys.exit(code)

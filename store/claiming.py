@@ -34,6 +34,7 @@ class TaskCount:
 # Two clocks on purpose: now() is constant in a statement, so an index condition may hold it, and a
 # little late only means "claimed by the next turn"; clock_timestamp() starts the lease at the true
 # time, also at the end of a long transaction.
+# The audit log can only grow: it knows a token also where the other tables were restored alone.
 # In a CTE: inside IN (...) a SKIP LOCKED sub-select may be run again and lock more than its limit.
 CLAIM_DUE = text("""
     WITH due AS MATERIALIZED (
@@ -63,7 +64,10 @@ CLAIM_DUE = text("""
            FROM due WHERE task.id = due.id
          RETURNING task.*)
     SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id,
-           instance.onchain_status = 'minted' AS is_minted
+           instance.onchain_status = 'minted'
+             OR EXISTS (SELECT 1 FROM nft_audit_log AS audit
+                         WHERE audit.nft_instance_id = instance.id
+                           AND audit.action = 'minted_onchain') AS is_minted
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
            JOIN nft_type AS type ON type.id = instance.type_id
      ORDER BY taken.priority, taken.run_after
@@ -105,7 +109,10 @@ TAKE_RESERVED = text("""
             AND token_index IS NOT NULL AND status = 'pending'
          RETURNING task.*)
     SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id,
-           instance.onchain_status = 'minted' AS is_minted
+           instance.onchain_status = 'minted'
+             OR EXISTS (SELECT 1 FROM nft_audit_log AS audit
+                         WHERE audit.nft_instance_id = instance.id
+                           AND audit.action = 'minted_onchain') AS is_minted
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
            JOIN nft_type AS type ON type.id = instance.type_id
      ORDER BY taken.token_index

@@ -7,6 +7,7 @@ freeze the agents that share the loop. Its json and jsonb values have exact numb
 are read: by a text, by a model's column or by the driver itself.
 """
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Self, TypeVar
@@ -25,10 +26,11 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from ops import metrics, watchdog
+from ops import metrics
 from ops.errors import Permanent, Transient, UsageError
+from ops.progress import went_on
 from ops.setting_parts import DatabaseSettings
-from store import exact_json
+from store import exact_json, login
 from store.database_url import address_of, place_of
 from store.session import REFUSED_OPTIONS, WAY_OUT, Session
 
@@ -116,6 +118,8 @@ _RACES = frozenset(
         "processed_event_pkey",
     }
 )
+# libpq, before it connects.
+_BAD_VALUE = re.compile(r'invalid (\w+) value: "')
 # query_canceled: the statement timeout, or somebody's pg_cancel_backend.
 _TIMED_OUT = "57014"
 # read_only_sql_transaction: after a failover the address may lead to a standby for a while.
@@ -125,6 +129,9 @@ _GONE = ("08", "57P", "53", _READ_ONLY)
 # Of those, what a statement may bring about itself: 53200 is out_of_memory. A backend that a person
 # ended, or that ended for another one's crash (57P), says so.
 _BY_ITSELF = ("08", "53200")
+
+# psycopg, where the URL names several hosts, or a name leads to several.
+_OF_EACH_HOST = "All failures were:"
 
 # A peer that is gone without a word is noticed in under a minute (libpq, connection parameters).
 _KEEPALIVES = {
@@ -173,9 +180,14 @@ class Database:
         # Before SQLAlchemy's own first statement, which a database of another encoding answers with
         # bytes.
         event.listen(self.engine.sync_engine, "connect", session.examine, insert=True)
+        event.listen(self.engine.sync_engine, "connect", self._take_note)
         event.listen(self.engine.sync_engine, "handle_error", _drop_read_only)
         event.listen(self.engine.sync_engine, "after_cursor_execute", _went_on)
         self.place = place_of(address)
+        self._was_let_in = False
+
+    def _take_note(self, *_connection: object) -> None:
+        self._was_let_in = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -192,6 +204,8 @@ class Database:
         Raises:
             DatabaseUnreachable, TransactionConflict, StatementRefused: in place of the driver's
             errors.
+            LoginRefused: the server has never let this process in, and says that it will not. One
+            that has is waited for: its password may be in the middle of a change.
         """
         connected = False
         try:
@@ -199,9 +213,12 @@ class Database:
                 connected = True
                 yield conn
         except (DBAPIError, PoolTimeoutError, psycopg.Error, OSError) as error:
+            reason = _reason(error.orig if isinstance(error, DBAPIError) else error)
+            if not (connected or self._was_let_in) and login.is_refused(reason):
+                raise login.refused(self.place, reason) from error
             raise translated(error, self.place, connected=connected) from error
         finally:
-            watchdog.went_on()
+            went_on()
 
     async def retried(
         self,
@@ -257,7 +274,7 @@ def _drop_read_only(context: ExceptionContext) -> None:
 
 
 def _went_on(*_statement: object) -> None:
-    watchdog.went_on()
+    went_on()
 
 
 def _text(value: str | tuple[str, ...]) -> str:
@@ -275,16 +292,20 @@ def translated(
     state = getattr(cause, "sqlstate", None)
     if not connected and REFUSED_OPTIONS in str(cause):
         return UsageError(f"{place}: a pooler refuses `options` of a session. {WAY_OUT}")
+    if option := _BAD_VALUE.search(str(cause)) if not connected and state is None else None:
+        return UsageError(
+            f"LAUREL_DATABASE_URL: PostgreSQL's clients know no such value of {option[1]}."
+        )
     constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
     if state in _CONFLICTS or (state == _UNIQUE and constraint in _RACES):
         return TransactionConflict(
-            f"PostgreSQL gave up on a transaction ({state}): {_first_line(cause)}",
+            f"PostgreSQL gave up on a transaction ({state}): {_reason(cause)}",
             sqlstate=state,
             constraint=constraint,
         )
     if state == _TIMED_OUT:
         return StatementTimedOut(
-            f"PostgreSQL cancelled a statement: {_first_line(cause)}", sqlstate=state
+            f"PostgreSQL cancelled a statement: {_reason(cause)}", sqlstate=state
         )
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     if (
@@ -295,14 +316,14 @@ def translated(
     ):
         by_itself = state is None or state.startswith(_BY_ITSELF)
         kind = ConnectionLost if connected and by_itself else DatabaseUnreachable
-        return kind(f"PostgreSQL does not answer at {place}: {_first_line(cause)}", place=place)
+        return kind(f"PostgreSQL does not answer at {place}: {_reason(cause)}", place=place)
     refusal: type[StatementRefused] = StatementRefused
     if (state or "").startswith(_OF_THE_DATA):
         refusal = DataRefused
     elif (state or "").startswith(_OF_A_CONSTRAINT):
         refusal = ConstraintRefused
     return refusal(
-        f"PostgreSQL refused a statement: {_first_line(cause)}",
+        f"PostgreSQL refused a statement: {_reason(cause)}",
         sqlstate=state,
         constraint=constraint,
     )
@@ -313,5 +334,9 @@ def _without_state(cause: BaseException | None, state: str | None) -> bool:
     return state is None and isinstance(cause, psycopg.OperationalError)
 
 
-def _first_line(cause: BaseException | None) -> str:
-    return str(cause).strip().partition("\n")[0]
+def _reason(cause: BaseException | None) -> str:
+    """Return the driver's words on one line; of several hosts, what each of them said."""
+    words = str(cause).strip()
+    hosts = words.partition(_OF_EACH_HOST)[2]
+    said = [line[2:] for line in hosts.splitlines() if line.startswith("- ")]
+    return "; ".join(said) or words.partition("\n")[0]

@@ -117,6 +117,12 @@ DROP_INDEXES = text("""
      WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'pending'
 """)
 
+REVOKE_SECOND = text("""
+    INSERT INTO nft_mint_queue (nft_instance_id, operation, token_index, chain_collection_id)
+    VALUES (:instance_id, 'revoke_second', :index, :collection_id)
+        ON CONFLICT (nft_instance_id, operation) WHERE status IN ('pending', 'sent') DO NOTHING
+""")
+
 OPEN_INDEXES = text("""
     SELECT token_index FROM nft_mint_queue
      WHERE chain_collection_id = :id AND operation = 'mint' AND token_index IS NOT NULL
@@ -176,6 +182,35 @@ async def mark_destroyed(conn: Connection, seen: TokenRecord, occurred_at: datet
         return await mint_queue.enqueue(conn, [NewTask(seen.instance_id, TaskOperation.BURN)]) == 1
     ended = (EndedToken(badges[seen.instance_id], TokenEnd.DESTROYED),)
     await settling.write(conn, Effects(ended=ended), occurred_at, actor=Actor.ADMIN)
+    return True
+
+
+async def burn(conn: Connection, seen: TokenRecord) -> bool:
+    """Have the standing token of a badge that is over revoked; return whether that is new."""
+    await settling.locked_badges(conn, [seen.instance_id])
+    if not await _unchanged(conn, seen):
+        return False
+    return await mint_queue.enqueue(conn, [NewTask(seen.instance_id, TaskOperation.BURN)]) == 1
+
+
+async def revoke_second(conn: Connection, seen: TokenRecord, found: FoundToken) -> bool:
+    """Have a token revoked that a badge has beside its own; return whether that is new.
+
+    Audit: metadata_updated.
+    """
+    await settling.locked_badges(conn, [seen.instance_id])
+    if not await _unchanged(conn, seen):
+        return False
+    place = {
+        "instance_id": seen.instance_id,
+        "index": found.index,
+        "collection_id": found.collection_id,
+    }
+    if (await conn.execute(REVOKE_SECOND, place)).rowcount != 1:
+        return False
+    details = {"repair": "second_token", "token_id": found.token_id}
+    entry = AuditEntry(seen.instance_id, AuditAction.METADATA_UPDATED, Actor.ADMIN, details)
+    await audit.append(conn, [entry])
     return True
 
 

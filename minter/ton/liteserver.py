@@ -26,6 +26,7 @@ from minter.ton.values import Account, AccountTransaction, Block, SendOutcome, S
 from ops import metrics
 from ops.errors import LaurelError, UsageError
 from ops.logs import logger
+from ops.progress import went_on
 from ops.throwaway import throwaway
 from store.values.names import RawAddress
 
@@ -356,6 +357,7 @@ class LiteServers:
         for _ in range(_ROUNDS):
             answer, failure = await self._round(kind, call, seqno)
             if answer is not None:
+                went_on()
                 return answer
             if now() >= given_up_at:
                 break

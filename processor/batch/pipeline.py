@@ -44,6 +44,7 @@ from processor.events.rejection import Rejected
 from store import (
     adoption,
     catalog_jobs,
+    catalog_use,
     catalogs,
     counting,
     instances,
@@ -98,6 +99,7 @@ class Pipeline:
         self._options = options
         self._clock = clock
         self._compiled: CompiledCatalog | None = None
+        self._uncounted: frozenset[int] = frozenset()
 
     async def load(self) -> None:
         """Read the catalog in force.
@@ -108,6 +110,7 @@ class Pipeline:
         async with self._db.transaction() as conn:
             found = await catalogs.current(conn)
             floor = await retention.floor(conn)
+            self._uncounted = await catalog_use.uncounted(conn)
         if found is None:
             raise UsageError(catalogs.NO_CATALOG)
         self._compiled = CompiledCatalog.of(
@@ -188,7 +191,7 @@ class Pipeline:
         """Return what was committed; None if the catalog has changed since the chunks were read."""
         attempts = count(1)
         try:
-            return await self._db.retried(
+            committed = await self._db.retried(
                 "batch",
                 lambda conn: self._transact(conn, chunks, apart, waits=next(attempts) > _RACES_MAX),
                 attempts_max=self._options.attempts_max,
@@ -196,6 +199,8 @@ class Pipeline:
         except CatalogChanged:
             log.info("catalog_changed")
             return None
+        self._uncounted -= committed.counted_first
+        return committed
 
     async def _transact(
         self,
@@ -225,6 +230,8 @@ class Pipeline:
         rows, decided = await self._decide(conn, compiled, batch, merged)
         attempt = Attempt(batch, fenced, rows, merged, decided)
         attempt.letters_repeated = await write(conn, attempt, self._options)
+        attempt.counted_first = _counted_of(self._uncounted, batch, merged)
+        await catalog_use.mark_counted(conn, attempt.counted_first)
         await ledger.advance(conn, self._options.cluster_id, reached)
         reach(Point.BATCH_ADVANCED)
         await outbox.append(conn, rows.outbox)
@@ -273,6 +280,7 @@ class Pipeline:
         commands = await self._take_up(conn, batch, apart)
         reach(Point.BATCH_TAKEN_UP)
         claims = await commands.claim(conn)
+        heard_commands = [] if self._options.is_silent else await commands.hear(conn, claims)
         beside = await waiting.beside(conn, commands.placed)
         reach(Point.BATCH_CLAIMED)
         linked = await wallets.merge(conn, [_observation(change) for change in batch.wallets])
@@ -287,7 +295,9 @@ class Pipeline:
         await _adopt(conn, batch)
         progress = await counting.merge(conn, sums) if sums else []
         reach(Point.BATCH_MERGED)
-        return Merged(known, held, heard, linked, commands, claims, beside, progress)
+        return Merged(
+            known, held, heard, heard_commands, linked, commands, claims, beside, progress
+        )
 
     async def _take_up(self, conn: Connection, batch: Batch, apart: _Apart | None) -> CommandSet:
         """Return the commands of the batch, or those beside one, behind what has waited."""
@@ -315,7 +325,9 @@ class Pipeline:
         counters = await progress.share(conn, commands.awarded(rulebook))
         reach(Point.BATCH_READ)
         locked = await instances.lock(
-            conn, holders | heard | commands.holders(rulebook), commands.instance_ids
+            conn,
+            holders | heard | commands.holders(rulebook),
+            commands.instance_ids | {each.badge_id for each in merged.heard_commands},
         )
         tokens = (
             await mint_queue.token_states(conn, [instance.id for instance in locked])
@@ -325,7 +337,9 @@ class Pipeline:
         reach(Point.BATCH_LOCKED)
         rows = Decisions(self._clock.now(), self._options.publish, self._options.mint)
         badges = instances.by_holder(locked)
-        await silence.say(conn, rows, rulebook, badges, heard)
+        told = silence.badges_of(merged.heard_commands, heard, locked)
+        await silence.say(conn, rows, rulebook, told)
+        silence.say_revoked(rows, rulebook, locked, merged.heard_commands)
         reach(Point.BATCH_SAID)
         fresh = (event for event in batch.events if event.key not in merged.known)
         events = events_of(fresh, {user_id for user_id, _ in holders})
@@ -388,6 +402,18 @@ async def _adopt(conn: Connection, batch: Batch) -> None:
     work = await catalog_jobs.adopting(conn)
     if work is not None and (users := {event.user_id for event in batch.events}):
         await adoption.adopt(conn, work.adoptions, work.dropped, users)
+
+
+def _counted_of(uncounted: frozenset[int], batch: Batch, merged: Merged) -> frozenset[int]:
+    """Return which of the counters that have not counted yet do so in this batch."""
+    if not uncounted:
+        return frozenset()
+    return uncounted.intersection(
+        part.counter_id
+        for event in batch.events
+        if event.key not in merged.known
+        for part in event.contributions
+    )
 
 
 def _observation(change: WalletChange) -> wallets.WalletObservation:

@@ -1,4 +1,4 @@
-"""CatalogWork off what follows from a catalog version for users and badges, in slices.
+"""Work off what follows from a catalog version for users and badges, in slices.
 
 The version is in force from the first moment, and batches go on by it: they take over counters for
 the users whom they touch, and evaluate those themselves. The job does it for everybody else, a few
@@ -254,7 +254,7 @@ class JobRunner:
 
 
 async def take_up_idle_jobs(runner: JobRunner, clock: Clock = SYSTEM_CLOCK) -> None:
-    """CatalogWork off jobs whose owner is gone, for as long as this process runs; a worker's part.
+    """Work off jobs whose owner is gone, for as long as this process runs; a worker's part.
 
     What goes wrong with one is told, and does not end the counting beside it.
     """

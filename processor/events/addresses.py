@@ -11,7 +11,7 @@ from binascii import crc_hqx
 
 from store.values.names import RawAddress
 
-_RAW = re.compile(r"(-?\d{1,3}):([0-9a-fA-F]{64})")
+_RAW = re.compile(r"(-?[0-9]{1,3}):([0-9a-fA-F]{64})")
 _FRIENDLY = re.compile(r"[A-Za-z0-9_/+-]{48}")
 _BOUNCEABLE, _NON_BOUNCEABLE, _TEST_ONLY = 0x11, 0x51, 0x80  # TEP-2, the first byte
 _BASECHAIN = 0

@@ -17,6 +17,8 @@ from processor.events.rejection import ContractViolation
 from store.values.stream import Reason
 
 _BASE64 = re.compile(message_schema.BASE64)
+# White space around a media type (RFC 9110, section 5.6.3).
+_OWS = " \t"
 
 
 def opened(record: Record) -> tuple[Envelope, bytes]:
@@ -30,7 +32,7 @@ def opened(record: Record) -> tuple[Envelope, bytes]:
         raise ContractViolation(Reason.NO_VALUE, "the record has no value")
     headers = record.headers
     try:
-        if headers and any(name[:3].lower() == "ce_" for name, _ in headers):
+        if headers and _is_binary(headers):
             envelope, data = _binary(headers, value)
         else:
             if headers:
@@ -61,6 +63,23 @@ def opened(record: Record) -> tuple[Envelope, bytes]:
     return _in_utc(envelope), data or b"{}"
 
 
+def _is_binary(headers: Headers) -> bool:
+    """Return whether the attributes are in the headers, and the value is the data.
+
+    What is declared as a CloudEvent is one, also where its attributes are repeated in headers for
+    those who route by them (CloudEvents Kafka protocol binding, sections 3 and 3.3.3).
+    """
+    if not any(name[:3].lower() == "ce_" for name, _ in headers):
+        return False
+    declared = _content_type(headers)
+    return declared is None or not declared.startswith(b"application/cloudevents")
+
+
+def _content_type(headers: Headers) -> bytes | None:
+    found = (content for name, content in headers if name.lower() == "content-type")
+    return next((content.strip().lower() for content in found if content is not None), None)
+
+
 def _binary(headers: Headers, value: bytes) -> tuple[Envelope, bytes]:
     attributes: dict[str, str] = {}
     for name, content in headers:
@@ -74,8 +93,8 @@ def _binary(headers: Headers, value: bytes) -> tuple[Envelope, bytes]:
 
 
 def _check_structured(headers: Headers) -> None:
-    declared = next((content for name, content in headers if name.lower() == "content-type"), None)
-    if declared is not None and not declared.lower().startswith(
+    declared = _content_type(headers)
+    if declared is not None and not declared.startswith(
         (b"application/cloudevents+json", b"application/json")
     ):
         raise ContractViolation(
@@ -84,7 +103,7 @@ def _check_structured(headers: Headers) -> None:
 
 
 def _check_json_type(declared: str, name: str) -> None:
-    media_type = declared.partition(";")[0].strip().lower()
+    media_type = declared.partition(";")[0].strip(_OWS).lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise ContractViolation(
             Reason.CONTENT_TYPE, f"{name} is {declared[:64]!r}: JSON was expected"

@@ -74,6 +74,7 @@ class ConsumerOptions:
             by the topics' ids.
         pause: told of each partition that cannot be read on; called on the loop of the app.
         append_times: told of the brokers' times that records bring.
+        progressed: called in the consumer's thread while a record is read that takes long.
     """
 
     chunk: ChunkBounds
@@ -84,6 +85,7 @@ class ConsumerOptions:
     strangers: Callable[[Mapping[Partition, UUID]], Awaitable[Iterable[PausedPartition]]]
     pause: Callable[[PausedPartition], None]
     append_times: AppendTimes = field(default_factory=AppendTimes)
+    progressed: Callable[[], object] = bool
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -135,11 +137,17 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self._positions.forget((tp.topic, tp.partition) for tp in revoked)
         await super().on_partitions_revoked(revoked)
 
-    async def _fetch_records(self, *args: Any, **kwargs: Any) -> Mapping[TP, list[FetchedChunk]]:
-        chunk = self._options.chunk
-        ROOM.set(Room(self._options.take_bytes_max, chunk.record_bytes_max))
+    async def _fetch_records(
+        self,
+        consumer: Any,  # noqa: ANN401 - aiokafka has no types
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - Faust's
+        max_records: int | None = None,
+    ) -> Mapping[TP, list[FetchedChunk]]:
         try:
-            fetched = await super()._fetch_records(*args, **kwargs)
+            fetched = await self._take(consumer, active_partitions, 0, max_records)
+            if not fetched:
+                fetched = await self._take(consumer, active_partitions, timeout, max_records)
         except NoOffsetForPartitionError:
             return {}  # assigned, and no seek yet: the seek brings the position
         except OffsetOutOfRangeError as error:
@@ -159,6 +167,29 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             if found := self._chunks(tp, records):
                 chunks[tp] = found
         return chunks
+
+    async def _take(
+        self,
+        consumer: Any,  # noqa: ANN401
+        active_partitions: set[TP],
+        timeout: float | None,  # noqa: ASYNC109
+        max_records: int | None,
+    ) -> Mapping[TP, list[Any]]:
+        """Take what there is room for out of the fetches.
+
+        A record that takes longer than that is gone on with until it is whole; in between the loop
+        runs, which heartbeats go out from.
+        """
+        while True:
+            room = Room(self._options.take_bytes_max, self._options.chunk.record_bytes_max)
+            ROOM.set(room)
+            fetched = await super()._fetch_records(
+                consumer, active_partitions, timeout=timeout, max_records=max_records
+            )
+            if fetched or not room.is_left_unfinished:
+                return fetched
+            self._options.progressed()
+            await asyncio.sleep(0)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit for the dashboards; by itself Faust would end the app where that fails."""

@@ -33,6 +33,8 @@ class NFTInstance(Identified, Dated, Base):
         CheckConstraint("onchain_token_id ~ '^-?[0-9]+:[0-9a-f]{64}$'", name="onchain_token_id"),
         Index(None, "user_id"),
         Index(None, "type_id"),
+        # Whether anybody holds a level is asked while batches wait, and by the foreign key above.
+        Index(None, "type_id", "current_level"),
         Index(None, "user_id", "type_id"),
         Index(
             "nft_instance_one_active_key",
@@ -70,6 +72,8 @@ class NFTProgress(Identified, Dated, Base):
     __tablename__ = "nft_progress"
     __table_args__ = (
         UniqueConstraint("user_id", "type_id"),
+        # Whether anybody has progress for a type is asked while batches wait.
+        Index(None, "type_id"),
         {
             "postgresql_with": {"fillfactor": 70}
         },  # counters are rewritten in place (HOT) as long as the page has room

@@ -89,6 +89,9 @@ class CounterDefinition(Base):
     filter: Mapped[Json | None]
     undo_event_type: Mapped[str | None] = mapped_column(String(128))
     undo_field: Mapped[str | None] = mapped_column(String(64))
+    # Some event has added to it. Written by the first batch that counts one: to look for it among
+    # all users' progress would keep batches waiting.
+    has_counted: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
 
 
 class CatalogVersion(Base):

@@ -169,6 +169,8 @@ class CommandLog(Base):
     content_hash: Mapped[bytes]  # SHA-256 over type, subject and data
     type: Mapped[str] = mapped_column(String(128))
     nft_instance_id: Mapped[UUID | None]
+    # A silent run applied it, and left something unsaid; the stream has not brought it since.
+    silent: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

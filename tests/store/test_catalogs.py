@@ -275,7 +275,9 @@ class TestRefusals:
 
     async def test_a_counter_that_has_counted_stays(self, database: Database) -> None:
         await applied(database, a_catalog(a_type(counters=("points", "leaps"))))
-        await some_progress(database, uuid4(), '{"leaps": 1}')
+        await rows(
+            database, "UPDATE counter_definition SET has_counted = true WHERE name = 'leaps'"
+        )
         await self.refused(
             database,
             a_catalog(),

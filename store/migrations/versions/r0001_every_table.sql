@@ -69,7 +69,7 @@ CREATE TABLE chain_wallet (
     CONSTRAINT chain_wallet_shut_check
         CHECK ((shut_reason IS NULL) = (shut_until IS NULL)
                AND (shut_reason IS NOT NULL OR NOT shut_needs_repair)
-               AND (shut_needs_repair OR NOT repair_asked))
+               AND (shut_reason IS NOT NULL OR NOT repair_asked))
 );
 CREATE UNIQUE INDEX chain_wallet_single_key ON chain_wallet ((true));
 
@@ -78,6 +78,7 @@ CREATE TABLE command_log (
     content_hash bytea NOT NULL,
     type varchar(128) NOT NULL,
     nft_instance_id uuid,
+    silent boolean DEFAULT false NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT command_log_type_check
         CHECK (type IN ('badge.award', 'badge.mint', 'badge.burn', 'badge.revoke'))
@@ -92,6 +93,7 @@ CREATE TABLE counter_definition (
     filter jsonb,
     undo_event_type varchar(128),
     undo_field varchar(64),
+    has_counted boolean DEFAULT false NOT NULL,
     CONSTRAINT counter_definition_kind_check CHECK (kind IN ('count', 'distinct', 'sum', 'max')),
     CONSTRAINT counter_definition_name_key UNIQUE (name)
 );
@@ -359,6 +361,7 @@ CREATE TABLE nft_progress (
     CONSTRAINT nft_progress_user_id_type_id_key UNIQUE (user_id, type_id),
     CONSTRAINT nft_progress_type_id_fkey FOREIGN KEY (type_id) REFERENCES nft_type (id)
 ) WITH (fillfactor = 70);
+CREATE INDEX nft_progress_type_id_idx ON nft_progress (type_id);
 
 CREATE TABLE progress_member (
     user_id uuid NOT NULL,
@@ -449,6 +452,7 @@ CREATE TABLE nft_instance (
 );
 CREATE UNIQUE INDEX nft_instance_one_active_key
     ON nft_instance (user_id, type_id) WHERE status = 'active';
+CREATE INDEX nft_instance_type_id_current_level_idx ON nft_instance (type_id, current_level);
 CREATE INDEX nft_instance_type_id_idx ON nft_instance (type_id);
 CREATE INDEX nft_instance_user_id_idx ON nft_instance (user_id);
 CREATE INDEX nft_instance_user_id_type_id_idx ON nft_instance (user_id, type_id);
@@ -495,7 +499,7 @@ CREATE TABLE nft_mint_queue (
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT nft_mint_queue_status_check
         CHECK (status IN ('pending', 'sent', 'confirmed', 'failed')),
-    CONSTRAINT nft_mint_queue_operation_check CHECK (operation IN ('mint', 'burn')),
+    CONSTRAINT nft_mint_queue_operation_check CHECK (operation IN ('mint', 'burn', 'revoke_second')),
     CONSTRAINT nft_mint_queue_hold_reason_check
         CHECK (hold_reason IS NULL
                OR hold_reason IN ('no_wallet', 'operator', 'breaker', 'recipient')),
