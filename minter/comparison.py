@@ -25,7 +25,9 @@ class FindingKind(StrEnum):
     CONTENT_DRIFT = "content drift"
     DESTROYED = "destroyed"
     REVOKED_ELSEWHERE = "revoked elsewhere"
+    STANDING_TOKEN = "standing token"  # noqa: S105
     INDEX_GAP = "index gap"
+    UNREADABLE = "unreadable"
 
     @property
     def meaning(self) -> str:
@@ -42,17 +44,23 @@ _MEANINGS = {
     FindingKind.CONTENT_DRIFT: "the token names another badge",
     FindingKind.DESTROYED: "its owner destroyed it",
     FindingKind.REVOKED_ELSEWHERE: "revoked on chain, active in the database",
+    FindingKind.STANDING_TOKEN: "its badge is revoked or burned, and no burn is under way",
+    FindingKind.UNREADABLE: "no lite server shows it: the next run looks again",
     FindingKind.INDEX_GAP: "chain and database count the collection's items differently",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionItem:
-    """A place in a collection; `token` None: nothing was ever initialised there."""
+    """A place in a collection; `token` None: nothing was ever initialised there.
+
+    `unread`: why nothing is known of it, where that is so.
+    """
 
     index: int
     address: RawAddress
     token: Token | None
+    unread: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,12 @@ def compare(snapshot: CollectionSnapshot, badges: Mapping[UUID, TokenRecord]) ->
     holders = {badge.token_id: badge for badge in badges.values() if badge.token_id is not None}
     named: set[UUID] = set()
     for item in snapshot.items:
+        if item.unread is not None:
+            code, kind = snapshot.type_code, FindingKind.UNREADABLE
+            found.append(Finding(kind, code, None, item.address, item.index, item.unread))
+            if item.address in holders:
+                named.add(holders[item.address].instance_id)
+            continue
         if item.token is None:
             if item.index not in snapshot.open_indexes:
                 detail = "nothing was initialised at this index, and no mint is under way for it"
@@ -117,9 +131,11 @@ def compare(snapshot: CollectionSnapshot, badges: Mapping[UUID, TokenRecord]) ->
             named.add(badge.instance_id)
         if (finding := _about(snapshot.type_code, item, item.token, badge)) is not None:
             found.append(finding)
-    found += _missing(
-        snapshot.type_code, (badge for badge in badges.values() if badge.instance_id not in named)
-    )
+    missing = [badge for badge in badges.values() if badge.instance_id not in named]
+    if any(item.unread is not None for item in snapshot.items):
+        # Whose token's address is not known may have it where nothing could be read.
+        missing = [badge for badge in missing if badge.token_id is not None]
+    found += _missing(snapshot.type_code, missing)
     return found
 
 
@@ -169,6 +185,9 @@ def _known(
     accounted = badge.burn_open or badge.burned or badge.status is InstanceStatus.BURNED_ONCHAIN
     if token.destroyed:
         return None if accounted else finding(FindingKind.DESTROYED, "by its owner")
+    over = badge.status is not InstanceStatus.ACTIVE
+    if over and token.end is None and not badge.burn_open:
+        return finding(FindingKind.STANDING_TOKEN, f"the badge is {badge.status.value}")
     if badge.recipient is not None and token.owner != badge.recipient:
         return finding(
             FindingKind.OWNER_MISMATCH, f"held by {token.owner}, signed for {badge.recipient}"

@@ -16,12 +16,12 @@ from minter import budget, indexes, recipients
 from minter.context import MinterContext
 from minter.indexes import HeadOfLineBlocked, IndexMismatch, IndexPlan, ReservedIndex
 from minter.mint_decision import Confirm, Fail, Observation, Sign, Task, decide
-from minter.ton import highload_wallet, tokens
+from minter.ton import global_config, highload_wallet, tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from minter.ton.metadata_uris import item_suffix
 from minter.ton.values import ACTIONS_MAX, Account, Block, Execution, Token
 from ops import metrics
-from ops.errors import InvariantBroken
+from ops.errors import InvariantBroken, Transient
 from ops.faults import Point, reach
 from ops.quantities import nanograms, shown_grams
 from store import chain, claiming, fence, mint_queue, settling
@@ -64,6 +64,12 @@ class NothingSigned:
 
     reason: str
     insufficient_funds: bool = False
+
+
+class MoneyTaken(Transient):
+    """Another message took the money, or another minter saw a newer block, since it was counted."""
+
+    code = "money_taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +202,7 @@ async def _sign_mints(
                 entries = _mint_entries(signing, plan, candidates, owners)
                 if entries:
                     await claiming.give_up_indexes(conn, plan.given_up)
+                    await _take_along(conn, signing, lease, [each.assignment for each in entries])
                 # Room for mints and none of them signed: they were held; money is not the
                 # matter.
                 reason = "no mint is left to sign" if room else None
@@ -271,6 +278,7 @@ async def _commit(conn: Connection, signing: Signing, actions: Sequence[Action])
     stored = await fence.fence(conn, ctx.wallet_id)
     unused = highload_wallet.unused_query_seq(data, stored.next_query_seq)
     query_seq = await chain.take_query_seq(conn, ctx.wallet_id, unused)
+    await _refuse_taken(conn, signing, len(actions))
     made = sign_message(
         ctx.wallet,
         ctx.signer,
@@ -297,12 +305,15 @@ async def _recipients(
 ) -> dict[UUID, RawAddress]:
     """Return task -> recipient; mints without a usable one are held.
 
-    What was signed once keeps its recipient.
+    What was signed once keeps its recipient. The badges are locked before the wallets are looked
+    at: a link that is written meanwhile is seen here, or finds what was held (release_held).
     """
     held = list[Settlement]()
     async with signing.ctx.db.transaction() as conn:
+        open_badges = [task.nft_instance_id for task in tasks if task.recipient is None]
+        await settling.locked_badges(conn, open_badges)
         found = await _recipients_of(conn, signing, tasks, held=held)
-    await _settle(signing, lease, held)
+        await settling.settle(conn, lease, held, signing.block.time)
     return found
 
 
@@ -318,6 +329,9 @@ async def _recipients_of(
     open_users = [task.user_id for task in tasks if task.recipient is None]
     wallets = await mint_queue.recipients(conn, open_users)
     ours = await chain.own_addresses(conn, [*wallets.values()])
+    test_only = frozenset[UUID]()
+    if signing.ctx.gateway.zero_state_hash == global_config.MAIN_NETWORK:
+        test_only = await mint_queue.linked_test_only(conn, open_users)
     found: dict[UUID, RawAddress] = {}
     for task in tasks:
         if task.id in known:
@@ -330,7 +344,7 @@ async def _recipients_of(
             settlement = _held(task, HoldReason.NO_WALLET, "the user has no linked wallet")
         else:
             raw = _raw(address)
-            refusal = recipients.refusal(raw, ours)
+            refusal = recipients.refusal(raw, ours, test_only=task.user_id in test_only)
             if raw is not None and refusal is None:
                 found[task.id] = raw
                 continue
@@ -357,10 +371,9 @@ async def _inspect(
     ctx, block = signing.ctx, signing.block
     settled = [_failed(task, "the badge has no token") for task in tasks if task.token_id is None]
     with_token = [(task, task.token_id) for task in tasks if task.token_id is not None]
-    accounts = await ctx.gateway.accounts([address for _, address in with_token], block)
+    items = await ctx.items([address for _, address in with_token], block)
     revocable: dict[UUID, int] = {}
-    for (task, address), account in zip(with_token, accounts, strict=True):
-        item = ctx.read_item(address, account)
+    for task, item in ((task, items[address]) for task, address in with_token if address in items):
         decision = decide(
             Task(
                 TaskOperation.BURN,
@@ -413,6 +426,29 @@ async def _room(conn: Connection, signing: Signing) -> int:
     spendable = budget.spendable_nano(signing.account.balance_nano, commitments, ctx.prices)
     affordable = budget.room(signing.kind, spendable, ctx.prices)
     return min(ctx.settings.claim_limit, ACTIONS_MAX, affordable)
+
+
+async def _take_along(
+    conn: Connection, signing: Signing, lease: LeaseToken, assignments: Sequence[Assignment]
+) -> None:
+    """Lease the parked ones among the mints of a message: those behind them cannot go before."""
+    parked = [each.task.id for each in assignments if each.task.hold_reason is HoldReason.OPERATOR]
+    await claiming.take_parked(conn, lease, signing.ctx.settings.lease, parked)
+
+
+async def _refuse_taken(conn: Connection, signing: Signing, actions: int) -> None:
+    """Return where the wallet can pay for the message beside all others that are signed.
+
+    The wallet's row is locked: who signs for another collection has committed, or waits.
+    """
+    ctx = signing.ctx
+    block, account = ctx.view.current
+    if block.seqno < (seen := await chain.seqno_seen(conn, ctx.wallet_id)):
+        raise MoneyTaken(f"another minter has seen block {seen}, this one {block.seqno}")
+    commitments = await chain.commitments(conn, ctx.wallet_id)
+    spendable = budget.spendable_nano(account.balance_nano, commitments, ctx.prices)
+    if budget.cost_nano(signing.kind, actions, ctx.prices) > spendable:
+        raise MoneyTaken("the message of another collection took the money meanwhile")
 
 
 async def _settle(signing: Signing, lease: LeaseToken, settlements: Sequence[Settlement]) -> None:
@@ -504,5 +540,6 @@ def _failed(task: LeasedTask, reason: str) -> Settlement:
 def _reserved_index(task: LeasedTask, *, held: bool) -> ReservedIndex:
     if task.token_index is None:
         raise InvariantBroken("a reserved mint holds no index", task=str(task.id))
-    held = held or task.hold_reason is not None
-    return ReservedIndex(task.id, task.token_index, held, task.is_movable)
+    parked = task.hold_reason is HoldReason.OPERATOR
+    held = held or task.is_minted or not (parked or task.hold_reason is None)
+    return ReservedIndex(task.id, task.token_index, held, task.is_movable, parked)

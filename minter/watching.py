@@ -28,7 +28,7 @@ from minter.signing import SignedBatch
 from minter.ton import highload_wallet, tokens
 from minter.ton.gateway import AnswerRejected
 from minter.ton.metadata_uris import instance_of, item_suffix
-from minter.ton.values import Absent, Account, Block, Execution, Token
+from minter.ton.values import Account, Block, Execution, Token
 from ops import metrics
 from ops.errors import InvariantBroken
 from ops.faults import Point, reach
@@ -189,17 +189,17 @@ async def _decisions(
 ) -> list[tuple[_WatchedTask, Decision]]:
     ctx, message = look.ctx, look.message
     readable = await _worth_reading(look, waiting)
-    accounts = await ctx.gateway.accounts([each.address for each in readable], look.block)
-    items = {
-        each.address: ctx.token_of(ctx.read_item(each.address, account))
-        for each, account in zip(readable, accounts, strict=True)
-    }
+    items = await ctx.items([each.address for each in readable], look.block)
+    unknown = {each.address for each in readable} - items.keys()
     sent = mint_decision.Message(message.valid_until, message.last_sent_at)
     limits = ctx.limits()
     decisions: list[tuple[_WatchedTask, Decision]] = []
     for each in waiting:
         task = each.task
-        item = items.get(each.address, Absent())
+        if each.address in unknown:
+            decisions.append((each, Wait()))
+            continue
+        item = ctx.token_of(items.get(each.address))
         decision = mint_decision.decide(
             mint_decision.Task(task.operation, task.status, task.attempt, each.expected, sent),
             Observation(look.block.seqno, item, look.execution),
@@ -246,7 +246,10 @@ async def _send(ctx: MinterContext, message: MessageRecord, block: Block) -> Mes
     reach(Point.DEPLOY_SENT if message.kind is MessageKind.DEPLOY else Point.MINTER_SENT)
     # Whatever they answered: exit 36 means "executed already", a timeout means nothing. The chain's
     # state decides.
-    log.info(
+    # A line for the first, the second, the fourth, ...: a chain that takes no messages is no reason
+    # for a line every few seconds.
+    say = log.info if message.send_count & (message.send_count + 1) == 0 else log.debug
+    say(
         "message_sent",
         kind=message.kind.value,
         message_hash=message.message_hash.hex(),

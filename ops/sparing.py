@@ -6,7 +6,7 @@ error. What is lost and when it is back has a line of Laurel's own (`kafka_lost`
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 _INTERVAL_S = 60.0
@@ -17,6 +17,29 @@ _KEPT_MAX = 1_000
 class _Said:
     at: float
     left_out: int = 0
+
+
+class OnceAMinute:
+    """Tells of things that repeat which may be said now.
+
+    Args:
+        monotonic: the time.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._said: dict[Hashable, _Said] = {}
+
+    def left_out(self, key: Hashable) -> int | None:
+        """Return how often `key` came since it was said last; None: it was within a minute."""
+        now, said = self._monotonic(), self._said.get(key)
+        if said is not None and now - said.at < _INTERVAL_S:
+            said.left_out += 1
+            return None
+        if len(self._said) >= _KEPT_MAX:  # of texts that have values in them
+            self._said.clear()
+        self._said[key] = _Said(now)
+        return 0 if said is None else said.left_out
 
 
 class Sparing(logging.Filter):
@@ -34,20 +57,14 @@ class Sparing(logging.Filter):
     ) -> None:
         super().__init__()
         self._libraries = frozenset(libraries)
-        self._monotonic = monotonic
-        self._said: dict[tuple[str, int, str], _Said] = {}
+        self._repeated = OnceAMinute(monotonic)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether `record` is passed on."""
         if record.name.partition(".")[0] not in self._libraries:
             return True
-        key = (record.name, record.levelno, str(record.msg))
-        now, said = self._monotonic(), self._said.get(key)
-        if said is not None and now - said.at < _INTERVAL_S:
-            said.left_out += 1
+        left_out = self._repeated.left_out((record.name, record.levelno, str(record.msg)))
+        if left_out is None:
             return False
-        if len(self._said) >= _KEPT_MAX:  # of a library that writes values into its texts
-            self._said.clear()
-        record.left_out = 0 if said is None else said.left_out
-        self._said[key] = _Said(now)
+        record.left_out = left_out
         return True

@@ -176,7 +176,9 @@ COMMITMENTS = text("""
            count(*) FILTER (WHERE task.operation = 'burn') AS burns,
            (SELECT count(*) FROM chain_message
              WHERE kind = 'deploy' AND status = 'unresolved'
-               AND chain_wallet_id = :wallet_id) AS deploys
+               AND chain_wallet_id = :wallet_id) AS deploys,
+           (SELECT count(*) FROM chain_message
+             WHERE status = 'unresolved' AND chain_wallet_id = :wallet_id) AS messages
       FROM chain_message AS message
            JOIN nft_mint_queue AS task
              ON task.chain_message_id = message.id AND task.status = 'sent'
@@ -295,7 +297,7 @@ async def take_query_seq(conn: Connection, wallet_id: UUID, unused: int = 0) -> 
 async def commitments(conn: Connection, wallet_id: UUID) -> Commitments:
     """Return what the wallet's unresolved messages may still pay for."""
     row = (await conn.execute(COMMITMENTS, {"wallet_id": wallet_id})).one()
-    return Commitments(row.mints, row.burns, row.deploys)
+    return Commitments(row.mints, row.burns, row.deploys, row.messages)
 
 
 async def add_collection(conn: Connection, new: NewCollection) -> Collection:

@@ -59,6 +59,12 @@ def test_two_equal_pictures_have_no_difference() -> None:
             FindingKind.DESTROYED,
         ),
         (RECORD, replace(TOKEN, revoked_at=5), FindingKind.REVOKED_ELSEWHERE),
+        (replace(RECORD, status=InstanceStatus.REVOKED), TOKEN, FindingKind.STANDING_TOKEN),
+        (
+            replace(RECORD, status=InstanceStatus.BURNED_ONCHAIN, burned=True),
+            TOKEN,
+            FindingKind.STANDING_TOKEN,
+        ),
         (RECORD, replace(TOKEN, owner=OTHER), FindingKind.OWNER_MISMATCH),
         (RECORD, replace(TOKEN, content=item_suffix(TYPE)), FindingKind.CONTENT_DRIFT),
         (replace(RECORD, token_id=OTHER), TOKEN, FindingKind.SECOND_TOKEN),
@@ -135,3 +141,13 @@ def test_a_place_that_nobody_initialised_is_a_gap_unless_a_mint_holds_it() -> No
 
 def test_every_kind_says_what_it_means() -> None:
     assert all(kind.meaning for kind in FindingKind)
+
+
+def test_a_place_that_could_not_be_read_proves_nothing_missing() -> None:
+    place = CollectionItem(0, ITEM, None, "no lite server answers")
+    snapshot = CollectionSnapshot("explorer", 1, 1, frozenset(), (place,))
+    holder, without_id = RECORD, replace(RECORD, instance_id=UUID(int=77), token_id=None)
+    found = compare(snapshot, {each.instance_id: each for each in (holder, without_id)})
+    assert [(each.kind, each.token_id, each.detail) for each in found] == [
+        (FindingKind.UNREADABLE, ITEM, "no lite server answers")
+    ]

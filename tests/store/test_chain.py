@@ -223,7 +223,7 @@ async def test_what_messages_may_still_spend_is_counted_until_they_are_settled(d
     lease = LeaseToken(uuid4())
     _, leased, _ = await sent(desk, lease, 2)
     async with desk.world.db.transaction() as conn:
-        assert await chain.commitments(conn, desk.wallet_id) == Commitments(2, 0, 0)
+        assert await chain.commitments(conn, desk.wallet_id) == Commitments(2, 0, 0, 1)
     await desk.settle(lease, confirmed(leased[0]))
     async with desk.world.db.transaction() as conn:
-        assert await chain.commitments(conn, desk.wallet_id) == Commitments(1, 0, 0)
+        assert await chain.commitments(conn, desk.wallet_id) == Commitments(1, 0, 0, 1)
