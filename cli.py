@@ -6,17 +6,20 @@ that Laurel raises on purpose ends here as one message and an exit code.
 """
 
 import importlib
+import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops.console import Console
+from ops.console import Console, OutputLost, prepare_streams
 from ops.errors import LaurelError, UsageError
 
 if TYPE_CHECKING:
     from ops.checks import Check
 
+# catalog/explorer.yaml:31: ...
+_PLACE = re.compile(r"\S[^\n]*?:\d+: ")
 EXIT_CODES = """
 Exit codes: 0 done; 1 it failed, or something differs (`reconcile`, `demo`);
 2 bad input, setting or catalog: the message names the
@@ -112,10 +115,21 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            click.echo(f"laurel: {error.message}", err=True)
+            # A place comes first, where editors and scripts look for it.
+            prefix = "" if _PLACE.match(error.message) else "laurel: "
+            ctx.obj.say_error(error, f"{prefix}{error.message}")
             sys.exit(2)
         except LaurelError as error:
-            click.echo(f"laurel: {error.code}: {error.message}", err=True)
+            ctx.obj.say_error(error, f"laurel: {error.code}: {error.message}")
+            sys.exit(1)
+
+    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401 - click's
+        """Run the command line; a help that cannot be written becomes a message, too."""
+        prepare_streams()
+        try:
+            return super().main(*args, **extra)
+        except OutputLost as error:
+            Console.say(f"laurel: {error.code}: {error.message}")
             sys.exit(1)
 
 

@@ -32,9 +32,10 @@ from ops.settings import Settings
 from processor.events.chunks import ChunkBounds
 from processor.stream import topics, transport
 from processor.stream.app import WorkerApp
+from processor.stream.consumer_thread import ConsumerOptions
 from sandbox.postgres import PostgresServer, postgres
 from sandbox.process import PartMissing
-from store.values import LedgerEntry, PausedPartition
+from store.values.stream import LedgerEntry, PausedPartition
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "200000"))
 ROUNDS = 3
@@ -80,7 +81,7 @@ class Chunks:
             loghandlers=[],
             logging_config=None,
         )
-        options = transport.ConsumerOptions(
+        options = ConsumerOptions(
             ChunkBounds(5_000, 1 << 22, 1 << 20),
             1 << 24,
             1 << 26,

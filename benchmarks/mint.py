@@ -27,7 +27,8 @@ from minter.daemon import Daemon
 from minter.startup import minter_context, minting_wallet
 from minter.ton import mnemonic
 from ops.lifecycle import Readiness, Stop
-from ops.settings import DEFAULT_TENANT, HttpSettings, Settings
+from ops.setting_parts import HttpSettings
+from ops.settings import DEFAULT_TENANT, Settings
 from ops.watchdog import Watchdog
 from sandbox.postgres import PostgresServer, postgres
 from sandbox.process import PartMissing
@@ -38,7 +39,7 @@ from sandbox.ton.process import ton_network
 from store import mint_queue
 from store.engine import Database
 from store.mint_queue import NewTask
-from store.values import TaskOperation
+from store.values.minting import TaskOperation
 
 TOKENS = int(os.environ.get("BENCH_TOKENS", "1000"))
 RECORDED = 120  # a whole message of the highload wallet

@@ -19,7 +19,7 @@ from ops.settings import DEFAULT_TENANT
 from sandbox.postgres import postgres
 from store import claiming, fence, mint_queue, queue_decisions, reconciliation
 from store.engine import Connection, Database
-from store.values import LeaseToken
+from store.values.names import LeaseToken
 
 MINTED = int(os.environ.get("BENCH_BADGES", "250000"))
 HELD = MINTED * 2 // 5

@@ -19,7 +19,7 @@ from sandbox.ton.process import TonProcess
 from store import testing
 from store.engine import Database
 from store.inspection import BadgeRow, Snapshot
-from store.values import InstanceStatus
+from store.values.badges import InstanceStatus
 
 # TEP-85: for the owner alone.
 _DESTROY = 0x1F04537A

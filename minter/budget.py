@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from minter.ton.values import SELF_TRANSFER_NANO
-from store.values import Commitments, MessageKind
+from store.values.minting import Commitments, MessageKind
 
 # Forward fees that the wallet pays beside the values (mode 1), rounded up: of the message to
 # itself, and of each action.

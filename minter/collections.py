@@ -10,7 +10,7 @@ from minter.ton import metadata_uris, tokens
 from store import chain, claiming
 from store.chain import Collection, NewCollection
 from store.engine import Connection
-from store.values import RawAddress, TypeCode
+from store.values.names import RawAddress, TypeCode
 
 
 async def add(

@@ -11,7 +11,9 @@ from uuid import UUID
 
 from minter.ton.metadata_uris import instance_of, item_suffix
 from minter.ton.values import Token
-from store.values import InstanceStatus, OnchainStatus, RawAddress, TaskStatus, TokenRecord
+from store.values.badges import InstanceStatus, OnchainStatus
+from store.values.minting import TaskStatus, TokenRecord
+from store.values.names import RawAddress
 
 
 class FindingKind(StrEnum):
@@ -28,6 +30,7 @@ class FindingKind(StrEnum):
     STANDING_TOKEN = "standing token"  # noqa: S105
     INDEX_GAP = "index gap"
     UNREADABLE = "unreadable"
+    FOREIGN_COLLECTION = "foreign collection"
 
     @property
     def meaning(self) -> str:
@@ -47,6 +50,7 @@ _MEANINGS = {
     FindingKind.STANDING_TOKEN: "its badge is revoked or burned, and no burn is under way",
     FindingKind.UNREADABLE: "no lite server shows it: the next run looks again",
     FindingKind.INDEX_GAP: "chain and database count the collection's items differently",
+    FindingKind.FOREIGN_COLLECTION: "it obeys another than the minting wallet, and refuses mints",
 }
 
 
@@ -67,7 +71,8 @@ class CollectionItem:
 class CollectionSnapshot:
     """A collection from both sides.
 
-    `open_indexes` are held by open mints: what lacks there is on its way.
+    `open_indexes` are held by open mints: what lacks there is on its way. `foreign_owner`: whom the
+    collection obeys, where that is not the minting wallet.
     """
 
     type_code: str
@@ -75,6 +80,7 @@ class CollectionSnapshot:
     next_item_index: int
     open_indexes: frozenset[int]
     items: tuple[CollectionItem, ...]
+    foreign_owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,10 @@ def compare(snapshot: CollectionSnapshot, badges: Mapping[UUID, TokenRecord]) ->
         badges: every badge of its type that the chain may know, by id.
     """
     found: list[Finding] = []
+    if snapshot.foreign_owner is not None:
+        detail = f"it obeys {snapshot.foreign_owner}, which can give it back by op 3"
+        kind = FindingKind.FOREIGN_COLLECTION
+        found.append(Finding(kind, snapshot.type_code, None, None, None, detail))
     if (gap := _gap(snapshot)) is not None:
         found.append(gap)
     holders = {badge.token_id: badge for badge in badges.values() if badge.token_id is not None}

@@ -25,12 +25,12 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError, Transient
 from ops.logs import logger
 from ops.quantities import nanograms
-from ops.settings import MinterSettings
+from ops.setting_parts import MinterSettings
 from ops.sparing import OnceAMinute
 from store.chain import WalletRecord
 from store.engine import Database
 from store.fence import Shut
-from store.values import RawAddress
+from store.values.names import RawAddress
 
 log = logger("minter")
 _said = OnceAMinute()

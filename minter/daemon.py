@@ -16,8 +16,8 @@ from uuid import UUID, uuid4
 from minter import collections, signing
 from minter.context import MinterContext, count_error
 from minter.maintenance import Maintenance
+from minter.message_signing import NothingSigned, SignedBatch
 from minter.resting import Rests
-from minter.signing import NothingSigned, SignedBatch
 from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
 from minter.waiting import first_of
 from minter.watching import watch, watch_deploy
@@ -27,10 +27,12 @@ from ops.faults import Point, reach
 from ops.lifecycle import Part, Readiness, Stop
 from ops.logs import logger
 from ops.watchdog import Watchdog
-from store import chain, claiming
-from store.chain import Collection, MessageRecord
+from store import chain, chain_messages, claiming
+from store.chain import Collection
+from store.chain_messages import MessageRecord
 from store.engine import DatabaseUnreachable
-from store.values import LeasedTask, LeaseToken, TypeCode
+from store.values.minting import LeasedTask
+from store.values.names import LeaseToken, TypeCode
 
 log = logger("minter")
 
@@ -154,7 +156,7 @@ class Daemon:
         async with ctx.db.transaction() as conn:
             for collection in await chain.collections(conn):
                 self._collections[collection.type_id] = collection
-            deploys = await chain.unresolved_deploys(conn)
+            deploys = await chain_messages.unresolved_deploys(conn)
             self._note_stopped()
             sent = await claiming.claim_sent(conn, lease, ctx.settings.lease, list(self._busy))
         by_id = {collection.id: collection for collection in self._collections.values()}
@@ -246,7 +248,7 @@ class Daemon:
     ) -> None:
         """See a message through that a former minter left."""
         async with self._ctx.db.transaction() as conn:
-            (message,) = await chain.messages(conn, [message_id])
+            (message,) = await chain_messages.find(conn, [message_id])
         by_id = {collection.id: collection for collection in self._collections.values()}
         log.info(
             "message_resumed",

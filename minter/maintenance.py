@@ -11,7 +11,7 @@ from ops import metrics
 from ops.errors import Permanent, Transient
 from ops.logs import logger
 from store import claiming, fence, mint_queue
-from store.values import TaskOperation
+from store.values.minting import TaskOperation
 
 log = logger("minter")
 

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from minter.ton.values import Absent, Execution, Token
-from store.values import TaskOperation, TaskStatus
+from store.values.minting import TaskOperation, TaskStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def list_waiting(
     async def main() -> int:
         from minter.queue_decisions import listed
         from ops.lifecycle import EXIT_OK
-        from store.values import HoldReason
+        from store.values.minting import HoldReason
 
         chosen = None if hold is None else HoldReason(hold)
         view = await listed(console.settings, hold=chosen, code=code, limit=limit)

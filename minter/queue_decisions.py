@@ -19,7 +19,7 @@ from ops.settings import Settings
 from store import chain, migrations, queue_decisions
 from store.engine import Database
 from store.queue_decisions import StoppedCollection, TaskHistory, WaitingTask
-from store.values import HoldReason, TaskEvent, TaskOperation, TaskStatus
+from store.values.minting import HoldReason, TaskEvent, TaskOperation, TaskStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ and one at a contract of ours is a badge that nobody holds.
 
 from collections.abc import Container
 
-from store.values import RawAddress
+from store.values.names import RawAddress
 
 _NOBODY = RawAddress("0:" + "0" * 64)
 

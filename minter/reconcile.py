@@ -15,9 +15,10 @@ from uuid import UUID
 from minter import collections
 from minter.accounting import Accounting
 from minter.comparison import CollectionItem, CollectionSnapshot, Finding, FindingKind, compare
+from minter.reconcile_report import REPAIRS, ReconcileReport, ReportedFinding
 from minter.ton import metadata_uris, tokens
 from minter.ton.gateway import AnswerRejected, BlockUnknown, ChainGateway, ChainUnreachable
-from minter.ton.values import Account, Block
+from minter.ton.values import Account, Block, CollectionState
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError, Transient
@@ -27,7 +28,8 @@ from store.chain import Collection, WalletRecord
 from store.engine import Database
 from store.fence import Shut
 from store.reconciliation import FoundToken
-from store.values import RawAddress, TokenRecord
+from store.values.minting import TokenRecord
+from store.values.names import RawAddress
 
 log = logger("minter")
 
@@ -36,22 +38,6 @@ _ITEMS_A_SLICE = 256
 _UNREADABLE_MAX = 100
 _CATCH_UP = timedelta(seconds=10)
 _CATCH_UP_PAUSE = timedelta(milliseconds=200)
-# What --repair writes back, and the word for it.
-REPAIRS = {
-    FindingKind.UNKNOWN_TOKEN: "adopted",
-    FindingKind.LOST_ID: "restored",
-    FindingKind.DESTROYED: "burned_onchain",
-    FindingKind.STANDING_TOKEN: "burn asked for",
-    FindingKind.INDEX_GAP: "index agreed",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ReportedFinding:
-    """A finding, and what was done about it: `repair` None where nothing was."""
-
-    finding: Finding
-    repair: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,93 +55,6 @@ class Terms:
     accept_unknown: bool = False
     reads_at_once: int = 32
     burns: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ReconcileReport:
-    """What one run saw and did. `shut`: why nothing is signed, None while one may sign."""
-
-    seqno: int
-    tokens: int
-    collections: int
-    findings: tuple[ReportedFinding, ...]
-    seconds: float
-    shut: Shut | None = None
-
-    @property
-    def repaired(self) -> int:
-        """Return how many findings were repaired."""
-        return sum(each.repair is not None for each in self.findings)
-
-    def document(self) -> dict[str, object]:
-        """Return the report for a script."""
-        return {
-            "block": self.seqno,
-            "tokens": self.tokens,
-            "collections": self.collections,
-            "findings": [
-                {
-                    "finding": each.finding.kind.value,
-                    "type_code": each.finding.type_code,
-                    "instance_id": each.finding.instance_id,
-                    "token_id": each.finding.token_id,
-                    "index": each.finding.index,
-                    "detail": each.finding.detail,
-                    "repair": each.repair,
-                }
-                for each in self.findings
-            ],
-            "repaired": self.repaired,
-            "left": len(self.findings) - self.repaired,
-            "seconds": round(self.seconds, 3),
-            "shut": None
-            if self.shut is None
-            else {
-                "reason": self.shut.reason,
-                "until": self.shut.until.isoformat(),
-                "needs_repair": self.shut.needs_repair,
-                "repair_asked": self.shut.repair_asked,
-            },
-        }
-
-    def text(self) -> str:
-        """Return the report for a person: a line a kind, with one example."""
-        spaced = f"{self.tokens:_}".replace("_", " ")
-        lines = [
-            f"block {self.seqno} (masterchain), {spaced} tokens in {self.collections} collections"
-        ]
-        for kind, count in Counter(each.finding.kind for each in self.findings).items():
-            of_kind = [each for each in self.findings if each.finding.kind is kind]
-            first = of_kind[0].finding
-            about = (
-                f"badge {first.instance_id}"
-                if first.instance_id
-                else (first.token_id or first.type_code)
-            )
-            done = sum(each.repair is not None for each in of_kind)
-            arrow = f"   -> {of_kind[0].repair or REPAIRS[kind]} {done}" if done else ""
-            lines.append(
-                f"  {kind.value:<18}{count:>5}   {kind.meaning}; {about}: {first.detail}{arrow}"
-            )
-        left = len(self.findings) - self.repaired
-        if self.shut is not None:
-            lines.append(f"minting is shut: {self.shut.reason}")
-            lines.append(_way_out(self.shut))
-        lines.append(
-            f"{len(self.findings)} findings, {self.repaired} repaired, {left} left.  "
-            f"{self.seconds:.1f} s"
-        )
-        return "\n".join(lines)
-
-
-def _way_out(shut: Shut) -> str:
-    until = f"{shut.until:%Y-%m-%d %H:%M:%S} UTC by the chain's clock"
-    if shut.needs_repair and not shut.repair_asked:
-        return f"  run `laurel reconcile --repair`; it opens after {until} at the earliest"
-    return (
-        f"  a running minter opens it after {until}, once every token has its badge and every "
-        "collection its count"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +100,7 @@ async def reconcile(
     count, clean = 0, True
     for collection in known:
         try:
-            items, next_item_index = await _items(gateway, collection, block, terms)
+            items, state = await _items(gateway, collection, block, terms)
         except (ChainUnreachable, BlockUnknown, AnswerRejected) as error:
             # It holds up none of the others, unless nobody answers at all.
             await gateway.newest_block()
@@ -214,9 +113,10 @@ async def reconcile(
         snapshot = CollectionSnapshot(
             collection.type_code,
             collection.next_index,
-            next_item_index,
+            0 if state is None else state.next_item_index,
             held[collection.id],
             tuple(items),
+            _foreign_owner(state, wallet),
         )
         compared = _Compared(collection, snapshot, of_type)
         found, blocking, agreed = await _found(db, compared, block, terms, repair=repair)
@@ -374,16 +274,16 @@ async def _block_from(gateway: ChainGateway, seqno: int, clock: Clock) -> Block:
 
 async def _items(
     gateway: ChainGateway, collection: Collection, block: Block, terms: Terms
-) -> tuple[list[CollectionItem], int]:
+) -> tuple[list[CollectionItem], CollectionState | None]:
     account = await gateway.account(collection.address, block)
     if account.data is None:
-        return [], 0
+        return [], None
     try:
-        count = tokens.parse_collection(account.data).next_item_index
+        state = tokens.parse_collection(account.data)
     except ValueError as error:
         raise AnswerRejected(f"collection {collection.address}: {error}") from None
     places = list[CollectionItem]()
-    unread = 0
+    unread, count = 0, state.next_item_index
     # Some at a time: what is read of a large collection is taken apart between two reads, and does
     # not keep the event loop.
     for first in range(0, count, _ITEMS_A_SLICE):
@@ -395,7 +295,13 @@ async def _items(
         if unread > _UNREADABLE_MAX:
             raise failed[0]
         places += map(_place, indexes, addresses, found)
-    return places, count
+    return places, state
+
+
+def _foreign_owner(state: CollectionState | None, wallet: WalletRecord | None) -> str | None:
+    if state is None or wallet is None or state.owner == wallet.identity.address:
+        return None
+    return state.owner or "nobody"
 
 
 def _place(index: int, address: RawAddress, found: Account | Transient) -> CollectionItem:

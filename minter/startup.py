@@ -26,7 +26,8 @@ from ops.errors import UsageError
 from ops.lifecycle import Part, Readiness, Stop, until_available
 from ops.logs import logger
 from ops.quantities import nanograms
-from ops.settings import MinterSettings, Settings, shown
+from ops.setting_parts import MinterSettings
+from ops.settings import Settings, shown
 from store import chain, migrations, rights
 from store.chain import Collection, WalletIdentity, WalletRecord
 from store.engine import Database

@@ -15,7 +15,7 @@ from minter.ton.values import Account, Block
 from ops.errors import Transient
 from ops.quantities import shown_grams as grams
 from ops.settings import Settings
-from store.values import Commitments, MessageKind
+from store.values.minting import Commitments, MessageKind
 
 _PATIENCE_S = 5.0
 # Enough for the collections of the shipped catalog and some hundred mints.

@@ -12,6 +12,7 @@ from typing import assert_never
 
 from minter import mint_decision
 from minter.context import MinterContext
+from minter.message_signing import SignedBatch
 from minter.mint_decision import (
     Confirm,
     Decision,
@@ -24,7 +25,6 @@ from minter.mint_decision import (
     SignAgain,
     Wait,
 )
-from minter.signing import SignedBatch
 from minter.ton import highload_wallet, tokens
 from minter.ton.gateway import AnswerRejected
 from minter.ton.metadata_uris import instance_of, item_suffix
@@ -34,23 +34,23 @@ from ops.errors import InvariantBroken
 from ops.faults import Point, reach
 from ops.lifecycle import Stop
 from ops.logs import logger
-from store import chain, claiming, fence, reconciliation, settling
-from store.chain import Collection, MessageRecord
+from store import chain, chain_messages, claiming, fence, reconciliation, settling
+from store.chain import Collection
+from store.chain_messages import MessageRecord
 from store.engine import Connection
 from store.fence import Shut
 from store.reconciliation import FoundToken
 from store.settlement_effects import Settlement
-from store.values import (
+from store.values.minting import (
     HoldReason,
     LeasedTask,
-    LeaseToken,
     MessageKind,
     MessageStatus,
-    RawAddress,
     TaskEvent,
     TaskOperation,
     TaskStatus,
 )
+from store.values.names import LeaseToken, RawAddress
 
 log = logger("minter")
 
@@ -149,7 +149,7 @@ async def watch_deploy(
             # Deploying again is harmless, whatever became of this message: the address follows from
             # the initial state.
             async with ctx.db.transaction() as conn:
-                await chain.resolve_message(conn, message.id, MessageStatus.VOID)
+                await chain_messages.resolve(conn, message.id, MessageStatus.VOID, block.seqno)
             log.warning("deploy_expired", type=collection.type_code, seqno=seqno)
             return
         if look.execution is not Execution.EXECUTED and _send_due(look):
@@ -160,7 +160,8 @@ async def _deployed(look: _Look) -> None:
     reach(Point.DEPLOY_SEEN)
     async with look.ctx.db.transaction() as conn:
         await chain.collection_seen(conn, look.collection.id)
-        await chain.resolve_message(conn, look.message.id, MessageStatus.SETTLED)
+        settled, seqno = MessageStatus.SETTLED, look.block.seqno
+        await chain_messages.resolve(conn, look.message.id, settled, seqno)
     reach(Point.DEPLOY_SETTLED)
     log.info(
         "collection_deployed",
@@ -258,7 +259,7 @@ async def _send(ctx: MinterContext, message: MessageRecord, block: Block) -> Mes
         detail=result.detail,
     )
     async with ctx.db.transaction() as conn:
-        sent = await chain.message_sent(conn, message.id, block.time)
+        sent = await chain_messages.sent(conn, message.id, block.time)
     reach(
         Point.DEPLOY_SEND_COUNTED
         if message.kind is MessageKind.DEPLOY
@@ -341,7 +342,7 @@ async def _had_no_effect(conn: Connection, look: _Look, settlements: Sequence[Se
         return False
     if all(each.event is TaskEvent.INDEX_TAKEN for each in settlements):
         return False
-    (closed,) = await chain.messages(conn, [look.message.id])
+    (closed,) = await chain_messages.find(conn, [look.message.id])
     return closed.status is MessageStatus.VOID
 
 
@@ -359,10 +360,10 @@ async def _settle(
     async with look.ctx.db.transaction() as conn:
         # First: two minters that settle halves of one message must see each other's, or nobody
         # would close it.
-        await chain.lock_message(conn, look.message.id)
+        await chain_messages.lock(conn, look.message.id)
         await settling.settle(conn, lease, settlements, look.block.time)
         closing = MessageStatus.SETTLED if confirmed or left else MessageStatus.VOID
-        await chain.resolve_message(conn, look.message.id, closing)
+        await chain_messages.resolve(conn, look.message.id, closing, look.block.seqno)
         # Nothing of what was paid for came to be: the settings cannot work, or the collection obeys
         # another. The next message would cost as much.
         stops = await _had_no_effect(conn, look, settlements)

@@ -7,13 +7,20 @@ one JSON document with `--json`); everything else that is said goes through `say
 module loads click and nothing heavy: `laurel --help` stays fast.
 """
 
+import errno
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from ops.errors import LaurelError
 
 if TYPE_CHECKING:
     from ops.checks import Check
@@ -21,6 +28,12 @@ if TYPE_CHECKING:
     from ops.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class OutputLost(LaurelError):
+    """Standard output takes no more: what was asked for may be done, but nobody is told."""
+
+    code = "output_lost"
 
 
 class Console:
@@ -31,11 +44,13 @@ class Console:
 
     Attributes:
         role: which metrics are written at the end, as `Role` of ops/metric_roles.py has it.
+        as_json: whether this call's result, and its error, are for a script.
     """
 
     def __init__(self, load_checks: "Callable[[], list[Check]]") -> None:
         self.load_checks = load_checks
         self.role = "command"
+        self.as_json = False
 
     @cached_property
     def settings(self) -> "Settings":
@@ -58,18 +73,33 @@ class Console:
 
         sys.exit(lifecycle.run(main, self.settings.lifecycle.drain_timeout))
 
-    def run_once(self, main: "Callable[[], Coroutine[Any, Any, int]]") -> None:
+    def run_once(
+        self, main: "Callable[[], Coroutine[Any, Any, int]]", *, watched: bool = True
+    ) -> None:
         """Run `main`, which ends by itself; exit with its code. A signal ends it at once.
 
         What is in a transaction is rolled back; nothing is drained.
+
+        Args:
+            main: the command's work.
+            watched: end it where it stands still for `lifecycle.stall_after`; not where a single
+                statement may take hours.
         """
         import asyncio
 
         from ops.lifecycle import EXIT_INTERRUPTED
 
-        self.settings  # noqa: B018 - refused before anything starts
+        stall_after = self.settings.lifecycle.stall_after  # refused before anything starts
+        name = click.get_current_context().command_path
+
+        async def watching() -> int:
+            from ops.watchdog import Watchdog
+
+            with Watchdog(stall_after) as dog, dog.work(name):
+                return await main()
+
         try:
-            code = asyncio.run(main())
+            code = asyncio.run(watching() if watched else main())
         except KeyboardInterrupt:
             code = EXIT_INTERRUPTED
         sys.exit(code)
@@ -97,9 +127,89 @@ class Console:
         """Tell a person something that is not the result."""
         click.echo(text, err=True)
 
+    def say_error(self, error: LaurelError, text: str) -> None:
+        """Tell why this call failed: `text` to a person, code and message to a script."""
+        document = {"error": error.code, "message": error.message}
+        self.say(json.dumps(document, ensure_ascii=False) if self.as_json else text)
+
+
+class _ResultStream(io.TextIOWrapper):
+    """Standard output, whose failure is an error of its own.
+
+    An OSError could be anybody's, and a command that asks a database or a file would take it for
+    one of theirs.
+    """
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            raise self._lost(error) from None
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            raise self._lost(error) from None
+
+    def _lost(self, error: OSError) -> BaseException:
+        """Return what becomes of the call: whoever reads may have read enough (`| head -1`)."""
+        # What is left goes nowhere: Python would try it once more at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+        if error.errno == errno.EPIPE:
+            return SystemExit(1)
+        return OutputLost(f"standard output cannot be written: {error.strerror}.")
+
+
+class _TalkStream(io.TextIOWrapper):
+    """Standard error: where nobody can be told, what was asked for is done all the same."""
+
+    def write(self, text: str, /) -> int:
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+
+def prepare_streams() -> None:
+    """Let stdout tell a failure of its own, and stderr none.
+
+    Both take any text whatever the locale: what an encoding lacks is escaped. A test's own streams
+    stay as they are.
+    """
+    if sys.stderr is None:  # it was closed
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - to the end of the process
+    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout = _instead_of(sys.stdout, _ResultStream)
+    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr = _instead_of(sys.stderr, _TalkStream)
+
+
+def _instead_of(stream: io.TextIOWrapper, kind: type[io.TextIOWrapper]) -> io.TextIOWrapper:
+    return kind(
+        stream.buffer,
+        stream.encoding,
+        "backslashreplace",
+        line_buffering=stream.line_buffering,
+    )
+
 
 def json_option(command: Command) -> Command:
     """Add `--json`, passed as `as_json`."""
+
+    def noted(ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+        console = ctx.find_object(Console)
+        if console is not None:
+            console.as_json = value
+        return value
+
     return click.option(
-        "--json", "as_json", is_flag=True, help="Print the result as one line of JSON."
+        "--json",
+        "as_json",
+        is_flag=True,
+        callback=noted,
+        help="Print the result as one line of JSON, on stdout; an error as one on stderr.",
     )(command)

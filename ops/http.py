@@ -16,7 +16,7 @@ from ops.errors import UsageError
 from ops.lifecycle import Readiness
 from ops.logs import logger
 from ops.metric_roles import Role, registry_of
-from ops.settings import HttpSettings
+from ops.setting_parts import HttpSettings
 
 log = logger("http")
 

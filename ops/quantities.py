@@ -1,6 +1,6 @@
 """Durations and amounts as people write them: `30s`, `1h30m`, `0.05`.
 
-Pure: text in, values out. The bounds stand in ops/settings.py.
+Pure: text in, values out. The bounds stand in ops/setting_parts.py.
 """
 
 import re

@@ -42,7 +42,7 @@ class OnceAMinute:
         return 0 if said is None else said.left_out
 
 
-class Sparing(logging.Filter):
+class Sparing(OnceAMinute, logging.Filter):
     """Passes a record of the libraries once a minute, by logger and text before its values.
 
     What was left out in between is counted in the next one, as `left_out`.
@@ -55,15 +55,15 @@ class Sparing(logging.Filter):
     def __init__(
         self, libraries: tuple[str, ...], monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        super().__init__()
+        OnceAMinute.__init__(self, monotonic)
+        logging.Filter.__init__(self)
         self._libraries = frozenset(libraries)
-        self._repeated = OnceAMinute(monotonic)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether `record` is passed on."""
         if record.name.partition(".")[0] not in self._libraries:
             return True
-        left_out = self._repeated.left_out((record.name, record.levelno, str(record.msg)))
+        left_out = self.left_out((record.name, record.levelno, str(record.msg)))
         if left_out is None:
             return False
         record.left_out = left_out

@@ -90,7 +90,6 @@ def apply(
     found = load(place)
 
     async def main() -> int:
-        from ops.watchdog import Watchdog
         from processor.stream import topics
         from store import migrations
         from store.engine import Database
@@ -102,21 +101,20 @@ def apply(
                 made.extend(await topics.before_catalog(settings, found, dry_run=dry_run))
 
         async with Database(settings.need("database_url"), settings.database) as database:
-            with Watchdog(settings.lifecycle.stall_after) as dog, dog.work("laurel catalog apply"):
-                async with database.transaction() as conn:
-                    await migrations.check(conn)
-                if dry_run:
-                    outcome = await planned(database, found)
-                    await make_topics()
-                else:
-                    outcome = await apply_catalog(
-                        database,
-                        found,
-                        ApplyOptions(**options),
-                        tenant_id=settings.tenant_id,
-                        prepare=make_topics,
-                        report=JobLines(console.say),
-                    )
+            async with database.transaction() as conn:
+                await migrations.check(conn)
+            if dry_run:
+                outcome = await planned(database, found)
+                await make_topics()
+            else:
+                outcome = await apply_catalog(
+                    database,
+                    found,
+                    ApplyOptions(**options),
+                    tenant_id=settings.tenant_id,
+                    prepare=make_topics,
+                    report=JobLines(console.say),
+                )
         word = "missing" if dry_run else "made"
         lines = [outcome.text, *(f"  topic {word}: {name}" for name in made)]
         document = outcome.document | {f"topics_{word}": made}

@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from store.engine import Connection
 from store.exact_json import dumped
-from store.values import AuditEntry
+from store.values.badges import AuditEntry
 
 # One statement for a whole batch: a row at a time takes three times as long.
 APPEND = text("""

@@ -8,15 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from uuid import UUID
 
-from store.values import (
-    Catalog,
-    CounterKind,
-    CounterName,
-    CounterSpec,
-    LevelSpec,
-    TypeCode,
-    TypeSpec,
-)
+from store.values.catalog import Catalog, CounterKind, CounterSpec, LevelSpec, TypeSpec
+from store.values.names import CounterName, TypeCode
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from dataclasses import replace
 import msgspec
 
 from store.exact_json import dumped
-from store.values import Catalog, CounterName
+from store.values.catalog import Catalog
+from store.values.names import CounterName
 
 
 def encoded(catalog: Catalog) -> str:

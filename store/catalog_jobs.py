@@ -15,7 +15,7 @@ from sqlalchemy import text
 from store.catalog_changes import Adoption, Changes, Dropped
 from store.engine import Connection
 from store.exact_json import dumped
-from store.values import JobState
+from store.values.catalog import JobState
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,19 +5,20 @@ that. So a batch counts by one catalog from its first statement to its last, and
 the batches under way (docs/data-model.md, Catalog).
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from uuid import UUID
 
 from sqlalchemy import text
 
 from ops.errors import UsageError
-from store import audit, catalog_jobs
-from store.catalog_changes import NOTHING, Changes, TypeChange, begin_at_zero, between
+from store import audit, catalog_jobs, catalog_use
+from store.catalog_changes import NOTHING, Changes, begin_at_zero, between
 from store.catalog_document import content_hash, decoded, encoded
-from store.engine import Connection
+from store.engine import Connection, TransactionConflict
 from store.exact_json import dumped
-from store.values import AuditAction, AuditEntry, Catalog, CounterName, JobState, TypeCode, TypeSpec
+from store.values.badges import AuditAction, AuditEntry
+from store.values.catalog import Catalog, JobState, TypeSpec
+from store.values.names import CounterName, TypeCode
 
 NO_CATALOG = "The database has no catalog yet. Run `laurel catalog apply`."
 
@@ -104,46 +105,6 @@ REMOVE_TYPE_LEVELS = text("DELETE FROM nft_level_rule WHERE type_id = ANY(CAST(:
 REMOVE_TYPES = text("DELETE FROM nft_type WHERE id = ANY(CAST(:types AS uuid[]))")
 REMOVE_COUNTERS = text("DELETE FROM counter_definition WHERE name = ANY(CAST(:names AS text[]))")
 
-HELD_LEVELS = text("""
-    SELECT gone.code, gone.level, count(*) AS badges
-      FROM jsonb_to_recordset(CAST(:levels AS jsonb))
-           AS gone (type_id uuid, code text, level integer)
-           JOIN nft_instance AS instance
-             ON instance.type_id = gone.type_id AND instance.current_level = gone.level
-     GROUP BY gone.code, gone.level ORDER BY gone.code, gone.level
-""")
-
-USED_TYPES = text("""
-    SELECT gone.code,
-           (SELECT count(*) FROM nft_instance WHERE type_id = gone.id) AS badges,
-           (SELECT count(*) FROM nft_progress WHERE type_id = gone.id) AS users,
-           (SELECT count(*) FROM chain_collection WHERE type_id = gone.id) AS collections
-      FROM nft_type AS gone
-     WHERE gone.id = ANY(CAST(:types AS uuid[]))
-       AND (EXISTS (SELECT FROM nft_instance WHERE type_id = gone.id)
-            OR EXISTS (SELECT FROM nft_progress WHERE type_id = gone.id)
-            OR EXISTS (SELECT FROM chain_collection WHERE type_id = gone.id))
-     ORDER BY gone.code
-""")
-
-USED_LEVELS = text("""
-    SELECT gone.code, gone.level
-      FROM jsonb_to_recordset(CAST(:levels AS jsonb))
-           AS gone (type_id uuid, code text, level integer)
-           JOIN nft_level_rule AS rule ON rule.type_id = gone.type_id AND rule.level = gone.level
-     WHERE EXISTS (SELECT FROM nft_level_achievement WHERE level_rule_id = rule.id)
-     ORDER BY gone.code, gone.level
-""")
-
-USED_COUNTERS = text("""
-    SELECT counter.name
-      FROM counter_definition AS counter
-     WHERE counter.name = ANY(CAST(:names AS text[]))
-       AND (EXISTS (SELECT FROM nft_progress WHERE counters ? counter.name)
-            OR EXISTS (SELECT FROM progress_member WHERE counter_id = counter.id))
-     ORDER BY counter.name
-""")
-
 RETIRE = text("UPDATE catalog_version SET is_current = false WHERE is_current")
 ADD_VERSION = text("""
     INSERT INTO catalog_version (id, content_hash, document, is_current)
@@ -216,7 +177,7 @@ async def preview(conn: Connection, catalog: Catalog) -> Changes | None:
     if row is not None and row.content_hash == content_hash(encoded(catalog)):
         return None
     changes = between(await current(conn) or NOTHING, catalog)
-    await _refuse(conn, changes)
+    await catalog_use.refuse(conn, changes)
     return changes
 
 
@@ -238,8 +199,11 @@ async def apply(
         CountersPending: the version before has not taken over its counters yet.
         UsageError: it would take something away that is in use, or change what a counter means;
             each reason on a line of its own.
+        TransactionConflict: what was in use is not any more; nothing is written.
     """
+    locked = await conn.begin_nested()
     await conn.execute(LOCK_OUT_BATCHES)
+    await conn.execute(catalog_use.BY_INDEX)
     row = (await conn.execute(CURRENT_HASH)).one_or_none()
     document = encoded(catalog)
     if row is not None and row.content_hash == content_hash(document):
@@ -249,7 +213,11 @@ async def apply(
         raise CountersPending
     old = await current(conn) or NOTHING
     changes = between(old, catalog)
-    await _refuse(conn, changes)
+    if await catalog_use.takes_away(conn, changes):
+        # Batches go on while it is counted for the reasons.
+        await locked.rollback()
+        await catalog_use.refuse(conn, changes)
+        raise TransactionConflict("what the catalog takes away was in use until now")
     await _write(conn, changes)
     await conn.execute(RETIRE)
     parameters = {"hash": content_hash(document), "document": document}
@@ -278,46 +246,13 @@ async def apply(
     )
 
 
-async def _refuse(conn: Connection, changes: Changes) -> None:
-    reasons = [
-        f"counter {old.name}: what it counts cannot change once it counts. Give the new meaning a "
-        "new name."
-        for old, _new in changes.altered_counters
-    ]
-    gone = {"levels": dumped(_removed_levels(changes.changed))}
-    reasons += [
-        f"{row.code}, level {row.level}: {row.badges} badges stand at it. Keep the level."
-        for row in await conn.execute(HELD_LEVELS, gone)
-    ]
-    reasons += [
-        f"{row.code}, level {row.level}: reaching it grants an achievement. Keep the level."
-        for row in await conn.execute(USED_LEVELS, gone)
-    ]
-    reasons += [
-        f"{row.code}: in use ({row.badges} badges, progress of {row.users} users, "
-        f"{row.collections} collections on chain). Keep the type."
-        for row in await conn.execute(
-            USED_TYPES, {"types": [badge_type.id for badge_type in changes.removed]}
-        )
-    ]
-    reasons += [
-        f"counter {row.name}: it has counted, and what it saw is not seen again. Keep it in a "
-        "type's counters."
-        for row in await conn.execute(
-            USED_COUNTERS, {"names": [counter.name for counter in changes.removed_counters]}
-        )
-    ]
-    if reasons:
-        raise UsageError(
-            "The catalog cannot be applied:\n" + "\n".join(f"  {reason}" for reason in reasons)
-        )
-
-
 async def _write(conn: Connection, changes: Changes) -> None:
     """Make `changes` of what the catalog itself is: no user's row is touched."""
     changed = [change.new for change in changes.changed]
     await conn.execute(ADD_COUNTERS, {"counters": dumped(changes.new_counters)})
-    await conn.execute(REMOVE_LEVELS, {"levels": dumped(_removed_levels(changes.changed))})
+    await conn.execute(
+        REMOVE_LEVELS, {"levels": dumped(catalog_use.removed_levels(changes.changed))}
+    )
     await conn.execute(PARK_ORDERS, {"types": [badge_type.id for badge_type in changed]})
     written = (*changes.created, *changed)
     await conn.execute(UPSERT_TYPES, {"types": dumped(written)})
@@ -333,14 +268,6 @@ async def _write(conn: Connection, changes: Changes) -> None:
     await conn.execute(
         REMOVE_COUNTERS, {"names": [counter.name for counter in changes.removed_counters]}
     )
-
-
-def _removed_levels(changes: Sequence[TypeChange]) -> list[Mapping[str, object]]:
-    return [
-        {"type_id": change.new.id, "code": change.new.code, "level": level}
-        for change in changes
-        for level in change.removed_levels
-    ]
 
 
 def _history(changes: Changes, version: int, actor: str) -> list[AuditEntry]:

@@ -1,8 +1,8 @@
-"""The chain's side of the database: the one wallet, a collection a type, and the signed messages.
+"""The chain's side of the database: the one wallet, and a collection a type.
 
 A database belongs to one wallet on one network for ever; what moves a wallet's row names the wallet
-all the same. A collection's row is locked while a message for it is signed, a message's while its
-tasks are settled (lock order: docs/architecture.md).
+all the same. A collection's row is locked while a message for it is signed (lock order:
+docs/architecture.md).
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, insert, select, text, update
+from sqlalchemy import Row, select, text
 
 from ops.errors import Transient
-from store import models
 from store.engine import Connection
-from store.values import Commitments, MessageKind, MessageStatus, RawAddress, TypeCode
+from store.models.catalog import NFTType
+from store.models.minting import ChainCollection, ChainWallet
+from store.values.names import RawAddress, TypeCode
 
 
 class MintingShut(Transient):
@@ -82,69 +83,19 @@ class NewCollection:
     item_prefix: str
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
-    """A signed message, to be committed before it is sent.
-
-    `signed_at` and `valid_until` are the chain's time.
-    """
-
-    chain_wallet_id: UUID
-    chain_collection_id: UUID
-    kind: MessageKind
-    query_seq: int
-    signed_at: datetime
-    valid_until: datetime
-    boc: bytes
-    message_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class MessageRecord:
-    """A message as it stands. `last_sent_at` is the chain's time."""
-
-    id: UUID
-    chain_collection_id: UUID
-    kind: MessageKind
-    status: MessageStatus
-    query_seq: int
-    signed_at: datetime
-    valid_until: datetime
-    boc: bytes
-    message_hash: bytes
-    send_count: int
-    last_sent_at: datetime | None
-
-
 _COLLECTION = select(
-    models.ChainCollection.id,
-    models.ChainCollection.type_id,
-    models.NFTType.code,
-    models.ChainCollection.address,
-    models.ChainCollection.content_uri,
-    models.ChainCollection.item_prefix,
-    models.ChainCollection.next_index,
-    models.ChainCollection.deployed_at,
-    models.ChainCollection.stopped_reason,
-    models.ChainCollection.breaker,
-    models.ChainCollection.accepted_badges,
-).join(models.NFTType, models.NFTType.id == models.ChainCollection.type_id)
-_MESSAGE_COLUMNS = (
-    models.ChainMessage.id,
-    models.ChainMessage.chain_collection_id,
-    models.ChainMessage.kind,
-    models.ChainMessage.status,
-    models.ChainMessage.query_seq,
-    models.ChainMessage.signed_at,
-    models.ChainMessage.valid_until,
-    models.ChainMessage.boc,
-    models.ChainMessage.message_hash,
-    models.ChainMessage.send_count,
-    models.ChainMessage.last_sent_at,
-)
-_MESSAGE = select(*_MESSAGE_COLUMNS)
-_UNRESOLVED = models.ChainMessage.status == MessageStatus.UNRESOLVED.value
-
+    ChainCollection.id,
+    ChainCollection.type_id,
+    NFTType.code,
+    ChainCollection.address,
+    ChainCollection.content_uri,
+    ChainCollection.item_prefix,
+    ChainCollection.next_index,
+    ChainCollection.deployed_at,
+    ChainCollection.stopped_reason,
+    ChainCollection.breaker,
+    ChainCollection.accepted_badges,
+).join(NFTType, NFTType.id == ChainCollection.type_id)
 REGISTER_WALLET = text("""
     INSERT INTO chain_wallet (address, public_key, subwallet_id, timeout_s, zero_state_hash)
     VALUES (:address, :public_key, :subwallet_id, :timeout_s, :zero_state_hash)
@@ -167,22 +118,6 @@ TAKE_QUERY_SEQ = text("""
        SET next_query_seq = greatest(next_query_seq, :unused) + 1, updated_at = clock_timestamp()
      WHERE id = :wallet_id AND shut_reason IS NULL
     RETURNING next_query_seq - 1
-""")
-
-# What unresolved messages may still take out of the wallet: each counts until the database knows
-# its outcome.
-COMMITMENTS = text("""
-    SELECT count(*) FILTER (WHERE task.operation = 'mint') AS mints,
-           count(*) FILTER (WHERE task.operation = 'burn') AS burns,
-           (SELECT count(*) FROM chain_message
-             WHERE kind = 'deploy' AND status = 'unresolved'
-               AND chain_wallet_id = :wallet_id) AS deploys,
-           (SELECT count(*) FROM chain_message
-             WHERE status = 'unresolved' AND chain_wallet_id = :wallet_id) AS messages
-      FROM chain_message AS message
-           JOIN nft_mint_queue AS task
-             ON task.chain_message_id = message.id AND task.status = 'sent'
-     WHERE message.status = 'unresolved' AND message.chain_wallet_id = :wallet_id
 """)
 
 ADD_COLLECTION = text("""
@@ -222,21 +157,6 @@ OWN_ADDRESSES = text("""
         OR EXISTS (SELECT 1 FROM nft_instance WHERE onchain_token_id = listed.address)
 """)
 
-LOCK_MESSAGE = text("SELECT 1 FROM chain_message WHERE id = :id FOR UPDATE")
-
-# A message is void only if none of its tasks was confirmed: they may be settled in several steps.
-RESOLVE_MESSAGE = text("""
-    UPDATE chain_message AS message
-       SET status = CASE WHEN EXISTS (SELECT 1 FROM nft_mint_queue AS task
-                                       WHERE task.chain_message_id = message.id
-                                         AND task.status = 'confirmed')
-                         THEN 'settled' ELSE CAST(:status AS text) END,
-           updated_at = clock_timestamp()
-     WHERE id = :id AND status = 'unresolved'
-       AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS task
-                        WHERE task.chain_message_id = message.id AND task.status = 'sent')
-""")
-
 
 async def register_wallet(conn: Connection, identity: WalletIdentity) -> WalletRecord:
     """Write the wallet on the first call; return the one that the database belongs to.
@@ -252,7 +172,7 @@ async def register_wallet(conn: Connection, identity: WalletIdentity) -> WalletR
 
 async def wallet(conn: Connection) -> WalletRecord | None:
     """Return the wallet that this database belongs to; None before the first minter."""
-    row = (await conn.execute(select(models.ChainWallet.__table__))).one_or_none()
+    row = (await conn.execute(select(ChainWallet.__table__))).one_or_none()
     if row is None:
         return None
     identity = WalletIdentity(
@@ -294,30 +214,22 @@ async def take_query_seq(conn: Connection, wallet_id: UUID, unused: int = 0) -> 
     return int(taken)
 
 
-async def commitments(conn: Connection, wallet_id: UUID) -> Commitments:
-    """Return what the wallet's unresolved messages may still pay for."""
-    row = (await conn.execute(COMMITMENTS, {"wallet_id": wallet_id})).one()
-    return Commitments(row.mints, row.burns, row.deploys, row.messages)
-
-
 async def add_collection(conn: Connection, new: NewCollection) -> Collection:
     """Write a type's collection unless there is one; return the one that stands."""
     await conn.execute(ADD_COLLECTION, asdict(new))
-    of_type = _COLLECTION.where(models.ChainCollection.type_id == new.type_id)
+    of_type = _COLLECTION.where(ChainCollection.type_id == new.type_id)
     return _collection((await conn.execute(of_type)).one())
 
 
 async def collections(conn: Connection) -> list[Collection]:
     """Return every collection, by type code."""
-    return [
-        _collection(row) for row in await conn.execute(_COLLECTION.order_by(models.NFTType.code))
-    ]
+    return [_collection(row) for row in await conn.execute(_COLLECTION.order_by(NFTType.code))]
 
 
 async def lock_collection(conn: Connection, collection_id: UUID) -> Collection:
     """Return a collection and keep others from signing for it until the transaction ends."""
-    locked = _COLLECTION.where(models.ChainCollection.id == collection_id).with_for_update(
-        of=models.ChainCollection
+    locked = _COLLECTION.where(ChainCollection.id == collection_id).with_for_update(
+        of=ChainCollection
     )
     return _collection((await conn.execute(locked)).one())
 
@@ -353,77 +265,6 @@ async def own_addresses(conn: Connection, addresses: Sequence[RawAddress]) -> fr
     return frozenset(RawAddress(row.address) for row in rows)
 
 
-async def add_message(conn: Connection, message: NewMessage) -> MessageRecord:
-    """Write a signed message.
-
-    A second unresolved one of its collection is refused by the database.
-    """
-    values = {
-        "chain_wallet_id": message.chain_wallet_id,
-        "chain_collection_id": message.chain_collection_id,
-        "kind": message.kind.value,
-        "query_seq": message.query_seq,
-        "signed_at": message.signed_at,
-        "valid_until": message.valid_until,
-        "boc": message.boc,
-        "message_hash": message.message_hash,
-    }
-    statement = insert(models.ChainMessage).values(values).returning(*_MESSAGE_COLUMNS)
-    return _message((await conn.execute(statement)).one())
-
-
-async def unresolved_message(conn: Connection, collection_id: UUID) -> MessageRecord | None:
-    """Return the collection's one message whose outcome is not known yet."""
-    unresolved = _MESSAGE.where(
-        models.ChainMessage.chain_collection_id == collection_id, _UNRESOLVED
-    )
-    row = (await conn.execute(unresolved)).one_or_none()
-    return None if row is None else _message(row)
-
-
-async def unresolved_deploys(conn: Connection) -> list[MessageRecord]:
-    """Return the deploy messages whose outcome is not known yet."""
-    deploys = _MESSAGE.where(models.ChainMessage.kind == MessageKind.DEPLOY.value, _UNRESOLVED)
-    return [
-        _message(row) for row in await conn.execute(deploys.order_by(models.ChainMessage.query_seq))
-    ]
-
-
-async def messages(conn: Connection, ids: Sequence[UUID]) -> list[MessageRecord]:
-    """Return messages by id; missing ones are absent."""
-    rows = await conn.execute(_MESSAGE.where(models.ChainMessage.id.in_(ids)))
-    return [_message(row) for row in rows]
-
-
-async def lock_message(conn: Connection, message_id: UUID) -> None:
-    """Keep others from settling tasks of this message until the transaction ends."""
-    await conn.execute(LOCK_MESSAGE, {"id": message_id})
-
-
-async def message_sent(conn: Connection, message_id: UUID, chain_time: datetime) -> MessageRecord:
-    """Count a send, with the chain's time of it; return the message as it stands then."""
-    statement = (
-        update(models.ChainMessage)
-        .where(models.ChainMessage.id == message_id)
-        .values(
-            send_count=models.ChainMessage.send_count + 1,
-            last_sent_at=chain_time,
-            updated_at=func.clock_timestamp(),
-        )
-        .returning(*_MESSAGE_COLUMNS)
-    )
-    return _message((await conn.execute(statement)).one())
-
-
-async def resolve_message(conn: Connection, message_id: UUID, status: MessageStatus) -> bool:
-    """Close an unresolved message.
-
-    Return whether it was open, and no task is `sent` with it any more.
-    """
-    done = await conn.execute(RESOLVE_MESSAGE, {"id": message_id, "status": status.value})
-    return done.rowcount == 1
-
-
 def _collection(row: Row[*tuple[Any, ...]]) -> Collection:
     return Collection(
         row.id,
@@ -437,20 +278,4 @@ def _collection(row: Row[*tuple[Any, ...]]) -> Collection:
         row.stopped_reason,
         row.breaker,
         frozenset(row.accepted_badges),
-    )
-
-
-def _message(row: Row[*tuple[Any, ...]]) -> MessageRecord:
-    return MessageRecord(
-        row.id,
-        row.chain_collection_id,
-        MessageKind(row.kind),
-        MessageStatus(row.status),
-        row.query_seq,
-        row.signed_at,
-        row.valid_until,
-        bytes(row.boc),
-        bytes(row.message_hash),
-        row.send_count,
-        row.last_sent_at,
     )

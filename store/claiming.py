@@ -15,17 +15,9 @@ from sqlalchemy import Row, text
 
 from ops.errors import LeaseLost
 from store.engine import Connection
-from store.values import (
-    Actor,
-    HoldReason,
-    LeasedTask,
-    LeaseToken,
-    RawAddress,
-    TaskEvent,
-    TaskOperation,
-    TaskStatus,
-    TypeCode,
-)
+from store.values.badges import Actor
+from store.values.minting import HoldReason, LeasedTask, TaskEvent, TaskOperation, TaskStatus
+from store.values.names import LeaseToken, RawAddress, TypeCode
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from store.engine import Connection
-from store.values import CommandType
+from store.values.stream import CommandType
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,8 @@ def upgrade(console: Console, *, as_json: bool) -> None:
         )
         return 0
 
-    console.run_once(main)
+    # Rewriting a large table is one statement.
+    console.run_once(main, watched=False)
 
 
 @db.command("prune-events")

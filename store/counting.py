@@ -8,7 +8,7 @@ its row (progress_member), and a counter is its old value and what the batch add
 its row. docs/adr/0008-batch-merge.md has the measurements.
 
 The staging tables are temporary and empty again at each commit. Statements are planned anew in
-every batch (plan_cache_mode): a plan made for twenty events is a disaster for twenty thousand.
+every batch (store/engine.py, _PLANNED_ANEW).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,10 +22,10 @@ from sqlalchemy import text
 from ops.errors import InvariantBroken
 from store import exact_json
 from store.engine import Connection
-from store.values import CounterBinding, CounterName, CounterOperation, Number
+from store.values.catalog import CounterBinding, CounterOperation
+from store.values.names import CounterName, Number
 
 PREPARE = (
-    text("SET LOCAL plan_cache_mode = force_custom_plan"),
     # A batch of twenty thousand stays in memory.
     text("SET LOCAL work_mem = '64MB'"),
     # IF NOT EXISTS is meant; its notice says nothing.

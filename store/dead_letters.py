@@ -4,7 +4,7 @@ One row each, however often a message is delivered: a record of a topic that was
 offset that had a letter before, differs in its timestamp or its bytes and is another one.
 """
 
-import base64
+from binascii import b2a_base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from sqlalchemy import text
 from store import exact_json
 from store.engine import Connection
 from store.fingerprints import Fingerprint, Headers, fingerprint
-from store.values import Reason, RecordPosition
+from store.values.stream import Reason, RecordPosition
 
 _DETAIL_LENGTH_MAX = 500  # characters; the bytes themselves say the rest
 
@@ -21,6 +21,8 @@ _DETAIL_LENGTH_MAX = 500  # characters; the bytes themselves say the rest
 # Of one statement: what PostgreSQL and its driver hold of it is some times as much.
 _STATEMENT_BYTES_MAX = 4 * 1024 * 1024
 _STATEMENT_ROWS_MAX = 500
+# Of a header that is empty: brackets, quotes and commas of its JSON.
+_HEADER_BYTES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,10 @@ class NewDeadLetter:
 
     @property
     def size(self) -> int:
-        """Return the bytes that it takes to write it."""
-        of_headers = sum(len(name) + len(content or b"") for name, content in self.headers)
+        """Return about how many bytes it takes to write it."""
+        of_headers = sum(
+            _HEADER_BYTES + len(name) + len(content or b"") for name, content in self.headers
+        )
         return len(self.key or b"") + len(self.value or b"") + of_headers
 
 
@@ -133,7 +137,10 @@ def _headers(headers: Headers) -> str:
     """Return `[[name, base64 or null], ...]` in order: bytes are not always text."""
     return exact_json.dumped(
         [
-            [_storable(name), None if content is None else base64.b64encode(content).decode()]
+            [
+                _storable(name),
+                None if content is None else b2a_base64(content, newline=False).decode(),
+            ]
             for name, content in headers
         ]
     )
@@ -142,4 +149,6 @@ def _headers(headers: Headers) -> str:
 def _storable(words: str) -> str:
     # PostgreSQL's text holds neither NUL nor lone surrogates; both may come from the message
     # itself.
+    if words.isascii() and "\x00" not in words:
+        return words
     return words.replace("\x00", "\\0").encode("utf-8", "backslashreplace").decode()

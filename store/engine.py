@@ -27,8 +27,8 @@ from tenacity import (
 
 from ops import metrics, watchdog
 from ops.errors import Permanent, Transient, UsageError
-from ops.settings import DatabaseSettings
-from store import exact_json
+from ops.setting_parts import DatabaseSettings
+from store import exact_json, login
 from store.database_url import address_of, place_of
 from store.session import REFUSED_OPTIONS, WAY_OUT, Session
 
@@ -123,6 +123,9 @@ _GONE = ("08", "57P", "53", _READ_ONLY)
 # ended, or that ended for another one's crash (57P), says so.
 _BY_ITSELF = ("08", "53200")
 
+# psycopg, where the URL names several hosts, or a name leads to several.
+_OF_EACH_HOST = "All failures were:"
+
 # A peer that is gone without a word is noticed in under a minute (libpq, connection parameters).
 _KEEPALIVES = {
     "keepalives": 1,
@@ -131,6 +134,13 @@ _KEEPALIVES = {
     "keepalives_count": 4,
     "tcp_user_timeout": 40_000,
 }
+
+# No statement is prepared. PostgreSQL would keep a plan of a prepared one, and a plan made for
+# twenty events is a disaster for twenty thousand. `plan_cache_mode = force_custom_plan` forbids
+# that too, but for the statements of foreign keys as well: planned anew for each row, they took 8
+# of the 40 us that a new row of progress costs (2026-11-25). And behind a pooler that gives each
+# transaction another server connection, a prepared statement would be on the wrong one.
+_PLANNED_ANEW = {"prepare_threshold": None}
 
 
 class Database:
@@ -157,14 +167,20 @@ class Database:
                 "connect_timeout": max(1, round(chosen.connect_timeout.total_seconds())),
                 "client_encoding": "utf8",
                 **_KEEPALIVES,
+                **_PLANNED_ANEW,
             },
         )
         # Before SQLAlchemy's own first statement, which a database of another encoding answers with
         # bytes.
         event.listen(self.engine.sync_engine, "connect", session.examine, insert=True)
+        event.listen(self.engine.sync_engine, "connect", self._take_note)
         event.listen(self.engine.sync_engine, "handle_error", _drop_read_only)
         event.listen(self.engine.sync_engine, "after_cursor_execute", _went_on)
         self.place = place_of(address)
+        self._was_let_in = False
+
+    def _take_note(self, *_connection: object) -> None:
+        self._was_let_in = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -181,6 +197,8 @@ class Database:
         Raises:
             DatabaseUnreachable, TransactionConflict, StatementRefused: in place of the driver's
             errors.
+            LoginRefused: the server has never let this process in, and says that it will not. One
+            that has is waited for: its password may be in the middle of a change.
         """
         connected = False
         try:
@@ -188,6 +206,9 @@ class Database:
                 connected = True
                 yield conn
         except (DBAPIError, PoolTimeoutError, psycopg.Error, OSError) as error:
+            reason = _reason(error.orig if isinstance(error, DBAPIError) else error)
+            if not (connected or self._was_let_in) and login.is_refused(reason):
+                raise login.refused(self.place, reason) from error
             raise translated(error, self.place, connected=connected) from error
         finally:
             watchdog.went_on()
@@ -267,13 +288,13 @@ def translated(
     constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
     if state in _CONFLICTS or (state == _UNIQUE and constraint in _RACES):
         return TransactionConflict(
-            f"PostgreSQL gave up on a transaction ({state}): {_first_line(cause)}",
+            f"PostgreSQL gave up on a transaction ({state}): {_reason(cause)}",
             sqlstate=state,
             constraint=constraint,
         )
     if state == _TIMED_OUT:
         return StatementTimedOut(
-            f"PostgreSQL cancelled a statement: {_first_line(cause)}", sqlstate=state
+            f"PostgreSQL cancelled a statement: {_reason(cause)}", sqlstate=state
         )
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     if (
@@ -284,14 +305,14 @@ def translated(
     ):
         by_itself = state is None or state.startswith(_BY_ITSELF)
         kind = ConnectionLost if connected and by_itself else DatabaseUnreachable
-        return kind(f"PostgreSQL does not answer at {place}: {_first_line(cause)}", place=place)
+        return kind(f"PostgreSQL does not answer at {place}: {_reason(cause)}", place=place)
     refusal: type[StatementRefused] = StatementRefused
     if (state or "").startswith(_OF_THE_DATA):
         refusal = DataRefused
     elif (state or "").startswith(_OF_A_CONSTRAINT):
         refusal = ConstraintRefused
     return refusal(
-        f"PostgreSQL refused a statement: {_first_line(cause)}",
+        f"PostgreSQL refused a statement: {_reason(cause)}",
         sqlstate=state,
         constraint=constraint,
     )
@@ -302,5 +323,9 @@ def _without_state(cause: BaseException | None, state: str | None) -> bool:
     return state is None and isinstance(cause, psycopg.OperationalError)
 
 
-def _first_line(cause: BaseException | None) -> str:
-    return str(cause).strip().partition("\n")[0]
+def _reason(cause: BaseException | None) -> str:
+    """Return the driver's words on one line; of several hosts, what each of them said."""
+    words = str(cause).strip()
+    hosts = words.partition(_OF_EACH_HOST)[2]
+    said = [line[2:] for line in hosts.splitlines() if line.startswith("- ")]
+    return "; ".join(said) or words.partition("\n")[0]

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from store.engine import Connection
-from store.values import RawAddress
+from store.values.names import RawAddress
 
 _UNKNOWN = "-"
 

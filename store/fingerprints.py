@@ -1,6 +1,6 @@
 """What identifies the bytes of a record, also where not all of them are kept. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -14,7 +14,8 @@ class Fingerprint:
     Args:
         value_length: bytes of the value; 0 where it has none.
         value_sha256: of the value as it came, which its producer can compare.
-        content_sha256: of key, value and headers: two records that differ in a byte differ here.
+        content_sha256: of key, the value's length and hash, and headers: two records that differ
+            in a byte differ here. A value of any size is hashed once, as it comes by.
     """
 
     value_length: int
@@ -24,17 +25,32 @@ class Fingerprint:
 
 def fingerprint(key: bytes | None, value: bytes | None, headers: Headers) -> Fingerprint:
     """Return the identity of a record."""
-    content = sha256()
-    for part in (key, value):
-        content.update(length_prefix(part))
-        content.update(part or b"")
+    digest, length = sha256(value or b"").digest(), None if value is None else len(value)
+    content = sha256(length_prefix(key) + (key or b"") + value_mark(length, digest))
+    # At once: a record may have half a million headers of no bytes.
+    content.update(b"".join(_marked(headers)))
+    return Fingerprint(len(value or b""), digest, content.digest())
+
+
+def _marked(headers: Headers) -> Iterator[bytes]:
     for name, header in headers:
         encoded = name.encode("utf-8", "surrogatepass")
-        content.update(length_prefix(encoded))
-        content.update(encoded)
-        content.update(length_prefix(header))
-        content.update(header or b"")
-    return Fingerprint(len(value or b""), sha256(value or b"").digest(), content.digest())
+        yield length_prefix(encoded)
+        yield encoded
+        yield length_prefix(header)
+        yield header or b""
+
+
+def of_value(length: int, digest: bytes) -> Fingerprint:
+    """Return the identity of a record that is nothing but a value, by its length and SHA-256."""
+    return Fingerprint(
+        length, digest, sha256(length_prefix(None) + value_mark(length, digest)).digest()
+    )
+
+
+def value_mark(length: int | None, digest: bytes) -> bytes:
+    """Return what stands for a value of `length` bytes, None for no value, in the content."""
+    return b"-:" if length is None else b"%d:%b" % (length, digest)
 
 
 def length_prefix(part: bytes | None) -> bytes:

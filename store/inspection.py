@@ -14,7 +14,8 @@ from uuid import UUID
 from sqlalchemy import Row, text
 
 from store.engine import Connection
-from store.values import InstanceStatus, OnchainStatus, Reason
+from store.values.badges import InstanceStatus, OnchainStatus
+from store.values.stream import Reason
 
 
 @dataclass(frozen=True, slots=True)

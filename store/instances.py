@@ -9,7 +9,8 @@ from sqlalchemy import TextClause, text
 
 from store import exact_json
 from store.engine import Connection
-from store.values import Holder, Instance, InstanceStatus, OnchainStatus, RawAddress
+from store.values.badges import Instance, InstanceStatus, OnchainStatus
+from store.values.names import Holder, RawAddress
 
 
 @dataclass(frozen=True, slots=True)

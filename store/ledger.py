@@ -11,7 +11,8 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 
 from store.engine import Connection
-from store.values import LedgerEntry, Partition
+from store.values.names import Partition
+from store.values.stream import LedgerEntry
 
 READ = text("""
     SELECT topic, partition, next_offset, last_offset, last_timestamp_ms, topic_id

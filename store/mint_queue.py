@@ -15,7 +15,8 @@ from uuid import UUID
 from sqlalchemy import text
 
 from store.engine import Connection
-from store.values import HoldReason, RawAddress, TaskOperation, TokenState
+from store.values.minting import HoldReason, TaskOperation, TokenState
+from store.values.names import RawAddress
 
 
 @dataclass(frozen=True, slots=True)

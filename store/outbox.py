@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from store.engine import Connection
 from store.exact_json import dumped
-from store.values import OutboxEntry
+from store.values.outbox import OutboxEntry
 
 APPEND = text("""
     WITH message AS MATERIALIZED (

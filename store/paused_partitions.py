@@ -13,7 +13,8 @@ from uuid import UUID
 from sqlalchemy import text
 
 from store.engine import Connection
-from store.values import LedgerEntry, Partition, PartitionAction, PausedPartition, PauseReason
+from store.values.names import Partition
+from store.values.stream import LedgerEntry, PartitionAction, PausedPartition, PauseReason
 
 SAVE = text("""
     INSERT INTO paused_partition AS known

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import text
 
 from store.engine import Connection
-from store.values import CounterName, Holder, Number
+from store.values.names import CounterName, Holder, Number
 
 # Shared: who counts for these users waits until the badge is there, and evaluates it then.
 SHARE = text("""

@@ -13,7 +13,8 @@ from sqlalchemy import Row, text
 
 from store import chain
 from store.engine import Connection
-from store.values import HoldReason, RawAddress, TaskEvent, TaskOperation, TaskStatus, TypeCode
+from store.values.minting import HoldReason, TaskEvent, TaskOperation, TaskStatus
+from store.values.names import RawAddress, TypeCode
 
 TASKS = text("""
     SELECT task.id, task.nft_instance_id, instance.user_id, type.code, task.operation, task.status,

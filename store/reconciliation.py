@@ -11,22 +11,13 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from store import audit, chain, fence, mint_queue, settling
+from store import audit, chain, chain_messages, fence, mint_queue, settling
 from store.engine import Connection
 from store.mint_queue import NewTask
 from store.settlement_effects import Effects, EndedToken, MintedBadge, burns_of
-from store.values import (
-    Actor,
-    AuditAction,
-    AuditEntry,
-    InstanceStatus,
-    OnchainStatus,
-    RawAddress,
-    TaskOperation,
-    TaskStatus,
-    TokenEnd,
-    TokenRecord,
-)
+from store.values.badges import Actor, AuditAction, AuditEntry, InstanceStatus, OnchainStatus
+from store.values.minting import TaskOperation, TaskStatus, TokenEnd, TokenRecord
+from store.values.names import RawAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +273,7 @@ async def agree_on_index(
         dead_before: messages that were valid until then, by the chain's time, are forgotten.
     """
     collection = await chain.lock_collection(conn, collection_id)
-    if await chain.unresolved_message(conn, collection_id) is not None:
+    if await chain_messages.unresolved(conn, collection_id) is not None:
         return False
     if seen_next_index not in (None, collection.next_index):
         return False

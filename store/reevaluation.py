@@ -13,7 +13,7 @@ from sqlalchemy import TextClause, text
 from store import exact_json
 from store.counting import Progress
 from store.engine import Connection
-from store.values import CounterName, Holder
+from store.values.names import CounterName, Holder
 
 # An index-only scan of (user_id, type_id), which ends at the limit.
 USERS = text("""

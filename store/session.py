@@ -10,7 +10,7 @@ from typing import Self
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from ops.errors import UsageError
-from ops.settings import DatabaseSettings
+from ops.setting_parts import DatabaseSettings
 
 # PgBouncer's words; an error that ends a connection before it is made has no SQLSTATE in psycopg.
 REFUSED_OPTIONS = "unsupported startup parameter"
@@ -20,7 +20,7 @@ WAY_OUT = (
 )
 
 _ASKED = """
-    SELECT name, setting, pg_backend_pid(), quote_ident(current_user)
+    SELECT name, setting, quote_ident(current_user)
       FROM pg_settings WHERE name = ANY(%s) ORDER BY name
 """
 
@@ -76,7 +76,7 @@ class Session:
         connection.rollback()
         dropped = [
             f"ALTER ROLE {role} SET {name} = '{self.settings[name]}'"
-            for name, value, _, role in found
+            for name, value, role in found
             if value != self.settings[name]
         ]
         if dropped:
@@ -85,7 +85,3 @@ class Session:
                 "Connect to PostgreSQL itself; or run, and let the pooler connect anew "
                 f"(PgBouncer: RECONNECT): {'; '.join(dropped)};"
             )
-        if {backend for _, _, backend, _ in found} != {driver.info.backend_pid}:
-            # A pooler: the next transaction may run on another server connection, which has not
-            # prepared the statement.
-            driver.prepare_threshold = None

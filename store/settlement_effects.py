@@ -9,21 +9,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from store.values import (
-    AuditAction,
-    AuditEntry,
+from store.values.badges import AuditAction, AuditEntry, InstanceStatus
+from store.values.minting import (
     HoldReason,
-    InstanceStatus,
     LeasedTask,
-    OutboxEntry,
-    OutboxType,
-    RawAddress,
     TaskEvent,
     TaskOperation,
     TaskStatus,
     TokenEnd,
-    TypeCode,
 )
+from store.values.names import RawAddress, TypeCode
+from store.values.outbox import OutboxEntry, OutboxType
 
 
 @dataclass(frozen=True, slots=True)

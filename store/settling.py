@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from store import audit, mint_queue, outbox
-from store.chain import MessageRecord
+from store.chain_messages import MessageRecord
 from store.claiming import all_of
 from store.engine import Connection
 from store.mint_queue import NewTask
@@ -26,19 +26,9 @@ from store.settlement_effects import (
     effects,
     outbox_entries,
 )
-from store.values import (
-    Actor,
-    AuditAction,
-    AuditEntry,
-    InstanceStatus,
-    LeasedTask,
-    LeaseToken,
-    RawAddress,
-    TaskEvent,
-    TaskOperation,
-    TaskStatus,
-    TypeCode,
-)
+from store.values.badges import Actor, AuditAction, AuditEntry, InstanceStatus
+from store.values.minting import LeasedTask, TaskEvent, TaskOperation, TaskStatus
+from store.values.names import LeaseToken, RawAddress, TypeCode
 
 # (from, to) -> the functions that may make it happen; docs/mint-lifecycle.md draws the same, and a
 # test holds both equal. Only a burn goes from sent to failed: a signed mint keeps its index, and is

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from store import exact_json
 from store.engine import Connection
-from store.values import OutboxType
+from store.values.outbox import OutboxType
 
 
 @dataclass(frozen=True, slots=True)

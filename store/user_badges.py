@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import text
 
 from store.engine import Connection
-from store.values import CounterName, Instance, InstanceStatus, OnchainStatus, RawAddress
+from store.values.badges import Instance, InstanceStatus, OnchainStatus
+from store.values.names import CounterName, RawAddress
 
 # The badge that speaks for the user is the latest, as everywhere (store/instances.py).
 OF_USER = text("""

@@ -16,7 +16,7 @@ from sqlalchemy import TextClause, text
 from store import dead_letters, exact_json
 from store.dead_letters import NewDeadLetter
 from store.engine import Connection
-from store.values import Reason
+from store.values.stream import Reason
 
 # Of the users of one batch, those that have waited longest; the sweep finds the others.
 OF_A_BATCH_MAX = 1_000

@@ -75,7 +75,8 @@ def test_an_unknown_command_is_a_usage_error() -> None:
         (
             UsageError("catalog/a.yaml:3: no such counter."),
             2,
-            "laurel: catalog/a.yaml:3: no such counter.",
+            # As editors look for it.
+            "catalog/a.yaml:3: no such counter.",
         ),
         (LaurelError("it broke"), 1, "laurel: error: it broke"),
     ],

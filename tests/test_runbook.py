@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.settings import MinterSettings, Settings
+from ops.setting_parts import MinterSettings
+from ops.settings import Settings
 from sandbox.postgres import PostgresServer
 from sandbox.ton.network import TonNetwork
 from store.engine import Database

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from minter.ton.values import Account, AccountTransaction, Block, SendResult
 from ops.errors import Permanent, Transient
-from store.values import RawAddress
+from store.values.names import RawAddress
 
 
 class ChainUnreachable(Transient):

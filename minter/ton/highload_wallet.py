@@ -21,7 +21,7 @@ from ton_core.contrib.contracts.versions import ContractVersion
 from minter.ton import tokens
 from minter.ton.values import ACTIONS_MAX, SELF_TRANSFER_NANO, Execution
 from ops.errors import Permanent
-from store.values import RawAddress
+from store.values.names import RawAddress
 
 # Limits of an external message, enforced by validators (config parameter 43), not by the virtual
 # machine.

@@ -27,7 +27,8 @@ from ops import metrics
 from ops.errors import LaurelError, Transient, UsageError
 from ops.logs import logger
 from ops.throwaway import throwaway
-from store.values import RawAddress
+from ops.watchdog import went_on
+from store.values.names import RawAddress
 
 log = logger("liteserver")
 
@@ -371,6 +372,7 @@ class LiteServers:
         for _ in range(_ROUNDS):
             answer, failure = await self._round(kind, call, seqno)
             if answer is not None:
+                went_on()
                 return answer
             if now() >= given_up_at:
                 break

@@ -6,7 +6,7 @@ the chain alone tells whose token an item is. Pure.
 
 from uuid import UUID
 
-from store.values import TypeCode
+from store.values.names import TypeCode
 
 
 def item_prefix(base_url: str, type_code: TypeCode) -> str:

@@ -20,7 +20,7 @@ from ton_core.contrib.contracts.codes import CONTRACT_CODES
 from ton_core.contrib.contracts.versions import ContractVersion
 
 from minter.ton.values import CollectionState, Item, Token
-from store.values import RawAddress
+from store.values.names import RawAddress
 
 OP_MINT = 1  # reference collection: deploy one item
 OP_REVOKE = 0x6F89F5E3  # TEP-85

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from store.values import RawAddress, TokenEnd
+from store.values.minting import TokenEnd
+from store.values.names import RawAddress
 
 # An action list holds 255; the wallet's contract keeps one for itself.
 ACTIONS_MAX = 254

@@ -13,7 +13,8 @@ from processor.batch.pipeline import Pipeline
 from processor.events.message_schema import ID_LENGTH_MAX
 from processor.events.reader import BadgeCommand, content_hash
 from store.engine import Database
-from store.values import Actor, CommandType
+from store.values.badges import Actor
+from store.values.stream import CommandType
 
 
 class CommandRejected(Permanent):

@@ -18,7 +18,7 @@ from processor.rules.levels import Rulebook
 from store import audit, catalogs, instances, mint_queue, outbox, silenced_badges
 from store.engine import Connection, Database
 from store.silenced_badges import Choice
-from store.values import Actor, AuditAction, AuditEntry
+from store.values.badges import Actor, AuditAction, AuditEntry
 
 SLICE = 500
 

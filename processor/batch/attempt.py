@@ -14,7 +14,8 @@ from processor.batch.stats import BatchStats
 from processor.events.reader import Event
 from store import counting
 from store.processed_events import CountedEvent
-from store.values import LedgerEntry, Partition, RawAddress
+from store.values.names import Partition, RawAddress
+from store.values.stream import LedgerEntry
 
 log = logger("pipeline")
 
@@ -75,6 +76,7 @@ class Attempt:
     merged: Merged = field(default_factory=Merged)
     commands: CommandDecisions = field(default_factory=CommandDecisions)
     letters_repeated: int = 0
+    counted_first: frozenset[int] = frozenset()  # counters that no event had added to before
 
     @property
     def rejected(self) -> list[RejectedRecord]:

@@ -3,15 +3,16 @@
 The second line behind the reader, for what nobody thought of there: a batch that is refused is cut
 in two, down to one record, each part in a transaction of its own with the ledger moving as ever.
 That record becomes a dead letter (`refused_by_database`); one that a constraint refuses, only where
-its neighbour passed. A batch that takes PostgreSQL too long is
-cut in two as well, and so is one that ends the connection while PostgreSQL is there: the same again
-would do the same (processor/batch/pacing.py).
+its neighbour passed. A batch that takes PostgreSQL too long is cut in two as well, and so is one
+that ends the connection while PostgreSQL is there: the same again would do the same
+(processor/batch/pacing.py). Where so many records of a partition are refused that they are not the
+reason, `PartitionRefused` names it: whoever reads on leaves that partition, and no other.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from ops.errors import InvariantBroken, LaurelError
+from ops.errors import InvariantBroken, LaurelError, Permanent
 from ops.logs import logger
 from processor.batch.attempt import BatchOutcome
 from processor.batch.pacing import Pace
@@ -20,15 +21,24 @@ from processor.batch.staging import ReadChunk, as_rejected
 from processor.events.chunks import Chunk
 from processor.events.rejection import UNKNOWN, Rejected
 from store.engine import ConnectionLost, ConstraintRefused, DataRefused, StatementTimedOut
-from store.values import Partition, Reason
-
-# So many records of a partition may be refused in a batch, or one in a hundred of its own if that
-# is more; beyond it the fault is not the records', and setting thousands aside would be the damage.
-# By partition: what one holds must not pause another.
-REFUSED_MIN = 20
-REFUSED_SHARE = 100
+from store.values.names import Partition
+from store.values.stream import Reason
 
 log = logger("bisection")
+
+
+class PartitionRefused(Permanent):
+    """PostgreSQL refuses so many records of a partition that the records are not the reason.
+
+    What was committed before stays committed, as the ledger says.
+    """
+
+    code = "partition_refused"
+
+    def __init__(self, partition: Partition, fault: Exception) -> None:
+        super().__init__(str(fault), topic=partition[0], partition=partition[1])
+        self.partition = partition
+        self.fault = fault
 
 
 def _nobody_asks() -> None:
@@ -51,18 +61,12 @@ async def commit(
             cut after one statement timeout and another takes long, and stands still at none.
 
     Raises:
-        InvariantBroken: a constraint refuses a record, and the one before it in its partition was
-            refused, too.
-        DataRefused, ConstraintRefused, StatementTimedOut, ConnectionLost: of so many records of a
-            partition that the records are not the reason.
-            What was committed before any of these stays committed, as the ledger says.
+        PartitionRefused: with InvariantBroken as its `fault` where a constraint refuses a record,
+            and the one before it in its partition was refused, too; else with what came of the
+            last of too many records.
         TransactionConflict, DatabaseUnreachable: as of Pipeline.commit.
     """
-    sizes: Counter[Partition] = Counter()
-    for each in chunks:
-        sizes[each.chunk.key] += len(each.chunk.records)
-    refused_max = {key: max(REFUSED_MIN, size // REFUSED_SHARE) for key, size in sizes.items()}
-    return await _Search(pipeline, refused_max, pace or Pace(), progressed).commit(chunks)
+    return await _Search(pipeline, _sizes(chunks), pace or Pace(), progressed).commit(chunks)
 
 
 def halves(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
@@ -89,12 +93,12 @@ class _Search:
     def __init__(
         self,
         pipeline: Pipeline,
-        refused_max: dict[Partition, int],
+        sizes: Mapping[Partition, int],
         pace: Pace,
         progressed: Callable[[], object],
     ) -> None:
         self._pipeline = pipeline
-        self._refused_left = refused_max
+        self._sizes = sizes
         self._pace = pace
         self._progressed = progressed
 
@@ -117,7 +121,8 @@ class _Search:
             await self._pipeline.reachable()
             self._progressed()
             return await self.commit(chunks)
-        self._pace.passed(size, {each.chunk.key for each in chunks} - outcome.fenced.keys())
+        taken = [each for each in chunks if each.chunk.key not in outcome.fenced]
+        self._pace.passed(size, _sizes(taken))
         self._progressed()
         return outcome
 
@@ -136,11 +141,10 @@ class _Search:
 
     async def _reject(self, chunk: ReadChunk, refusal: Exception) -> BatchOutcome:
         place = chunk.chunk.key
-        if self._refused_left[place] == 0:
-            raise refusal
+        if not self._pace.may_refuse(place, self._sizes[place]):
+            raise PartitionRefused(place, refusal) from refusal
         if isinstance(refusal, ConstraintRefused) and not self._pace.is_one_alone(place):
-            raise InvariantBroken(refusal.message) from refusal
-        self._refused_left[place] -= 1
+            raise PartitionRefused(place, InvariantBroken(refusal.message)) from refusal
         (record,) = chunk.chunk.records
         log.warning(
             "record_refused",
@@ -152,11 +156,21 @@ class _Search:
         rejected = Rejected(
             Reason.REFUSED_BY_DATABASE, str(refusal), next(iter(chunk.types), UNKNOWN)
         )
-        return await self._pipeline.commit([as_rejected(chunk, rejected)])
+        try:
+            return await self._pipeline.commit([as_rejected(chunk, rejected)])
+        except (DataRefused, ConstraintRefused) as error:  # not even its place can be written
+            raise PartitionRefused(place, error) from error
 
 
 def _records(chunks: Sequence[ReadChunk]) -> int:
     return sum(len(each.chunk.records) for each in chunks)
+
+
+def _sizes(chunks: Sequence[ReadChunk]) -> Counter[Partition]:
+    sizes: Counter[Partition] = Counter()
+    for each in chunks:
+        sizes[each.chunk.key] += len(each.chunk.records)
+    return sizes
 
 
 def _place(chunks: Sequence[ReadChunk]) -> tuple[Partition, int]:

@@ -25,16 +25,10 @@ from processor.events.rejection import Rejected
 from processor.rules.badge_ids import FIRST_ORDINAL, instance_id
 from processor.rules.levels import Award, LevelUp, TypeRules, Unchanged, award
 from processor.rules.onchain_policy import may_mint, mints_by_itself
-from store.values import (
-    CommandType,
-    CounterName,
-    Instance,
-    InstanceStatus,
-    Number,
-    OnchainStatus,
-    Reason,
-    TokenState,
-)
+from store.values.badges import Instance, InstanceStatus, OnchainStatus
+from store.values.minting import TokenState
+from store.values.names import CounterName, Number
+from store.values.stream import CommandType, Reason
 
 # Every kind of command. Another one joins here, and is decided in command_sequence.py.
 Command: TypeAlias = BadgeCommand

@@ -22,7 +22,8 @@ from processor.batch.command_rules import (
 )
 from processor.events.rejection import Rejected
 from processor.rules.levels import Award, Rulebook
-from store.values import CommandType, CounterName, Holder, Number, Reason, TypeCode
+from store.values.names import CounterName, Holder, Number, TypeCode
+from store.values.stream import CommandType, Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from processor.rules.levels import Rulebook
 from store import command_log
 from store.command_log import NewCommand
 from store.engine import Connection
-from store.values import CommandType, Holder, TypeCode
+from store.values.names import Holder, TypeCode
+from store.values.stream import CommandType
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from uuid import UUID
 from processor.events.reader import EventReader
 from processor.rules.counters import counter_bindings
 from processor.rules.levels import Rulebook
-from store.values import Catalog, CounterBinding
+from store.values.catalog import Catalog, CounterBinding
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,16 +20,15 @@ from processor.rules.onchain_policy import mints_by_itself
 from store.counting import Progress
 from store.instances import NewInstance, Provenance, RaisedInstance
 from store.silenced_badges import Silenced
-from store.values import (
+from store.values.badges import (
     Actor,
     AuditAction,
     AuditEntry,
     Instance,
     InstanceStatus,
     OnchainStatus,
-    OutboxEntry,
-    OutboxType,
 )
+from store.values.outbox import OutboxEntry, OutboxType
 
 
 @dataclass(slots=True)

@@ -2,10 +2,21 @@
 
 A statement that is too large for a backend, or for the driver, ends the connection, as an outage
 does; the same again would end the next one. So what broke is sent in smaller parts, down to one
-record, and the parts grow again with each that passes. Pure.
+record, and the parts grow again with each that passes.
+
+How many records PostgreSQL may refuse before they are not the reason is remembered here, too, from
+batch to batch: a batch may be one record. Pure.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+# So many records of a partition may be refused, and one in a hundred of those that pass; beyond it
+# the fault is not the records', and setting thousands aside would be the damage. By partition: what
+# one holds must not pause another.
+REFUSED_MIN = 20
+REFUSED_SHARE = 100
 
 # Attempts at one record by itself, before the fault is taken for the record's.
 STRIKES_MAX = 3
@@ -23,6 +34,8 @@ class Pace:
         # anything passed at all.
         self._passed_at: dict[object, bool] = {}
         self._any_passed = False
+        # Of each place the hundredths of a record that were refused and not made up for since.
+        self._refused = Counter[object]()
 
     def is_too_much(self, records: int) -> bool:
         """Return whether so many records are to be cut before they are tried."""
@@ -32,15 +45,16 @@ class Pace:
         """Take note of a transaction of so many records that was not carried."""
         self._records_max = max(1, records // 2)
 
-    def passed(self, records: int, places: Iterable[object] = ()) -> None:
+    def passed(self, records: int, places: Mapping[Any, int] | None = None) -> None:
         """Take note of a transaction that was committed: twice as many may be tried next.
 
         Args:
             records: how many.
-            places: the partitions of which any was counted.
+            places: the partitions of which any was counted, and how many.
         """
-        for place in places:
+        for place, counted in (places or {}).items():
             self._passed_at[place] = self._any_passed = True
+            self._refused[place] = max(0, self._refused[place] - counted)
         if self._records_max is not None and records >= self._records_max:
             self._records_max *= 2
 
@@ -52,6 +66,21 @@ class Pace:
         passed = self._passed_at.get(place, self._any_passed)
         self._passed_at[place] = False
         return passed
+
+    def may_refuse(self, place: object, batch_records: int) -> bool:
+        """Take note of a refused record of `place`; return whether it may be set aside.
+
+        After a False `place` begins anew: somebody looks at it meanwhile.
+
+        Args:
+            place: its partition.
+            batch_records: of that partition, in the batch that holds it.
+        """
+        self._refused[place] += REFUSED_SHARE
+        found = self._refused[place] <= max(REFUSED_MIN * REFUSED_SHARE, batch_records)
+        if not found:
+            del self._refused[place]
+        return found
 
     def strike(self, record: object, fault: Exception) -> None:
         """Take note of a record that was not carried by itself, and of what came of it."""

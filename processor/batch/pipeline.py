@@ -43,6 +43,7 @@ from processor.events.rejection import Rejected
 from store import (
     adoption,
     catalog_jobs,
+    catalog_use,
     catalogs,
     counting,
     instances,
@@ -55,7 +56,10 @@ from store import (
     wallets,
 )
 from store.engine import Connection, Database
-from store.values import Catalog, LedgerEntry, Partition, TokenState
+from store.values.catalog import Catalog
+from store.values.minting import TokenState
+from store.values.names import Partition
+from store.values.stream import LedgerEntry
 
 # Long enough for a server that breaks down to be seen broken.
 _MOMENT = timedelta(milliseconds=500)
@@ -89,6 +93,7 @@ class Pipeline:
         self._options = options
         self._clock = clock
         self._compiled: CompiledCatalog | None = None
+        self._uncounted: frozenset[int] = frozenset()
 
     async def load(self) -> None:
         """Read the catalog in force.
@@ -99,6 +104,7 @@ class Pipeline:
         async with self._db.transaction() as conn:
             found = await catalogs.current(conn)
             floor = await retention.floor(conn)
+            self._uncounted = await catalog_use.uncounted(conn)
         if found is None:
             raise UsageError(catalogs.NO_CATALOG)
         self._compiled = CompiledCatalog.of(
@@ -178,7 +184,7 @@ class Pipeline:
     ) -> Attempt | None:
         """Return what was committed; None if the catalog has changed since the chunks were read."""
         try:
-            return await self._db.retried(
+            committed = await self._db.retried(
                 "batch",
                 lambda conn: self._transact(conn, chunks, apart),
                 attempts_max=self._options.attempts_max,
@@ -186,6 +192,8 @@ class Pipeline:
         except CatalogChanged:
             log.info("catalog_changed")
             return None
+        self._uncounted -= committed.counted_first
+        return committed
 
     async def _transact(
         self, conn: Connection, chunks: Sequence[ReadChunk], apart: _Apart | None
@@ -207,6 +215,8 @@ class Pipeline:
         rows, decided = await self._decide(conn, compiled, batch, merged)
         attempt = Attempt(batch, fenced, rows, merged, decided)
         attempt.letters_repeated = await write(conn, attempt, self._options)
+        attempt.counted_first = _counted_of(self._uncounted, batch, merged)
+        await catalog_use.mark_counted(conn, attempt.counted_first)
         await ledger.advance(conn, self._options.cluster_id, reached)
         reach(Point.BATCH_ADVANCED)
         await outbox.append(conn, rows.outbox)
@@ -361,6 +371,18 @@ async def _adopt(conn: Connection, batch: Batch) -> None:
     work = await catalog_jobs.adopting(conn)
     if work is not None and (users := {event.user_id for event in batch.events}):
         await adoption.adopt(conn, work.adoptions, work.dropped, users)
+
+
+def _counted_of(uncounted: frozenset[int], batch: Batch, merged: Merged) -> frozenset[int]:
+    """Return which of the counters that have not counted yet do so in this batch."""
+    if not uncounted:
+        return frozenset()
+    return uncounted.intersection(
+        part.counter_id
+        for event in batch.events
+        if event.key not in merged.known
+        for part in event.contributions
+    )
 
 
 def _observation(change: WalletChange) -> wallets.WalletObservation:

@@ -16,7 +16,8 @@ from store import processed_events, silenced_badges
 from store.engine import Connection
 from store.processed_events import CountedEvent
 from store.silenced_badges import Silenced
-from store.values import Holder, Instance, InstanceStatus
+from store.values.badges import Instance, InstanceStatus
+from store.values.names import Holder
 
 
 async def hear(conn: Connection, held: Held, known: Mapping[str, CountedEvent]) -> list[Event]:

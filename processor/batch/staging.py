@@ -29,7 +29,7 @@ from processor.events.rejection import Rejected
 from store.counting import Staging
 from store.dead_letters import NewDeadLetter
 from store.processed_events import CountedEvent
-from store.values import Reason, RecordPosition
+from store.values.stream import Reason, RecordPosition
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from ops import metrics
 from processor.batch.command_set import CommandDecisions
 from processor.batch.staging import Batch, Held
 from processor.events.reader import WalletChange
-from store.values import RawAddress, Reason
+from store.values.names import RawAddress
+from store.values.stream import Reason
 
 
 class MessageOutcome(StrEnum):

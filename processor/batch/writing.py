@@ -7,7 +7,7 @@ from processor.batch.command_set import settle
 from processor.batch.options import PipelineOptions
 from store import audit, dead_letters, instances, mint_queue, silenced_badges
 from store.engine import Connection
-from store.values import TaskOperation
+from store.values.minting import TaskOperation
 
 
 async def write(conn: Connection, attempt: Attempt, options: PipelineOptions) -> int:

@@ -18,7 +18,9 @@ from store.catalog_jobs import Job
 from store.catalogs import Applied, CountersPending
 from store.engine import Connection, Database
 from store.exact_json import dumped
-from store.values import Actor, Catalog, CounterName, TypeCode
+from store.values.badges import Actor
+from store.values.catalog import Catalog
+from store.values.names import CounterName, TypeCode
 
 _PROGRESS_EVERY_S = 2.0
 

@@ -8,7 +8,8 @@ from store import instances
 from store.counting import Progress
 from store.engine import Connection
 from store.reevaluation import ActiveBadge
-from store.values import Holder, Instance
+from store.values.badges import Instance
+from store.values.names import Holder
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from ops.settings import Settings
 from processor.catalog import load
 from store import catalogs, migrations, retention
 from store.engine import Connection, Database
-from store.values import Catalog
+from store.values.catalog import Catalog
 
 Answer = TypeVar("Answer")
 

@@ -1,4 +1,4 @@
-"""CatalogWork off what follows from a catalog version for users and badges, in slices.
+"""Work off what follows from a catalog version for users and badges, in slices.
 
 The version is in force from the first moment, and batches go on by it: they take over counters for
 the users whom they touch, and evaluate those themselves. The job does it for everybody else, a few
@@ -35,7 +35,8 @@ from store import (
 from store.catalog_jobs import Job
 from store.engine import Connection, Database, DatabaseUnreachable, StatementTimedOut
 from store.instances import Provenance
-from store.values import Actor, AuditAction, AuditEntry, Catalog, JobState
+from store.values.badges import Actor, AuditAction, AuditEntry
+from store.values.catalog import Catalog, JobState
 
 # Of users or badges. A batch that meets a slice's users waits for its commit: so a slice that takes
 # long is followed by a smaller one.
@@ -253,7 +254,7 @@ class JobRunner:
 
 
 async def take_up_idle_jobs(runner: JobRunner, clock: Clock = SYSTEM_CLOCK) -> None:
-    """CatalogWork off jobs whose owner is gone, for as long as this process runs; a worker's part.
+    """Work off jobs whose owner is gone, for as long as this process runs; a worker's part.
 
     What goes wrong with one is told, and does not end the counting beside it.
     """

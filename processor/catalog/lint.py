@@ -23,9 +23,8 @@ from processor.rules.counters import KINDS, NUMERIC, can_fall, field_kinds_of
 from processor.rules.diagnostics import Diagnostic, KeyPath
 from processor.rules.onchain_policy import may_mint
 from processor.rules.reachability import reachable
-from store.values import (
+from store.values.catalog import (
     Catalog,
-    CounterName,
     CounterSpec,
     EventSpec,
     FieldKind,
@@ -33,6 +32,7 @@ from store.values import (
     LevelSpec,
     TypeSpec,
 )
+from store.values.names import CounterName
 
 # Laurel's own topics and events: the code knows their fields, so that the catalog cannot declare
 # them.

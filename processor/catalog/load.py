@@ -24,11 +24,10 @@ from processor.events.reader import EventReader
 from processor.rules.counters import counter_bindings
 from processor.rules.diagnostics import Diagnostic, KeyPath, SourceLocation
 from processor.rules.levels import Rulebook
-from store.values import (
+from store.values.catalog import (
     Catalog,
     Category,
     CounterKind,
-    CounterName,
     CounterSpec,
     EventSpec,
     FieldKind,
@@ -36,9 +35,9 @@ from store.values import (
     LevelSpec,
     OnchainPolicy,
     Rarity,
-    TypeCode,
     TypeSpec,
 )
+from store.values.names import CounterName, TypeCode
 
 SHIPPED = Path(__file__).resolve().parents[2] / "catalog"
 # Any UUID, fixed for ever: an nft_type.id is the same in every installation, and derived files can

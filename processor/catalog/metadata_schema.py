@@ -14,7 +14,7 @@ from jsonschema.exceptions import SchemaError
 
 from processor.rules.conditions import is_number
 from processor.rules.diagnostics import Diagnostic, KeyPath
-from store.values import TypeSpec
+from store.values.catalog import TypeSpec
 
 _NOTES = frozenset({"title", "description", "$comment", "default", "examples"})
 _ROOT = _NOTES | {"$schema", "$id", "type", "properties", "required", "additionalProperties"}

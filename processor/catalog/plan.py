@@ -18,7 +18,9 @@ from store.catalog_changes import NOTHING, Adoption, Changes, TypeChange, begin_
 from store.catalog_jobs import CatalogWork
 from store.counting import Progress
 from store.engine import Connection, Database
-from store.values import Catalog, CounterName, JobState, LevelSpec, Number, OnchainStatus, TypeCode
+from store.values.badges import OnchainStatus
+from store.values.catalog import Catalog, JobState, LevelSpec
+from store.values.names import CounterName, Number, TypeCode
 
 SAMPLE = 10
 _SLICE = 2_000

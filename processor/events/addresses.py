@@ -9,7 +9,7 @@ import re
 from base64 import urlsafe_b64decode
 from binascii import crc_hqx
 
-from store.values import RawAddress
+from store.values.names import RawAddress
 
 _RAW = re.compile(r"(-?[0-9]{1,3}):([0-9a-fA-F]{64})")
 _FRIENDLY = re.compile(r"[A-Za-z0-9_/+-]{48}")

@@ -23,7 +23,8 @@ from processor.events.message_schema import (
     Envelope,
     integer_bounds,
 )
-from store.values import Catalog, CommandType, EventSpec, FieldKind, FieldSpec
+from store.values.catalog import Catalog, EventSpec, FieldKind, FieldSpec
+from store.values.stream import CommandType
 
 Schema = dict[str, Any]
 

@@ -19,7 +19,8 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from processor.events.rejection import ContractViolation
 from processor.rules.conditions import within_bounds
-from store.values import Catalog, CommandType, EventSpec, FieldKind, FieldSpec, Reason
+from store.values.catalog import Catalog, EventSpec, FieldKind, FieldSpec
+from store.values.stream import CommandType, Reason
 
 # Characters of an opaque id (docs/data-model.md, Events).
 ID_LENGTH_MAX = 128

@@ -1,6 +1,5 @@
 """Read a Kafka record: an event to count, a command, a wallet change, or a rejection.
 
-CloudEvents 1.0 in JSON, structured or binary mode (CloudEvents Kafka protocol binding, section 3).
 Reading never raises: what does not keep to the contract comes out as `Rejected`, with a reason and
 a detail for a person, and the records beside it are read all the same. So does what nobody thought
 of: whatever one record does to a decoder is that record's trouble (`unreadable`).
@@ -9,8 +8,6 @@ Pure: the time that messages are held against is given.
 """
 
 import hashlib
-import re
-from base64 import b64decode
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from urllib.parse import urlsplit
@@ -21,6 +18,7 @@ from msgspec import UNSET
 
 from processor.events import message_schema
 from processor.events.addresses import is_test_only, normalised
+from processor.events.envelope import opened
 from processor.events.identity import event_key, fingerprint
 from processor.events.message_schema import (
     AwardData,
@@ -29,10 +27,12 @@ from processor.events.message_schema import (
     WalletData,
     WalletType,
 )
-from processor.events.records import Headers, LargeRecord, Record
+from processor.events.records import LargeRecord, Record
 from processor.events.rejection import UNKNOWN, ContractViolation, Rejected
 from processor.rules.counters import Contribution, Listeners, listeners_by_type
-from store.values import Catalog, CommandType, RawAddress, Reason
+from store.values.catalog import Catalog
+from store.values.names import RawAddress
+from store.values.stream import CommandType, Reason
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -137,7 +137,7 @@ class EventReader:
                     f"{record.size} bytes of key, value and headers; {record.size_max} are read",
                 )
             try:
-                envelope, data = _opened(record)
+                envelope, data = opened(record)
                 kind = envelope.type
                 if kind in self._specs or kind in _BUILT_IN:
                     declared = kind
@@ -232,7 +232,6 @@ class EventReader:
             raise message_schema.data_violation(error) from None
 
 
-_BASE64 = re.compile(message_schema.BASE64)
 _WALLET_TYPES = frozenset(WalletType)
 _BUILT_IN = message_schema.BUILT_IN_TOPICS
 _WALLET_DATA = msgspec.json.Decoder(WalletData).decode
@@ -261,131 +260,6 @@ def service_of(source: str) -> str:
             or ""
         )
     return name.replace("-", "_") or UNKNOWN
-
-
-def _opened(record: Record) -> tuple[Envelope, bytes]:
-    """Return the envelope and the bytes of its data ("{}" where it has none)."""
-    value = record.value
-    if value is None:
-        raise ContractViolation(Reason.NO_VALUE, "the record has no value")
-    headers = record.headers
-    try:
-        if headers and any(name[:3].lower() == "ce_" for name, _ in headers):
-            envelope, data = _binary(headers, value)
-        else:
-            if headers:
-                _check_structured(headers)
-            envelope = message_schema.ENVELOPE.decode(value)
-            data = (
-                bytes(envelope.data)
-                if envelope.data_base64 is None
-                else _from_base64(envelope.data_base64)
-            )
-    except msgspec.ValidationError as error:
-        raise message_schema.envelope_violation(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ContractViolation(Reason.NOT_JSON, str(error)) from None
-    if not value.isascii():
-        _check_utf8(value)
-    # PostgreSQL's text holds no NUL. Escapes of lone surrogates are rejected by msgspec as broken
-    # JSON.
-    if (
-        b"\\u0000" in value
-        or b"\\u0000" in data
-        or "\x00" in envelope.id
-        or "\x00" in envelope.source
-    ):
-        _check_text(envelope, data)
-    if envelope.datacontenttype not in (None, "application/json"):
-        _check_json_type(str(envelope.datacontenttype), "datacontenttype")
-    return _in_utc(envelope), data or b"{}"
-
-
-def _binary(headers: Headers, value: bytes) -> tuple[Envelope, bytes]:
-    attributes: dict[str, str] = {}
-    for name, content in headers:
-        if name.lower().startswith("ce_") and content is not None:
-            attributes[name[3:].lower()] = content.decode()
-        elif name.lower() == "content-type" and content is not None:
-            attributes["datacontenttype"] = content.decode()
-    attributes.pop("data", None)
-    attributes.pop("data_base64", None)
-    return msgspec.convert(attributes, Envelope), value
-
-
-def _check_structured(headers: Headers) -> None:
-    declared = next((content for name, content in headers if name.lower() == "content-type"), None)
-    if declared is not None and not declared.lower().startswith(
-        (b"application/cloudevents+json", b"application/json")
-    ):
-        raise ContractViolation(
-            Reason.CONTENT_TYPE, f"content-type is {declared[:64]!r}: JSON was expected"
-        )
-
-
-def _check_json_type(declared: str, name: str) -> None:
-    media_type = declared.partition(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        raise ContractViolation(
-            Reason.CONTENT_TYPE, f"{name} is {declared[:64]!r}: JSON was expected"
-        )
-
-
-def _check_utf8(value: bytes) -> None:
-    # msgspec checks the strings that it decodes; the ones it skips are kept to RFC 8259 here.
-    try:
-        value.decode()
-    except UnicodeDecodeError as error:
-        raise ContractViolation(Reason.NOT_JSON, str(error)) from None
-
-
-def _check_text(envelope: Envelope, data: bytes) -> None:
-    try:
-        texts = [envelope.id, envelope.source, *_texts(message_schema.ANY_DATA(data or b"{}"))]
-    except msgspec.DecodeError as error:
-        raise ContractViolation(Reason.BAD_DATA, str(error)) from None
-    if any("\x00" in text for text in texts):
-        raise ContractViolation(Reason.BAD_TEXT, "a text holds the character NUL")
-
-
-def _texts(value: object) -> list[str]:
-    found: list[str] = []
-    rest = [value]
-    while rest:
-        match rest.pop():
-            case str(text):
-                found.append(text)
-            case dict(members):
-                rest.extend(members)
-                rest.extend(members.values())
-            case list(items):
-                rest.extend(items)
-            case _:
-                pass
-    return found
-
-
-def _in_utc(envelope: Envelope) -> Envelope:
-    """Return the envelope with its time in UTC.
-
-    PostgreSQL takes no offset beyond 15:59, RFC 3339 any up to 23:59.
-    """
-    if envelope.time.tzinfo is UTC:
-        return envelope
-    try:
-        time = envelope.time.astimezone(UTC)
-    except OverflowError:
-        raise ContractViolation(Reason.BAD_TIME, "time lies outside the years 1 to 9999") from None
-    return msgspec.structs.replace(envelope, time=time)
-
-
-def _from_base64(text: str) -> bytes:
-    if not _BASE64.fullmatch(text):
-        raise ContractViolation(Reason.BAD_ENVELOPE, "data_base64 is no base64")
-    data = b64decode(text)
-    if not data.isascii():
-        _check_utf8(data)
-    return data
 
 
 def _wallet_change(envelope: Envelope, data: WalletData) -> WalletChange:

@@ -15,9 +15,15 @@ Headers = Sequence[tuple[str, bytes | None]]
 # Bytes that are kept of a record that is too large: of its key, its value, and all its headers.
 HEAD_BYTES = 4096
 
+# Of a header beside its name and content: their lengths, a byte each. A record may be nothing but
+# headers that are empty.
+HEADER_BYTES = 2
+
 # About what Python keeps for a record beside its bytes: the object, its numbers, the headers of its
 # bytes objects. An estimate: the bounds that it enters are far from the limits of a machine.
 _OBJECT_BYTES = 512
+# And for each header: a pair of a text and bytes.
+_PAIR_BYTES = 160
 
 
 class Record(Protocol):
@@ -64,16 +70,17 @@ class LargeRecord:
 
 
 def size_of(record: Record) -> int:
-    """Return the bytes of its key, value and headers."""
+    """Return the bytes of its key, value and headers, as they come at least over the wire."""
     size = len(record.key or b"") + len(record.value or b"")
     if record.headers:
+        size += HEADER_BYTES * len(record.headers)
         size += sum(len(name) + len(content or b"") for name, content in record.headers)
     return size
 
 
 def memory_of(record: Record) -> int:
     """Return about how much memory a record takes; never less than a fifth of it."""
-    return _OBJECT_BYTES + size_of(record)
+    return _OBJECT_BYTES + _PAIR_BYTES * len(record.headers) + size_of(record)
 
 
 def bounded(record: Record, size_max: int) -> Record:

@@ -1,4 +1,4 @@
-"""Why a message is rejected: one value and one exception, over the reasons of store.values.
+"""Why a message is rejected: one value and one exception, over the reasons of store.values.stream.
 
 A rejected message becomes a dead letter. Reading and the rules of commands reject by the same value
 (processor/events/reader.py, processor/batch/command_rules.py). Pure.
@@ -6,7 +6,7 @@ A rejected message becomes a dead letter. Reading and the rules of commands reje
 
 import msgspec
 
-from store.values import Reason
+from store.values.stream import Reason
 
 # The metric label of a type that the catalog does not declare.
 UNKNOWN = "unknown"

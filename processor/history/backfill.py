@@ -8,13 +8,13 @@ them: a run that was interrupted goes on where it stopped, and a file that chang
 refused.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import islice
 from pathlib import Path
-from zlib import crc32
+from typing import TypeVar
 
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import UsageError
@@ -26,12 +26,15 @@ from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline
 from processor.batch.staging import Batch, RejectedRecord
-from processor.events.chunks import Chunk, ChunkBounds, PlainRecord, cut
+from processor.events.chunks import Chunk, ChunkBounds, cut
+from processor.events.records import Record
 from processor.history import sources
 from processor.history.sources import LineSource
 from store import ledger, rights
 from store.engine import Database
-from store.values import LedgerEntry
+from store.values.stream import LedgerEntry
+
+Item = TypeVar("Item")
 
 CLUSTER = "file"
 # Of broken lines in the report.
@@ -190,10 +193,12 @@ class _Backfill:
     async def _look(self, report: BackfillReport, stop: Stop) -> None:
         """Read without counting."""
         seen: dict[str, int] = {}
-        with self._source.lines() as lines:
-            for chunk, _ in self._chunks(lines, 0):
+        with self._source.records(self._bounds.record_bytes_max) as records:
+            chunks = self._chunks(records, 0)
+            while (found := await _beside_the_loop(chunks)) is not None:
                 if stop.requested:
                     return
+                chunk, _ = found
                 read = self._pipeline.read(chunk)
                 again = seen.keys() & read.keys.keys()
                 distinct = read.without(again) if again else read
@@ -209,10 +214,11 @@ class _Backfill:
     async def _count(self, report: BackfillReport, stop: Stop) -> None:
         entry = await self._opened()
         report.resumed_at = entry.next_offset
-        with self._source.lines() as lines:
-            self._skip(lines, entry)
+        with self._source.records(self._bounds.record_bytes_max) as records:
+            await asyncio.to_thread(self._skip, records, entry)
             pace = Pace()
-            for batch in self._batches(self._chunks(lines, entry.next_offset)):
+            batches = self._batches(self._chunks(records, entry.next_offset))
+            while (batch := await _beside_the_loop(batches)) is not None:
                 if stop.requested:
                     return
                 read = [self._pipeline.read(chunk) for chunk in batch]
@@ -236,13 +242,14 @@ class _Backfill:
             await ledger.open_partitions(conn, CLUSTER, {key: 0})
             return (await ledger.read(conn, CLUSTER, [key]))[key]
 
-    def _skip(self, lines: Iterator[bytes], entry: LedgerEntry) -> None:
-        """Skip the lines that are counted; the last of them must be the one that was counted."""
-        last, skipped = b"", 0
-        for line in islice(lines, entry.next_offset):
-            last, skipped = line, skipped + 1
-        if skipped < entry.next_offset or (
-            skipped and crc32(last.rstrip(b"\r\n")) != entry.last_timestamp_ms
+    def _skip(self, records: Iterator[Record], entry: LedgerEntry) -> None:
+        """Pass over the lines that are counted; the last of them must be the one that was."""
+        if entry.last_offset is None:
+            return
+        last = next((each for each in records if each.offset >= entry.last_offset), None)
+        if last is None or (last.offset, last.timestamp) != (
+            entry.last_offset,
+            entry.last_timestamp_ms,
         ):
             raise UsageError(
                 f"{self._name}:{entry.next_offset}: an earlier run counted {entry.next_offset} "
@@ -250,11 +257,8 @@ class _Backfill:
                 "event that was counted before is not counted again."
             )
 
-    def _chunks(self, lines: Iterator[bytes], first: int) -> Iterator[tuple[Chunk, int]]:
-        # A blank line is no event and no fault: a file may end with one.
-        events = ((offset, line) for offset, line in enumerate(lines, first) if line.strip())
+    def _chunks(self, records: Iterator[Record], first: int) -> Iterator[tuple[Chunk, int]]:
         position = first
-        records = (_record(offset, line.rstrip(b"\r\n")) for offset, line in events)
         for part, memory in cut(records, self._bounds):
             chunk = Chunk(self._source.key, 0, position, part)
             position = chunk.reached.next_offset
@@ -286,7 +290,9 @@ class _Backfill:
                 report.examples.append(f"{self._name}:{line}: {why.reason.value}: {why.detail}")
 
 
-def _record(offset: int, line: bytes) -> PlainRecord:
-    # The checksum stands where a Kafka record has its timestamp: what tells one record at an offset
-    # from another.
-    return PlainRecord(offset, line, timestamp=crc32(line))
+async def _beside_the_loop(items: Iterator[Item]) -> Item | None:
+    """Return the next of `items`; None after the last.
+
+    A line may be of any length: reading it must keep neither a signal nor the database waiting.
+    """
+    return await asyncio.to_thread(next, items, None)

@@ -90,15 +90,13 @@ def validate(
         if topic is not None:
             topic = validation.contract_topic(console.settings, reader.catalog, topic)
         topics = validation.topics_by_type(console.settings, reader.catalog)
-        with sources.streamed(file) as lines:
-            for verdict in validation.verdicts(lines, reader, SYSTEM_CLOCK.now, topic):
+        with sources.streamed(file, console.settings.worker.record_bytes_max) as records:
+            for verdict in validation.verdicts(records, reader, SYSTEM_CLOCK.now, topic):
                 tally.add(verdict)
                 if as_json:
                     click.echo(json.dumps(asdict(verdict), ensure_ascii=False))
                 elif verdict.reason is not None:
                     click.echo(_line(name, verdict))
-    except BrokenPipeError:  # of whoever reads the answers: click ends for it
-        raise
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror or error}", path=name) from error
     except KeyboardInterrupt:

@@ -20,17 +20,16 @@ from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from io import BufferedIOBase, BufferedRandom, BufferedReader
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import Any
 
 from ops.errors import UsageError
 from ops.lifecycle import Stop
+from processor.events.records import Record
+from processor.history import lines
 
 STDIN = Path("-")
-# Far above what a Kafka broker takes by default (1 MB): a longer line is no event, and would be
-# held in memory whole.
-LINE_BYTES_MAX = 16 * 1024 * 1024
 _PART_BYTES = 1024 * 1024
 _GZIP = b"\x1f\x8b"
 # First bytes of what is packed otherwise -> how to read it.
@@ -54,19 +53,19 @@ class LineSource:
     _spool: BufferedRandom | None = None
 
     @contextmanager
-    def lines(self) -> Iterator[Iterator[bytes]]:
-        """Give the lines from the first on.
+    def records(self, record_bytes_max: int) -> Iterator[Iterator[Record]]:
+        """Give the lines from the first on, as processor/history/lines.py reads them.
 
         Raises:
-            UsageError: a line is too long, or what is packed is broken or packed otherwise.
+            UsageError: what is packed is broken or packed otherwise.
             OSError: it cannot be read.
         """
         if self._spool is not None:
             self._spool.seek(0)
-            yield _lines(self._spool, self.name)
+            yield _records(self._spool, self.name, record_bytes_max)
         else:
             with self._path.open("rb") as file:
-                yield _lines(file, self.name)
+                yield _records(file, self.name, record_bytes_max)
 
 
 @asynccontextmanager
@@ -94,14 +93,14 @@ async def opened(path: Path, stop: Stop) -> AsyncIterator[LineSource | None]:
 
 
 @contextmanager
-def streamed(path: Path) -> Iterator[Iterator[bytes]]:
+def streamed(path: Path, record_bytes_max: int) -> Iterator[Iterator[Record]]:
     """Give the lines of `path` as they come, once; `-` for standard input.
 
     Raises:
-        UsageError, OSError: as `LineSource.lines`.
+        UsageError, OSError: as `LineSource.records`.
     """
     with os.fdopen(os.dup(0), "rb") if path == STDIN else path.open("rb") as file:
-        yield _lines(file, name_of(path))
+        yield _records(file, name_of(path), record_bytes_max)
 
 
 def name_of(path: Path) -> str:
@@ -143,7 +142,9 @@ def _started(path: Path, spool: BufferedRandom) -> "Future[str]":
     return result
 
 
-def _lines(file: BufferedReader | BufferedRandom, name: str) -> Iterator[bytes]:
+def _records(
+    file: BufferedReader | BufferedRandom, name: str, record_bytes_max: int
+) -> Iterator[Record]:
     head = file.peek(8)
     for magic, program in _PACKED.items():
         if head.startswith(magic):
@@ -152,22 +153,10 @@ def _lines(file: BufferedReader | BufferedRandom, name: str) -> Iterator[bytes]:
                 f" {program.partition(': ')[2]} FILE | laurel ... -"
             )
     if not head.startswith(_GZIP):
-        yield from _bounded(file, name)
+        yield from lines.records(file, record_bytes_max)
         return
     with gzip.GzipFile(fileobj=file) as unpacked:
         try:
-            yield from _bounded(unpacked, name)
+            yield from lines.records(unpacked, record_bytes_max)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UsageError(f"{name}: its gzip data are broken: {error}") from error
-
-
-def _bounded(file: BufferedIOBase, name: str) -> Iterator[bytes]:
-    number = 0
-    while line := file.readline(LINE_BYTES_MAX + 1):
-        number += 1
-        if len(line) > LINE_BYTES_MAX:
-            raise UsageError(
-                f"{name}:{number}: the line is longer than {LINE_BYTES_MAX} bytes. "
-                "A file of events holds one in JSON a line."
-            )
-        yield line

@@ -17,7 +17,6 @@ from processor.catalog import load
 from processor.catalog.in_force import floor_in_force, in_force
 from processor.catalog.spelling import did_you_mean
 from processor.events import message_schema
-from processor.events.chunks import PlainRecord
 from processor.events.reader import (
     BadgeCommand,
     Event,
@@ -25,8 +24,9 @@ from processor.events.reader import (
     Parsed,
     WalletChange,
 )
+from processor.events.records import Record
 from processor.events.rejection import Rejected
-from store.values import Catalog
+from store.values.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +102,19 @@ def contract_topic(settings: Settings, catalog: Catalog, topic: str) -> str:
 
 
 def verdicts(
-    lines: Iterable[bytes],
+    records: Iterable[Record],
     reader: EventReader,
     now: Callable[[], datetime],
     topic: str | None = None,
 ) -> Iterator[Verdict]:
-    """Yield the verdict on each line; a blank one is no message.
+    """Yield the verdict on each of a file's records.
 
     `topic`: the contract's name of the one that they come by; None for each its own.
     """
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            # Each at its own time: a pipe may take hours.
-            read = reader.at(now(), topic)
-            yield _verdict(number, read(PlainRecord(number - 1, line.rstrip(b"\r\n"))))
+    for record in records:
+        # Each at its own time: a pipe may take hours. A file's lines have no timestamp.
+        read = reader.at(now(), topic)
+        yield _verdict(record.offset + 1, read(record))
 
 
 def _verdict(line: int, parsed: Parsed) -> Verdict:

@@ -7,7 +7,7 @@ same badge under the same id; a token on chain, whose content names that id, is 
 from typing import Final
 from uuid import UUID, uuid5
 
-from store.values import TypeCode
+from store.values.names import TypeCode
 
 # UUID 5 of urn:laurel:nft_instance in the namespace of URLs (RFC 9562, sections 5.5 and 6.6). Never
 # to change: every badge's id derives from it, and the content of every token names that id.

@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Any, TypeGuard, assert_never
 
 from processor.rules.diagnostics import Diagnostic, KeyPath
-from store.values import CounterName, Number
+from store.values.names import CounterName, Number
 
 Scalar = Number | str | bool
 

@@ -20,17 +20,16 @@ from processor.rules.conditions import (
     parse_filter,
     within_bounds,
 )
-from store.values import (
+from store.values.catalog import (
     Catalog,
     CounterBinding,
     CounterKind,
-    CounterName,
     CounterOperation,
     CounterSpec,
     FieldKind,
-    Number,
     TypeSpec,
 )
+from store.values.names import CounterName, Number
 
 # As of every opaque id of the contract (docs/data-model.md, Events).
 MEMBER_LENGTH_MAX = 128

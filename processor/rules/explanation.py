@@ -10,15 +10,9 @@ from typing import assert_never
 
 from processor.rules.conditions import All, AnyOf, Compare, Condition, Not, holds, shortfalls
 from processor.rules.levels import LevelRules, TypeRules
-from store.values import (
-    CounterName,
-    Instance,
-    InstanceStatus,
-    Number,
-    OnchainStatus,
-    Rarity,
-    TypeCode,
-)
+from store.values.badges import Instance, InstanceStatus, OnchainStatus
+from store.values.catalog import Rarity
+from store.values.names import CounterName, Number, TypeCode
 
 
 @dataclass(frozen=True, slots=True)

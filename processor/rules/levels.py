@@ -11,16 +11,9 @@ from typing import Self
 from uuid import UUID
 
 from processor.rules.conditions import Condition, compiled, parse_condition
-from store.values import (
-    Catalog,
-    CounterName,
-    Instance,
-    InstanceStatus,
-    LevelSpec,
-    Number,
-    TypeCode,
-    TypeSpec,
-)
+from store.values.badges import Instance, InstanceStatus
+from store.values.catalog import Catalog, LevelSpec, TypeSpec
+from store.values.names import CounterName, Number, TypeCode
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ in two batches end alike.
 from collections.abc import Iterable
 from typing import assert_never
 
-from store.values import LevelSpec, OnchainPolicy, TypeSpec
+from store.values.catalog import LevelSpec, OnchainPolicy, TypeSpec
 
 
 def policy_of(badge_type: TypeSpec, level: LevelSpec) -> OnchainPolicy:

@@ -23,7 +23,7 @@ from processor.rules.conditions import (
     holds,
     is_number,
 )
-from store.values import CounterName, Number
+from store.values.names import CounterName, Number
 
 # Comparisons looked at, a second or so. Beyond it the search says "perhaps": lint refuses only what
 # it has proved wrong.

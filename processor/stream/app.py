@@ -21,13 +21,15 @@ from ops.settings import Settings
 from processor.batch.pipeline import Pipeline
 from processor.events.chunks import ChunkBounds
 from processor.stream import kafka_access
-from processor.stream.batcher import Batcher, InFlight, PartitionFault
+from processor.stream.batcher import Batcher, InFlight
+from processor.stream.consumer_thread import FAUST_LOGGER, ConsumerOptions
 from processor.stream.offset_store import OffsetStore
 from processor.stream.pausing import Pausing
 from processor.stream.positions import FetchedChunk
-from processor.stream.transport import FAUST_LOGGER, Consumer, ConsumerOptions, Transport
+from processor.stream.transport import Consumer, Transport
 from processor.stream.watchdog import StreamProgress
-from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
+from store.values.names import Partition
+from store.values.stream import LedgerEntry, PausedPartition, PauseReason
 
 # Chunks that wait for the agent, in each partition's favour; with fewer, reading and fetching stop
 # for each other.
@@ -136,7 +138,7 @@ class Stream:
             denied_topics=self.consumer.denied_topics() if in_group else (),
         )
 
-    async def set_aside(self, partition: Partition, fault: PartitionFault) -> None:
+    async def set_aside(self, partition: Partition, fault: Exception) -> None:
         """Pause a partition whose records cannot be counted, where the ledger stands."""
         entry = (await self._offsets.positions({partition: 0}))[partition]
         reason = (
@@ -145,7 +147,7 @@ class Stream:
             else PauseReason.REFUSED_BY_DATABASE
         )
         found = PausedPartition(
-            *partition, entry.next_offset, reason, fault.message, entry.next_offset + 1
+            *partition, entry.next_offset, reason, str(fault), entry.next_offset + 1
         )
         await self.pausing.pause(found, drop_in_flight=True)
 

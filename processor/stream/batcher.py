@@ -16,19 +16,20 @@ from ops.errors import InvariantBroken
 from ops.lifecycle import Part, Readiness, until_available
 from ops.logs import logger
 from processor.batch.attempt import BatchOutcome
+from processor.batch.bisection import PartitionRefused
 from processor.batch.staging import ReadChunk
 from store.engine import ConstraintRefused, DatabaseUnreachable, DataRefused
-from store.values import LedgerEntry, Partition
+from store.values.names import Partition
+from store.values.stream import LedgerEntry
 
 log = logger("batcher")
 
-# What a partition holds cannot be counted; others can.
-PartitionFault = DataRefused | ConstraintRefused | InvariantBroken
+# What some partition of a batch holds cannot be counted; others can.
 _PARTITION_FAULTS = (DataRefused, ConstraintRefused, InvariantBroken)
 
 CommitBatch = Callable[[Sequence[ReadChunk]], Awaitable[BatchOutcome]]
 Rewind = Callable[[Iterable[LedgerEntry]], Awaitable[None]]
-SetAside = Callable[[Partition, PartitionFault], Awaitable[None]]
+SetAside = Callable[[Partition, Exception], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,15 @@ class Batcher:
     ) -> None:
         try:
             outcome = await self._until_committed([each.chunk for each in batch])
+        except PartitionRefused as refused:
+            rest = [each for each in batch if each.chunk.chunk.key != refused.partition]
+            await set_aside(refused.partition, refused.fault)
+            for in_flight in batch:
+                if in_flight.chunk.chunk.key == refused.partition:
+                    in_flight.ack()
+            if rest:
+                await self._commit_batch(rest, rewind, set_aside)
+            return
         except _PARTITION_FAULTS as fault:
             await self._commit_apart(batch, fault, rewind, set_aside)
             return
@@ -204,7 +214,7 @@ class Batcher:
             await self._rewind(outcome.fenced, rewind)
 
     async def _commit_apart(
-        self, batch: list[InFlight], fault: PartitionFault, rewind: Rewind, set_aside: SetAside
+        self, batch: list[InFlight], fault: Exception, rewind: Rewind, set_aside: SetAside
     ) -> None:
         """Commit each partition by itself; set the one aside that cannot be."""
         parts: dict[Partition, list[InFlight]] = {}

@@ -14,8 +14,10 @@ from contextlib import closing
 from typing import Any
 
 import cramjam
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from aiokafka.record.default_records import DefaultRecordBase
+
+from processor.stream import snappy
 
 # Of a batch that is expanded as a whole.
 WHOLE_BYTES_MAX = 16 * 1024 * 1024
@@ -27,6 +29,8 @@ _PIECE_BYTES = 256 * 1024
 # Of gzip, at most a thousand times as much comes out.
 _INPUT_BYTES = 16 * 1024
 _GZIP = 31  # wbits: a gzip header and the largest window
+# Members of gzip in a row that nothing comes out of: none makes sense, and each takes its time.
+_EMPTY_MAX = 1000
 # What a large batch leaves in memory is given back.
 _KEPT_BYTES = 1024 * 1024
 
@@ -53,14 +57,19 @@ def codec_of(batch: memoryview) -> int:
 def expanded(batch: memoryview) -> memoryview | bytes | None:
     """Return `batch` as if it had not been compressed; None where that is too much at once."""
     codec = codec_of(batch)
-    if codec not in (DefaultRecordBase.CODEC_GZIP, *_STREAMED):
-        # Not compressed, or by snappy: that makes at most 22 bytes of one.
+    if len(batch) > WHOLE_BYTES_MAX:
+        return None
+    if codec == DefaultRecordBase.CODEC_NONE:
         return batch
-    data = bytes(batch[_HEADER_BYTES:])
+    data = batch[_HEADER_BYTES:]
     if codec == DefaultRecordBase.CODEC_GZIP:
         records = _gzip_at_once(data)
-    else:
+    elif codec == DefaultRecordBase.CODEC_SNAPPY:
+        records = snappy.at_once(data, WHOLE_BYTES_MAX)
+    elif codec in _STREAMED:
         records = _at_once(_STREAMED[codec], data)
+    else:
+        return batch  # of a codec that nobody knows: aiokafka says so
     if records is None:
         return None
     header = bytearray(batch[:_HEADER_BYTES])
@@ -70,18 +79,24 @@ def expanded(batch: memoryview) -> memoryview | bytes | None:
 
 
 def pieces(batch: memoryview) -> Generator[bytes, None, None]:
-    """Return the records of a compressed batch, piece by piece.
+    """Return the records of a batch, piece by piece.
 
     Raises:
-        CorruptRecordException: it cannot be expanded.
+        CorruptRecordException, UnsupportedCodecError: it cannot be expanded.
         BatchTooLarge: it does not end.
     """
-    codec, data = codec_of(batch), bytes(batch[_HEADER_BYTES:])
-    of_codec = (
-        _gzip_pieces(data)
-        if codec == DefaultRecordBase.CODEC_GZIP
-        else _piped(_STREAMED[codec], data)
-    )
+    codec, data = codec_of(batch), batch[_HEADER_BYTES:]
+    of_codec: Generator[bytes, None, None]
+    if codec == DefaultRecordBase.CODEC_NONE:
+        of_codec = (bytes(data[at : at + _PIECE_BYTES]) for at in range(0, len(data), _PIECE_BYTES))
+    elif codec == DefaultRecordBase.CODEC_GZIP:
+        of_codec = _gzip_pieces(data)
+    elif codec == DefaultRecordBase.CODEC_SNAPPY:
+        of_codec = snappy.pieces(data)
+    elif codec in _STREAMED:
+        of_codec = _piped(_STREAMED[codec], data)
+    else:
+        raise UnsupportedCodecError(f"a batch of codec {codec}, which Kafka does not have")
     total = 0
     with closing(of_codec):
         for piece in of_codec:
@@ -91,7 +106,7 @@ def pieces(batch: memoryview) -> Generator[bytes, None, None]:
             yield piece
 
 
-def _gzip_at_once(data: bytes) -> bytes | None:
+def _gzip_at_once(data: memoryview) -> bytes | None:
     decoder = zlib.decompressobj(wbits=_GZIP)
     try:
         found = decoder.decompress(data, WHOLE_BYTES_MAX)
@@ -100,7 +115,7 @@ def _gzip_at_once(data: bytes) -> bytes | None:
     return found if decoder.eof and not decoder.unused_data else None
 
 
-def _at_once(codec: Any, data: bytes) -> bytes | None:  # noqa: ANN401 - a module of cramjam
+def _at_once(codec: Any, data: memoryview) -> bytes | None:  # noqa: ANN401 - a module of cramjam
     room = getattr(_local, "room", None)
     if room is None:
         room = _local.room = mmap.mmap(-1, WHOLE_BYTES_MAX)
@@ -114,23 +129,26 @@ def _at_once(codec: Any, data: bytes) -> bytes | None:  # noqa: ANN401 - a modul
     return found
 
 
-def _gzip_pieces(data: bytes) -> Generator[bytes, None, None]:
-    decoder = zlib.decompressobj(wbits=_GZIP)
-    rest = memoryview(data)
+def _gzip_pieces(data: memoryview) -> Generator[bytes, None, None]:
+    decoder, at, empty = zlib.decompressobj(wbits=_GZIP), 0, 0
     try:
-        while rest:
-            given, rest = bytes(rest[:_INPUT_BYTES]), rest[_INPUT_BYTES:]
+        while at < len(data):
+            given: memoryview | bytes = data[at : at + _INPUT_BYTES]
+            at += len(given)
             while piece := decoder.decompress(given, _PIECE_BYTES):
+                empty = -1
                 yield piece
                 given = decoder.unconsumed_tail
             if decoder.eof:  # another member may follow
-                rest = memoryview(decoder.unused_data + bytes(rest))
-                decoder = zlib.decompressobj(wbits=_GZIP)
+                at -= len(decoder.unused_data)
+                decoder, empty = zlib.decompressobj(wbits=_GZIP), empty + 1
+            if empty > _EMPTY_MAX:
+                raise CorruptRecordException(f"gzip: more than {_EMPTY_MAX} members of nothing")
     except zlib.error as error:
         raise CorruptRecordException(f"gzip: {error}") from error
 
 
-def _piped(codec: Any, data: bytes) -> Generator[bytes, None, None]:  # noqa: ANN401 - a module of cramjam
+def _piped(codec: Any, data: memoryview) -> Generator[bytes, None, None]:  # noqa: ANN401 - a module of cramjam
     # cramjam expands into memory or into a file. The file is a pipe, and whoever fills it waits
     # in a thread of its own, without the interpreter's lock, until there is room.
     source, sink = os.pipe()

@@ -20,7 +20,7 @@ from aiokafka.errors import (
 )
 
 from processor.stream.positions import PartitionPosition
-from store.values import Partition
+from store.values.names import Partition
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,21 +10,79 @@ from collections.abc import Iterator
 from typing import Any
 
 from aiokafka.consumer import fetcher
-from aiokafka.consumer.fetcher import PartitionRecords
-from aiokafka.errors import RecordTooLargeError
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.errors import CorruptRecordException, RecordTooLargeError
+from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 
+from processor.events.records import LargeRecord, memory_of
+from processor.stream.large_batches import StreamedRecord
 from processor.stream.lenient_headers import LenientRecords
-from store.values import PausedPartition, PauseReason
+from processor.stream.room import Unfinished
+from store.values.stream import PausedPartition, PauseReason
 
 
 class GuardedRecords(PartitionRecords):  # type: ignore[misc]
-    """The records of one partition's fetch, and a PausedPartition where they cannot go on."""
+    """The records of one partition's fetch, and a PausedPartition where they cannot go on.
+
+    An `Unfinished` stands where the next record takes long: for a large batch.
+    """
 
     def _unpack_records(self) -> Iterator[Any]:
         try:
-            yield from super()._unpack_records()
+            yield from self._records_of_batches()
         except Exception as error:  # noqa: BLE001 - whatever a batch's bytes do, they are this partition's trouble
             yield self._pause(error)
+
+    def _records_of_batches(self) -> Iterator[Any]:
+        while self._records.has_next():
+            batch = self._records.next_batch()
+            yield from self._checked(batch)
+            if not self._is_passed_over(batch):
+                for record in batch:
+                    yield from self._taken(record)
+            # Also where the last records were compacted away, or all of them.
+            self.next_fetch_offset = batch.next_offset
+
+    def _checked(self, batch: Any) -> Iterator[Unfinished]:  # noqa: ANN401 - aiokafka has no types
+        steps = getattr(batch, "checked", None)
+        if not self._check_crcs:
+            return
+        if steps is not None:
+            yield from steps()
+        elif not batch.validate_crc():
+            raise CorruptRecordException("Invalid CRC")
+
+    def _is_passed_over(self, batch: Any) -> bool:  # noqa: ANN401
+        """Return whether nobody is to see the batch: a marker, or of an aborted transaction."""
+        if self._isolation_level == READ_COMMITTED and batch.producer_id is not None:
+            self._consume_aborted_up_to(batch.base_offset)
+            if batch.is_control_batch and self._is_abort_marker(batch):
+                self._aborted_producers.discard(batch.producer_id)
+        return bool(
+            batch.is_control_batch
+            or (batch.is_transactional and batch.producer_id in self._aborted_producers)
+        )
+
+    def _is_abort_marker(self, batch: Any) -> bool:  # noqa: ANN401
+        # A log's cleaner takes the marker out and leaves the batch, of no records, for its
+        # producer's sake (KIP-98); aiokafka takes that for an error.
+        marker = next(iter(batch), None)
+        return marker is not None and ControlRecord.parse(marker.key) == ABORT_MARKER
+
+    def _taken(self, record: Any) -> Iterator[Any]:  # noqa: ANN401
+        if isinstance(record, Unfinished):
+            yield record
+        elif record.offset < self.next_fetch_offset:
+            # Of a batch that was fetched for a later record.
+            if isinstance(record, (StreamedRecord, LargeRecord)):
+                yield Unfinished(memory_of(record))
+        else:
+            self.next_fetch_offset = record.offset + 1
+            yield (
+                record
+                if isinstance(record, LargeRecord)
+                else self._consumer_record(self._tp, record)
+            )
 
     def _pause(self, error: Exception) -> PausedPartition:
         batch = self._records.last_batch

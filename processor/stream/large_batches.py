@@ -1,30 +1,34 @@
-"""Read a batch of records that is too large to be expanded at once, record by record.
+"""Read a batch of records that is too large to be held expanded, record by record.
 
 Of a record that is too large itself nothing is held but how it begins: what follows is hashed as
-it comes by (processor/events/records.py).
+it comes by (processor/events/records.py). That may take longer than a consumer may be silent, so
+between two steps there is an `Unfinished` in the place of the next record.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBase
+from aiokafka.record.util import calc_crc32c, decode_varint
 
-from processor.events.records import HEAD_BYTES, Headers, LargeRecord, heads
+from processor.events.records import HEAD_BYTES, HEADER_BYTES, Headers, LargeRecord, heads
 from processor.stream import expansion
-from store.fingerprints import Fingerprint
+from processor.stream.room import STEP_BYTES, Unfinished
+from store.fingerprints import Fingerprint, value_mark
 
 _VARINT_BYTES_MAX = 10
+# Reading a header takes as long as hashing some kilobytes.
+_HEADER_STEP_BYTES = 1024
+
+_CRC = DefaultRecordBase.CRC_OFFSET
+_CHECKED = DefaultRecordBase.ATTRIBUTES_OFFSET
 
 
 @dataclass(frozen=True, slots=True)
 class StreamedRecord:
-    """A record as aiokafka's fetcher takes it.
-
-    `checksum` is no checksum, which these records do not have: aiokafka hands it on unread, and
-    with it what is known of a record that is too large.
-    """
+    """A record as aiokafka's fetcher takes it; these have no checksum of their own."""
 
     offset: int
     timestamp: int
@@ -32,11 +36,13 @@ class StreamedRecord:
     key: bytes | None
     value: bytes | None
     headers: Headers
-    checksum: LargeRecord | None = None
+    checksum: None = None
 
 
-def records(batch: memoryview, record_bytes_max: int) -> Iterator[StreamedRecord]:
-    """Return the records of a compressed batch.
+def records(
+    batch: memoryview, record_bytes_max: int
+) -> Generator[StreamedRecord | LargeRecord | Unfinished, None, None]:
+    """Return the records of a batch.
 
     Args:
         batch: as it was fetched.
@@ -54,52 +60,104 @@ def records(batch: memoryview, record_bytes_max: int) -> Iterator[StreamedRecord
         length = source.varint()
         end = source.position + length
         source.read(1)  # attributes, which have no meaning yet
-        time = first_time + source.varint()
-        place = offset + source.varint(), last_time if by_broker else time, int(by_broker)
+        time = _int64(first_time + source.varint())
+        place, time = offset + source.varint(), last_time if by_broker else time
         if length > 2 * record_bytes_max:
-            large = _large(source, place[0], place[1], record_bytes_max)
-            yield StreamedRecord(*place, large.key, large.value, large.headers, large)
+            yield from _large(source, place, time, record_bytes_max)
         else:
-            key, value = source.part(), source.part()
-            names = range(source.varint())
-            headers = [(_name(source.part()), source.part()) for _ in names]
-            yield StreamedRecord(*place, key, value, headers)
+            yield from _whole(source, place, time, int(by_broker))
         if source.position != end:
             raise CorruptRecordException(f"a record does not end where it says, at {end}")
     source.expect_end()
 
 
-def _large(source: "_Source", offset: int, timestamp: int, size_max: int) -> LargeRecord:
-    content, of_value = sha256(), sha256()
-    size = 0
+def has_large(batch: memoryview | bytes, record_bytes_max: int) -> bool:
+    """Return whether a batch that is not compressed holds a record that comes as a LargeRecord.
 
-    def part(*others: Callable[[bytes], None]) -> tuple[bytes | None, int]:
-        length = source.varint()
-        content.update(b"-:" if length < 0 else b"%d:" % length)
+    What does not hold what it says is left to whoever reads the records.
+    """
+    if len(batch) <= 2 * record_bytes_max:
+        return False
+    (count,) = DefaultRecordBase.HEADER_STRUCT.unpack_from(batch)[12:]
+    at = DefaultRecordBase.HEADER_STRUCT.size
+    for _ in range(count):
+        # What begins so near to the end is not large; and aiokafka would read beyond it.
+        if at > len(batch) - _VARINT_BYTES_MAX:
+            return False
+        length, at = decode_varint(batch, at)
+        if length > 2 * record_bytes_max:
+            return True
         if length < 0:
-            return None, 0
-        return source.head(length, (content.update, *others)), length
+            return False
+        at += length
+    return False
 
-    key, key_length = part()
-    value, value_length = part(of_value.update)
-    size = key_length + value_length
+
+def checked(batch: memoryview) -> Generator[Unfinished, None, None]:
+    """Compare a batch with its checksum, step by step.
+
+    Raises:
+        CorruptRecordException: it is another one.
+    """
+    crc, left = 0, batch[_CHECKED:]
+    while left:
+        # The rest is never smaller than a checksum, which is folded into its beginning.
+        size = len(left) if len(left) < 2 * STEP_BYTES else STEP_BYTES
+        step = bytearray(left[:size])
+        step[:4] = (int.from_bytes(step[:4], "little") ^ crc).to_bytes(4, "little")
+        crc, left = calc_crc32c(step), left[size:]
+        if left:
+            yield Unfinished(size)
+    if crc != int.from_bytes(batch[_CRC : _CRC + 4], "big"):
+        raise CorruptRecordException("Invalid CRC")
+
+
+def _whole(
+    source: "_Source", offset: int, timestamp: int, timestamp_type: int
+) -> Generator[StreamedRecord | Unfinished, None, None]:
+    key, value = source.part(), source.part()
+    headers: list[tuple[str, bytes | None]] = []
+    for _ in range(source.varint()):
+        headers.append((_name(source.part()), source.part()))
+        yield from source.step(_HEADER_STEP_BYTES)
+    yield StreamedRecord(offset, timestamp, timestamp_type, key, value, headers)
+
+
+def _large(
+    source: "_Source", offset: int, timestamp: int, size_max: int
+) -> Generator[LargeRecord | Unfinished, None, None]:
+    content, of_value = sha256(), sha256()
+
+    def key_is(length: int) -> None:
+        content.update(b"-:" if length < 0 else b"%d:" % length)
+
+    key, size = yield from source.head(key_is, content.update)
+    value, value_length = yield from source.head(lambda _: None, of_value.update)
+    content.update(value_mark(None if value is None else value_length, of_value.digest()))
+    size += value_length
     headers: list[tuple[str, bytes | None]] = []
     held = 0
     for _ in range(source.varint()):
-        name, name_length = part()
-        header, header_length = part()
-        size += name_length + header_length
+        name, name_length = yield from source.head(key_is, content.update)
+        header, header_length = yield from source.head(key_is, content.update)
+        size += HEADER_BYTES + name_length + header_length
         if held < HEAD_BYTES:
             headers.append((_name(name), header))
             held += name_length + header_length
+        yield from source.step(_HEADER_STEP_BYTES)
     whole = Fingerprint(value_length, of_value.digest(), content.digest())
-    return LargeRecord(offset, timestamp, key, value, heads(headers), size, size_max, whole)
+    yield LargeRecord(offset, timestamp, key, value, heads(headers), size, size_max, whole)
 
 
 def _name(part: bytes | None) -> str:
     if part is None:
         raise CorruptRecordException("a header has no name")
     return part.decode("utf-8", "surrogateescape")
+
+
+def _int64(number: int) -> int:
+    """Return the number as Kafka's other clients have it, which add without looking."""
+    return (number + 2**63) % 2**64 - 2**63
 
 
 class _Source:
@@ -109,6 +167,7 @@ class _Source:
         self._pieces = iter(pieces)
         self._held = b""
         self._at = 0
+        self._stepped = 0
         self.position = 0
 
     def varint(self) -> int:
@@ -132,16 +191,39 @@ class _Source:
         self._pass_on(length, (found.extend,))
         return bytes(found)
 
-    def head(self, length: int, sinks: Iterable[Callable[[bytes], None]]) -> bytes:
-        """Read so many bytes, hand all of them on, and return the first of them."""
+    def head(
+        self, told: Callable[[int], None], sink: Callable[[bytes], None]
+    ) -> Generator[Unfinished, None, tuple[bytes | None, int]]:
+        """Read bytes with their length before them, of any length, step by step.
+
+        Args:
+            told: given the length; negative for no bytes.
+            sink: given all of the bytes.
+
+        Return how they begin, and how many there are.
+        """
+        length = self.varint()
+        told(length)
+        if length < 0:
+            return None, 0
         found = bytearray()
 
         def keep(piece: bytes) -> None:
             if len(found) < HEAD_BYTES:
                 found.extend(piece[: HEAD_BYTES - len(found)])
 
-        self._pass_on(length, (keep, *sinks))
-        return bytes(found)
+        for start in range(0, length, STEP_BYTES):
+            size = min(STEP_BYTES, length - start)
+            self._pass_on(size, (keep, sink))
+            yield from self.step(size)
+        return bytes(found), length
+
+    def step(self, size: int) -> Generator[Unfinished, None, None]:
+        """Note that so much was read; stop where that is a step together with what was before."""
+        self._stepped += size
+        if self._stepped >= STEP_BYTES:
+            size, self._stepped = self._stepped, 0
+            yield Unfinished(size)
 
     def expect_end(self) -> None:
         """Raise CorruptRecordException where anything is left."""

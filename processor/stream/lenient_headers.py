@@ -17,10 +17,10 @@ from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBa
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
 from processor.stream import expansion, large_batches
-from processor.stream.room import ROOM, Room
+from processor.stream.room import ROOM, Room, Unfinished
 
 # Outside a worker, records are taken as they are.
-_NO_BOUND = Room(2**63, 2**63)
+_NO_BOUND = Room(2**62, 2**62)
 # Of a batch (KIP-98); older message sets have no headers.
 _MAGIC_WITH_HEADERS = 2
 
@@ -54,10 +54,14 @@ class _Batch:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         return getattr(self._batch, name)
 
+    def checked(self) -> Iterator[Unfinished]:
+        """Compare it with its checksum, step by step; raise CorruptRecordException."""
+        return large_batches.checked(self._raw)
+
     def __iter__(self) -> Iterator[Any]:
-        whole = expansion.expanded(self._raw)
-        if whole is None:
-            yield from large_batches.records(self._raw, ROOM.get(_NO_BOUND).record_bytes_max)
+        whole, size_max = expansion.expanded(self._raw), ROOM.get(_NO_BOUND).record_bytes_max
+        if whole is None or large_batches.has_large(whole, size_max):
+            yield from large_batches.records(self._raw, size_max)
             return
         batch = self._batch if whole is self._raw else DefaultRecordBatch(whole)
         done = 0

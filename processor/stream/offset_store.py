@@ -12,7 +12,8 @@ from ops.lifecycle import Part, Readiness, until_available
 from processor.stream.positions import made_anew
 from store import ledger
 from store.engine import Database, DatabaseUnreachable, TransactionConflict
-from store.values import LedgerEntry, Partition, PausedPartition
+from store.values.names import Partition
+from store.values.stream import LedgerEntry, PausedPartition
 
 
 class OffsetStore:

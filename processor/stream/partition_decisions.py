@@ -12,7 +12,8 @@ from ops.settings import Settings
 from store import migrations, paused_partitions
 from store.engine import Connection, Database
 from store.paused_partitions import PauseRow, Place
-from store.values import Partition, PauseReason
+from store.values.names import Partition
+from store.values.stream import PauseReason
 
 # Here the offsets mean another topic's records: what counts may lie before the ledger.
 _OTHER_RECORDS = (PauseReason.TOPIC_RECREATED, PauseReason.TOPIC_ENDS_EARLY)

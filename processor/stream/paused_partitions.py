@@ -7,7 +7,8 @@ when its row is gone; a new owner of the partition meets the same fault and paus
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from store.values import Partition, PausedPartition, PauseReason
+from store.values.names import Partition
+from store.values.stream import PausedPartition, PauseReason
 
 
 class PausedPartitions:

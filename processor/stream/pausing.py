@@ -15,7 +15,8 @@ from ops.logs import logger
 from processor.stream.paused_partitions import PausedPartitions
 from store import paused_partitions
 from store.engine import Database, DatabaseUnreachable, TransactionConflict
-from store.values import Partition, PausedPartition
+from store.values.names import Partition
+from store.values.stream import PausedPartition
 
 _LOOK_INTERVAL = timedelta(seconds=1)
 

@@ -1,7 +1,7 @@
 """Where each partition is read from, and what of the fetched records is new.
 
 Pure: no clock, no I/O, nothing of Faust or aiokafka. The consumer's thread asks and obeys
-(transport.py); whether a record is lost, or counted twice, is decided here.
+(consumer_thread.py); whether a record is lost, or counted twice, is decided here.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,8 @@ from uuid import UUID
 
 from processor.events.chunks import Chunk, ChunkBounds, cut
 from processor.events.records import Record
-from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
+from store.values.names import Partition
+from store.values.stream import LedgerEntry, PausedPartition, PauseReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from processor.events.reader import EventReader
 from processor.events.rejection import Rejected
 from processor.stream import kafka_access, topics
 from processor.stream.topics import TopicsMissing
-from store.values import Catalog
+from store.values.catalog import Catalog
 
 _SOURCE = "/laurel-cli"
 _HEADERS = [("content-type", b"application/cloudevents+json")]

@@ -20,7 +20,7 @@ from processor.catalog.in_force import applied, in_force
 from processor.events.message_schema import topics_of
 from processor.stream import kafka_access, kafka_rights
 from processor.stream.kafka_access import KafkaAccessDenied
-from store.values import Catalog
+from store.values.catalog import Catalog
 
 OUTGOING = ("badges", "dead-letters")  # written by the relay (docs/data-model.md, Events)
 _TOPIC_ALREADY_EXISTS = 36  # Kafka protocol, error codes

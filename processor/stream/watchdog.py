@@ -18,7 +18,7 @@ from ops.logs import logger
 from ops.watchdog import went_on
 from processor.stream.group_watch import GroupTrouble
 from processor.stream.positions import PartitionPosition
-from store.values import Partition
+from store.values.names import Partition
 
 _TICK = timedelta(seconds=1)
 # Without an answer of any broker, or without a group: not ready. Idle fetches are answered many

@@ -45,7 +45,7 @@ from processor.stream.watchdog import StreamWatchdog
 from store import catalogs, migrations, rights
 from store import clock as database_clock
 from store.engine import Database, DatabaseUnreachable
-from store.values import Catalog
+from store.values.catalog import Catalog
 
 _DRAIN_TICK = timedelta(milliseconds=200)
 

@@ -6,24 +6,21 @@ from typing import Any
 from uuid import UUID
 
 from processor.catalog.load import type_id
-from store.values import (
+from store.values.badges import Instance, InstanceStatus, OnchainStatus
+from store.values.catalog import (
     Catalog,
     Category,
     CounterKind,
-    CounterName,
     CounterSpec,
     EventSpec,
     FieldKind,
     FieldSpec,
-    Instance,
-    InstanceStatus,
     LevelSpec,
     OnchainPolicy,
-    OnchainStatus,
     Rarity,
-    TypeCode,
     TypeSpec,
 )
+from store.values.names import CounterName, TypeCode
 
 USER = UUID("11111111-1111-4111-8111-111111111111")
 TENANT = UUID("22222222-2222-4222-8222-222222222222")

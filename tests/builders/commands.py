@@ -15,7 +15,8 @@ from processor.batch.command_rules import (
 )
 from processor.events.reader import BadgeCommand
 from processor.events.rejection import Rejected
-from store.values import CommandType, TokenState
+from store.values.minting import TokenState
+from store.values.stream import CommandType
 from tests.builders.catalogs import TENANT, USER, an_instance
 
 

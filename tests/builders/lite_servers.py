@@ -49,6 +49,7 @@ class FailingServer:
         silent_on: queries that are never answered; "" is all of them.
         delay_s: before each answer.
         lies: its accounts are other than its proofs say.
+        slow_accounts: raw addresses of accounts that alone are answered for after `delay_s`.
         unreadable: raw addresses of accounts that it answers with an error.
         side_by_side: how many accounts it was asked for at the same time, at most.
     """
@@ -60,6 +61,7 @@ class FailingServer:
         self.silent_on = set[str]()
         self.delay_s = 0.0
         self.lies = False
+        self.slow_accounts = set[str]()
         self.unreadable = set[str]()
         self.side_by_side = 0
         self._accounts = 0
@@ -85,7 +87,10 @@ class FailingServer:
             return lite_api().serialize(error)
         self._accounts += kind == ACCOUNT
         self.side_by_side = max(self.side_by_side, self._accounts)
-        await asyncio.sleep(self.delay_s)
+        if not self.slow_accounts or (
+            kind == ACCOUNT and _raw(request["account"]) in self.slow_accounts
+        ):
+            await asyncio.sleep(self.delay_s)
         answer = await self._honest(data)
         self._accounts -= kind == ACCOUNT
         if self.lies and kind == ACCOUNT:

@@ -17,7 +17,7 @@ from processor.catalog import load
 from processor.events.chunks import Chunk, PlainRecord
 from store import catalogs, ledger
 from store.engine import Database
-from store.values import Partition
+from store.values.names import Partition
 from tests.builders.clock import FakeClock
 
 CLUSTER = "cluster-of-tests"

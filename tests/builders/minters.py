@@ -11,14 +11,16 @@ from pydantic import SecretStr
 
 from minter import signing
 from minter.context import MinterContext
-from minter.signing import NothingSigned, SignedBatch
+from minter.message_signing import NothingSigned, SignedBatch
 from minter.startup import minting_wallet
 from minter.ton import mnemonic
-from ops.settings import HttpSettings, MinterSettings, Settings
+from ops.setting_parts import HttpSettings, MinterSettings
+from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
 from store import chain, claiming
 from store.chain import Collection
-from store.values import LeasedTask, LeaseToken
+from store.values.minting import LeasedTask
+from store.values.names import LeaseToken
 
 FUNDS_NANO = 100 * 10**9
 

@@ -9,7 +9,7 @@ from processor.batch.staging import ReadChunk, read_chunk
 from processor.catalog import load
 from processor.events.chunks import Chunk, PlainRecord
 from processor.events.reader import EventReader
-from store.values import EventSpec
+from store.values.catalog import EventSpec
 from tests.builders.messages import NOW, encoded
 
 UNHEARD = "weather.changed"

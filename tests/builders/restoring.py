@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from sandbox.postgres import PostgresServer
-from store.values import TaskOperation
+from store.values.minting import TaskOperation
 from tests.builders.world import Badge, World
 from tests.fixtures.postgres import DEBIAN_15
 

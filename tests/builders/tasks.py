@@ -4,14 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-from store.values import (
-    LeasedTask,
-    LeaseToken,
-    RawAddress,
-    TaskOperation,
-    TaskStatus,
-    TypeCode,
-)
+from store.values.minting import LeasedTask, TaskOperation, TaskStatus
+from store.values.names import LeaseToken, RawAddress, TypeCode
 
 
 def a_leased_task(

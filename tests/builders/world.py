@@ -28,7 +28,8 @@ from sandbox.ton.network import TonNetwork
 from store import mint_queue
 from store.engine import Database
 from store.mint_queue import NewTask
-from store.values import RawAddress, TaskOperation, TypeCode
+from store.values.minting import TaskOperation
+from store.values.names import RawAddress, TypeCode
 from tests.builders.patience import PATIENCE_S
 
 

@@ -14,7 +14,7 @@ from sandbox.postgres import postgres
 from sandbox.process import PartMissing
 from store import migrations
 from store.engine import Database, DatabaseUnreachable
-from store.values import Reason
+from store.values.stream import Reason
 from tests.builders.messages import (
     ALICE,
     BOB,

@@ -30,7 +30,8 @@ from processor.catalog.apply import apply_catalog
 from processor.events.chunks import Chunk, PlainRecord
 from store import ledger
 from store.engine import Database, DatabaseUnreachable
-from store.values import Catalog, LevelSpec, Partition
+from store.values.catalog import Catalog, LevelSpec
+from store.values.names import Partition
 from tests.builders.clock import FakeClock
 from tests.builders.messages import CLUSTER, NOW, terms, user
 from tests.builders.patience import PATIENCE_S

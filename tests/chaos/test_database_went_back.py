@@ -18,7 +18,8 @@ import pytest
 from minter import maintenance
 from minter.context import MinterContext
 from minter.reconcile import Terms, reconcile
-from ops.settings import MinterSettings, Settings
+from ops.setting_parts import MinterSettings
+from ops.settings import Settings
 from sandbox.postgres import PostgresServer
 from sandbox.ton.chain import Rejected
 from sandbox.ton.network import TonNetwork, TonOptions

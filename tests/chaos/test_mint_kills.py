@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from ops.faults import Point
-from ops.settings import MinterSettings, Settings
+from ops.setting_parts import MinterSettings
+from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
 from store.engine import Database
-from store.values import TaskOperation
+from store.values.minting import TaskOperation
 from tests.builders.minters import funded, minter_on, new_wallet
 from tests.builders.patience import PATIENCE_S
 from tests.builders.world import World, all_in, items_of, minting

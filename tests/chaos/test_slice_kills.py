@@ -20,7 +20,7 @@ from processor.events.chunks import Chunk
 from sandbox.postgres import PostgresServer
 from store import catalogs, migrations
 from store.engine import Database
-from store.values import Catalog, FieldKind, FieldSpec
+from store.values.catalog import Catalog, FieldKind, FieldSpec
 from tests.builders.catalogs import TENANT, a_catalog, a_counter, a_level, a_type, an_event
 from tests.builders.clock import FakeClock
 from tests.builders.databases import empty_database

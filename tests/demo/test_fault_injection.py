@@ -11,7 +11,7 @@ from demo.fault_injection import Targets, choose, repair_differences
 from demo.oracle.expected import ExpectedBadge, ExpectedOutcome
 from ops.errors import InvariantBroken
 from store.inspection import BadgeRow, Snapshot
-from store.values import InstanceStatus, OnchainStatus
+from store.values.badges import InstanceStatus, OnchainStatus
 
 OWNER = "0:" + "ab" * 32
 STANDING = InstanceStatus.ACTIVE, OnchainStatus.MINTED

@@ -26,7 +26,7 @@ from sandbox.broker import Broker
 from sandbox.broker import broker as tansu
 from store import catalogs
 from store.engine import Database
-from store.values import EventSpec, FieldKind, FieldSpec
+from store.values.catalog import EventSpec, FieldKind, FieldSpec
 from tests.builders.messages import (
     a_partner,
     a_quest,

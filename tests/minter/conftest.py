@@ -12,7 +12,8 @@ import pytest
 
 if TYPE_CHECKING:
     from minter.context import MinterContext
-    from ops.settings import MinterSettings, Settings
+    from ops.setting_parts import MinterSettings
+    from ops.settings import Settings
     from sandbox.ton.network import TonNetwork
     from store.engine import Database
     from tests.builders.clock import FakeClock
@@ -29,7 +30,7 @@ def mnemonic_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def minter_settings() -> "MinterSettings":
     """Settings that look often; the bounds of the product otherwise."""
-    from ops.settings import MinterSettings
+    from ops.setting_parts import MinterSettings
 
     return MinterSettings(poll_interval=timedelta(milliseconds=50), lease=timedelta(seconds=31))
 

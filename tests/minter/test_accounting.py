@@ -8,7 +8,7 @@ import pytest
 from minter import signing
 from minter.accounting import _moved
 from minter.context import MinterContext
-from minter.signing import NothingSigned, SignedBatch
+from minter.message_signing import NothingSigned, SignedBatch
 from minter.startup import minter_context
 from minter.ton.gateway import HistoryForgotten
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
@@ -18,7 +18,7 @@ from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
 from store import fence
 from store.fence import DatabaseIdentity, Fence, Shut
-from store.values import RawAddress
+from store.values.names import RawAddress
 from tests.builders.metrics import series
 from tests.builders.minters import claimed, collection_of, sign_due
 from tests.builders.world import World, all_in, eventually, minting

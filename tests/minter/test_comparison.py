@@ -8,7 +8,9 @@ import pytest
 from minter.comparison import CollectionItem, CollectionSnapshot, Finding, FindingKind, compare
 from minter.ton.metadata_uris import item_suffix
 from minter.ton.values import Token
-from store.values import InstanceStatus, OnchainStatus, RawAddress, TaskStatus, TokenRecord
+from store.values.badges import InstanceStatus, OnchainStatus
+from store.values.minting import TaskStatus, TokenRecord
+from store.values.names import RawAddress
 
 BADGE, TYPE = UUID(int=1), UUID(int=2)
 OWNER, MINTER, OTHER = (RawAddress(f"0:{digit * 64}") for digit in "123")
@@ -137,6 +139,15 @@ def test_a_place_that_nobody_initialised_is_a_gap_unless_a_mint_holds_it() -> No
     record = replace(UNMINTED, token_index=0)
     assert kinds(a_picture(None), record) == [FindingKind.INDEX_GAP]
     assert kinds(a_picture(None, held=frozenset({0})), record) == []
+
+
+def test_a_collection_that_obeys_another_is_named_beside_all_else() -> None:
+    lost = replace(a_picture(), foreign_owner=OTHER)
+    assert kinds(lost, RECORD) == [FindingKind.FOREIGN_COLLECTION]
+    assert kinds(lost, replace(RECORD, token_id=None)) == [
+        FindingKind.FOREIGN_COLLECTION,
+        FindingKind.LOST_ID,
+    ]
 
 
 def test_every_kind_says_what_it_means() -> None:

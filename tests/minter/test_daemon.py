@@ -9,12 +9,14 @@ import pytest
 from sqlalchemy import text
 
 from ops.lifecycle import Part, Readiness
-from ops.settings import DatabaseSettings, Settings
+from ops.setting_parts import DatabaseSettings
+from ops.settings import Settings
 from ops.watchdog import Watchdog
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.network import TonNetwork
 from store import mint_queue
-from store.values import RawAddress, TaskOperation
+from store.values.minting import TaskOperation
+from store.values.names import RawAddress
 from tests.builders.clock import FakeClock
 from tests.builders.world import (
     World,

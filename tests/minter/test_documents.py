@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from minter.comparison import FindingKind
-from minter.reconcile import REPAIRS
+from minter.reconcile_report import REPAIRS
 from store.settling import TRANSITIONS
-from store.values import HoldReason, TaskStatus
+from store.values.minting import HoldReason, TaskStatus
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "mint-lifecycle.md").read_text(encoding="utf-8")
 

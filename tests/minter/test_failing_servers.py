@@ -18,7 +18,7 @@ from ops.lifecycle import Part, Readiness, Stop
 from ops.settings import Settings
 from ops.watchdog import Watchdog
 from sandbox.ton.network import TonNetwork, write_json
-from store.values import TaskOperation
+from store.values.minting import TaskOperation
 from tests.builders.clock import FakeClock
 from tests.builders.lite_servers import ACCOUNT, FailingServer, lite_servers
 from tests.builders.world import World, all_in, eventually, minting
@@ -63,6 +63,21 @@ async def test_badges_are_minted_beside_four_lite_servers_that_fail(
             for server in failing:
                 fail(server)
             await all_in(world, await world.to_mint(), "active/minted")
+
+
+async def test_reading_that_takes_longer_than_a_block_lets_one_sign(
+    ton: TonNetwork, world: World, settings: Settings, tmp_path: Path
+) -> None:
+    """Newer blocks come and are written down meanwhile: they are no reason to begin anew."""
+    only = FailingServer(ton)
+    async with lite_servers(ton, [only]) as config:
+        write_json(tmp_path / "one.json", config)
+        one = settings.model_copy(update={"ton_config": tmp_path / "one.json"})
+        async with minting(one):
+            await all_in(world, await world.to_mint(), "active/minted")
+            only.slow_accounts = {await world.value("SELECT address FROM chain_collection")}
+            only.delay_s = 2.5
+            await all_in(world, await world.to_mint(2), "active/minted")
 
 
 async def test_an_account_that_nobody_shows_holds_up_no_other(

@@ -1,10 +1,10 @@
 """The minter's transactions lock tables in the one order of docs/architecture.md."""
 
 from minter.context import MinterContext
+from minter.message_signing import SignedBatch
 from minter.reconcile import reconcile
-from minter.signing import SignedBatch
 from ops.settings import Settings
-from store.values import TaskOperation
+from store.values.minting import TaskOperation
 from tests.builders.minters import sign_due
 from tests.builders.world import World, all_in, minting
 from tests.minter.test_signing import void

@@ -8,9 +8,10 @@ import pytest
 from minter.reconcile import reconcile
 from minter.ton.gateway import ChainUnreachable
 from ops.lifecycle import Readiness
-from ops.settings import MinterSettings, Settings
+from ops.setting_parts import MinterSettings
+from ops.settings import Settings
 from store.engine import Database
-from store.values import TaskOperation
+from store.values.minting import TaskOperation
 from tests.builders.metric_tables import COUNTED_BY_MINTER, OF_THE_CHAIN, SHOWN_BY_MINTER
 from tests.builders.metrics import Moved, series
 from tests.builders.world import World, all_in, eventually, minting

@@ -25,7 +25,8 @@ from minter.mint_decision import (
     decide,
 )
 from minter.ton.values import Absent, Execution, Token
-from store.values import RawAddress, TaskOperation, TaskStatus
+from store.values.minting import TaskOperation, TaskStatus
+from store.values.names import RawAddress
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 OWNER, MINTER, OTHER = (RawAddress(f"0:{digit * 64}") for digit in "123")

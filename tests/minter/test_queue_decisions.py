@@ -8,12 +8,12 @@ import pytest
 
 from minter import queue_decisions
 from minter.context import MinterContext
+from minter.message_signing import SignedBatch
 from minter.queue_decisions import Request
-from minter.signing import SignedBatch
 from ops.errors import UsageError
 from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
-from store.values import HoldReason
+from store.values.minting import HoldReason
 from tests.builders.cli import laurel_beside
 from tests.builders.minters import sign_due
 from tests.builders.world import Badge, World, all_in, eventually, has_task, items_of, minting

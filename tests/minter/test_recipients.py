@@ -3,7 +3,7 @@
 import pytest
 
 from minter.recipients import refusal
-from store.values import RawAddress
+from store.values.names import RawAddress
 
 SOMEBODY = RawAddress("0:" + "5" * 64)
 OURS = frozenset({RawAddress("0:" + "7" * 64)})

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import pytest
+from ton_core.boc.builder import Builder
 
 from minter.comparison import Finding, FindingKind
 from minter.context import MinterContext
-from minter.reconcile import ReconcileReport, Terms, _shut_or_open, reconcile
-from minter.signing import NothingSigned
+from minter.message_signing import NothingSigned
+from minter.reconcile import Terms, _shut_or_open, reconcile
+from minter.reconcile_report import ReconcileReport
 from minter.ton import tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from minter.ton.values import Token
@@ -20,7 +22,8 @@ from ops.settings import Settings
 from sandbox.ton.accounts import user_wallet
 from sandbox.ton.network import TonNetwork
 from store import chain
-from store.values import RawAddress, TaskOperation
+from store.values.minting import TaskOperation
+from store.values.names import RawAddress
 from tests.builders.minters import sign_due
 from tests.builders.world import (
     Badge,
@@ -211,6 +214,19 @@ async def test_a_token_of_nobody_is_named_without_a_badge(minted: Minted, ton: T
     report = await minted.reconcile()
     assert sorted(kind for kind, _, _ in named(report)) == ["index gap", "unknown token"]
     assert {badge for _, badge, _ in named(report)} == {None}
+
+
+async def test_a_collection_that_obeys_another_wallet_is_named_until_it_is_given_back(
+    minted: Minted, ton: TonNetwork
+) -> None:
+    """Nothing else would say so before the next mint."""
+    home = RawAddress(await minted.world.value("SELECT address FROM chain_collection"))
+    somebody = RawAddress(str(user_wallet(USER).address))
+    handed_over = Builder().store_uint(3, 32).store_uint(0, 64).store_address(somebody)
+    await minted.send(ton, Action(home, 10**8, handed_over.end_cell()))
+    report = await minted.reconcile(repair=True)
+    assert named(report) == [("foreign collection", None, None)]
+    assert report.findings[0].finding.detail.startswith(f"it obeys {somebody}")
 
 
 async def test_a_minted_badge_without_a_token_on_chain_is_named(minted: Minted) -> None:

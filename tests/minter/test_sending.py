@@ -18,10 +18,11 @@ from minter.ton.liteserver import LiteServers
 from minter.ton.values import Account, SendOutcome
 from ops.errors import UsageError
 from ops.lifecycle import Part, Readiness
-from ops.settings import MinterSettings, Settings
+from ops.setting_parts import MinterSettings
+from ops.settings import Settings
 from sandbox.ton.chain import ChainOptions
 from sandbox.ton.network import TonNetwork, TonOptions
-from store.values import TaskOperation
+from store.values.minting import TaskOperation
 from tests.builders.metrics import series
 from tests.builders.minters import minter_on
 from tests.builders.world import World, all_in, eventually, is_value, items_of, minting

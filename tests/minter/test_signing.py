@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import text
 from ton_core.boc.builder import Builder
 
-from minter import signing
+from minter import message_signing, mint_signing, signing
 from minter.budget import cost_nano, spendable_nano
 from minter.context import MinterContext
-from minter.signing import NothingSigned, SignedBatch
+from minter.message_signing import NothingSigned, SignedBatch
 from minter.startup import minter_context
 from minter.ton import global_config, tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
@@ -21,13 +21,9 @@ from ops.quantities import NANOGRAMS
 from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
 from store import chain, mint_queue, reconciliation
-from store.chain import MessageRecord
-from store.values import (
-    MessageKind,
-    RawAddress,
-    TaskOperation,
-    TaskStatus,
-)
+from store.chain_messages import MessageRecord, commitments
+from store.values.minting import MessageKind, TaskOperation, TaskStatus
+from store.values.names import RawAddress
 from tests.builders.metrics import Moved
 from tests.builders.minters import claimed, collection_of, sign_due
 from tests.builders.world import Badge, World, all_in, minting
@@ -125,13 +121,13 @@ async def test_two_collections_do_not_promise_the_same_money(
         lease, tasks = await claimed(poor)
         async with poor.db.transaction() as conn:
             collections = await chain.collections(conn)
-        commit, both = signing._commit, asyncio.Barrier(2)
+        commit, both = message_signing.commit, asyncio.Barrier(2)
 
         async def at_once(*given: Any) -> MessageRecord:
             await both.wait()
             return await commit(*given)
 
-        monkeypatch.setattr(signing, "_commit", at_once)
+        monkeypatch.setattr(message_signing, "commit", at_once)
         signed = await asyncio.gather(
             *(
                 signing.sign(
@@ -141,9 +137,9 @@ async def test_two_collections_do_not_promise_the_same_money(
             ),
             return_exceptions=True,
         )
-        assert {type(each) for each in signed} == {SignedBatch, signing.MoneyTaken}
+        assert {type(each) for each in signed} == {SignedBatch, message_signing.MoneyTaken}
         async with poor.db.transaction() as conn:
-            committed = await chain.commitments(conn, poor.wallet_id)
+            committed = await commitments(conn, poor.wallet_id)
         balance_nano = poor.view.current[1].balance_nano
         assert spendable_nano(balance_nano, committed, poor.prices) >= 0
 
@@ -331,7 +327,7 @@ async def test_a_link_frees_a_mint_that_is_held_at_that_moment(
             linked.set()
             return await mint_queue.release_held(conn, [badge.user_id])
 
-    recipients_of = signing._recipients_of
+    recipients_of = mint_signing._recipients_of
 
     async def slowly(*given: Any, **more: Any) -> Any:
         found = await recipients_of(*given, **more)
@@ -341,7 +337,7 @@ async def test_a_link_frees_a_mint_that_is_held_at_that_moment(
 
     linking = asyncio.create_task(link())
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(signing, "_recipients_of", slowly)
+        patched.setattr(mint_signing, "_recipients_of", slowly)
         assert isinstance(
             await signing.sign(ctx, lease, tasks, await collection_of(ctx)), NothingSigned
         )

@@ -21,13 +21,14 @@ from minter.ton.values import Block
 from ops.checks import CheckState, examine
 from ops.errors import LeaseLost, UsageError
 from ops.lifecycle import Part, Readiness, Stop
-from ops.settings import MinterSettings, Settings
+from ops.setting_parts import MinterSettings
+from ops.settings import Settings
 from sandbox.ton.chain import ChainOptions
 from sandbox.ton.network import TonNetwork, TonOptions
 from store.chain import WalletIdentity
 from store.engine import Database
 from store.rights import RightsMissing
-from store.values import RawAddress
+from store.values.names import RawAddress
 from tests.builders.prices import BEFORE_APRIL_2026
 from tests.builders.roles import a_role
 from tests.builders.sql import rows

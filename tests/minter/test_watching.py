@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from minter import signing
 from minter.context import MinterContext, count_error
+from minter.message_signing import NothingSigned, SignedBatch
 from minter.mint_decision import (
     Confirm,
     Decision,
@@ -23,7 +24,6 @@ from minter.mint_decision import (
     SignAgain,
     Wait,
 )
-from minter.signing import NothingSigned, SignedBatch
 from minter.ton import metadata_uris, tokens
 from minter.ton.gateway import AnswerRejected, ChainUnreachable
 from minter.ton.liteserver import LiteServers
@@ -43,21 +43,21 @@ from ops.errors import InvariantBroken, LeaseLost
 from ops.lifecycle import Stop
 from sandbox.ton.network import TonNetwork
 from store import chain, claiming
-from store.chain import Collection, MessageRecord, NewCollection
+from store.chain import Collection, NewCollection
+from store.chain_messages import MessageRecord
 from store.engine import Connection
 from store.settlement_effects import Settlement
-from store.values import (
+from store.values.minting import (
     HoldReason,
     LeasedTask,
     MessageKind,
     MessageStatus,
-    RawAddress,
     TaskEvent,
     TaskOperation,
     TaskStatus,
     TokenEnd,
-    TypeCode,
 )
+from store.values.names import RawAddress, TypeCode
 from tests.builders.clock import FakeClock
 from tests.builders.minters import claimed, collection_of, refreshing, sign_due
 from tests.builders.tasks import a_leased_task

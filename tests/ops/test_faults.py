@@ -59,6 +59,13 @@ def test_a_number_of_passes_that_never_comes_is_refused(
 
 
 @pytest.mark.parametrize("armed", ["", "batch.merged", "minter.sent:12"])
-def test_a_point_that_exists_is_no_hindrance(armed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_with_a_point_has_the_settings_that_it_has_without(
+    armed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is killed at a point is the same as what runs in earnest."""
+    monkeypatch.setenv("LAUREL_KAFKA__TOPIC_PREFIX", "elsewhere")
+    monkeypatch.delenv("LAUREL_FAULT_POINT", raising=False)
+    without = load()
     monkeypatch.setenv("LAUREL_FAULT_POINT", armed)
-    load()
+    assert load() == without
+    assert load().kafka.topic_prefix == "elsewhere"

@@ -10,7 +10,7 @@ from ops.errors import UsageError
 from ops.http import serving
 from ops.lifecycle import Part, Readiness
 from ops.metric_roles import Role
-from ops.settings import HttpSettings
+from ops.setting_parts import HttpSettings
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,7 @@ from prometheus_client.exposition import generate_latest
 from ops import metrics
 from ops.metric_roles import OF_ROLE, Role, registry_of, roles_of, write_textfile
 from processor.batch.stats import show_reasons
-from store.values import Reason
+from store.values.stream import Reason
 
 
 def shown(role: Role) -> dict[str, float]:

@@ -48,9 +48,7 @@ def test_the_catalog_of_the_settings_is_the_default(
     result = laurel("catalog", "lint")
     assert result.exit_code == 2
     first, second = result.stderr.splitlines()
-    assert first.startswith(
-        f"laurel: {tmp_path}/mine.yaml:2: counters.x: no type uses this counter"
-    )
+    assert first.startswith(f"{tmp_path}/mine.yaml:2: counters.x: no type uses this counter")
     assert (
         second
         == f"{tmp_path}/mine.yaml:2: counters.x.event: there is no event type y.z: define one first."

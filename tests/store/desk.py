@@ -3,19 +3,14 @@
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from store import chain, claiming, settling
-from store.chain import MessageRecord, NewCollection, NewMessage, WalletIdentity
+from store import chain, chain_messages, claiming, settling
+from store.chain import NewCollection, WalletIdentity
+from store.chain_messages import MessageRecord, NewMessage
 from store.engine import Connection, Database
 from store.settlement_effects import Settlement
 from store.settling import Assignment
-from store.values import (
-    LeasedTask,
-    LeaseToken,
-    MessageKind,
-    RawAddress,
-    TaskEvent,
-    TaskStatus,
-)
+from store.values.minting import LeasedTask, MessageKind, TaskEvent, TaskStatus
+from store.values.names import LeaseToken, RawAddress
 from tests.builders.world import Badge, World
 
 TTL = timedelta(minutes=1)
@@ -46,7 +41,7 @@ class Desk:
             ids = [work.id for work in leased]
             await claiming.lock_references(conn, ids, self.collection_id)
             await claiming.take_reserved(conn, lease, TTL, self.collection_id)
-            message = await chain.add_message(conn, await self.new_message(conn))
+            message = await chain_messages.add(conn, await self.new_message(conn))
             given = [
                 Assignment(work, first_index + number, RawAddress("0:cc"))
                 for number, work in enumerate(leased)

@@ -38,8 +38,9 @@ ORDER = (
     "outbox_sequence",
     "chain_wallet",
 )
-# Written by `catalog apply` alone, which keeps batches out by catalog_version; what others take of
-# them are the shared locks of foreign keys.
+# Written by `catalog apply`, which keeps batches out by catalog_version; what others take of them
+# are the shared locks of foreign keys, and a batch marks counters that have counted, by id, next to
+# last of all.
 OF_THE_CATALOG = frozenset({"counter_definition", "nft_level_rule", "nft_type"})
 # Rows of these are only ever added, or given a number that comes from a locked outbox_sequence.
 APPENDED = frozenset(

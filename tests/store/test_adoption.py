@@ -7,7 +7,8 @@ import pytest
 
 from store import adoption, catalog_jobs, catalogs
 from store.engine import Database
-from store.values import Catalog, CounterKind, CounterName, FieldKind, FieldSpec
+from store.values.catalog import Catalog, CounterKind, FieldKind, FieldSpec
+from store.values.names import CounterName
 from tests.builders.catalogs import a_catalog, a_counter, a_level, a_type, an_event
 from tests.builders.sql import rows
 from tests.store.test_catalogs import RUNNER, WALKER, applied, some_progress

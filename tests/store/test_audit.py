@@ -3,7 +3,7 @@ from sqlalchemy import text
 
 from store import audit
 from store.engine import Database, StatementRefused
-from store.values import AuditAction, AuditEntry
+from store.values.badges import AuditAction, AuditEntry
 from tests.builders.sql import column, rows
 
 

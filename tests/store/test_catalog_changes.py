@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from store.catalog_changes import NOTHING, Adoption, Changes, TypeChange, begin_at_zero, between
-from store.values import Catalog, CounterKind, CounterName, EventSpec, TypeSpec
+from store.values.catalog import Catalog, CounterKind, EventSpec, TypeSpec
+from store.values.names import CounterName
 from tests.builders.catalogs import a_catalog, a_counter, a_level, a_type
 
 WALKER = a_type()

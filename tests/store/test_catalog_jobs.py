@@ -6,7 +6,8 @@ from datetime import timedelta
 from store import catalog_jobs
 from store.catalog_jobs import CatalogWork, Job
 from store.engine import Database
-from store.values import Catalog, CounterName, JobState
+from store.values.catalog import Catalog, JobState
+from store.values.names import CounterName
 from tests.builders.catalogs import a_catalog, a_level, a_type
 from tests.builders.sql import rows
 from tests.store.test_catalogs import WALKER, applied

@@ -12,16 +12,8 @@ from processor.catalog.load import SHIPPED, load, type_id
 from store import catalogs
 from store.catalogs import Applied
 from store.engine import Database
-from store.values import (
-    Catalog,
-    CounterKind,
-    CounterName,
-    FieldKind,
-    FieldSpec,
-    Rarity,
-    TypeCode,
-    TypeSpec,
-)
+from store.values.catalog import Catalog, CounterKind, FieldKind, FieldSpec, Rarity, TypeSpec
+from store.values.names import CounterName, TypeCode
 from tests.builders.catalogs import TENANT, a_catalog, a_counter, a_level, a_type, an_event
 from tests.builders.sql import rows
 
@@ -283,7 +275,9 @@ class TestRefusals:
 
     async def test_a_counter_that_has_counted_stays(self, database: Database) -> None:
         await applied(database, a_catalog(a_type(counters=("points", "leaps"))))
-        await some_progress(database, uuid4(), '{"leaps": 1}')
+        await rows(
+            database, "UPDATE counter_definition SET has_counted = true WHERE name = 'leaps'"
+        )
         await self.refused(
             database,
             a_catalog(),

@@ -6,21 +6,20 @@ from uuid import uuid4
 import pytest
 
 from ops.errors import LeaseLost
-from store import chain, claiming
+from store import chain, chain_messages, claiming
 from store.engine import StatementRefused
 from store.settlement_effects import Settlement
 from store.settling import TRANSITIONS
-from store.values import (
+from store.values.minting import (
     Commitments,
     HoldReason,
-    LeaseToken,
     MessageStatus,
-    RawAddress,
     TaskEvent,
     TaskOperation,
     TaskStatus,
     TokenEnd,
 )
+from store.values.names import LeaseToken, RawAddress
 from tests.store.desk import IDENTITY, TOKEN_ID, TTL, Desk, confirmed, sent
 
 pytestmark = pytest.mark.usefixtures("in_lock_order")
@@ -30,7 +29,7 @@ async def test_a_collection_has_one_unresolved_message_at_most(desk: Desk) -> No
     await sent(desk, LeaseToken(uuid4()))
     with pytest.raises(StatementRefused) as refused:
         async with desk.world.db.transaction() as conn:
-            await chain.add_message(conn, await desk.new_message(conn))
+            await chain_messages.add(conn, await desk.new_message(conn))
     assert refused.value.constraint == "chain_message_one_unresolved_key"
 
 
@@ -117,8 +116,8 @@ async def test_a_confirmed_mint_is_told_once_in_every_place(desk: Desk) -> None:
     with pytest.raises(LeaseLost):
         await desk.settle(lease, confirmed(leased))
     async with desk.world.db.transaction() as conn:
-        assert await chain.resolve_message(conn, message.id, MessageStatus.SETTLED)
-        assert not await chain.resolve_message(conn, message.id, MessageStatus.SETTLED)
+        assert await chain_messages.resolve(conn, message.id, MessageStatus.SETTLED)
+        assert not await chain_messages.resolve(conn, message.id, MessageStatus.SETTLED)
 
 
 async def test_a_message_stays_open_while_one_of_its_tasks_is(desk: Desk) -> None:
@@ -126,7 +125,7 @@ async def test_a_message_stays_open_while_one_of_its_tasks_is(desk: Desk) -> Non
     _, leased, message = await sent(desk, lease, 2)
     await desk.settle(lease, confirmed(leased[0]))
     async with desk.world.db.transaction() as conn:
-        assert not await chain.resolve_message(conn, message.id, MessageStatus.SETTLED)
+        assert not await chain_messages.resolve(conn, message.id, MessageStatus.SETTLED)
 
 
 async def test_the_token_of_a_badge_revoked_meanwhile_gets_a_burn(desk: Desk) -> None:
@@ -223,7 +222,7 @@ async def test_what_messages_may_still_spend_is_counted_until_they_are_settled(d
     lease = LeaseToken(uuid4())
     _, leased, _ = await sent(desk, lease, 2)
     async with desk.world.db.transaction() as conn:
-        assert await chain.commitments(conn, desk.wallet_id) == Commitments(2, 0, 0, 1)
+        assert await chain_messages.commitments(conn, desk.wallet_id) == Commitments(2, 0, 0, 1)
     await desk.settle(lease, confirmed(leased[0]))
     async with desk.world.db.transaction() as conn:
-        assert await chain.commitments(conn, desk.wallet_id) == Commitments(1, 0, 0, 1)
+        assert await chain_messages.commitments(conn, desk.wallet_id) == Commitments(1, 0, 0, 1)

@@ -7,19 +7,12 @@ import pytest
 from sqlalchemy import text
 
 from ops.errors import LeaseLost
-from store import chain, claiming, settling
+from store import chain, chain_messages, claiming, settling
 from store.engine import Connection
 from store.settlement_effects import Settlement
 from store.settling import Assignment
-from store.values import (
-    HoldReason,
-    LeasedTask,
-    LeaseToken,
-    RawAddress,
-    TaskEvent,
-    TaskOperation,
-    TaskStatus,
-)
+from store.values.minting import HoldReason, LeasedTask, TaskEvent, TaskOperation, TaskStatus
+from store.values.names import LeaseToken, RawAddress
 from tests.builders.world import Badge
 from tests.store.desk import NOW, TTL, Desk, confirmed, sent
 
@@ -291,7 +284,7 @@ async def test_nothing_is_signed_under_a_lease_that_ran_out_while_the_transactio
         await chain.lock_collection(conn, desk.collection_id)
         await claiming.lock_references(conn, [leased.id], desk.collection_id)
         await claiming.take_reserved(conn, lease, TTL, desk.collection_id)
-        message = await chain.add_message(conn, await desk.new_message(conn))
+        message = await chain_messages.add(conn, await desk.new_message(conn))
         with pytest.raises(LeaseLost):
             await settling.sign(conn, lease, message, [Assignment(leased, 0, RawAddress("0:cc"))])
 

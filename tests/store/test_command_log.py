@@ -9,7 +9,7 @@ from sqlalchemy import text
 from store import command_log
 from store.command_log import NewCommand
 from store.engine import Database
-from store.values import CommandType
+from store.values.stream import CommandType
 from tests.store.locks import until_somebody_waits
 
 ONE = NewCommand("one", b"1" * 32, CommandType.MINT)

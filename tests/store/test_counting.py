@@ -13,7 +13,8 @@ from sqlalchemy import text
 from store import counting, processed_events
 from store.counting import Progress, Staging
 from store.engine import Connection, Database
-from store.values import CounterBinding, CounterName, CounterOperation
+from store.values.catalog import CounterBinding, CounterOperation
+from store.values.names import CounterName
 from tests.builders.sql import column, rows, value
 
 ANN, BEN = UUID(int=1), UUID(int=2)

@@ -14,7 +14,7 @@ from store import dead_letters
 from store.dead_letters import NewDeadLetter
 from store.engine import Database
 from store.fingerprints import fingerprint
-from store.values import Reason, RecordPosition
+from store.values.stream import Reason, RecordPosition
 
 LETTER = NewDeadLetter(
     RecordPosition("laurel.quests", 3, 41),

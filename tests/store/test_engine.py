@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from sqlalchemy import make_url, text
 
-from ops.settings import DatabaseSettings
+from ops.setting_parts import DatabaseSettings
 from sandbox.ports import reserved
 from store.engine import (
     Connection,
@@ -167,3 +167,12 @@ async def test_an_exception_in_the_block_rolls_everything_back(database: Databas
     with pytest.raises(KeyError, match="ours"):
         await fail()
     assert await value(database, "SELECT count(*) FROM outbox_sequence") == 0
+
+
+async def test_no_statement_keeps_a_plan_of_an_earlier_one(database: Database) -> None:
+    """A plan for twenty rows would be kept for twenty thousand (store/engine.py)."""
+    async with database.engine.begin() as conn:
+        for _ in range(20):
+            await conn.execute(text("SELECT CAST(:number AS int)"), {"number": 1})
+        kept = await conn.execute(text("SELECT count(*) FROM pg_prepared_statements"))
+        assert kept.scalar_one() == 0

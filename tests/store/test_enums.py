@@ -4,58 +4,70 @@ from enum import StrEnum
 import pytest
 from sqlalchemy import text
 
-from store import values
 from store.engine import Database
+from store.values.achievements import AchievementStatus, Visibility
+from store.values.badges import AuditAction, InstanceStatus, OnchainStatus
+from store.values.catalog import Category, CounterKind, JobState, OnchainPolicy, Rarity
+from store.values.minting import (
+    HoldReason,
+    MessageKind,
+    MessageStatus,
+    TaskEvent,
+    TaskOperation,
+    TaskStatus,
+)
+from store.values.outbox import OutboxType
+from store.values.stream import CommandType, PartitionAction, PauseReason, Reason
 
 # column -> the enumeration whose values, and no others, it may hold.
 COLUMNS = {
-    "nft_type.category": values.Category,
-    "nft_type.default_onchain_policy": values.OnchainPolicy,
-    "nft_type.onchain_min_rarity": values.Rarity,
-    "nft_level_rule.rarity": values.Rarity,
-    "nft_level_rule.onchain_policy": values.OnchainPolicy,
-    "nft_instance.status": values.InstanceStatus,
-    "nft_instance.onchain_status": values.OnchainStatus,
-    "nft_mint_queue.status": values.TaskStatus,
-    "nft_mint_queue.operation": values.TaskOperation,
-    "nft_mint_queue.hold_reason": values.HoldReason,
-    "mint_task_event.event": values.TaskEvent,
-    "nft_audit_log.action": values.AuditAction,
-    "mint_task_event.from_status": values.TaskStatus,
-    "mint_task_event.to_status": values.TaskStatus,
-    "outbox_message.event_type": values.OutboxType,
-    "dead_letter.reason": values.Reason,
-    "catalog_job.state": values.JobState,
-    "command_log.type": values.CommandType,
-    "paused_partition.reason": values.PauseReason,
-    "partition_decision.pause_reason": values.PauseReason,
-    "partition_decision.action": values.PartitionAction,
-    "achievement.status": values.AchievementStatus,
-    "achievement_grant.visibility": values.Visibility,
-    "counter_definition.kind": values.CounterKind,
-    "chain_message.kind": values.MessageKind,
-    "chain_message.status": values.MessageStatus,
+    "nft_type.category": Category,
+    "nft_type.default_onchain_policy": OnchainPolicy,
+    "nft_type.onchain_min_rarity": Rarity,
+    "nft_level_rule.rarity": Rarity,
+    "nft_level_rule.onchain_policy": OnchainPolicy,
+    "nft_instance.status": InstanceStatus,
+    "nft_instance.onchain_status": OnchainStatus,
+    "nft_mint_queue.status": TaskStatus,
+    "nft_mint_queue.operation": TaskOperation,
+    "nft_mint_queue.hold_reason": HoldReason,
+    "mint_task_event.event": TaskEvent,
+    "nft_audit_log.action": AuditAction,
+    "mint_task_event.from_status": TaskStatus,
+    "mint_task_event.to_status": TaskStatus,
+    "outbox_message.event_type": OutboxType,
+    "dead_letter.reason": Reason,
+    "catalog_job.state": JobState,
+    "command_log.type": CommandType,
+    "paused_partition.reason": PauseReason,
+    "partition_decision.pause_reason": PauseReason,
+    "partition_decision.action": PartitionAction,
+    "achievement.status": AchievementStatus,
+    "achievement_grant.visibility": Visibility,
+    "counter_definition.kind": CounterKind,
+    "chain_message.kind": MessageKind,
+    "chain_message.status": MessageStatus,
 }
 
 # column -> those of an enumeration's values that it may hold.
 SOME = {
-    "waiting_command.reason": {values.Reason.NO_SUCH_BADGE, values.Reason.NO_TOKEN},
-    "silenced_badge.message": {values.OutboxType.BADGE_CREATED, values.OutboxType.BADGE_LEVELED_UP},
+    "waiting_command.reason": {Reason.NO_SUCH_BADGE, Reason.NO_TOKEN},
+    "silenced_badge.message": {OutboxType.BADGE_CREATED, OutboxType.BADGE_LEVELED_UP},
 }
 
 # The seed documents' own words.
 OF_THE_SEED = {
-    values.Category: "traveler pro_creator rf_reputation referral system",
-    values.OnchainPolicy: "never rare_and_above by_user_request always",
-    values.Rarity: "common uncommon rare epic legendary",
-    values.InstanceStatus: "active revoked burned_onchain",
-    values.OnchainStatus: "not_minted pending minted failed",
-    values.TaskStatus: "pending sent confirmed failed",
-    values.AuditAction: (
+    Category: "traveler pro_creator rf_reputation referral system",
+    OnchainPolicy: "never rare_and_above by_user_request always",
+    Rarity: "common uncommon rare epic legendary",
+    InstanceStatus: "active revoked burned_onchain",
+    OnchainStatus: "not_minted pending minted failed",
+    TaskStatus: "pending sent confirmed failed",
+    AuditAction: (
         "created level_up metadata_updated submitted_onchain minted_onchain burned_onchain revoked"
     ),
-    values.AchievementStatus: "draft published hidden active",
-    values.Visibility: "public private",
+    AchievementStatus: "draft published hidden active",
+    Visibility: "public private",
 }
 
 
@@ -92,4 +104,4 @@ def test_the_enumerations_are_the_seeds(enum: type[StrEnum], words: str) -> None
 
 
 def test_rarities_are_ordered_from_common_to_legendary() -> None:
-    assert [rarity.rank for rarity in values.Rarity] == [0, 1, 2, 3, 4]
+    assert [rarity.rank for rarity in Rarity] == [0, 1, 2, 3, 4]

@@ -21,7 +21,6 @@ from store import (
     exact_json,
     inspection,
     instances,
-    models,
     processed_events,
     reevaluation,
     user_badges,
@@ -29,7 +28,9 @@ from store import (
 from store.counting import Progress, Staging
 from store.engine import Connection, Database
 from store.instances import NewInstance, Provenance
-from store.values import CounterBinding, CounterName, CounterOperation
+from store.models.badges import NFTAuditLog, NFTProgress
+from store.values.catalog import CounterBinding, CounterOperation
+from store.values.names import CounterName
 from tests.builders.catalogs import TENANT, USER, a_catalog, a_level, a_type
 
 NUMBERS: Mapping[str, int | Decimal] = {
@@ -105,7 +106,7 @@ async def test_a_number_is_read_as_it_was_written_by_every_reader(database: Data
             "reevaluation.lock_badges, metadata": shown.metadata,
             "user_badges.of_user": standing.counters,
             "inspection.snapshot": row.counters,
-            "a model's column": await conn.scalar(select(models.NFTProgress.counters)),
+            "a model's column": await conn.scalar(select(NFTProgress.counters)),
             "the driver, text": await in_the_driver(conn, binary=False),
             "the driver, binary": await in_the_driver(conn, binary=True),
         }
@@ -145,8 +146,8 @@ async def test_a_catalog_comes_back_with_the_thresholds_it_was_applied_with(
 async def test_a_models_column_writes_numbers_exactly(database: Database) -> None:
     async with database.transaction() as conn:
         row = {"action": "created", "actor_service": "system", "details": {"sum": Decimal("0.1")}}
-        await conn.execute(insert(models.NFTAuditLog).values(row))
-        found = await conn.scalar(select(models.NFTAuditLog.details))
+        await conn.execute(insert(NFTAuditLog).values(row))
+        found = await conn.scalar(select(NFTAuditLog.details))
     assert found == {"sum": Decimal("0.1")}
 
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import make_url
 
 from sandbox.postgres import PostgresServer, postgres
-from store import chain, fence, migrations
+from store import chain, chain_messages, fence, migrations
 from store.chain import MintingShut
 from store.engine import Database
 from store.fence import DatabaseIdentity, Shut
@@ -190,7 +190,7 @@ async def test_the_breaker_holds_what_waits_and_frees_it_only_where_nothing_stan
 
 async def test_only_messages_of_this_database_are_known(desk: Desk) -> None:
     async with desk.world.db.transaction() as conn:
-        message = await chain.add_message(conn, await desk.new_message(conn))
+        message = await chain_messages.add(conn, await desk.new_message(conn))
         hashes = [message.message_hash, b"another's"]
         assert await fence.known_messages(conn, hashes) == {message.message_hash}
         assert await fence.known_messages(conn, []) == frozenset()

@@ -5,7 +5,7 @@ from hashlib import sha256
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.fingerprints import Fingerprint, fingerprint
+from store.fingerprints import Fingerprint, fingerprint, of_value
 
 PARTS = st.none() | st.binary(max_size=3)
 RECORDS = st.tuples(PARTS, PARTS, st.lists(st.tuples(st.text(max_size=2), PARTS), max_size=2))
@@ -26,3 +26,7 @@ def test_records_that_differ_anywhere_differ_in_content(one: tuple, other: tuple
 
 def test_a_name_of_any_bytes_has_a_fingerprint() -> None:
     assert isinstance(fingerprint(None, None, [("\udcff", None)]), Fingerprint)
+
+
+def test_a_value_alone_is_known_without_being_held() -> None:
+    assert of_value(5, sha256(b"value").digest()) == fingerprint(None, b"value", ())

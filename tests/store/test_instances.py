@@ -10,7 +10,7 @@ import pytest
 from store import instances
 from store.engine import Database
 from store.instances import NewInstance, Provenance, RaisedInstance
-from store.values import Instance, InstanceStatus, OnchainStatus
+from store.values.badges import Instance, InstanceStatus, OnchainStatus
 from tests.builders.catalogs import TENANT, an_instance
 from tests.builders.world import World
 from tests.store.locks import until_somebody_waits

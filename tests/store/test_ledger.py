@@ -7,7 +7,8 @@ import pytest
 
 from store import ledger
 from store.engine import Database
-from store.values import LedgerEntry, Partition
+from store.values.names import Partition
+from store.values.stream import LedgerEntry
 from tests.builders.sql import somebody_waits
 
 QUESTS, TRIPS = ("laurel.quests", 0), ("laurel.trips", 3)

@@ -9,7 +9,8 @@ from ops.errors import LeaseLost
 from store import claiming, mint_queue
 from store.engine import Database
 from store.mint_queue import NewTask
-from store.values import HoldReason, LeaseToken, RawAddress, TaskOperation, TokenState
+from store.values.minting import HoldReason, TaskOperation, TokenState
+from store.values.names import LeaseToken, RawAddress
 from tests.builders.world import Badge, World
 
 MINT, BURN = TaskOperation.MINT, TaskOperation.BURN

@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 from store import outbox
 from store.engine import Database
-from store.values import OutboxEntry, OutboxType
+from store.values.outbox import OutboxEntry, OutboxType
 from tests.builders.sql import rows, somebody_waits
 
 TENANT = UUID(int=1)

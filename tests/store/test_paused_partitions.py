@@ -4,7 +4,7 @@ from uuid import UUID
 
 from store import ledger, paused_partitions
 from store.engine import Database
-from store.values import LedgerEntry, PausedPartition, PauseReason
+from store.values.stream import LedgerEntry, PausedPartition, PauseReason
 from tests.builders.sql import rows, value
 
 QUESTS = ("laurel.quests", 0)

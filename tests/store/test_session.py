@@ -10,7 +10,7 @@ from psycopg import sql
 from sqlalchemy import make_url, text
 
 from ops.errors import UsageError
-from ops.settings import DatabaseSettings
+from ops.setting_parts import DatabaseSettings
 from sandbox.postgres import PostgresServer
 from store.engine import Connection, Database
 from store.session import Session

@@ -17,20 +17,10 @@ from store.settlement_effects import (
     effects,
     outbox_entries,
 )
-from store.values import (
-    AuditAction,
-    AuditEntry,
-    InstanceStatus,
-    LeasedTask,
-    OutboxEntry,
-    OutboxType,
-    RawAddress,
-    TaskEvent,
-    TaskOperation,
-    TaskStatus,
-    TokenEnd,
-    TypeCode,
-)
+from store.values.badges import AuditAction, AuditEntry, InstanceStatus
+from store.values.minting import LeasedTask, TaskEvent, TaskOperation, TaskStatus, TokenEnd
+from store.values.names import RawAddress, TypeCode
+from store.values.outbox import OutboxEntry, OutboxType
 from tests.builders.tasks import a_leased_task
 
 TOKEN_ID = RawAddress("0:" + "ab" * 32)

@@ -5,7 +5,7 @@ from uuid import UUID
 from store import silenced_badges
 from store.engine import Database
 from store.silenced_badges import Silenced
-from store.values import OutboxType
+from store.values.outbox import OutboxType
 from tests.builders.world import World
 
 CREATED, RAISED = OutboxType.BADGE_CREATED, OutboxType.BADGE_LEVELED_UP

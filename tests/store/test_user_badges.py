@@ -10,7 +10,8 @@ from ops.settings import DEFAULT_TENANT
 from store import user_badges
 from store.engine import Database
 from store.user_badges import UserProgress
-from store.values import CounterName, Instance, InstanceStatus, OnchainStatus
+from store.values.badges import Instance, InstanceStatus, OnchainStatus
+from store.values.names import CounterName
 from tests.builders.world import World
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from store import dead_letters, waiting_commands
 from store.dead_letters import NewDeadLetter
 from store.engine import Database
-from store.values import Reason, RecordPosition
+from store.values.stream import Reason, RecordPosition
 from store.waiting_commands import NewWaitingCommand, Page
 from tests.builders.sql import column, rows
 from tests.builders.world import Badge, World

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from store import wallets
 from store.engine import Connection, Database
-from store.values import RawAddress
+from store.values.names import RawAddress
 from store.wallets import WalletObservation
 
 ANN, BEN = UUID(int=1), UUID(int=2)

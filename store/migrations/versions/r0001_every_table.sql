@@ -92,6 +92,7 @@ CREATE TABLE counter_definition (
     filter jsonb,
     undo_event_type varchar(128),
     undo_field varchar(64),
+    has_counted boolean DEFAULT false NOT NULL,
     CONSTRAINT counter_definition_kind_check CHECK (kind IN ('count', 'distinct', 'sum', 'max')),
     CONSTRAINT counter_definition_name_key UNIQUE (name)
 );
@@ -371,6 +372,7 @@ CREATE TABLE nft_progress (
     CONSTRAINT nft_progress_user_id_type_id_key UNIQUE (user_id, type_id),
     CONSTRAINT nft_progress_type_id_fkey FOREIGN KEY (type_id) REFERENCES nft_type (id)
 ) WITH (fillfactor = 70);
+CREATE INDEX nft_progress_type_id_idx ON nft_progress (type_id);
 
 CREATE TABLE progress_member (
     user_id uuid NOT NULL,
@@ -416,6 +418,7 @@ CREATE TABLE chain_message (
     message_hash bytea NOT NULL,
     send_count integer DEFAULT 0 NOT NULL,
     last_sent_at timestamptz,
+    settled_seqno bigint,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT chain_message_kind_check CHECK (kind IN ('deploy', 'mint', 'burn')),
@@ -463,6 +466,7 @@ CREATE TABLE nft_instance (
 );
 CREATE UNIQUE INDEX nft_instance_one_active_key
     ON nft_instance (user_id, type_id) WHERE status = 'active';
+CREATE INDEX nft_instance_type_id_current_level_idx ON nft_instance (type_id, current_level);
 CREATE INDEX nft_instance_type_id_idx ON nft_instance (type_id);
 CREATE INDEX nft_instance_user_id_idx ON nft_instance (user_id);
 CREATE INDEX nft_instance_user_id_type_id_idx ON nft_instance (user_id, type_id);

@@ -28,7 +28,7 @@ from processor.catalog.load import load
 from processor.events.reader import EventReader
 from processor.events.records import Headers
 from processor.events.rejection import Rejected
-from store.values import Reason
+from store.values.stream import Reason
 from tests.demo.conftest import CATALOG, SMALL
 
 pytestmark = pytest.mark.integration

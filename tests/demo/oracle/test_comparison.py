@@ -14,7 +14,8 @@ from demo.oracle.expected import ExpectedBadge, ExpectedOutcome, expected_outcom
 from demo.records import Record
 from ops.clock import SYSTEM_CLOCK
 from store.inspection import BadgeRow, CollectionRow, DeadLetterRow, ProgressRow, Snapshot
-from store.values import InstanceStatus, OnchainStatus, Reason
+from store.values.badges import InstanceStatus, OnchainStatus
+from store.values.stream import Reason
 
 pytestmark = pytest.mark.integration
 

@@ -22,14 +22,16 @@ from minter.ton.highload_wallet import Action, MessageHeader
 from minter.ton.metadata_uris import item_suffix
 from minter.ton.values import Item, Token
 from ops.quantities import nanograms
-from ops.settings import MinterSettings, Settings
+from ops.setting_parts import MinterSettings
+from ops.settings import Settings
 from sandbox.ton.account_state import AccountState
 from sandbox.ton.accounts import faucet
 from sandbox.ton.boc import to_boc
 from sandbox.ton.cells import Address
 from sandbox.ton.chain import Chain, ChainClock, ChainOptions
 from sandbox.ton.config import TODAY, BasechainPrices
-from store.values import MessageKind, RawAddress
+from store.values.minting import MessageKind
+from store.values.names import RawAddress
 from tests.builders.prices import BEFORE_APRIL_2026
 
 NOW = 1_790_000_000

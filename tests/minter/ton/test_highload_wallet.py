@@ -25,7 +25,7 @@ from minter.ton.values import Execution, SendOutcome, Token
 from ops.errors import UsageError
 from sandbox.ton.chain import ChainOptions, Rejected
 from sandbox.ton.network import TonNetwork, TonOptions
-from store.values import RawAddress
+from store.values.names import RawAddress
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SOMEBODY = RawAddress("0:" + "5d" * 32)

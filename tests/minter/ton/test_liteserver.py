@@ -22,7 +22,7 @@ from ops.errors import UsageError
 from sandbox import ports
 from sandbox.ton.adnl import Handler
 from sandbox.ton.network import TonNetwork, TonOptions
-from store.values import RawAddress
+from store.values.names import RawAddress
 from tests.builders.lite_servers import ACCOUNT, FailingServer, lite_servers
 from tests.builders.patience import PATIENCE_S
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minter.ton import metadata_uris
-from store.values import TypeCode
+from store.values.names import TypeCode
 
 BASE = "https://badges.example/metadata"
 EXPLORER = TypeCode("explorer")

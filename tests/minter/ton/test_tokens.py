@@ -11,7 +11,7 @@ from ton_core.contrib.contracts.nft.tlb import NFTItemSoulboundData, OffchainIte
 
 from minter.ton import highload_wallet, metadata_uris, tokens
 from minter.ton.values import CollectionState, Item, Token
-from store.values import RawAddress, TypeCode
+from store.values.names import RawAddress, TypeCode
 
 OWNER = RawAddress("0:" + "1f" * 32)
 MINTER = RawAddress("0:" + "2e" * 32)

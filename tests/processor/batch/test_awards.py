@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from processor.rules.badge_ids import instance_id
 from store.engine import Database
-from store.values import TypeCode
+from store.values.names import TypeCode
 from tests.builders.messages import (
     ALICE,
     Log,

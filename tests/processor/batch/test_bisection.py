@@ -11,13 +11,13 @@ from sqlalchemy import text
 from ops.errors import InvariantBroken
 from processor.batch import bisection
 from processor.batch.attempt import BatchOutcome
-from processor.batch.bisection import REFUSED_MIN, halves
-from processor.batch.pacing import STRIKES_MAX
+from processor.batch.bisection import PartitionRefused, halves
+from processor.batch.pacing import REFUSED_MIN, REFUSED_SHARE, STRIKES_MAX, Pace
 from processor.batch.staging import ReadChunk, as_rejected
 from processor.events.chunks import Chunk, PlainRecord
 from processor.events.rejection import Rejected
 from store.engine import Database, DatabaseUnreachable, DataRefused, StatementRefused
-from store.values import Reason
+from store.values.stream import Reason
 from tests.builders.messages import (
     ALICE,
     BOB,
@@ -107,11 +107,45 @@ async def test_what_refuses_everything_is_not_the_records_fault(counting: Databa
     await refusing(counting, "nft_progress")
     log = Log()
     log.append(*(a_partner(POISON) for _ in range(REFUSED_MIN + 2)))
-    with pytest.raises(DataRefused):
+    with pytest.raises(PartitionRefused) as refused:
         await committed(counting, log)
+    assert refused.value.partition == ("laurel.partners", 0)
+    assert isinstance(refused.value.fault, DataRefused)
     letters = await value(counting, "SELECT count(*) FROM dead_letter")
     assert letters == REFUSED_MIN
     assert await value(counting, "SELECT next_offset FROM offset_ledger") == letters
+
+
+@pytest.mark.parametrize("sqlstate", ["22003", "57014", "53200"])
+async def test_at_a_trickle_as_many_may_be_refused_as_in_a_batch(
+    counting: Database, sqlstate: str
+) -> None:
+    """A batch a record: where each is refused, the twenty-first is one too many; it takes no more
+    time than it needs to find that one, since whoever waits for the database would wait for ever."""
+    await refusing(counting, "nft_progress", sqlstate)
+    pipeline, pace, log = await a_pipeline(counting), Pace(), Log()
+    for number in range(REFUSED_MIN + 1):
+        log.append(a_partner(POISON))
+        (chunk,) = log.chunks()
+        await open_ledger(counting, [chunk])
+        if number < REFUSED_MIN:
+            outcome = await bisection.commit(pipeline, [pipeline.read(chunk)], pace)
+            assert [each.position.offset for each in outcome.rejected] == [number]
+        else:
+            with pytest.raises(PartitionRefused):
+                await bisection.commit(pipeline, [pipeline.read(chunk)], pace)
+    assert await value(counting, "SELECT count(*) FROM dead_letter") == REFUSED_MIN
+
+
+async def test_refusals_that_stay_rare_never_pause_a_partition(counting: Database) -> None:
+    await refusing(counting, "nft_progress")
+    pipeline, pace, log = await a_pipeline(counting), Pace(), Log()
+    for _ in range(REFUSED_MIN + 5):
+        log.append(a_partner(POISON), *(a_partner(ALICE) for _ in range(REFUSED_SHARE)))
+        (chunk,) = log.chunks()
+        await open_ledger(counting, [chunk])
+        await bisection.commit(pipeline, [pipeline.read(chunk)], pace)
+    assert await value(counting, "SELECT count(*) FROM dead_letter") == REFUSED_MIN + 5
 
 
 async def test_refusals_are_judged_by_partition(counting: Database) -> None:
@@ -157,8 +191,9 @@ async def test_what_a_constraint_refuses_one_after_the_other_is_not_the_records_
     await refusing(counting, "nft_progress", "23514")
     log = Log()
     log.append(a_partner(ALICE), a_partner(POISON), a_partner(POISON), a_partner(BOB))
-    with pytest.raises(InvariantBroken, match="not this one"):
+    with pytest.raises(PartitionRefused, match="not this one") as refused:
         await committed(counting, log, records_max=1)
+    assert isinstance(refused.value.fault, InvariantBroken)
     assert await column(counting, 'SELECT "offset" FROM dead_letter') == [1]
     assert await value(counting, "SELECT next_offset FROM offset_ledger") == 2
 
@@ -167,8 +202,9 @@ async def test_the_first_record_of_all_is_not_judged_by_a_constraint(counting: D
     await refusing(counting, "nft_progress", "23514")
     log = Log()
     log.append(a_partner(POISON))
-    with pytest.raises(InvariantBroken, match="not this one"):
+    with pytest.raises(PartitionRefused, match="not this one") as refused:
         await committed(counting, log)
+    assert isinstance(refused.value.fault, InvariantBroken)
     assert await value(counting, "SELECT count(*) FROM dead_letter") == 0
 
 

@@ -13,7 +13,8 @@ from processor.events.reader import BadgeCommand
 from processor.events.rejection import Rejected
 from processor.rules.badge_ids import instance_id
 from store.engine import Database
-from store.values import CommandType, Reason, TypeCode
+from store.values.names import TypeCode
+from store.values.stream import CommandType, Reason
 from tests.builders.catalogs import TENANT
 from tests.builders.messages import (
     ALICE,

@@ -16,15 +16,11 @@ from processor.batch.command_rules import (
 from processor.events.rejection import Rejected
 from processor.rules.badge_ids import instance_id
 from processor.rules.levels import TypeRules
-from store.values import (
-    CommandType,
-    InstanceStatus,
-    OnchainPolicy,
-    OnchainStatus,
-    RawAddress,
-    Reason,
-    TokenState,
-)
+from store.values.badges import InstanceStatus, OnchainStatus
+from store.values.catalog import OnchainPolicy
+from store.values.minting import TokenState
+from store.values.names import RawAddress
+from store.values.stream import CommandType, Reason
 from tests.builders.catalogs import a_level, a_type, an_instance
 from tests.builders.commands import a_badge_command, a_badge_state
 

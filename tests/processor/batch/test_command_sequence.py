@@ -14,7 +14,8 @@ from processor.batch.command_rules import (
 from processor.batch.command_sequence import CommandState, Waiting, decide_commands
 from processor.events.rejection import Rejected
 from processor.rules.levels import Rulebook
-from store.values import CommandType, RawAddress, Reason
+from store.values.names import RawAddress
+from store.values.stream import CommandType, Reason
 from tests.builders.catalogs import BADGE, TENANT, USER, a_catalog, a_type, an_instance
 from tests.builders.commands import a_badge_command, a_badge_state, other_badge, said
 

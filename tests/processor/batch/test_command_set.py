@@ -9,7 +9,7 @@ from processor.events.reader import BadgeCommand
 from processor.rules.levels import Rulebook
 from store import command_log
 from store.engine import Database
-from store.values import CommandType, Reason
+from store.values.stream import CommandType, Reason
 from tests.builders.catalogs import BADGE, USER, a_catalog, a_type
 from tests.builders.commands import a_badge_command, a_badge_state, said
 from tests.builders.sql import rows

@@ -7,7 +7,8 @@ import pytest
 
 from processor.batch.compiled_catalog import CompiledCatalog
 from processor.rules.conditions import RuleError
-from store.values import Catalog, CounterBinding, CounterKind, CounterName
+from store.values.catalog import Catalog, CounterBinding, CounterKind
+from store.values.names import CounterName
 from tests.builders.catalogs import TENANT, a_catalog, a_counter, a_level, a_type
 
 POINTS, LONGEST = CounterName("points"), CounterName("longest")

@@ -16,19 +16,18 @@ from processor.rules.levels import Award, LevelUp, TypeRules
 from store.counting import Progress
 from store.instances import NewInstance, Provenance, RaisedInstance
 from store.silenced_badges import Silenced
-from store.values import (
+from store.values.badges import (
     Actor,
     AuditAction,
     AuditEntry,
-    CommandType,
-    CounterName,
     Instance,
     InstanceStatus,
-    OnchainPolicy,
     OnchainStatus,
-    OutboxEntry,
-    OutboxType,
 )
+from store.values.catalog import OnchainPolicy
+from store.values.names import CounterName
+from store.values.outbox import OutboxEntry, OutboxType
+from store.values.stream import CommandType
 from tests.builders.catalogs import BADGE, TENANT, USER, a_level, a_type, an_instance
 from tests.builders.commands import a_badge_command, a_badge_state
 from tests.builders.messages import NOW

@@ -11,7 +11,7 @@ from processor.batch.attempt import BatchOutcome
 from processor.events.chunks import Chunk, PlainRecord
 from store import ledger
 from store.engine import Database
-from store.values import LedgerEntry
+from store.values.stream import LedgerEntry
 from tests.builders.messages import (
     ALICE,
     BOB,

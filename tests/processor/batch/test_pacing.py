@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.batch.pacing import STRIKES_MAX, Pace
+from processor.batch.pacing import REFUSED_MIN, REFUSED_SHARE, STRIKES_MAX, Pace
+from store.engine import ConnectionLost
 
 
 def test_nothing_is_too_much_before_anything_broke() -> None:
@@ -30,7 +31,7 @@ def test_a_smaller_part_that_passes_proves_nothing() -> None:
 
 
 def test_a_record_has_several_attempts_by_itself() -> None:
-    pace, fault = Pace(), RuntimeError("lost")
+    pace, fault = Pace(), ConnectionLost("lost")
     for _ in range(STRIKES_MAX):
         assert pace.verdict("a") is None
         pace.strike("a", fault)
@@ -43,17 +44,34 @@ def test_a_record_has_several_attempts_by_itself() -> None:
 def test_a_refusal_is_one_records_only_after_another_passed() -> None:
     pace = Pace()
     assert not pace.is_one_alone("a")
-    pace.passed(3, ["a"])
+    pace.passed(3, {"a": 3})
     assert pace.is_one_alone("a")
     assert not pace.is_one_alone("a")
 
 
 def test_what_passes_or_is_refused_in_one_partition_is_no_word_about_another() -> None:
     pace = Pace()
-    pace.passed(3, ["a", "b"])
+    pace.passed(3, {"a": 2, "b": 1})
     assert pace.is_one_alone("a")
     assert pace.is_one_alone("b")
-    pace.passed(3, ["b"])
+    pace.passed(3, {"b": 3})
     assert not pace.is_one_alone("a")
     assert pace.is_one_alone("of which nothing is known yet")
     assert not pace.is_one_alone("of which nothing is known yet")
+
+
+def test_so_many_may_be_refused_and_one_in_a_hundred_of_what_passes() -> None:
+    pace = Pace()
+    assert [pace.may_refuse("a", 1) for _ in range(REFUSED_MIN)] == [True] * REFUSED_MIN
+    pace.passed(REFUSED_SHARE, {"a": REFUSED_SHARE})
+    assert pace.may_refuse("b", 1)
+    assert pace.may_refuse("a", 1)
+    assert not pace.may_refuse("a", 1)
+    # Somebody has looked at it, and reads on.
+    assert pace.may_refuse("a", 1)
+
+
+def test_of_a_large_batch_one_in_a_hundred_may_be_refused_at_once() -> None:
+    pace, size = Pace(), 3 * REFUSED_MIN * REFUSED_SHARE
+    allowed = size // REFUSED_SHARE
+    assert [pace.may_refuse("a", size) for _ in range(allowed + 1)] == [True] * allowed + [False]

@@ -14,7 +14,8 @@ from processor.events.rejection import Rejected
 from processor.rules.counters import Contribution
 from store.dead_letters import NewDeadLetter
 from store.processed_events import CountedEvent
-from store.values import CounterOperation, Reason, RecordPosition
+from store.values.catalog import CounterOperation
+from store.values.stream import Reason, RecordPosition
 from tests.builders.catalogs import TENANT
 from tests.builders.messages import (
     ALICE,

@@ -10,7 +10,8 @@ from processor.batch.staging import Batch, Held
 from processor.batch.stats import BatchStats, MessageOutcome
 from processor.events.rejection import Rejected
 from store.processed_events import CountedEvent
-from store.values import RawAddress, Reason
+from store.values.names import RawAddress
+from store.values.stream import Reason
 from tests.builders.commands import a_badge_state
 from tests.builders.messages import (
     ALICE,

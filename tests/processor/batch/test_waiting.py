@@ -14,7 +14,8 @@ from processor.batch.pipeline import Pipeline
 from processor.rules.badge_ids import instance_id
 from store import waiting_commands
 from store.engine import Database
-from store.values import Reason, TypeCode
+from store.values.names import TypeCode
+from store.values.stream import Reason
 from tests.builders.catalogs import TENANT
 from tests.builders.messages import (
     ALICE,

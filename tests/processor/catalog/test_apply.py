@@ -14,10 +14,11 @@ from processor.catalog.load import SHIPPED, load
 from store import catalogs, wallets
 from store.catalog_jobs import CatalogWork, Job
 from store.engine import Database
-from store.values import Catalog, CounterName, JobState, Rarity, RawAddress
+from store.values.catalog import Catalog, JobState, Rarity
+from store.values.names import CounterName, RawAddress
 from tests.builders.catalogs import TENANT, a_catalog, a_level, a_type
 from tests.builders.clock import FakeClock
-from tests.builders.messages import Log, a_partner, count
+from tests.builders.messages import Log, a_partner, a_pipeline, count
 from tests.builders.sql import rows
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -363,3 +364,52 @@ async def test_a_catalog_that_comes_later_ends_where_one_that_was_there_would_ha
         person(number): (1 if number < 3 else 2 if number < 6 else 3, "active")
         for number in range(1, 12)
     }
+
+
+def with_counters(*names: str, event_type: str = "partner.joined") -> Catalog:
+    """The shipped catalog, with an ambassador that keeps further counters of an event."""
+    shipped = load(SHIPPED)
+    (invited,) = (each for each in shipped.counters if each.name == "partners_invited")
+    more = tuple(replace(invited, name=CounterName(name), event_type=event_type) for name in names)
+    types = tuple(
+        replace(each, counters=(*each.counters, *(counter.name for counter in more)))
+        if each.code == "ambassador"
+        else each
+        for each in shipped.types
+    )
+    return replace(shipped, counters=(*shipped.counters, *more), types=types)
+
+
+async def test_a_counter_that_an_event_has_reached_stays(database: Database) -> None:
+    await applied(database, with_counters("friends"))
+    log = Log()
+    log.append(a_partner(person(1)))
+    await count(database, log)
+    with pytest.raises(UsageError, match="counter friends: it has counted"):
+        await applied(database, load(SHIPPED))
+
+
+async def test_a_counter_that_no_event_has_reached_goes(database: Database) -> None:
+    """Its type is in use; and what repeats an event from before the counter does not reach it."""
+    await applied(database, load(SHIPPED))
+    log, event = Log(), a_partner(person(1))
+    log.append(event)
+    await count(database, log)
+    await applied(database, with_counters("friends"))
+    log.append(event)
+    await count(database, log)
+    await applied(database, load(SHIPPED))
+    names = await rows(database, "SELECT name FROM counter_definition WHERE has_counted")
+    assert names == [("partners_invited",)]
+
+
+async def test_what_has_counted_is_marked_once(database: Database) -> None:
+    await applied(database, load(SHIPPED))
+    log, pipeline = Log(), await a_pipeline(database)
+    marked = []
+    for number in range(3):
+        log.append(a_partner(person(number)))
+        await count(database, log, pipeline)
+        marked += await rows(database, "SELECT xmin FROM counter_definition WHERE has_counted")
+    assert len(marked) == 3
+    assert len(set(marked)) == 1

@@ -7,7 +7,7 @@ from processor.rules.levels import Rulebook
 from store.counting import Progress
 from store.engine import Database
 from store.reevaluation import ActiveBadge
-from store.values import CounterName
+from store.values.names import CounterName
 from tests.builders.catalogs import TENANT, a_catalog, a_type
 from tests.builders.messages import ALICE, BOB, user
 from tests.builders.sql import rows

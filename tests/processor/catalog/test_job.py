@@ -16,7 +16,7 @@ from processor.catalog.job import SLICE_MAX, JobRunner, SliceSize, take_up_idle_
 from store import catalog_jobs, catalogs, reevaluation
 from store.catalog_jobs import Job
 from store.engine import Connection, Database, StatementTimedOut
-from store.values import Catalog, CounterKind, FieldKind, FieldSpec, JobState
+from store.values.catalog import Catalog, CounterKind, FieldKind, FieldSpec, JobState
 from tests.builders.catalogs import TENANT, a_catalog, a_counter, a_level, a_type, an_event
 from tests.builders.clock import FakeClock
 from tests.builders.messages import NOW, Log, a_pipeline, open_ledger

@@ -12,10 +12,9 @@ import pytest
 from processor.catalog.lint import lint
 from processor.catalog.load import SHIPPED, load
 from processor.rules.diagnostics import Diagnostic, KeyPath
-from store.values import (
+from store.values.catalog import (
     Catalog,
     CounterKind,
-    CounterName,
     CounterSpec,
     EventSpec,
     FieldKind,
@@ -23,6 +22,7 @@ from store.values import (
     OnchainPolicy,
     Rarity,
 )
+from store.values.names import CounterName
 from tests.builders.catalogs import a_catalog, a_counter, a_level, a_type, an_event
 
 ID, TEXT, INTEGER, NUMBER = FieldKind

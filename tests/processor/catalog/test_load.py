@@ -8,15 +8,8 @@ import yaml
 
 from ops.errors import UsageError
 from processor.catalog.load import SHIPPED, load, type_id
-from store.values import (
-    Category,
-    CounterKind,
-    CounterName,
-    FieldKind,
-    FieldSpec,
-    OnchainPolicy,
-    TypeCode,
-)
+from store.values.catalog import Category, CounterKind, FieldKind, FieldSpec, OnchainPolicy
+from store.values.names import CounterName, TypeCode
 
 # A sound catalog in one file; each broken one below differs in a line or two.
 SOUND = """\

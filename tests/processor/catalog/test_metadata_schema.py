@@ -7,7 +7,7 @@ from jsonschema import Draft202012Validator
 
 from processor.catalog.metadata_schema import schema_diagnostics
 from processor.rules.diagnostics import Diagnostic, KeyPath
-from store.values import CounterName
+from store.values.names import CounterName
 from tests.builders.catalogs import a_level, a_type
 
 WAY_OUT = "a counter could break it: drop it."

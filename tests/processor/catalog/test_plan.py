@@ -10,7 +10,8 @@ from processor.catalog.plan import FieldChange, adopted, plan
 from store.catalog_changes import Adoption
 from store.counting import Progress
 from store.engine import Database
-from store.values import Catalog, CounterName, Number, TypeCode
+from store.values.catalog import Catalog
+from store.values.names import CounterName, Number, TypeCode
 from tests.builders.catalogs import TENANT, a_catalog, a_level, a_type
 from tests.builders.messages import ALICE
 from tests.builders.sql import rows

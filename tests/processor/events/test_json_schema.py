@@ -20,7 +20,8 @@ from processor.events.json_schema import _ATTRIBUTES, schemas
 from processor.events.message_schema import BUILT_IN_DATA, Envelope
 from processor.events.reader import EventReader
 from processor.events.rejection import Rejected
-from store.values import CommandType, EventSpec, FieldKind, FieldSpec
+from store.values.catalog import EventSpec, FieldKind, FieldSpec
+from store.values.stream import CommandType
 from tests.builders.messages import ALICE, NOW, an_event
 
 # Every kind of field, with and without bounds, beside the shipped types.

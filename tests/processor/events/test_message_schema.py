@@ -22,7 +22,8 @@ from processor.events.message_schema import (
     topics_of,
 )
 from processor.events.rejection import ContractViolation
-from store.values import EventSpec, FieldKind, FieldSpec, Reason
+from store.values.catalog import EventSpec, FieldKind, FieldSpec
+from store.values.stream import Reason
 from tests.builders.catalogs import a_catalog, an_event
 
 # What a producer would send, less what the envelope may leave out.

@@ -34,18 +34,17 @@ from processor.events.reader import (
 )
 from processor.events.rejection import Rejected
 from processor.rules.counters import Contribution
-from store.values import (
+from store.values.catalog import (
     Catalog,
-    CommandType,
     CounterKind,
-    CounterName,
     CounterOperation,
     CounterSpec,
     EventSpec,
     FieldKind,
     FieldSpec,
-    Reason,
 )
+from store.values.names import CounterName
+from store.values.stream import CommandType, Reason
 from tests.builders.messages import (
     ALICE,
     NOW,
@@ -317,6 +316,23 @@ def test_a_type_on_another_topic_is_a_dead_letter() -> None:
         is Reason.WRONG_TOPIC
     )
     assert reason(a_quest(), topic="cities") is Reason.WRONG_TOPIC
+
+
+@pytest.mark.parametrize(
+    "declared", [b"application/cloudevents+json", b" Application/CloudEvents+JSON; charset=utf-8"]
+)
+def test_what_is_declared_as_an_event_is_one_also_where_headers_repeat_it(declared: bytes) -> None:
+    """The Kafka binding allows it (section 3.3.3): whoever routes by headers reads no JSON."""
+    event = a_quest()
+    repeated = [(f"ce_{name}", str(event[name]).encode()) for name in event if name != "data"]
+    assert read(event, headers=[*repeated, ("content-type", declared)]) == read(event)
+
+
+@pytest.mark.parametrize("kind", ["cloudevents-batch+json", "cloudevents+avro", "cloudevents"])
+def test_an_event_of_another_format_is_a_dead_letter_in_either_mode(kind: str) -> None:
+    declared = ("Content-Type", f"application/{kind}".encode())
+    assert reason(a_quest(), headers=[declared]) is Reason.CONTENT_TYPE
+    assert reason(a_quest(), headers=[("ce_id", b"1"), declared]) is Reason.CONTENT_TYPE
 
 
 def test_a_foreign_content_type_is_a_dead_letter() -> None:

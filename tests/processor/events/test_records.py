@@ -1,16 +1,24 @@
 """A record that is too large is known by how it begins, its length and its hash."""
 
+import tracemalloc
 from dataclasses import replace
 from hashlib import sha256
 
 import pytest
 
 from processor.events.chunks import ChunkBounds, PlainRecord, cut
-from processor.events.records import HEAD_BYTES, LargeRecord, bounded, memory_of, size_of
+from processor.events.records import (
+    HEAD_BYTES,
+    HEADER_BYTES,
+    LargeRecord,
+    bounded,
+    memory_of,
+    size_of,
+)
 from store.fingerprints import fingerprint
 
 RECORD = PlainRecord(7, b"v" * 9_000, b"k" * 5_000, (("h", b"x" * 6_000), ("i", b"y")), 1_000)
-SIZE = 9_000 + 5_000 + 6_001 + 2
+SIZE = 9_000 + 5_000 + 6_001 + 2 + 2 * HEADER_BYTES
 
 
 def test_a_record_within_the_bound_stays_as_it_is() -> None:
@@ -65,3 +73,17 @@ def test_a_chunk_holds_no_bytes_of_a_record_that_is_too_large() -> None:
     ((part, memory),) = cut(records, ChunkBounds(100, 10**6, 50_000))
     assert len(part) == 50
     assert memory < 50 * 4 * HEAD_BYTES
+
+
+def test_headers_of_nothing_are_something() -> None:
+    """A megabyte on the wire may hold half a million of them: thirty megabytes in memory."""
+    record = PlainRecord(0, None, headers=[("", None)] * 100_000)
+    assert size_of(record) == 100_000 * HEADER_BYTES
+    assert isinstance(bounded(record, 100_000), LargeRecord)
+    tracemalloc.start()
+    try:
+        held = [("", bytes(1)) for _ in range(10_000)]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert memory_of(PlainRecord(0, None, headers=held)) >= taken

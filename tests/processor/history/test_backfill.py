@@ -1,6 +1,9 @@
 """`laurel backfill`: a file counts like the stream, once, and a broken one not at all."""
 
+import asyncio
+import threading
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +13,17 @@ from sqlalchemy import text
 
 from ops.errors import UsageError
 from ops.lifecycle import Stop
-from ops.settings import Settings, WorkerSettings
+from ops.setting_parts import WorkerSettings
+from ops.settings import Settings
+from processor.events.records import HEAD_BYTES
 from processor.history import backfill as filling
+from processor.history import lines
 from processor.history.backfill import BackfillOptions, BackfillReport, ProgressLines
 from store.engine import Database
 from store.rights import RightsMissing
 from tests.builders.clock import FakeClock
 from tests.builders.messages import ALICE, BOB, Log, a_partner, a_pipeline, count, encoded
+from tests.builders.patience import PATIENCE_S
 from tests.builders.roles import a_role
 
 
@@ -205,9 +212,9 @@ async def test_progress_is_said_every_two_seconds_and_never_without_work() -> No
     said: list[str] = []
     clock = FakeClock()
     progress = ProgressLines(said.append, clock)
-    for lines, seconds in ((10, 0.5), (20, 1.25), (30, 0.25), (40, 1.75), (50, 5)):
+    for reached, seconds in ((10, 0.5), (20, 1.25), (30, 0.25), (40, 1.75), (50, 5)):
         clock.advance(timedelta(seconds=seconds))
-        await progress.reached(lines, "read")
+        await progress.reached(reached, "read")
     assert said == ["30 lines read, 2 s", "50 lines read, 9 s"]
     assert progress.seconds == 8.75
     # Each time the event loop ran, so that a signal is seen; nobody waited.
@@ -226,3 +233,73 @@ async def test_a_role_that_may_not_count_is_told_before_anything_is_read(
             await backfill(limited, path)
         # It writes nothing.
         assert (await backfill(limited, path, dry_run=True)).counted == 1
+
+
+def a_long_line(megabytes: int) -> bytes:
+    """An event with more beside it than anybody reads."""
+    return encoded(a_partner(ALICE) | {"filler": "x" * (megabytes << 20)}) or b""
+
+
+async def test_a_line_of_any_length_is_a_dead_letter_and_the_others_count(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    long = a_long_line(20)
+    path = a_file(tmp_path / "long.jsonl", a_partner(ALICE), long, a_partner(ALICE))
+    with pytest.raises(UsageError, match=r"long\.jsonl:2: too_large: .* bytes"):
+        await backfill(settings, path)
+    report = await backfill(settings, path, dead_letter=True)
+    again = await backfill(settings, path, dead_letter=True)
+    assert (report.lines, report.counted, report.broken) == (3, 2, 1)
+    assert (again.resumed_at, again.lines) == (3, 0)
+    assert await invited(counting) == 2
+    async with counting.transaction() as conn:
+        letters = await conn.execute(
+            text('SELECT "offset", reason, value, value_length, value_sha256 FROM dead_letter')
+        )
+        assert letters.one() == (
+            1,
+            "too_large",
+            long[:HEAD_BYTES],
+            len(long),
+            sha256(long).digest(),
+        )
+
+
+async def test_a_run_goes_on_behind_a_long_line(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """It is known again by its checksum, though nobody has held it."""
+    long = a_long_line(2)
+    path = a_file(tmp_path / "long.jsonl", a_partner(ALICE), long)
+    await backfill(settings, path, dead_letter=True)
+    with path.open("ab") as file:
+        file.write(encoded(a_partner(ALICE)) or b"")
+    report = await backfill(settings, path, dead_letter=True)
+    assert (report.resumed_at, report.lines, report.counted) == (2, 1, 1)
+    other = a_file(tmp_path / "other.jsonl", a_partner(ALICE), long)
+    await backfill(settings, other, dead_letter=True)
+    a_file(other, a_partner(ALICE), long.replace(b"x", b"y", 1), a_partner(ALICE))
+    with pytest.raises(UsageError, match="has changed since"):
+        await backfill(settings, other, dead_letter=True)
+
+
+async def test_a_signal_and_the_database_are_heard_while_a_long_line_is_read(
+    counting: Database, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads the line waits here, between two parts of it, for the event loop to turn."""
+    turned = threading.Event()
+    parts: list[int] = []
+
+    def read_on() -> None:
+        loop.call_soon_threadsafe(turned.set)
+        assert turned.wait(PATIENCE_S), "the loop is held by a line"
+        turned.clear()
+        parts.append(len(parts))
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(lines, "went_on", read_on)
+    path = a_file(tmp_path / "long.jsonl", a_long_line(8), a_partner(ALICE))
+    report = await backfill(settings, path, dead_letter=True)
+    assert (report.broken, report.counted) == (1, 1)
+    assert len(parts) >= 8
+    assert await invited(counting) == 1

@@ -14,16 +14,18 @@ from processor.history import sources
 from tests.builders.patience import PATIENCE_S
 
 LINES = [b"one\n", b"two\r\n", b"\n", b"three"]
+READ = [(0, b"one"), (1, b"two"), (3, b"three")]
+Read = list[tuple[int, bytes | None]]
 
 
-async def read(path: Path) -> tuple[str, list[bytes], list[bytes]]:
+async def read(path: Path) -> tuple[str, Read, Read]:
     """The key of a source, and its lines twice."""
     async with sources.opened(path, Stop()) as source:
         assert source is not None
-        with source.lines() as first:
-            once = list(first)
-        with source.lines() as second:
-            return source.key, once, list(second)
+        with source.records(1 << 20) as first:
+            once = [(each.offset, each.value) for each in first]
+        with source.records(1 << 20) as second:
+            return source.key, once, [(each.offset, each.value) for each in second]
 
 
 def a_fifo(path: Path, content: bytes) -> Path:
@@ -35,7 +37,7 @@ def a_fifo(path: Path, content: bytes) -> Path:
 async def test_a_file_is_known_by_its_path(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     path.write_bytes(b"".join(LINES))
-    assert await read(path) == (str(path), LINES, LINES)
+    assert await read(path) == (str(path), READ, READ)
 
 
 async def test_a_pipe_is_read_once_and_known_by_its_content(tmp_path: Path) -> None:
@@ -45,7 +47,7 @@ async def test_a_pipe_is_read_once_and_known_by_its_content(tmp_path: Path) -> N
     other = await read(a_fifo(tmp_path / "three", content + b"!"))
     assert first == again
     assert first[0].startswith("sha256:")
-    assert first[1:] == (LINES, LINES)
+    assert first[1:] == (READ, READ)
     assert other[0] != first[0]
 
 
@@ -55,7 +57,7 @@ async def test_a_name_of_a_descriptor_is_no_file_of_that_name(tmp_path: Path) ->
     with path.open("rb") as file:
         key, once, _ = await read(Path(f"/dev/fd/{file.fileno()}"))
     assert key.startswith("sha256:")
-    assert once == LINES
+    assert once == READ
 
 
 @pytest.mark.parametrize("piped", [False, True])
@@ -66,7 +68,7 @@ async def test_what_gzip_packed_is_read(tmp_path: Path, *, piped: bool) -> None:
         a_fifo(path, packed)
     else:
         path.write_bytes(packed)
-    assert (await read(path))[1:] == (LINES, LINES)
+    assert (await read(path))[1:] == (READ, READ)
 
 
 @pytest.mark.parametrize(
@@ -78,9 +80,8 @@ async def test_what_gzip_packed_is_read(tmp_path: Path, *, piped: bool) -> None:
         (b"BZh91AY", "this is bzip2: bzcat it"),
         (b"\xfd7zXZ\x00", "this is xz: xzcat it"),
         (b"PK\x03\x04", "this is zip: unzip -p it"),
-        (b"ok\n" + b"x" * (sources.LINE_BYTES_MAX + 1), ":2: the line is longer than"),
     ],
-    ids=["cut off", "no gzip", "zstd", "bzip2", "xz", "zip", "a long line"],
+    ids=["cut off", "no gzip", "zstd", "bzip2", "xz", "zip"],
 )
 async def test_what_holds_no_lines_is_refused_with_a_word(
     tmp_path: Path, content: bytes, word: str
@@ -90,14 +91,8 @@ async def test_what_holds_no_lines_is_refused_with_a_word(
     with pytest.raises(UsageError, match=word) as refused:
         await read(path)
     assert refused.value.message.startswith(str(path))
-    with pytest.raises(UsageError, match=word), sources.streamed(path) as lines:
-        list(lines)
-
-
-async def test_the_longest_line_is_taken(tmp_path: Path) -> None:
-    path = tmp_path / "history"
-    path.write_bytes(b"x" * (sources.LINE_BYTES_MAX - 1) + b"\n")
-    assert len((await read(path))[1][0]) == sources.LINE_BYTES_MAX
+    with pytest.raises(UsageError, match=word), sources.streamed(path, 1 << 20) as records:
+        list(records)
 
 
 async def test_the_wait_for_a_writer_can_be_ended(tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 """`laurel events validate` says what the worker's reader says, of each line."""
 
-import json
+from collections.abc import Iterator
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from ops.settings import Settings
 from processor.catalog import load
-from processor.history import validation
+from processor.events.records import Record
+from processor.history import lines, validation
 from processor.history.validation import Tally, Verdict
 from store import retention
 from store.engine import Database
@@ -27,9 +29,14 @@ from tests.builders.messages import (
 from tests.builders.reading import READER, UNHEARD
 
 
+def records(*messages: dict[str, object] | bytes) -> Iterator[Record]:
+    """Messages as the lines of a file."""
+    text = b"".join((encoded(message) or b"") + b"\r\n" for message in messages)
+    return lines.records(BytesIO(text), 1 << 20)
+
+
 def of(*messages: dict[str, object] | bytes) -> list[Verdict]:
-    lines = [(encoded(message) or b"") + b"\r\n" for message in messages]
-    return list(validation.verdicts(lines, READER, lambda: NOW))
+    return list(validation.verdicts(records(*messages), READER, lambda: NOW))
 
 
 def test_each_message_has_its_verdict_and_its_line() -> None:
@@ -57,11 +64,16 @@ def test_each_message_has_its_verdict_and_its_line() -> None:
     ]
 
 
+def test_a_line_that_a_worker_would_not_read_is_said_to_be_too_large() -> None:
+    quest = a_quest() | {"filler": "x" * (1 << 20)}
+    before, large, after = of(a_quest(), quest, a_quest())
+    assert (before.reason, large.line, large.reason, after.reason) == (None, 2, "too_large", None)
+
+
 def test_each_line_is_held_against_the_time_it_comes_at() -> None:
     late = a_partner(ALICE, time=(NOW + timedelta(hours=1)).isoformat())
     clock = iter([NOW, NOW + timedelta(hours=1)])
-    line = encoded(late) or b""
-    first, second = validation.verdicts([line, line], READER, lambda: next(clock))
+    first, second = validation.verdicts(records(late, late), READER, lambda: next(clock))
     assert (first.reason, second.reason) == ("too_new", None)
 
 
@@ -83,8 +95,8 @@ async def test_what_may_have_been_forgotten_is_too_old(
     async with database.transaction() as conn:
         await retention.raise_floor(conn, (NOW + timedelta(days=1)).date())
     reader = await validation.reader_of(Settings(database_url=database_url), None)
-    line = json.dumps(a_partner(ALICE)).encode()
-    (verdict,) = validation.verdicts([line], reader, lambda: NOW + timedelta(days=2))
+    late = NOW + timedelta(days=2)
+    (verdict,) = validation.verdicts(records(a_partner(ALICE)), reader, lambda: late)
     assert verdict.reason == "too_old"
 
 

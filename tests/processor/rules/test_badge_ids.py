@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from processor.rules.badge_ids import INSTANCE_NAMESPACE, instance_id
 from store.engine import Database
-from store.values import TypeCode
+from store.values.names import TypeCode
 from tests.builders.messages import ALICE, BOB, Log, a_partner, clear, count
 from tests.builders.sql import rows
 

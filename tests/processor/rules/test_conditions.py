@@ -24,7 +24,7 @@ from processor.rules.conditions import (
     shortfalls,
 )
 from processor.rules.diagnostics import Diagnostic
-from store.values import CounterName, Number
+from store.values.names import CounterName, Number
 
 NAMES = ("a", "b", "c")
 

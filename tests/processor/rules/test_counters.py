@@ -21,14 +21,14 @@ from processor.rules.counters import (
     listeners_by_type,
     operation_of,
 )
-from store.values import (
+from store.values.catalog import (
     CounterBinding,
     CounterKind,
-    CounterName,
     CounterOperation,
     CounterSpec,
     FieldKind,
 )
+from store.values.names import CounterName
 from tests.builders.catalogs import a_catalog, a_counter, a_level, a_type
 
 ADD, MAX, DISTINCT, POST, UNDO = CounterOperation

@@ -2,7 +2,9 @@ from decimal import Decimal
 
 from processor.rules.explanation import ConditionCheck, as_text, explain
 from processor.rules.levels import TypeRules
-from store.values import CounterName, InstanceStatus, OnchainStatus, Rarity, RawAddress
+from store.values.badges import InstanceStatus, OnchainStatus
+from store.values.catalog import Rarity
+from store.values.names import CounterName, RawAddress
 from tests.builders.catalogs import a_level, a_type, an_instance
 
 POINTS, CITIES = CounterName("points"), CounterName("cities")

@@ -16,7 +16,9 @@ from processor.rules.levels import (
     evaluate,
     metadata,
 )
-from store.values import CounterName, Instance, InstanceStatus, Number, TypeSpec
+from store.values.badges import Instance, InstanceStatus
+from store.values.catalog import TypeSpec
+from store.values.names import CounterName, Number
 from tests.builders.catalogs import a_catalog, a_level, a_type, an_instance
 
 POINTS, CITIES = CounterName("points"), CounterName("cities")

@@ -3,7 +3,7 @@ from itertools import product
 import pytest
 
 from processor.rules.onchain_policy import may_mint, mints_by_itself
-from store.values import OnchainPolicy, Rarity
+from store.values.catalog import OnchainPolicy, Rarity
 from tests.builders.catalogs import a_level, a_type
 
 POLICIES = list(OnchainPolicy)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from processor.rules import reachability
 from processor.rules.conditions import Condition, holds, parse_condition
 from processor.rules.reachability import reachable
-from store.values import CounterName
+from store.values.names import CounterName
 from tests.processor.rules.test_conditions import documents
 
 OPERATORS = ["gte", "gt", "lte", "lt", "eq", "ne"]

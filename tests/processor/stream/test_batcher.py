@@ -14,21 +14,24 @@ from ops import metrics
 from ops.errors import InvariantBroken
 from ops.lifecycle import Part, Readiness
 from processor.batch.attempt import BatchOutcome
+from processor.batch.bisection import PartitionRefused
 from processor.batch.staging import ReadChunk
 from processor.events.chunks import Chunk, PlainRecord
-from processor.stream.batcher import BatchBounds, Batcher, InFlight, PartitionFault
+from processor.stream.batcher import BatchBounds, Batcher, InFlight
 from store.engine import (
     ConstraintRefused,
     DatabaseUnreachable,
     DataRefused,
     TransactionConflict,
 )
-from store.values import LedgerEntry, Partition
+from store.values.names import Partition
+from store.values.stream import LedgerEntry
 from tests.builders.clock import FakeClock
 from tests.builders.metrics import Moved
 
 QUESTS = ("laurel.quests", 0)
 CITIES = ("laurel.cities", 0)
+REVIEWS = ("laurel.reviews", 0)
 
 
 async def settle() -> None:
@@ -79,8 +82,8 @@ class Bench:
                 raise fault
         return BatchOutcome(0, 0, 0, 0, (), self.fenced)
 
-    async def set_aside(self, partition: Partition, fault: PartitionFault) -> None:
-        self.aside.append((partition, fault.message))
+    async def set_aside(self, partition: Partition, fault: Exception) -> None:
+        self.aside.append((partition, str(fault)))
 
     async def rewind(self, entries: Iterable[LedgerEntry]) -> None:
         self.rewound += entries
@@ -351,6 +354,24 @@ async def test_a_partition_that_cannot_be_counted_is_set_aside_and_the_others_co
     assert bench.batcher.counted_to == {CITIES: 14}
     # All are released, so that nothing waits for them.
     assert sorted(bench.acked) == [0, 2, 10, 12]
+
+
+async def test_the_partition_that_is_named_is_set_aside_at_once_and_the_others_count() -> None:
+    """What was committed of the others before it stood out is fenced, and read again."""
+    bench = Bench(records_max=100)
+    fault = DataRefused("too many", sqlstate="22003", constraint=None)
+    bench.bad = {QUESTS: PartitionRefused(QUESTS, fault)}
+    bench.fenced = {CITIES: LedgerEntry(*CITIES, 11, 10, 5)}
+    await bench.add(a_chunk(0, 2, QUESTS))
+    await bench.add(a_chunk(10, 2, CITIES))
+    await bench.add(a_chunk(0, 1, REVIEWS))
+    async with bench.running():
+        pass
+    assert bench.counted == [[0, 10, 0], [10, 0]]
+    assert bench.aside == [(QUESTS, "too many")]
+    assert bench.rewound == [LedgerEntry(*CITIES, 11, 10, 5)]
+    assert bench.batcher.counted_to == {REVIEWS: 1}
+    assert sorted(bench.acked) == [0, 0]
 
 
 async def test_a_commit_is_dated_by_the_clock_and_the_age_of_its_last_record_is_published() -> None:

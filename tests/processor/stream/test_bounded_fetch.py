@@ -1,10 +1,11 @@
 """Of what is fetched, no more is taken at a time than there is room for, and nothing is lost."""
 
 import inspect
+from typing import Any
 
 import pytest
 from aiokafka.consumer import fetcher
-from aiokafka.consumer.fetcher import Fetcher, PartitionRecords
+from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.structs import TopicPartition
 
@@ -12,7 +13,7 @@ from processor.events.records import LargeRecord, memory_of
 from processor.stream.bounded_fetch import BoundedFetchResult, install
 from processor.stream.guarded_records import GuardedRecords, WholeRecords
 from processor.stream.lenient_headers import LenientRecords
-from processor.stream.room import ROOM, Room
+from processor.stream.room import ROOM, STEP_BYTES, TAKE_STEPS_BYTES, Room
 from tests.processor.stream.test_large_batches import a_batch
 
 QUESTS = TopicPartition("laurel.quests", 0)
@@ -26,7 +27,7 @@ def a_result(*values: bytes, codec: int = 1) -> BoundedFetchResult:
     assignment = state.subscription.assignment
     assignment.state_value(QUESTS).seek(0)
     data = a_batch([(None, value, []) for value in values], codec)
-    records = PartitionRecords(QUESTS, LenientRecords(data), None, 0, None, None, True, 1)
+    records = GuardedRecords(QUESTS, WholeRecords(data), None, 0, None, None, True, 1)
     return BoundedFetchResult(QUESTS, assignment=assignment, partition_records=records, backoff=0.1)
 
 
@@ -60,16 +61,44 @@ async def test_a_batch_that_is_not_expanded_at_once_is_taken_in_parts_too(codec:
     assert not result.has_more()
 
 
-@pytest.mark.parametrize("number", [1, 20], ids=["at once", "in pieces"])
-async def test_of_a_record_that_is_too_large_only_what_identifies_it_is_taken(number: int) -> None:
-    result = a_result(*[MEGABYTE] * number)
-    room = Room(1 << 30, 100_000)
-    ROOM.set(room)
-    found = result.getall()
-    assert [type(record) for record in found] == [LargeRecord] * number
-    assert {record.size for record in found} == {len(MEGABYTE)}
-    # What it took to expand them is taken, so that nobody expands gigabytes in one go.
-    assert room.left <= (1 << 30) - number * len(MEGABYTE)
+@pytest.mark.parametrize("codec", [0, 1, 2, 3, 4])
+async def test_of_records_that_are_too_large_only_what_identifies_them_is_taken(codec: int) -> None:
+    """And that in parts: nobody reads, or expands, fifty megabytes in one go."""
+    result = a_result(*[MEGABYTE] * 50, codec=codec)
+    found: list[object] = []
+    parts = 0
+    while result.has_more():
+        room = Room(1 << 30, 100_000)
+        ROOM.set(room)
+        found += result.getall()
+        assert room.steps_left > -2 * STEP_BYTES
+        assert room.is_left_unfinished is result.has_more()
+        parts += 1
+    assert [type(record) for record in found] == [LargeRecord] * 50
+    assert {record.size for record in found if isinstance(record, LargeRecord)} == {len(MEGABYTE)}
+    assert parts >= 50 * len(MEGABYTE) // TAKE_STEPS_BYTES
+
+
+@pytest.mark.parametrize("codec", [0, 1, 4])
+async def test_what_lies_before_the_place_to_read_from_is_passed_over_in_parts(codec: int) -> None:
+    """A batch is fetched whole: after a restart, most of a large one may be counted already."""
+    state = SubscriptionState()
+    state.assign_from_user([QUESTS])
+    assignment = state.subscription.assignment
+    assignment.state_value(QUESTS).seek(39)
+    data = a_batch([(None, MEGABYTE, []) for _ in range(40)], codec)
+    records = GuardedRecords(QUESTS, WholeRecords(data), None, 39, None, None, True, 1)
+    result = BoundedFetchResult(
+        QUESTS, assignment=assignment, partition_records=records, backoff=0.1
+    )
+    found: list[Any] = []
+    parts = 0
+    while result.has_more():
+        ROOM.set(Room(1 << 30, 1 << 30))
+        found += result.getall()
+        parts += 1
+    assert [record.offset for record in found] == [39]
+    assert parts >= 39 * len(MEGABYTE) // TAKE_STEPS_BYTES
 
 
 async def test_what_was_fetched_before_a_seek_is_not_taken() -> None:

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 
 from ops.lifecycle import Readiness
 from processor.events.chunks import Chunk
-from processor.stream.batcher import BatchBounds, Batcher, InFlight, PartitionFault
+from processor.stream.batcher import BatchBounds, Batcher, InFlight
 from store import ledger
 from store.engine import Database
-from store.values import LedgerEntry, Partition
+from store.values.names import Partition
+from store.values.stream import LedgerEntry
 from tests.builders.clock import FakeClock
 from tests.builders.messages import CLUSTER, Log, a_partner, a_pipeline, open_ledger
 
@@ -40,7 +41,7 @@ async def test_a_former_owners_chunk_leads_back_to_the_ledger(
 
     await batcher.add(in_flight(0, 8))
 
-    async def set_aside(partition: Partition, fault: PartitionFault) -> None:
+    async def set_aside(partition: Partition, fault: Exception) -> None:
         raise AssertionError(f"{partition}: {fault}")
 
     await batcher.run(rewind, set_aside)

@@ -7,10 +7,12 @@ from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+from aiokafka.record.util import calc_crc32c
 
 from processor.stream import expansion
 from processor.stream.guarded_records import GuardedRecords, WholeRecords, install
-from store.values import PausedPartition, PauseReason
+from processor.stream.room import Unfinished
+from store.values.stream import PausedPartition, PauseReason
 
 QUESTS = TopicPartition("laurel.quests", 3)
 ATTRIBUTES, CRC, VALUE = 22, 17, 80
@@ -28,7 +30,8 @@ def a_batch(first: int, number: int, codec: int = 0) -> bytearray:
 def read(data: bytes, offset: int, *, check_crcs: bool = True) -> list[Any]:
     records = WholeRecords(data)
     assert records.has_next()
-    return list(GuardedRecords(QUESTS, records, [], offset, None, None, check_crcs, READ_COMMITTED))
+    found = GuardedRecords(QUESTS, records, [], offset, None, None, check_crcs, READ_COMMITTED)
+    return [each for each in found if not isinstance(each, Unfinished)]
 
 
 def test_good_batches_are_read_as_ever() -> None:
@@ -84,3 +87,47 @@ def test_it_is_what_a_consumer_reads_by(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(fetcher, "PartitionRecords", None)
     install()
     assert (fetcher.MemoryRecords, fetcher.PartitionRecords) == (WholeRecords, GuardedRecords)
+
+
+def a_control_batch(offset: int, *, markers: int, abort: bool = False) -> bytes:
+    """What ends a transaction of producer 7; of no records where a log's cleaner took them out."""
+    builder = _DefaultRecordBatchBuilderPy(2, 0, 1, 7, 0, -1, 100_000)
+    if markers:
+        # Version, and what became of the transaction (KIP-98).
+        builder.append(0, 1_780_000_000_000, b"\0\0\0\0" if abort else b"\0\0\0\1", b"\0" * 6, [])
+    found = bytearray(builder.build())
+    found[:8] = offset.to_bytes(8, "big")
+    found[ATTRIBUTES] |= 0x20
+    found[CRC : CRC + 4] = calc_crc32c(bytes(found[CRC + 4 :])).to_bytes(4, "big")
+    return bytes(found)
+
+
+def of_transaction(offset: int) -> bytes:
+    builder = _DefaultRecordBatchBuilderPy(2, 0, 1, 7, 0, 0, 100_000)
+    builder.append(0, 1_780_000_000_000, b"key", b"value", [])
+    found = bytearray(builder.build())
+    found[:8] = offset.to_bytes(8, "big")
+    return bytes(found)
+
+
+def test_a_marker_that_a_logs_cleaner_took_out_stops_nobody() -> None:
+    """aiokafka takes a control batch of no records for an error; the Java client does not."""
+    data = of_transaction(0) + a_control_batch(1, markers=0) + bytes(a_batch(2, 1))
+    found = read(data, 0)
+    assert [getattr(each, "offset", each) for each in found] == [0, 2]
+    assert not any(isinstance(each, PausedPartition) for each in found)
+
+
+@pytest.mark.parametrize("aborted", [None, [(7, 0)]], ids=["committed", "aborted"])
+def test_what_a_transaction_aborted_is_not_seen(aborted: list[tuple[int, int]] | None) -> None:
+    data = (
+        of_transaction(0)
+        + a_control_batch(1, markers=1, abort=aborted is not None)
+        + of_transaction(2)
+        + a_control_batch(3, markers=1)
+    )
+    records = GuardedRecords(
+        QUESTS, WholeRecords(data), aborted, 0, None, None, True, READ_COMMITTED
+    )
+    assert [each.offset for each in records] == ([2] if aborted else [0, 2])
+    assert records.next_fetch_offset == 4

@@ -19,24 +19,19 @@ from processor.batch.staging import ReadChunk
 from processor.catalog import load
 from processor.events.chunks import Chunk, ChunkBounds, PlainRecord
 from processor.stream.app import faust_app
-from processor.stream.batcher import BatchBounds, Batcher, InFlight, PartitionFault
+from processor.stream.batcher import BatchBounds, Batcher, InFlight
 from processor.stream.clock_watch import ClockWatch
+from processor.stream.consumer_thread import ConsumerOptions
 from processor.stream.pausing import Pausing
 from processor.stream.positions import PartitionPosition
-from processor.stream.transport import Consumer, ConsumerOptions
+from processor.stream.transport import Consumer
 from processor.stream.waiting_sweep import WaitingSweep
 from processor.stream.watchdog import StreamProgress, StreamWatchdog
 from store import catalogs
 from store.engine import Database, DatabaseUnreachable
-from store.values import (
-    EventSpec,
-    FieldKind,
-    FieldSpec,
-    LedgerEntry,
-    Partition,
-    PausedPartition,
-    PauseReason,
-)
+from store.values.catalog import EventSpec, FieldKind, FieldSpec
+from store.values.names import Partition
+from store.values.stream import LedgerEntry, PausedPartition, PauseReason
 from tests.builders.clock import FakeClock
 from tests.builders.messages import (
     ALICE,
@@ -126,7 +121,7 @@ async def run(database: Database) -> None:
     async def add(chunk: Chunk, *, is_current: bool = True) -> None:
         await batcher.add(InFlight(pipeline.read(chunk), lambda: is_current, acks.release))
 
-    async def set_aside(partition: Partition, fault: PartitionFault) -> None:
+    async def set_aside(partition: Partition, fault: Exception) -> None:
         raise AssertionError(f"{partition}: {fault}")
 
     running = asyncio.create_task(batcher.run(rewind, set_aside))

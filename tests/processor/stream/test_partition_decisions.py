@@ -7,7 +7,7 @@ import pytest
 from ops.lifecycle import EXIT_OK, EXIT_USAGE
 from store import ledger, paused_partitions
 from store.engine import Database
-from store.values import PausedPartition, PauseReason
+from store.values.stream import PausedPartition, PauseReason
 from tests.builders.cli import laurel_beside
 from tests.builders.sql import value
 

@@ -1,7 +1,7 @@
 """Which partitions are paused, and which an operator has decided about."""
 
 from processor.stream.paused_partitions import PausedPartitions
-from store.values import PausedPartition, PauseReason
+from store.values.stream import PausedPartition, PauseReason
 
 QUESTS = PausedPartition("laurel.quests", 0, 5, PauseReason.RECORDS_REMOVED, "gone", 8)
 CITIES = PausedPartition("laurel.cities", 1, 7, PauseReason.UNDECODABLE_BATCH, "broken")

@@ -6,7 +6,8 @@ from ops.lifecycle import Readiness
 from processor.stream.pausing import Pausing
 from store import ledger, paused_partitions
 from store.engine import Database
-from store.values import Partition, PausedPartition, PauseReason
+from store.values.names import Partition
+from store.values.stream import PausedPartition, PauseReason
 
 QUESTS = ("laurel.quests", 0)
 PAUSED = PausedPartition(*QUESTS, 5, PauseReason.RECORDS_REMOVED, "gone", 8)

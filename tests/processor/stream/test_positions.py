@@ -17,7 +17,7 @@ from processor.stream.positions import (
     made_anew,
     seek_offset,
 )
-from store.values import LedgerEntry, PausedPartition, PauseReason
+from store.values.stream import LedgerEntry, PausedPartition, PauseReason
 
 QUESTS = ("laurel.quests", 0)
 CITIES = ("laurel.cities", 3)

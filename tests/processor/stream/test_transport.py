@@ -12,14 +12,17 @@ import asyncio
 import inspect
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping
+from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
 import aiokafka
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import Fetcher, OffsetResetStrategy
-from aiokafka.consumer.subscription_state import TopicPartitionState
+from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
 from aiokafka.errors import OffsetOutOfRangeError
 from faust.app.base import App
 from faust.serializers.registry import Registry
@@ -32,16 +35,18 @@ from pydantic import SecretStr
 
 from ops.settings import Settings
 from processor.events.chunks import ChunkBounds
+from processor.events.records import LargeRecord
+from processor.stream import bounded_fetch, guarded_records
 from processor.stream.app import WorkerApp, faust_app
-from processor.stream.transport import (
-    Consumer,
-    ConsumerOptions,
-    ConsumerThread,
-    Transport,
-)
-from store.values import LedgerEntry, Partition, PausedPartition, PauseReason
+from processor.stream.consumer_thread import ConsumerOptions, ConsumerThread
+from processor.stream.room import TAKE_STEPS_BYTES
+from processor.stream.transport import Consumer, Transport
+from store.values.names import Partition
+from store.values.stream import LedgerEntry, PausedPartition, PauseReason
+from tests.processor.stream.test_large_batches import Given, a_batch
 
 QUESTS = TP("laurel.quests", 0)
+CITIES = TP("laurel.cities", 0)
 
 
 def signature(function: Any) -> list[str]:
@@ -158,6 +163,25 @@ OPTIONS = ConsumerOptions(
 )
 
 
+def a_fetcher(fetched: Mapping[TP, Given], codec: int) -> Fetcher:
+    """aiokafka's fetcher with what it fetched of each partition; it fetches no more."""
+    state = SubscriptionState()
+    state.assign_from_user([TopicPartition(*tp) for tp in fetched])
+    assignment = state.subscription.assignment
+    made = Fetcher.__new__(Fetcher)
+    made._subscriptions, made._closed, made._wait_consume_future = state, False, None
+    made._records = {}
+    for tp, records in fetched.items():
+        partition = TopicPartition(*tp)
+        assignment.state_value(partition).seek(0)
+        data = fetcher.MemoryRecords(a_batch(records, codec))
+        of_partition = fetcher.PartitionRecords(partition, data, None, 0, None, None, True, 1)
+        made._records[partition] = fetcher.FetchResult(
+            partition, assignment=assignment, partition_records=of_partition, backoff=0.1
+        )
+    return made
+
+
 @pytest.fixture
 async def app() -> AsyncIterator[WorkerApp]:
     """The worker's app; nothing of it is started."""
@@ -209,6 +233,45 @@ async def test_an_offset_out_of_range_pauses_its_partition(consumer: Consumer) -
     (found,) = PAUSED
     assert (found.key, found.offset, found.skip_to) == (QUESTS, 5, 8)
     assert found.reason is PauseReason.RECORDS_REMOVED
+
+
+@pytest.mark.parametrize("codec", [0, 1, 2, 3, 4])
+async def test_the_loop_is_never_held_by_a_record_however_large(
+    consumer: Consumer, codec: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heartbeats go out from it; with each turn one more may. Its neighbours come meanwhile."""
+    for name in ("FetchResult", "MemoryRecords", "PartitionRecords"):
+        monkeypatch.setattr(fetcher, name, getattr(fetcher, name))  # put back at the end
+    bounded_fetch.install()
+    guarded_records.install()
+    steps = 6
+    value = bytes((steps + 1) * TAKE_STEPS_BYTES)
+    fetched = a_fetcher({QUESTS: [(None, value, [])], CITIES: [(None, b"small", [])]}, codec)
+    consumer.flow_active = True
+    thread = consumer._thread
+    for tp in (QUESTS, CITIES):
+        thread._positions.seek(LedgerEntry(*tp, 0))
+    kafka = SimpleNamespace(_fetcher=fetched, _closed=False)
+    turns: list[int] = []
+
+    async def heartbeats() -> None:
+        while True:
+            turns.append(len(turns))
+            await asyncio.sleep(0)
+
+    beating = asyncio.create_task(heartbeats())
+    found: dict[TP, list[Any]] = {}
+    takes = 0
+    while len(found) < 2:
+        found |= await thread._fetch_records(kafka, {QUESTS, CITIES}, timeout=0)
+        takes += 1
+        if takes == 1:
+            assert list(found) == [CITIES], "what is ready does not wait for the large one"
+    beating.cancel()
+    ((large,),) = (chunk.chunk.records for chunk in found[QUESTS])
+    assert isinstance(large, LargeRecord)
+    assert large.whole.value_sha256 == sha256(value).digest()
+    assert len(turns) >= steps
 
 
 async def test_the_app_is_made_as_the_guards_say(app: WorkerApp) -> None:

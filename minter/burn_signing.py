@@ -1,0 +1,104 @@
+"""Which tokens a message revokes, and which burns a look at the chain settles already."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from minter.message_signing import (
+    NothingSigned,
+    Selection,
+    SignedBatch,
+    Signing,
+    TaskAction,
+    left_over,
+    settle,
+    sign_chosen,
+)
+from minter.mint_decision import Confirm, Fail, Observation, Sign, Task, decide
+from minter.ton import tokens
+from minter.ton.highload_wallet import Action
+from minter.ton.metadata_uris import item_suffix
+from minter.ton.values import Execution, Token
+from ops import metrics
+from ops.errors import InvariantBroken
+from store.chain import Collection
+from store.engine import Connection
+from store.settlement_effects import Settlement
+from store.settling import Assignment
+from store.values.minting import LeasedTask, TaskEvent, TaskOperation, TaskStatus
+from store.values.names import LeaseToken
+
+_AT_ONCE = timedelta()
+_LATER = timedelta(seconds=2)
+
+
+async def sign_burns(
+    signing: Signing, lease: LeaseToken, tasks: Sequence[LeasedTask]
+) -> SignedBatch | NothingSigned:
+    """Sign the revocation of tokens; settle those that ended already or cannot be revoked."""
+    token_indexes, settlements = await _inspect(signing, tasks)
+    await settle(signing, lease, settlements)
+    settled = {settlement.task.id for settlement in settlements}
+    remaining = [task for task in tasks if task.id not in settled]
+
+    async def choose(_conn: Connection, locked: Collection, room: int) -> Selection:
+        revocable = [task for task in remaining if task.id in token_indexes][:room]
+        entries = tuple(_revocation(signing, task, token_indexes[task.id]) for task in revocable)
+        reason = None if token_indexes else "nothing to burn"
+        # A burn whose token no block shows yet must not keep the head of the queue.
+        others = left_over(remaining, entries)
+        delay = _LATER if room else _AT_ONCE
+        return Selection(entries, others, locked.next_index, delay, reason=reason)
+
+    return await sign_chosen(signing, lease, remaining, choose)
+
+
+async def _inspect(
+    signing: Signing, tasks: Sequence[LeasedTask]
+) -> tuple[dict[UUID, int], list[Settlement]]:
+    """Return the index of each token that can be revoked now, and what is settled already.
+
+    A burn in neither waits: its block does not show the token yet.
+    """
+    ctx, block = signing.ctx, signing.block
+    settled = [_failed(task, "the badge has no token") for task in tasks if task.token_id is None]
+    with_token = [(task, task.token_id) for task in tasks if task.token_id is not None]
+    items = await ctx.items([address for _, address in with_token], block)
+    revocable: dict[UUID, int] = {}
+    for task, item in ((task, items[address]) for task, address in with_token if address in items):
+        decision = decide(
+            Task(
+                TaskOperation.BURN,
+                TaskStatus.PENDING,
+                task.attempt,
+                Token(None, ctx.wallet.address, item_suffix(task.nft_instance_id)),
+                None,
+            ),
+            Observation(block.seqno, ctx.token_of(item), Execution.UNKNOWN),
+            block.time,
+            ctx.limits(),
+        )
+        metrics.MINTS.labels(TaskOperation.BURN.value, decision.label).inc()
+        match decision:
+            case Sign() if item is not None:
+                revocable[task.id] = item.index
+            case Confirm(token):
+                confirmed, event = TaskStatus.CONFIRMED, TaskEvent.CONFIRMED
+                settled.append(Settlement(task, confirmed, event, token_end=token.end))
+            case Fail(reason):
+                settled.append(_failed(task, reason))
+            case _:
+                pass
+    return revocable, settled
+
+
+def _revocation(signing: Signing, task: LeasedTask, index: int) -> TaskAction:
+    if task.token_id is None:
+        raise InvariantBroken("a revocation needs a token", task=str(task.id))
+    value_nano = signing.ctx.prices.value_nano(signing.kind)
+    action = Action(task.token_id, value_nano, tokens.revoke_body(0))
+    return TaskAction(Assignment(task, index, None), action)
+
+
+def _failed(task: LeasedTask, reason: str) -> Settlement:
+    return Settlement(task, TaskStatus.FAILED, TaskEvent.FAILED, reason=reason)
