@@ -21,6 +21,7 @@ FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home laurel && install -d -o laurel /var/lib/laurel/ton
 COPY --from=build /opt/laurel /opt/laurel
 ENV PATH=/opt/laurel/bin:$PATH PYTHONUNBUFFERED=1
-USER laurel
+# By number: Kubernetes' runAsNonRoot does not know who a name is.
+USER 10001
 ENTRYPOINT ["laurel"]
 CMD ["--help"]

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # pip reads the range of every dependency from pyproject.toml and the exact version from constraints.txt.
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo dev test unit fuzz long fmt lint types imports unused check cov kafka bench docs constraints clean
+.PHONY: help demo demo-full dev test unit fuzz long fmt lint types imports unused check cov kafka bench docs constraints clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,16 +15,18 @@ help: ## List the targets.
 demo: $(VENV)/.run ## Run all of Laurel on this machine, and compare the outcome with what is expected.
 	$(BIN)/laurel demo $(ARGS)
 
+demo-full: $(VENV)/.run ## The same with 100 000 events; at the end the database is lost, and a backup takes over.
+	$(BIN)/laurel demo --full $(ARGS)
+
 dev: $(VENV)/.run ## Keep the whole stack up until Ctrl-C.
 	$(BIN)/laurel dev $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests (a real Kafka and PostgreSQL 15 too, where found), shared by N=2 processes.
-	$(BIN)/pytest -n $(or $(N),2) --dist loadscope $(ARGS)
+	$(BIN)/pytest -n $(or $(N),2) --dist loadscope --max-worker-restart=0 $(ARGS)
 
-# Bytecode is kept even where the shell says not to: compiling anew is a quarter of the work. And a signal bounds
-# a test at less cost than a thread for each.
+# Bytecode is kept even where the shell says not to: compiling anew is a quarter of the work.
 unit: $(VENV)/.dev ## Run the tests that need no server: a few seconds.
-	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --unit --hypothesis-profile=unit -o timeout_method=signal -q $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --unit --hypothesis-profile=unit -q $(ARGS)
 
 fuzz: $(VENV)/.dev ## Look for records that Laurel cannot take, for FUZZ=60 seconds.
 	$(BIN)/python tests/fuzz.py --seconds $(or $(FUZZ),60)

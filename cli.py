@@ -6,8 +6,10 @@ that Laurel raises on purpose ends here as one message and an exit code.
 """
 
 import importlib
+import os
 import re
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -127,10 +129,24 @@ class LazyGroup(click.Group):
         """Run the command line; a help that cannot be written becomes a message, too."""
         prepare_streams()
         try:
+            _refuse_bytes(args[0] if args else extra.get("args") or sys.argv[1:])
             return super().main(*args, **extra)
+        except UsageError as error:
+            Console.say(f"laurel: {error.message}")
+            sys.exit(2)
         except OutputLost as error:
             Console.say(f"laurel: {error.code}: {error.message}")
             sys.exit(1)
+
+
+def _refuse_bytes(arguments: Iterable[str]) -> None:
+    """Return where each argument is text; a file's name may be any bytes."""
+    for each in arguments:
+        try:
+            each.encode()
+        except UnicodeEncodeError:
+            if not os.path.lexists(each):
+                raise UsageError(f"{each!a} is no text in UTF-8.") from None
 
 
 @click.group(

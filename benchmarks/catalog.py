@@ -24,7 +24,9 @@ from benchmarks._events import PARTITIONS, Message, Partition, messages
 from benchmarks.merge import BATCH, CLUSTER
 from ops.setting_parts import DatabaseSettings
 from ops.settings import DEFAULT_TENANT
+from processor.batch import bisection
 from processor.batch.options import PipelineOptions
+from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline
 from processor.catalog import load
 from processor.catalog.apply import apply_catalog
@@ -37,14 +39,13 @@ from store.values.names import CounterName, TypeCode
 
 ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
 WORKERS = PARTITIONS  # each has its own users, as partitions have
-BATCHES = 5  # of each worker, in each measurement
+BATCHES = 4  # of each worker, in each measurement
 MEASUREMENTS = 3
 _BINARIES = os.environ.get("BENCH_POSTGRES")  # another installation's bin directory
 _SAMPLE_S = 0.01
 
 _USERS = "CREATE UNLOGGED TABLE filled (id uuid)"
 _COPY_USERS = "COPY filled FROM STDIN"
-# A type that all have progress for, and one that half of a row each stands beside it.
 _FILL = """
     INSERT INTO nft_progress (user_id, type_id, counters, last_event_at)
     SELECT filled.id, type.id, type.counters::jsonb, now()
@@ -114,6 +115,7 @@ class Worker:
             db, PipelineOptions(self._cluster, "laurel", DEFAULT_TENANT, timedelta(days=3650))
         )
         self._share = share
+        self._pace = Pace()
         self._reached: dict[Partition, int] = {}
 
     async def prepare(self, topics: Iterable[str]) -> None:
@@ -131,7 +133,7 @@ class Worker:
         for _ in range(BATCHES):
             chunks = [self._pipeline.read(chunk) for chunk in self._next()]
             started = time.perf_counter()
-            await self._pipeline.commit(chunks)
+            await bisection.commit(self._pipeline, chunks, self._pace)
             seen.seconds.append(time.perf_counter() - started)
 
     def _next(self) -> list[Chunk]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ops.lifecycle import Stop
 
 _DEFAULTS = Plan()
+_FULL = Plan(events=100_000, travellers=4_000)
 _directory = click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
@@ -33,12 +34,20 @@ _broker = click.option(
 )
 @click.option(
     "--events",
-    default=_DEFAULTS.events,
-    show_default=True,
+    type=int,
+    show_default=f"{_DEFAULTS.events}; with --full {_FULL.events}",
     help="Good events, duplicates not counted.",
 )
 @click.option(
-    "--travellers", default=_DEFAULTS.travellers, show_default=True, help="Users who cause them."
+    "--travellers",
+    type=int,
+    show_default=f"{_DEFAULTS.travellers}; with --full {_FULL.travellers}",
+    help="Users who cause them.",
+)
+@click.option(
+    "--full",
+    is_flag=True,
+    help="More events; and at the end the database is lost, and a backup takes over.",
 )
 @click.option(
     "--keep", is_flag=True, help="Leave everything up after the comparison, until Ctrl-C."
@@ -50,11 +59,12 @@ _broker = click.option(
 def demo(
     console: Console,
     seed: int,
-    events: int,
-    travellers: int,
+    events: int | None,
+    travellers: int | None,
     directory: Path | None,
     broker: str,
     *,
+    full: bool,
     keep: bool,
     as_json: bool,
 ) -> None:
@@ -66,7 +76,12 @@ def demo(
 
     Example: laurel demo --events 5000 --travellers 300
     """
-    plan = Plan(seed=seed, events=events, travellers=travellers)
+    usual = _FULL if full else _DEFAULTS
+    plan = Plan(
+        seed=seed,
+        events=usual.events if events is None else events,
+        travellers=usual.travellers if travellers is None else travellers,
+    )
 
     async def main(stop: "Stop") -> int:
         from demo import running
@@ -75,7 +90,7 @@ def demo(
         def report(result: "Result") -> None:
             console.result(result.document(), result.text(), as_json=as_json)
 
-        options = running.Options(directory, real_kafka=broker == "kafka", stay=keep)
+        options = running.Options(directory, broker == "kafka", stay=keep, full=full)
         result = await running.demo(console.settings, plan, stop, options, report)
         if result is None:
             return EXIT_INTERRUPTED

@@ -133,7 +133,7 @@ class Watch:
             lambda found: found.events >= goal.events and found.letters >= goal.letters,
             goal,
         )
-        await self._read(goal, ends)
+        await self.read(ends)
         await self.until(
             "minting",
             lambda found: (
@@ -144,10 +144,13 @@ class Watch:
             goal,
         )
 
-    async def _read(self, goal: Goal, ends: Ends) -> None:
+    async def read(self, ends: Ends) -> None:
         """Return once the ledger is past the last message of every partition.
 
         What comes behind the last event counts too.
+
+        Raises:
+            Stalled: it does not move any more.
         """
         unread: dict[tuple[str, int], str] = {}
 

@@ -33,6 +33,7 @@ from store.engine import Database
 _SHIPPED_CATALOG = Path(__file__).parents[1] / "catalog"
 EVENTS_NAME = "events.jsonl"
 ENVIRONMENT_NAME = "environment"
+BACKUP_NAME = "backup"
 _ANYBODY = "0b9e2c1e-7a54-4f36-9a55-0d0c9b7a4a10"
 Value = TypeVar("Value")
 
@@ -42,12 +43,13 @@ class Options:
     """How to run.
 
     In a directory of the user's (kept) or a throwaway one, on a real Kafka or on Tansu, and whether
-    to stay up.
+    to stay up. `full`: the run ends with a restored database.
     """
 
     directory: Path | None = None
     real_kafka: bool = False
     stay: bool = False
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,8 @@ async def _demo(plan: Plan, context: _Context, opened: AsyncExitStack) -> tuple[
     chain = await opened.enter_async_context(
         reading(running.ton.config, running.ton.config_path.parent)
     )
-    scenario = Scenario(System(running, database, publisher, chain), badges, view)
+    backup_path = place / BACKUP_NAME if context.options.full else None
+    scenario = Scenario(System(running, database, publisher, chain), badges, view, backup_path)
     await scenario.run(phases, plan.travellers, authority)
     return _result(scenario, view, peak), running
 

@@ -7,6 +7,7 @@ own getters. The database is asked for figures on the way, and for everything on
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from demo import fault_injection
 from demo.chain import ChainReader
@@ -18,7 +19,9 @@ from demo.oracle.expected import ExpectedOutcome
 from demo.phases import Phase
 from demo.progress import View
 from demo.reconcile import Finding, ReconcileReport, reconcile
+from demo.restoring import Lost, items_of, restore_and_compare
 from demo.result import Check, counted
+from demo.stack import backup
 from demo.stack.processes import Service, Stack
 from demo.stack.publisher import Publisher
 from store import inspection
@@ -26,6 +29,8 @@ from store.engine import Database
 from store.inspection import Figures, Snapshot
 
 _HALF = 2
+# The backup is made while this one is counted and minted.
+_BACKED_UP = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +44,14 @@ class System:
 
 
 class Scenario:
-    """One run. `checks`, `differences` and `notes` fill as it goes on."""
+    """One run. `checks`, `differences` and `notes` fill as it goes on.
 
-    def __init__(self, system: System, badges: Badges, view: View) -> None:
+    With a path for a `backup` the run ends with the database lost, and the backup in its place.
+    """
+
+    def __init__(
+        self, system: System, badges: Badges, view: View, backup_path: Path | None = None
+    ) -> None:
         self.checks: list[Check] = []
         self.differences: list[Difference] = []
         self.notes: list[str] = []
@@ -51,6 +61,7 @@ class Scenario:
         self._chain = system.chain
         self._view = view
         self._badges = badges
+        self._backup_path = backup_path
         self._watch = Watch(system.stack, system.database, view)
 
     async def run(self, phases: Sequence[Phase], travellers: int, authority: str) -> None:
@@ -79,7 +90,9 @@ class Scenario:
         found = await self._snapshot()
         await self._compare(expected, found, authority)
         if not self.differences:
-            await self._reconcile(expected, found, travellers)
+            repaired = await self._reconcile(expected, found, travellers)
+            if self._backup_path is not None and not self.differences:
+                await self._restore(self._backup_path, repaired, Goal.of(expected))
 
     # -------------------------------------------------------------- sending
 
@@ -90,6 +103,9 @@ class Scenario:
             await self._send_and_kill(phase, goal)
         else:
             await self._publisher.send(phase.records)
+        if phase.number == _BACKED_UP and self._backup_path is not None:
+            self._view.say("backing the database up, while everybody works")
+            await backup.dump(self._stack, self._backup_path)
         await self._watch.settled(goal, self._publisher.ends)
 
     async def _send_and_kill(self, phase: Phase, goal: Goal) -> None:
@@ -181,7 +197,8 @@ class Scenario:
 
     async def _reconcile(
         self, expected: ExpectedOutcome, before: Snapshot, travellers: int
-    ) -> None:
+    ) -> Snapshot:
+        """Return what the database knows after the repair."""
         self._view.say("reconciling: there is nothing to find")
         self._expect("reconcile finds", [], await reconcile(self._stack))
         targets = fault_injection.choose(expected, before.badges)
@@ -203,6 +220,7 @@ class Scenario:
         self.checks.append(
             self._all_alike("badges as the chain says", Aspect.REPAIR, len(after.badges))
         )
+        return after
 
     def _expect(
         self, name: str, wanted: Sequence[Finding], found: ReconcileReport, left: int = 0
@@ -218,6 +236,22 @@ class Scenario:
                 )
             ]
             self.differences.append(Difference(Aspect.RECONCILE, name, *words))
+
+    async def _restore(self, path: Path, known: Snapshot, goal: Goal) -> None:
+        lost = Lost(known, await items_of(self._chain, known), goal)
+        try:
+            found = await restore_and_compare(
+                self._stack, self._chain, self._view, path, lost, self._publisher.ends
+            )
+        except Stalled as stalled:
+            place = "the restored database"
+            self.differences.append(
+                Difference(Aspect.RESTORE, place, "everything done", stalled.message)
+            )
+            return
+        self.checks += found.checks
+        self.differences += found.differences
+        self.notes.append(found.note)
 
 
 def _shown(findings: Sequence[Finding]) -> str:

@@ -17,7 +17,8 @@ sys.path.insert(0, str(DOCS.parent))
 from cli import main  # noqa: E402
 from ops import metrics  # noqa: E402
 from ops.metric_roles import Role, roles_of  # noqa: E402
-from ops.settings import SettingField, is_secret, setting_fields, shown  # noqa: E402
+from ops.setting_types import is_secret  # noqa: E402
+from ops.settings import SettingField, setting_fields, shown  # noqa: E402
 from processor.catalog import load  # noqa: E402
 from processor.events.json_schema import BEYOND, Schema, schemas  # noqa: E402
 
@@ -34,8 +35,10 @@ A secret may stand in a file instead: `LAUREL_DATABASE_URL_FILE=/run/secrets/lau
 Nobody but owner and group may read it, nor a settings file with a secret in it (`chmod 600`).
 In Kubernetes that is `defaultMode: 0440` with `fsGroup`.
 Durations are written `500ms`, `30s`, `5m`, `1h30m`, `7d`, or as ISO 8601 has them.
+None is shorter than a millisecond.
 Amounts are in Grams, the coin of TON, as `0.05`.
 `laurel config check` prints what is in force, with a star where it differs from the default.
+An empty value is refused, and so are quotes around one, which `docker --env-file` keeps.
 
 | setting | default | bounds | meaning |
 |---|---|---|---|"""

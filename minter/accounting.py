@@ -7,7 +7,7 @@ is shut (store/fence.py) until nothing unknown can be under way any more.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from minter.ton import highload_wallet
@@ -68,6 +68,15 @@ class Accounting:
         """Return whether the wallet's account has transactions that were not looked at."""
         return self.fence is None or account.last_lt > self.fence.accounted_lt
 
+    def signed(self, query_seq: int) -> None:
+        """Remember a message that is committed.
+
+        A database that lost it before the next look has gone back all the same.
+        """
+        if self.fence is not None:
+            next_query_seq = max(self.fence.next_query_seq, query_seq + 1)
+            self.fence = replace(self.fence, next_query_seq=next_query_seq)
+
     async def look(self, db: Database, block: Block, account: Account) -> tuple[Fence, int]:
         """Look at every transaction that is new in `account`; shut or open minting by it.
 
@@ -102,7 +111,10 @@ class Accounting:
             log.warning("minting_shut", reason=notice.reason, needs_repair=notice.needs_repair)
         if opened:
             log.info("minting_open", seqno=block.seqno)
-        self.fence = now
+        remembered, self.fence = self.fence, now
+        if remembered is not None and not notices:
+            # A message may have been signed since this look read the row.
+            self.signed(remembered.next_query_seq - 1)
         return now, seqno
 
     async def _externals(

@@ -26,7 +26,7 @@ from store.engine import Connection
 from store.settlement_effects import Settlement
 from store.settling import Assignment
 from store.values.minting import LeasedTask, TaskEvent, TaskOperation, TaskStatus
-from store.values.names import LeaseToken
+from store.values.names import LeaseToken, RawAddress
 
 _AT_ONCE = timedelta()
 _LATER = timedelta(seconds=2)
@@ -61,14 +61,27 @@ async def _inspect(
     A burn in neither waits: its block does not show the token yet.
     """
     ctx, block = signing.ctx, signing.block
-    settled = [_failed(task, "the badge has no token") for task in tasks if task.token_id is None]
-    with_token = [(task, task.token_id) for task in tasks if task.token_id is not None]
+    targets = [(task, _target(signing.collection, task)) for task in tasks]
+    # A second token is one only beside the badge's own.
+    pointless = [
+        task
+        for task, target in targets
+        if task.token_id is None
+        or (task.operation is TaskOperation.REVOKE_SECOND and target == task.token_id)
+    ]
+    settled = [_failed(task, "the badge has no such token") for task in pointless]
+    with_token = [
+        (task, target) for task, target in targets if target is not None and task not in pointless
+    ]
     items = await ctx.items([address for _, address in with_token], block)
     revocable: dict[UUID, int] = {}
-    for task, item in ((task, items[address]) for task, address in with_token if address in items):
+    for task, address in with_token:
+        if address not in items:
+            continue
+        item = items[address]
         decision = decide(
             Task(
-                TaskOperation.BURN,
+                task.operation,
                 TaskStatus.PENDING,
                 task.attempt,
                 Token(None, ctx.wallet.address, item_suffix(task.nft_instance_id)),
@@ -78,13 +91,14 @@ async def _inspect(
             block.time,
             ctx.limits(),
         )
-        metrics.MINTS.labels(TaskOperation.BURN.value, decision.label).inc()
+        metrics.MINTS.labels(task.operation.value, decision.label).inc()
         match decision:
             case Sign() if item is not None:
                 revocable[task.id] = item.index
             case Confirm(token):
                 confirmed, event = TaskStatus.CONFIRMED, TaskEvent.CONFIRMED
-                settled.append(Settlement(task, confirmed, event, token_end=token.end))
+                end = token.end if address == task.token_id else None
+                settled.append(Settlement(task, confirmed, event, token_end=end))
             case Fail(reason):
                 settled.append(_failed(task, reason))
             case _:
@@ -92,11 +106,19 @@ async def _inspect(
     return revocable, settled
 
 
+def _target(collection: Collection, task: LeasedTask) -> RawAddress | None:
+    """Return the token that a task is to revoke: the badge's own, or the one at its index."""
+    if task.operation is TaskOperation.REVOKE_SECOND and task.token_index is not None:
+        return tokens.item_address(collection.address, task.token_index)
+    return task.token_id
+
+
 def _revocation(signing: Signing, task: LeasedTask, index: int) -> TaskAction:
-    if task.token_id is None:
+    target = _target(signing.collection, task)
+    if target is None:
         raise InvariantBroken("a revocation needs a token", task=str(task.id))
     value_nano = signing.ctx.prices.value_nano(signing.kind)
-    action = Action(task.token_id, value_nano, tokens.revoke_body(0))
+    action = Action(target, value_nano, tokens.revoke_body(0))
     return TaskAction(Assignment(task, index, None), action)
 
 

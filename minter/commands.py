@@ -57,16 +57,25 @@ def minter(console: Console) -> None:
     is_flag=True,
     help="With --repair: let tokens stand whose badge nobody knows and no event will bring.",
 )
+@click.option(
+    "--revoke-second",
+    is_flag=True,
+    help="With --repair: revoke, for good, each token that a badge has beside its own.",
+)
 @json_option
 @click.pass_obj
-def reconcile(console: Console, *, repair: bool, accept_unknown: bool, as_json: bool) -> None:
+def reconcile(
+    console: Console, *, repair: bool, accept_unknown: bool, revoke_second: bool, as_json: bool
+) -> None:
     """Compare the chain with the database, and repair the database.
 
     Reads every token at one masterchain block. With --repair it adopts unknown tokens that name a
-    badge, restores lost ids, marks badges whose owner destroyed the token, and continues a
-    collection's count where the chain stands; the rest is for a person. Minting that is shut (a
-    restored database, a failover) opens again by it, or by a running minter as soon as it may. It
-    needs the minter's LAUREL_METADATA_BASE_URL, to find collections that a restored database lacks.
+    badge, restores lost ids, marks badges whose owner destroyed the token, has the standing token
+    of a revoked badge revoked, and continues a collection's count where the chain stands; the rest
+    is for a person. A second token of a badge is revoked with --revoke-second. Minting that is shut
+    (a restored database, a failover) opens again by it, or by a running minter as soon as it may.
+    It needs the minter's LAUREL_METADATA_BASE_URL, to find collections that a restored database
+    lacks.
     Exits 1 when something differed, repaired or not, or minting is shut, and 0 otherwise.
 
     Example: laurel reconcile --repair
@@ -74,6 +83,8 @@ def reconcile(console: Console, *, repair: bool, accept_unknown: bool, as_json: 
     console.role = "reconcile"
     if accept_unknown and not repair:
         raise click.UsageError("--accept-unknown is a part of --repair.")
+    if revoke_second and not repair:
+        raise click.UsageError("--revoke-second is a part of --repair.")
 
     async def main() -> int:
         from minter import reconcile
@@ -87,7 +98,8 @@ def reconcile(console: Console, *, repair: bool, accept_unknown: bool, as_json: 
         if repair:
             # Where the collections lie that a restored database does not know.
             base_url = metadata_base(settings, read_config(Path(settings.need("ton_config"))))
-        terms = reconcile.Terms(settings.minter.expiry_margin, base_url, accept_unknown)
+        margin = settings.minter.expiry_margin
+        terms = reconcile.Terms(margin, base_url, accept_unknown, revoke_second)
         async with connect(settings) as (db, gateway):
             report = await reconcile.reconcile(db, gateway, repair=repair, terms=terms)
         console.result(report.document(), report.text(), as_json=as_json)

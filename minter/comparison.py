@@ -27,10 +27,11 @@ class FindingKind(StrEnum):
     CONTENT_DRIFT = "content drift"
     DESTROYED = "destroyed"
     REVOKED_ELSEWHERE = "revoked elsewhere"
-    STANDING_TOKEN = "standing token"  # noqa: S105
     INDEX_GAP = "index gap"
     UNREADABLE = "unreadable"
     FOREIGN_COLLECTION = "foreign collection"
+    STANDING_TOKEN = "standing token"  # noqa: S105
+    FOREIGN_AUTHORITY = "foreign authority"
 
     @property
     def meaning(self) -> str:
@@ -47,9 +48,10 @@ _MEANINGS = {
     FindingKind.CONTENT_DRIFT: "the token names another badge",
     FindingKind.DESTROYED: "its owner destroyed it",
     FindingKind.REVOKED_ELSEWHERE: "revoked on chain, active in the database",
-    FindingKind.STANDING_TOKEN: "its badge is revoked or burned, and no burn is under way",
     FindingKind.UNREADABLE: "no lite server shows it: the next run looks again",
     FindingKind.INDEX_GAP: "chain and database count the collection's items differently",
+    FindingKind.STANDING_TOKEN: "the badge is revoked or burned, and its token stands",
+    FindingKind.FOREIGN_AUTHORITY: "another than the minting wallet may revoke it",
     FindingKind.FOREIGN_COLLECTION: "it obeys another than the minting wallet, and refuses mints",
 }
 
@@ -72,7 +74,7 @@ class CollectionSnapshot:
     """A collection from both sides.
 
     `open_indexes` are held by open mints: what lacks there is on its way. `foreign_owner`: whom the
-    collection obeys, where that is not the minting wallet.
+    collection obeys, where that is not the minting wallet. `wallet`: that one.
     """
 
     type_code: str
@@ -80,6 +82,7 @@ class CollectionSnapshot:
     next_item_index: int
     open_indexes: frozenset[int]
     items: tuple[CollectionItem, ...]
+    wallet: RawAddress | None = None
     foreign_owner: str | None = None
 
 
@@ -139,7 +142,7 @@ def compare(snapshot: CollectionSnapshot, badges: Mapping[UUID, TokenRecord]) ->
         badge = holder or (badges.get(instance_id) if instance_id is not None else None)
         if badge is not None:
             named.add(badge.instance_id)
-        if (finding := _about(snapshot.type_code, item, item.token, badge)) is not None:
+        if (finding := _about(snapshot, item, item.token, badge)) is not None:
             found.append(finding)
     missing = [badge for badge in badges.values() if badge.instance_id not in named]
     if any(item.unread is not None for item in snapshot.items):
@@ -162,11 +165,11 @@ def _gap(snapshot: CollectionSnapshot) -> Finding | None:
 
 
 def _about(
-    type_code: str, item: CollectionItem, token: Token, badge: TokenRecord | None
+    snapshot: CollectionSnapshot, item: CollectionItem, token: Token, badge: TokenRecord | None
 ) -> Finding | None:
     def finding(kind: FindingKind, detail: str) -> Finding:
         instance_id = None if badge is None else badge.instance_id
-        return Finding(kind, type_code, instance_id, item.address, item.index, detail)
+        return Finding(kind, snapshot.type_code, instance_id, item.address, item.index, detail)
 
     if badge is None:
         return finding(
@@ -174,8 +177,10 @@ def _about(
             f"its content {token.content[:60]!r} names no badge of this type",
         )
     if badge.token_id == item.address:
-        return _known(finding, token, badge)
+        return _known(finding, token, badge, snapshot.wallet)
     if badge.token_id is not None:
+        if token.end is not None:
+            return None
         return finding(FindingKind.SECOND_TOKEN, f"the badge's is {badge.token_id}")
     if badge.onchain_status is OnchainStatus.MINTED:
         return finding(FindingKind.LOST_ID, "the badge is minted and has no token id")
@@ -188,20 +193,24 @@ def _about(
 
 
 def _known(
-    finding: Callable[[FindingKind, str], Finding], token: Token, badge: TokenRecord
+    finding: Callable[[FindingKind, str], Finding],
+    token: Token,
+    badge: TokenRecord,
+    wallet: RawAddress | None,
 ) -> Finding | None:
     if token.content != item_suffix(badge.instance_id):
         return finding(FindingKind.CONTENT_DRIFT, f"its content is {token.content[:60]!r}")
     accounted = badge.burn_open or badge.burned or badge.status is InstanceStatus.BURNED_ONCHAIN
     if token.destroyed:
         return None if accounted else finding(FindingKind.DESTROYED, "by its owner")
-    over = badge.status is not InstanceStatus.ACTIVE
-    if over and token.end is None and not badge.burn_open:
-        return finding(FindingKind.STANDING_TOKEN, f"the badge is {badge.status.value}")
     if badge.recipient is not None and token.owner != badge.recipient:
         return finding(
             FindingKind.OWNER_MISMATCH, f"held by {token.owner}, signed for {badge.recipient}"
         )
+    if wallet is not None and token.authority != wallet:
+        return finding(FindingKind.FOREIGN_AUTHORITY, f"its authority is {token.authority}")
+    if badge.status is not InstanceStatus.ACTIVE and not (token.revoked_at or badge.burn_open):
+        return finding(FindingKind.STANDING_TOKEN, f"the badge is {badge.status.value}")
     if token.revoked_at and not accounted:
         return finding(
             FindingKind.REVOKED_ELSEWHERE, f"at {token.revoked_at} (Unix time), not by a task"

@@ -81,6 +81,10 @@ class ChainView:
         fence = self._accounting.fence
         return None if fence is None else fence.shut
 
+    def signed(self, query_seq: int) -> None:
+        """Remember the number of a message that is committed."""
+        self._accounting.signed(query_seq)
+
     async def refresh(self, db: Database) -> None:
         """Look for a newer block, and at what the wallet has sent since the last one.
 

@@ -76,7 +76,9 @@ class Daemon:
 
         Raises:
             InvariantBroken: something that cannot be, is; the process has to end.
+            RecordGone: this database does not know the wallet; the process has to start anew.
         """
+        self._show_shut()
         self._readiness.arrived(Part.START)
         try:
             while not self._stop.requested:
@@ -154,8 +156,8 @@ class Daemon:
         """Lease what is due and start its work; return whether there was any."""
         ctx, lease = self._ctx, LeaseToken(uuid4())
         async with ctx.db.transaction() as conn:
-            for collection in await chain.collections(conn):
-                self._collections[collection.type_id] = collection
+            # Anew: a database that went back may lack some.
+            self._collections = {each.type_id: each for each in await chain.collections(conn)}
             deploys = await chain_messages.unresolved_deploys(conn)
             self._note_stopped()
             sent = await claiming.claim_sent(conn, lease, ctx.settings.lease, list(self._busy))
@@ -248,7 +250,7 @@ class Daemon:
     ) -> None:
         """See a message through that a former minter left."""
         async with self._ctx.db.transaction() as conn:
-            (message,) = await chain_messages.find(conn, [message_id])
+            message = await chain_messages.one(conn, message_id)
         by_id = {collection.id: collection for collection in self._collections.values()}
         log.info(
             "message_resumed",

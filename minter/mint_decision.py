@@ -188,7 +188,7 @@ def _concluded(task: Task, observation: Observation) -> Decision | None:
     item = observation.item
     if isinstance(item, Absent):
         return None
-    if task.operation is TaskOperation.BURN:
+    if task.operation is not TaskOperation.MINT:
         return Confirm(item) if item.end is not None else None
     # The content holds the badge's id: destroyed since, or signed for another wallet by a message
     # that this database has lost, it is still this badge's token, and a new index would be a second
@@ -223,4 +223,4 @@ def _still_open(
         return SignAgain(reason)
     # A burn repeated late is refused by the item (exit 403). A mint keeps its index, or the ones
     # behind it could never be minted.
-    return Fail(reason) if task.operation is TaskOperation.BURN else Park(reason)
+    return Park(reason) if task.operation is TaskOperation.MINT else Fail(reason)

@@ -174,6 +174,8 @@ def _not_for_retry(task: WaitingTask) -> str | None:
             return f"it waits for a wallet: `laurel queue release {task.id}`"
         case TaskStatus.FAILED, _ if task.operation is TaskOperation.BURN:
             return None
+        case TaskStatus.FAILED, _ if task.operation is TaskOperation.REVOKE_SECOND:
+            return "`laurel reconcile --repair --revoke-second` asks for it anew"
         case TaskStatus.FAILED, _:
             return "it was cancelled: `laurel badge mint` asks for the token anew"
         case _:

@@ -18,7 +18,7 @@ from minter.comparison import CollectionItem, CollectionSnapshot, Finding, Findi
 from minter.reconcile_report import REPAIRS, ReconcileReport, ReportedFinding
 from minter.ton import metadata_uris, tokens
 from minter.ton.gateway import AnswerRejected, BlockUnknown, ChainGateway, ChainUnreachable
-from minter.ton.values import Account, Block, CollectionState
+from minter.ton.values import Account, Block, CollectionState, Token
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError, Transient
@@ -47,12 +47,14 @@ class Terms:
     `metadata_base_url` None: collections that the database does not know are not looked for.
     `accept_unknown`: a person says that tokens of badges that nobody knows may stand.
     `reads_at_once`: few, where somebody mints beside it. `burns`: burns are asked for without a
-    person, where a badge is over, its token stands, and no burn has failed.
+    person, where a badge is over, its token stands, and no burn has failed. `revoke_second`: a
+    person says that tokens are to be revoked that a badge has beside its own.
     """
 
     expiry_margin: timedelta = timedelta(seconds=30)
     metadata_base_url: str | None = None
     accept_unknown: bool = False
+    revoke_second: bool = False
     reads_at_once: int = 32
     burns: bool = False
 
@@ -116,6 +118,7 @@ async def reconcile(
             0 if state is None else state.next_item_index,
             held[collection.id],
             tuple(items),
+            None if wallet is None else wallet.identity.address,
             _foreign_owner(state, wallet),
         )
         compared = _Compared(collection, snapshot, of_type)
@@ -146,9 +149,10 @@ async def _found(
     certain = await _unmoved(db, compared, suspected)
     repaired, findings = dict[RawAddress | None, str](), []
     blocking = [each for each in suspected if _blocks(compared, each)]
-    for finding in (each for each in certain if not _is_gap(each)):
+    # Of two tokens that name one badge the badge gets the one that stands.
+    for finding in sorted(certain, key=lambda each: _has_ended(compared, each)):
         if repair or (terms.burns and _is_unburned(compared, finding)):
-            done = await _repair(db, compared, block, finding)
+            done = await _repair(db, compared, block, finding, terms)
             if done is not None:
                 repaired[finding.token_id] = done
     if repair and terms.accept_unknown:
@@ -182,8 +186,17 @@ def _blocks(compared: _Compared, finding: Finding) -> bool:
     return named is not None and named not in compared.collection.accepted
 
 
+def _token(compared: _Compared, finding: Finding) -> Token | None:
+    return None if finding.index is None else compared.snapshot.items[finding.index].token
+
+
+def _has_ended(compared: _Compared, finding: Finding) -> bool:
+    token = _token(compared, finding)
+    return token is not None and token.end is not None
+
+
 def _named(compared: _Compared, finding: Finding) -> UUID | None:
-    token = None if finding.index is None else compared.snapshot.items[finding.index].token
+    token = _token(compared, finding)
     return None if token is None else metadata_uris.instance_of(token.content)
 
 
@@ -354,8 +367,11 @@ async def _unmoved(db: Database, compared: _Compared, findings: Sequence[Finding
     async with db.transaction() as conn:
         now = await reconciliation.token_records(conn, list(ids))
         held = await reconciliation.open_indexes(conn, collection.id)
-        fresh = next(each for each in await chain.collections(conn) if each.id == collection.id)
-    still = (held, fresh.next_index) == (compared.snapshot.open_indexes, collection.next_index)
+        known = {each.id: each.next_index for each in await chain.collections(conn)}
+    still = (held, known.get(collection.id)) == (
+        compared.snapshot.open_indexes,
+        collection.next_index,
+    )
     return [
         finding
         for finding in findings
@@ -367,7 +383,9 @@ async def _unmoved(db: Database, compared: _Compared, findings: Sequence[Finding
     ]
 
 
-async def _repair(db: Database, compared: _Compared, block: Block, finding: Finding) -> str | None:
+async def _repair(
+    db: Database, compared: _Compared, block: Block, finding: Finding, terms: Terms
+) -> str | None:
     """Write the chain's word about one finding into the database.
 
     Return what was done; None where it is a person's to decide, or moved meanwhile.
@@ -384,8 +402,12 @@ async def _repair(db: Database, compared: _Compared, block: Block, finding: Find
                 token = _token_found(compared, finding)
                 if token is not None:
                     done = await reconciliation.adopt(conn, record, token, block.time)
+            case FindingKind.SECOND_TOKEN if record is not None and terms.revoke_second:
+                token = _token_found(compared, finding)
+                if token is not None:
+                    done = await reconciliation.revoke_second(conn, record, token)
             case FindingKind.STANDING_TOKEN if record is not None:
-                done = await reconciliation.burn_standing(conn, record)
+                done = await reconciliation.burn(conn, record)
             case _:
                 pass
     return REPAIRS[finding.kind] if done else None
@@ -394,7 +416,7 @@ async def _repair(db: Database, compared: _Compared, block: Block, finding: Find
 def _token_found(compared: _Compared, finding: Finding) -> FoundToken | None:
     if finding.index is None or finding.token_id is None:
         return None
-    token = compared.snapshot.items[finding.index].token
+    token = _token(compared, finding)
     owner = None if token is None else token.owner
     return FoundToken(compared.collection.id, finding.index, finding.token_id, owner)
 

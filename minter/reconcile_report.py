@@ -11,8 +11,9 @@ REPAIRS = {
     FindingKind.UNKNOWN_TOKEN: "adopted",
     FindingKind.LOST_ID: "restored",
     FindingKind.DESTROYED: "burned_onchain",
-    FindingKind.STANDING_TOKEN: "burn asked for",
     FindingKind.INDEX_GAP: "index agreed",
+    FindingKind.STANDING_TOKEN: "revocation asked",
+    FindingKind.SECOND_TOKEN: "revocation asked",
 }
 
 

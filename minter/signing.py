@@ -42,7 +42,7 @@ async def sign(
         case TaskOperation.MINT:
             signing = Signing(ctx, MessageKind.MINT, collection, *ctx.view.current)
             return await sign_mints(signing, lease, tasks)
-        case TaskOperation.BURN:
+        case TaskOperation.BURN | TaskOperation.REVOKE_SECOND:
             signing = Signing(ctx, MessageKind.BURN, collection, *ctx.view.current)
             return await sign_burns(signing, lease, tasks)
 

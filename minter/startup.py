@@ -4,12 +4,14 @@ A database belongs to one wallet on one network for ever: tokens of another netw
 lost ones, and another wallet could neither mint into the collections nor revoke.
 """
 
+import re
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from minter.context import ChainView, MinterContext
 from minter.ton import highload_wallet, metadata_uris, mnemonic, network_config
@@ -37,6 +39,11 @@ log = logger("minter")
 Result = TypeVar("Result")
 # What the local network writes into its global config; other clients pass over it.
 _LOCAL_NETWORK = "laurel_local_network"
+# RFC 2606 and RFC 6761, README's own example, this machine, and names without a dot.
+_NOBODYS = re.compile(
+    r"(^|\.)(example|invalid|test|localhost|local|your-domain|example\.(com|net|org))\.?$"
+    r"|^127\.|^0\.0\.0\.0$|^::1?$|^[^.:]*$"
+)
 _WHAT_FAILS = {
     "item_forward": "with less an item stays without an owner",
     "item_value": "with less the collection's money is used up, and it mints nothing any more",
@@ -140,11 +147,14 @@ def metadata_base(settings: Settings, config: Mapping[str, Any]) -> str:
         config: the network's, from `read_config`; the local network brings an address along.
 
     Raises:
-        UsageError: nobody has named one: there is none by default, since it stays on chain.
+        UsageError: nobody has named one: there is none by default, since it stays on chain; or it
+            is an example's, or of this machine alone, on a network where that cannot be undone.
     """
-    if settings.metadata_base_url is not None:
-        return settings.metadata_base_url
     local = config.get(_LOCAL_NETWORK)
+    if settings.metadata_base_url is not None:
+        if local is None:
+            _refuse_nobodys(settings.metadata_base_url)
+        return settings.metadata_base_url
     if isinstance(local, dict) and "metadata_base_url" in local:
         return str(local["metadata_base_url"])
     raise UsageError(
@@ -153,6 +163,16 @@ def metadata_base(settings: Settings, config: Mapping[str, Any]) -> str:
         "https://badges.your-domain/metadata.",
         setting="LAUREL_METADATA_BASE_URL",
     )
+
+
+def _refuse_nobodys(base_url: str) -> None:
+    host = urlsplit(base_url).hostname or ""
+    if _NOBODYS.search(host):
+        raise UsageError(
+            f"LAUREL_METADATA_BASE_URL: {host} is nobody's name, or this machine's alone. Each "
+            "collection takes it on chain, where it stays: name a host that is yours for good.",
+            setting="LAUREL_METADATA_BASE_URL",
+        )
 
 
 async def settle_metadata(db: Database, gateway: ChainGateway, block: Block, base_url: str) -> None:

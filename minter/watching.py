@@ -93,6 +93,7 @@ async def watch(ctx: MinterContext, batch: SignedBatch, stop: Stop) -> None:
         LeaseLost: another minter took over.
         ChainUnreachable, BlockUnknown, DatabaseUnreachable: nothing was concluded; try again later.
     """
+    ctx.view.signed(batch.message.query_seq)
     waiting = tuple(_watched(ctx, batch.collection, task) for task in batch.tasks)
     message, seqno, started = batch.message, 0, ctx.clock.monotonic()
     renewed_at, executed = started, False
@@ -133,6 +134,7 @@ async def watch_deploy(
     Several minters may watch one deploy: sending twice is harmless, and settling it twice changes
     nothing.
     """
+    ctx.view.signed(message.query_seq)
     seqno = 0
     while not stop.requested:
         block, account = await ctx.view.after(seqno, _PATIENCE)
@@ -322,6 +324,8 @@ def _confirmed(watched: _WatchedTask, token: Token) -> Settlement:
     task, confirmed, event = watched.task, TaskStatus.CONFIRMED, TaskEvent.CONFIRMED
     if task.operation is TaskOperation.BURN:
         return Settlement(task, confirmed, event, token_end=token.end)
+    if task.operation is TaskOperation.REVOKE_SECOND:
+        return Settlement(task, confirmed, event)
     # A mint whose token was revoked since stays minted: reconcile names it (revoked elsewhere).
     end = token.end if token.destroyed else None
     return Settlement(task, confirmed, event, token_id=watched.address, token_end=end)
@@ -342,7 +346,7 @@ async def _had_no_effect(conn: Connection, look: _Look, settlements: Sequence[Se
         return False
     if all(each.event is TaskEvent.INDEX_TAKEN for each in settlements):
         return False
-    (closed,) = await chain_messages.find(conn, [look.message.id])
+    closed = await chain_messages.one(conn, look.message.id)
     return closed.status is MessageStatus.VOID
 
 

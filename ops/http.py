@@ -90,7 +90,7 @@ async def serving(
                 "host (0 takes any free one), or LAUREL_HTTP__ENABLED=false."
             ) from error
         host, port = runner.addresses[0][:2]
-        url = f"http://{host}:{port}"
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         log.info("http_listened", url=url)
         yield url
     finally:

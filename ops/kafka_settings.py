@@ -15,6 +15,7 @@ from ops.setting_types import PREFIX, Duration, SettingsPart
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 
+_DAY = timedelta(days=1)
 _OF_TLS = ("ca_file", "cert_file", "key_file", "key_password")
 _OF_PASSWORDS = ("sasl_username", "sasl_password")
 _OF_CLIENT_CREDENTIALS = ("oauth_token_url", "oauth_client_id", "oauth_client_secret")
@@ -30,24 +31,27 @@ class KafkaSettings(SettingsPart):
     )
     consumer_group: str = Field("laurel-worker", description="the group that the workers share")
     partitions: int = Field(
-        4, ge=1, description="partitions of a topic that `laurel topics create` makes"
+        4, ge=1, le=10_000, description="partitions of a topic that `laurel topics create` makes"
     )
     replication_factor: int = Field(
         -1,
         ge=-1,
+        le=1_000,
         description="copies of a topic that `laurel topics create` makes; -1 = as many as the "
         "brokers' default.replication.factor says",
     )
     session_timeout: Duration = Field(
         timedelta(seconds=10),
+        le=_DAY,
         description="silence after which the group gives a worker's partitions to others",
     )
     fetch_max_wait: Duration = Field(
         timedelta(milliseconds=50),
+        le=_DAY,
         description="how long a broker may hold back a fetch that found nothing",
     )
     request_timeout: Duration = Field(
-        timedelta(seconds=15), description="how long a broker may take to answer"
+        timedelta(seconds=15), le=_DAY, description="how long a broker may take to answer"
     )
     security_protocol: SecurityProtocol = Field(
         "PLAINTEXT", description="what the brokers' listener speaks"
@@ -112,6 +116,11 @@ class KafkaSettings(SettingsPart):
             raise ValueError(
                 f"{_name('replication_factor')}: a topic has at least one copy. Write -1 for the "
                 "brokers' default."
+            )
+        if self.fetch_max_wait >= self.request_timeout:
+            raise ValueError(
+                f"{_name('fetch_max_wait')} must be shorter than {_name('request_timeout')}: "
+                "a broker that holds back a fetch has not gone."
             )
         if not self.is_tls:
             self._refuse(_OF_TLS, "is of TLS", ("security_protocol", "SSL or SASL_SSL"))

@@ -16,6 +16,9 @@ _UNITS = {
 }
 _PARTS = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhd])\s*")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+# PT30S and 0:00:30, which another reader knows.
+_ISO = re.compile(r"[+-]?P.|\d+:\d\d", re.IGNORECASE)
+_EXAMPLES = "write 500ms, 30s, 5m, 1h30m, 7d or PT30S"
 # The coin of TON: 10^9 nanograms. Wallet apps and exchanges still show the older name.
 _COINS = re.compile(r"\s*(gram|grams|ton)$", re.IGNORECASE)
 NANOGRAMS = Decimal(10) ** 9
@@ -27,18 +30,20 @@ def duration(value: object) -> object:
     Known here are numbers with units, the larger first or not: `500ms`, `30s`, `5m`, `1h30m`, `7d`.
 
     Raises:
-        ValueError: a number without a unit.
+        ValueError: a number without a unit, or text that is no duration.
     """
     if isinstance(value, int | float) or (
         isinstance(value, str) and _NUMBER.fullmatch(value.strip())
     ):
-        raise ValueError(f"{value} has no unit: write 500ms, 30s, 5m, 1h30m, 7d or PT30S")
+        raise ValueError(f"{str(value).strip():.30} has no unit: {_EXAMPLES}")
     if not isinstance(value, str):
         return value
     text = value.strip().lower()
     found = _PARTS.findall(text)
     if not found or _PARTS.sub("", text):
-        return value
+        if _ISO.match(text):
+            return value
+        raise ValueError(f"is no duration: {_EXAMPLES}")
     try:
         return sum((float(number) * _UNITS[unit] for number, unit in found), timedelta())
     except OverflowError:

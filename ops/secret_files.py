@@ -42,15 +42,19 @@ def check(path: Path, setting: str) -> None:
 def read(path: Path, setting: str) -> str:
     """Return the secret in the file, without the newline at its end.
 
+    A pipe that somebody writes to is read to its end, as of `<(vault read ...)`.
+
     Raises:
         UsageError: the file cannot be read, others can read it, or it holds no secret. The message
             has nothing of the content.
     """
     check(path, setting)
     try:
-        with path.open("rb") as file:
+        # Of a pipe that nobody writes to, it would be waited for without end.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            os.set_blocking(file.fileno(), True)
             content = file.read(_BYTES_MAX + 1)
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # Windows' editors begin a file with a mark
     except OSError as error:
         raise _unreadable(path, setting, error.strerror) from None
     except UnicodeDecodeError:

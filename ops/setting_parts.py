@@ -7,32 +7,49 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from ops.setting_types import Amount, Duration, Port, SettingsPart
+from ops.setting_types import (
+    Amount,
+    Duration,
+    Port,
+    SettingsPart,
+    can_be_host,
+)
+
+_DAY = timedelta(days=1)
+_GIBIBYTE = 1024**3
 
 
 class DatabaseSettings(SettingsPart):
     """How the store talks to PostgreSQL."""
 
-    pool_size: int = Field(8, ge=1, description="connections a process keeps at most")
+    pool_size: int = Field(8, ge=1, le=1_000, description="connections a process keeps at most")
     connect_timeout: Duration = Field(
-        timedelta(seconds=5), description="how long a new connection may take"
+        timedelta(seconds=5),
+        ge=timedelta(seconds=1),
+        le=_DAY,
+        description="how long a new connection may take",
     )
     statement_timeout: Duration = Field(
-        timedelta(seconds=60), description="how long a statement may run"
+        timedelta(seconds=60), le=_DAY, description="how long a statement may run"
     )
     lock_timeout: Duration = Field(
-        timedelta(seconds=15), description="how long a statement may wait for a lock"
+        timedelta(seconds=15), le=_DAY, description="how long a statement may wait for a lock"
     )
 
 
 class WorkerSettings(SettingsPart):
     """The stream: how much is taken at once, and what is too old or too new."""
 
-    batch_records_max: int = Field(20_000, ge=1, description="records counted in one transaction")
+    batch_records_max: int = Field(
+        20_000, ge=1, le=1_000_000, description="records counted in one transaction"
+    )
     chunk_records_max: int = Field(
-        5_000, ge=1, description="records of one partition that travel through Faust as one message"
+        5_000,
+        ge=1,
+        le=1_000_000,
+        description="records of one partition that travel through Faust as one message",
     )
     record_bytes_max: int = Field(
         1024 * 1024,
@@ -42,10 +59,16 @@ class WorkerSettings(SettingsPart):
         "a larger one becomes a dead letter",
     )
     chunk_bytes_max: int = Field(
-        4 * 1024 * 1024, ge=64 * 1024, description="memory that a chunk takes, beside one record"
+        4 * 1024 * 1024,
+        ge=64 * 1024,
+        le=_GIBIBYTE,
+        description="memory that a chunk takes, beside one record",
     )
     batch_bytes_max: int = Field(
-        16 * 1024 * 1024, ge=64 * 1024, description="memory that the chunks of a batch take"
+        16 * 1024 * 1024,
+        ge=64 * 1024,
+        le=_GIBIBYTE,
+        description="memory that the chunks of a batch take",
     )
     event_retention: Duration | None = Field(
         None,
@@ -62,10 +85,11 @@ class WorkerSettings(SettingsPart):
     )
     stall_after: Duration = Field(
         timedelta(minutes=2),
+        ge=timedelta(seconds=1),
         description="lag without progress, or no consumer group, for this long ends the process",
     )
     retries_max: int = Field(
-        8, ge=1, description="attempts at a batch's transaction before the worker exits"
+        8, ge=1, le=1_000, description="attempts at a batch's transaction before the worker exits"
     )
 
 
@@ -76,27 +100,41 @@ class MinterSettings(SettingsPart):
         120, ge=1, le=250, description="tasks taken at once; a message carries at most 250 mints"
     )
     lease: Duration = Field(
-        timedelta(seconds=60), description="how long a minter holds a task before another may"
+        timedelta(seconds=60),
+        le=_DAY,
+        description="how long a minter holds a task before another may",
     )
     send_timeout: Duration = Field(
-        timedelta(seconds=15), description="how long handing a message to the network may take"
+        timedelta(seconds=15),
+        le=_DAY,
+        description="how long handing a message to the network may take",
     )
     poll_interval: Duration = Field(
         timedelta(milliseconds=500),
+        le=_DAY,
         description="pause before the queue and the chain are asked again",
     )
     message_ttl: Duration = Field(
         timedelta(minutes=5),
+        ge=timedelta(seconds=1),
+        le=30 * _DAY,  # the contract has 22 bits for it
         description="timeout of the highload wallet: how long a signed message can execute",
     )
     expiry_margin: Duration = Field(
-        timedelta(seconds=30), description="beyond the expiry, before a message counts as dead"
+        timedelta(seconds=30),
+        le=30 * _DAY,
+        description="beyond the expiry, before a message counts as dead",
     )
     resend_after: Duration = Field(
-        timedelta(seconds=10), description="chain time after which the same bytes are sent again"
+        timedelta(seconds=10),
+        le=30 * _DAY,
+        description="chain time after which the same bytes are sent again",
     )
     signatures_max: int = Field(
-        5, ge=1, description="signatures a task may use up before it is parked for a person"
+        5,
+        ge=1,
+        le=1_000,
+        description="signatures a task may use up before it is parked for a person",
     )
     # The floors are what the main network's prices made of these values in August 2026, rounded up
     # (minter/ton/fees.py). At its start the minter asks for the prices of its own network as well.
@@ -131,6 +169,7 @@ class MinterSettings(SettingsPart):
     lite_servers: int = Field(
         3,
         ge=1,
+        le=1_000,
         description="lite servers of the global config asked for the newest block at each turn, "
         "the best ones; the others are looked at every five seconds, and take their place",
     )
@@ -145,6 +184,14 @@ class HttpSettings(SettingsPart):
         description="the port to listen on, one for each process on a host; 0 takes any free one",
     )
     enabled: bool = Field(True, description="whether to listen at all")
+
+    @field_validator("host")
+    @classmethod
+    def _can_be_host(cls, value: str) -> str:
+        host = value.removeprefix("[").removesuffix("]")
+        if not can_be_host(host):
+            raise ValueError("is no host: write a name, or an address such as 127.0.0.1 or ::1")
+        return host
 
 
 class LogSettings(SettingsPart):
@@ -163,6 +210,7 @@ class LifecycleSettings(SettingsPart):
 
     drain_timeout: Duration = Field(
         timedelta(seconds=20),
+        le=_DAY,
         description="after SIGTERM: the time to finish work in flight, then a hard exit",
     )
     stall_after: Duration = Field(

@@ -19,10 +19,17 @@ from decimal import Decimal
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -43,7 +50,14 @@ from ops.setting_parts import (
     MinterSettings,
     WorkerSettings,
 )
-from ops.setting_types import PREFIX, SettingsPart
+from ops.setting_types import (
+    PREFIX,
+    SettingsPart,
+    as_written,
+    can_be_host,
+    can_be_port,
+    is_secret,
+)
 
 CONFIG_FILE = "LAUREL_CONFIG_FILE"
 # Read by tools around Laurel, not settings of it: the fault point (ops/faults.py) and the switches
@@ -53,7 +67,7 @@ _OUTSIDE = frozenset(
 )
 Address = Literal["database_url", "kafka_brokers", "ton_config", "wallet_mnemonic_file"]
 # A name, an IPv4 address, or an IPv6 address in brackets; without a port it is Kafka's own, 9092.
-_BROKER = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\])(:0*\d{1,5})?")
+_BROKER = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.%]+\])(:(?P<port>\d+))?")
 DEFAULT_TENANT = UUID("00000000-0000-7000-8000-000000000001")
 SYSTEM_ISSUER = UUID("00000000-0000-7000-8000-000000000002")
 
@@ -100,7 +114,7 @@ class Settings(BaseSettings):
     )
     metadata_base_url: str | None = Field(
         None,
-        pattern=r"^https?://[^\s?#]+[^\s?#/]$",
+        pattern=r"^https?://[^\s?#@]+[^\s?#@/]$",
         max_length=120,
         description="where the tokens' metadata is served; it goes on chain and stays there, so "
         "a minter needs it on any network but the local one",
@@ -133,14 +147,24 @@ class Settings(BaseSettings):
         files = (_File(settings_cls, Path(named)),) if named else ()
         return (init_settings, _Environment(settings_cls), *files)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_as_written(cls, value: object, info: ValidationInfo) -> object:
+        return as_written(value, secret=is_secret(cls.model_fields[info.field_name or ""]))
+
     @field_validator("kafka_brokers")
     @classmethod
     def _is_a_list_of_brokers(cls, value: str | None) -> str | None:
         for broker in () if value is None else value.split(","):
-            if not _BROKER.fullmatch(broker.strip()):
+            found = _BROKER.fullmatch(broker.strip())
+            if (
+                found is None
+                or not can_be_host(found["host"].strip("[]"))
+                or not can_be_port(found["port"] or "9092")
+            ):
                 raise ValueError(
                     "it should read host:port, several separated by commas: "
-                    "kafka-1:9092,kafka-2:9092."
+                    "kafka-1:9092,kafka-2:9092; ports are from 1 to 65535."
                 )
         return value
 
@@ -283,11 +307,6 @@ def setting_fields() -> Iterator[SettingField]:
                 yield SettingField(f"{PREFIX}{name}__{inner}".upper(), (name, inner), inner_field)
         else:
             yield SettingField(f"{PREFIX}{name}".upper(), (name,), field)
-
-
-def is_secret(field: FieldInfo) -> bool:
-    """Return whether the setting's value is hidden, and may come from a file of its own."""
-    return SecretStr in (field.annotation, *get_args(field.annotation))
 
 
 @cache

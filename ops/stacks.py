@@ -32,9 +32,14 @@ def log_all(reason: str, loop: asyncio.AbstractEventLoop | None = None) -> None:
                 thread=names.get(ident, str(ident)),
                 stack=_lines(_callers(frame)),
             )
+    for task, stack in of_tasks(loop):
+        log.error("task_stack", reason=reason, task=task, stack=stack)
+
+
+def of_tasks(loop: asyncio.AbstractEventLoop | None = None) -> Iterator[tuple[str, str]]:
+    """Yield name and stack of every task of `loop` that is not done."""
     for task in asyncio.all_tasks(loop):
-        stack = _lines(_awaited(task.get_coro()))
-        log.error("task_stack", reason=reason, task=task.get_name(), stack=stack)
+        yield task.get_name(), _lines(_awaited(task.get_coro()))
 
 
 def _callers(frame: FrameType | None) -> list[FrameType]:

@@ -55,12 +55,16 @@ def throwaway(part: str) -> Iterator[Path]:
     base = home() / "thrown-away"
     base.mkdir(mode=0o711, exist_ok=True)
     with (base / "sweep.lock").open("w") as sweep:
-        # Nobody may sweep a directory between its making and its lock.
+        # Nobody may sweep a directory between its making and its lock. The lock's file comes first:
+        # whoever is killed between the two leaves nothing that no sweep would find.
         fcntl.flock(sweep, fcntl.LOCK_EX)
         _sweep(base)
-        path = made_in(base, part)
-        lock = _lock_of(path).open("w")
+        number, name = tempfile.mkstemp(prefix=f"{part}-", suffix=_LOCK_SUFFIX, dir=base)
+        lock = os.fdopen(number, "w")
         fcntl.flock(lock, fcntl.LOCK_EX)
+        path = Path(name.removesuffix(_LOCK_SUFFIX))
+        path.mkdir()
+        path.chmod(0o711)  # whatever the umask
     with lock:
         try:
             yield path

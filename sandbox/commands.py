@@ -4,9 +4,12 @@ The local network.
 """
 
 import json
+import math
+import re
 import urllib.error
 import urllib.request
 from datetime import timedelta
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,19 @@ if TYPE_CHECKING:
 
 NANO = 1_000_000_000
 ADMIN_PORT = 20480
+_FAUCET = re.compile(r"http://[^\s/?#@]+/?")
+
+
+class _Finite(click.FloatRange):
+    """A number within bounds; "nan" is within any of click's."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number", param, ctx)
+        return number
 
 
 @click.group()
@@ -36,10 +52,14 @@ def sandbox() -> None:
     help="Where global.config.json is written; point LAUREL_TON_CONFIG at it.",
 )
 @click.option("--listen", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=int, help="Port of the lite server; a free one unless given.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    help="Port of the lite server; a free one unless given.",
+)
 @click.option(
     "--admin-port",
-    type=int,
+    type=click.IntRange(0, 65_535),
     default=ADMIN_PORT,
     show_default=True,
     help="Port of the faucet (HTTP).",
@@ -49,7 +69,7 @@ def sandbox() -> None:
 )
 @click.option(
     "--block-interval",
-    type=click.FloatRange(min=0.01),
+    type=_Finite(min=0.01, max=86_400),
     default=0.4,
     show_default=True,
     help="Seconds from block to block.",
@@ -121,7 +141,7 @@ def ton(
 @click.option(
     "--gram",
     "amount",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_Finite(min=0, max=1_000_000_000, min_open=True),
     default=100.0,
     show_default=True,
     help="How much, in GRAM, the coin of the TON network.",
@@ -140,13 +160,14 @@ def fund(console: Console, *, address: str, amount: float, faucet: str, as_json:
     Example: laurel sandbox fund "$(laurel wallet show --json | jq -r .address)"
     """
     nano = round(amount * NANO)
-    if not faucet.startswith("http://"):
+    if not _FAUCET.fullmatch(faucet):
         raise UsageError(
             f"--faucet {faucet}: it should read http://host:port, "
             "as `laurel sandbox ton` prints it."
         )
+    no_faucet = f"No faucet answers at {faucet} (%s). Start one with `laurel sandbox ton`."
     request = urllib.request.Request(  # noqa: S310 - checked above
-        f"{faucet}/fund",
+        f"{faucet.rstrip('/')}/fund",
         json.dumps({"address": address, "amount_nano": nano}).encode(),
         {"Content-Type": "application/json"},
     )
@@ -154,14 +175,17 @@ def fund(console: Console, *, address: str, amount: float, faucet: str, as_json:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             status = json.load(answer)
     except urllib.error.HTTPError as error:
-        refused = json.load(error)
+        try:
+            refused = json.load(error)["message"]
+        except (ValueError, TypeError, KeyError):
+            raise UsageError(no_faucet % f"somebody else does: {error}") from None
         raise (UsageError if error.code == 400 else Transient)(
-            f"the faucet refused: {refused['message']}"
+            f"the faucet refused: {refused}"
         ) from None
     except urllib.error.URLError as error:
-        raise UsageError(
-            f"No faucet answers at {faucet} ({error.reason}). Start one with `laurel sandbox ton`."
-        ) from None
+        raise UsageError(no_faucet % error.reason) from None
+    except (OSError, HTTPException, ValueError) as error:  # a host that is none, no HTTP, no JSON
+        raise UsageError(no_faucet % error) from None
     console.result(
         {"address": address, "amount_nano": nano} | status,
         f"{address} has {amount:g} GRAM more.",

@@ -126,6 +126,15 @@ def postgres(
             yield PostgresServer(url=url, pid=child.pid, log_path=log_path, directory=place)
 
 
+def client_program(name: str) -> Path:
+    """Return one of the wheel's clients, such as `pg_dump`; it runs as this process does.
+
+    Raises:
+        PartMissing: the wheel is not there, or not made for this platform.
+    """
+    return _wheel() / "pginstall" / "bin" / name
+
+
 def _settings(host: str, port: int, place: Path) -> list[str]:
     settings = {
         "listen_addresses": host,

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from store.catalog_changes import Adoption, Dropped
 from store.engine import Connection
 from store.exact_json import dumped
+from store.ids import id_prefix
 
 ADOPT = text("""
     WITH wanted AS MATERIALIZED (
@@ -29,8 +30,10 @@ ADOPT = text("""
             AND type_id IN (SELECT type_id FROM wanted UNION SELECT source_type_id FROM wanted)
           ORDER BY user_id, type_id
             FOR UPDATE)
-    INSERT INTO nft_progress AS held (type_id, user_id, counters, last_event_at)
-    SELECT wanted.type_id, source.user_id,
+    INSERT INTO nft_progress AS held (id, type_id, user_id, counters, last_event_at)
+    SELECT CAST(:id_prefix || lpad(to_hex(row_number() OVER (
+                    ORDER BY source.user_id, wanted.type_id)), 8, '0') AS uuid),
+           wanted.type_id, source.user_id,
            jsonb_object_agg(wanted.counter, source.counters -> wanted.counter),
            max(source.last_event_at)
       FROM wanted JOIN concerned AS source
@@ -72,7 +75,12 @@ async def adopt(
     """Take over `adoptions` for `users`, and drop what their types use no more."""
     listed = sorted(users, key=str)
     if adoptions:
-        await conn.execute(ADOPT, {"adoptions": dumped(adoptions), "users": listed})
+        parameters = {
+            "adoptions": dumped(adoptions),
+            "users": listed,
+            "id_prefix": id_prefix(),
+        }
+        await conn.execute(ADOPT, parameters)
     for each in dropped:
         await conn.execute(
             DROP, {"type_id": each.type_id, "names": list(each.counters), "users": listed}

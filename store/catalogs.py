@@ -16,6 +16,7 @@ from store.catalog_changes import NOTHING, Changes, begin_at_zero, between
 from store.catalog_document import content_hash, decoded, encoded
 from store.engine import Connection, TransactionConflict
 from store.exact_json import dumped
+from store.ids import id_prefix
 from store.values.badges import AuditAction, AuditEntry
 from store.values.catalog import Catalog, JobState, TypeSpec
 from store.values.names import CounterName, TypeCode
@@ -79,9 +80,11 @@ PARK_ORDERS = text("""
 
 UPSERT_LEVELS = text("""
     INSERT INTO nft_level_rule AS old
-           (type_id, level, "order", title, description, rarity, image_url, conditions,
+           (id, type_id, level, "order", title, description, rarity, image_url, conditions,
             auto_mint_onchain, onchain_policy, i18n)
-    SELECT type_id, level, "order", title, description, rarity, image_url, conditions,
+    SELECT CAST(:id_prefix || lpad(to_hex(row_number() OVER (ORDER BY type_id, level)),
+                                   8, '0') AS uuid),
+           type_id, level, "order", title, description, rarity, image_url, conditions,
            auto_mint_onchain, onchain_policy, i18n
       FROM jsonb_to_recordset(CAST(:levels AS jsonb))
            AS new (type_id uuid, level integer, "order" integer, title text, description text,
@@ -261,7 +264,7 @@ async def _write(conn: Connection, changes: Changes) -> None:
         for badge_type in written
         for level in badge_type.levels
     ]
-    await conn.execute(UPSERT_LEVELS, {"levels": dumped(levels)})
+    await conn.execute(UPSERT_LEVELS, {"levels": dumped(levels), "id_prefix": id_prefix()})
     removed = {"types": [badge_type.id for badge_type in changes.removed]}
     await conn.execute(REMOVE_TYPE_LEVELS, removed)
     await conn.execute(REMOVE_TYPES, removed)

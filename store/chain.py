@@ -8,22 +8,35 @@ docs/architecture.md).
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row, select, text
 
-from ops.errors import Transient
+from ops.errors import Permanent, Transient
 from store.engine import Connection
+from store.ids import ordered_id
 from store.models.catalog import NFTType
 from store.models.minting import ChainCollection, ChainWallet
 from store.values.names import RawAddress, TypeCode
+
+Value = TypeVar("Value")
 
 
 class MintingShut(Transient):
     """Nothing may be signed: chain and database may know different tokens."""
 
     code = "minting_shut"
+
+
+class RecordGone(Permanent):
+    """A row that this process worked with is not there any more: the database went back under it.
+
+    What was begun with it is given up; where it was the wallet's own row, the process ends, and
+    starts anew with what is there.
+    """
+
+    code = "record_gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +110,8 @@ _COLLECTION = select(
     ChainCollection.accepted_badges,
 ).join(NFTType, NFTType.id == ChainCollection.type_id)
 REGISTER_WALLET = text("""
-    INSERT INTO chain_wallet (address, public_key, subwallet_id, timeout_s, zero_state_hash)
-    VALUES (:address, :public_key, :subwallet_id, :timeout_s, :zero_state_hash)
+    INSERT INTO chain_wallet (id, address, public_key, subwallet_id, timeout_s, zero_state_hash)
+    VALUES (:id, :address, :public_key, :subwallet_id, :timeout_s, :zero_state_hash)
         ON CONFLICT DO NOTHING
 """)
 
@@ -121,8 +134,8 @@ TAKE_QUERY_SEQ = text("""
 """)
 
 ADD_COLLECTION = text("""
-    INSERT INTO chain_collection (type_id, chain_wallet_id, address, content_uri, item_prefix)
-    VALUES (:type_id, :wallet_id, :address, :content_uri, :item_prefix)
+    INSERT INTO chain_collection (id, type_id, chain_wallet_id, address, content_uri, item_prefix)
+    VALUES (:id, :type_id, :wallet_id, :address, :content_uri, :item_prefix)
         ON CONFLICT (type_id) DO NOTHING
 """)
 
@@ -163,11 +176,11 @@ async def register_wallet(conn: Connection, identity: WalletIdentity) -> WalletR
 
     The caller compares.
     """
-    await conn.execute(REGISTER_WALLET, asdict(identity))
-    found = await wallet(conn)
-    if found is None:
+    await conn.execute(REGISTER_WALLET, {"id": ordered_id(), **asdict(identity)})
+    row = await wallet(conn)
+    if row is None:
         raise LookupError("chain_wallet has no row right after one was written")
-    return found
+    return row
 
 
 async def wallet(conn: Connection) -> WalletRecord | None:
@@ -191,12 +204,14 @@ async def saw_block(conn: Connection, wallet_id: UUID, seqno: int, *, deployed: 
     Return the newest ever seen.
     """
     parameters = {"wallet_id": wallet_id, "seqno": seqno, "deployed": deployed}
-    return int((await conn.execute(SAW_BLOCK, parameters)).scalar_one())
+    row = (await conn.execute(SAW_BLOCK, parameters)).one_or_none()
+    return int(found(row, "the wallet").seqno_seen)
 
 
 async def seqno_seen(conn: Connection, wallet_id: UUID) -> int:
     """Return the newest masterchain block that any minter of this wallet was shown."""
-    return int((await conn.execute(SEQNO_SEEN, {"wallet_id": wallet_id})).scalar_one())
+    row = (await conn.execute(SEQNO_SEEN, {"wallet_id": wallet_id})).one_or_none()
+    return int(found(row, "the wallet").seqno_seen)
 
 
 async def take_query_seq(conn: Connection, wallet_id: UUID, unused: int = 0) -> int:
@@ -227,11 +242,16 @@ async def collections(conn: Connection) -> list[Collection]:
 
 
 async def lock_collection(conn: Connection, collection_id: UUID) -> Collection:
-    """Return a collection and keep others from signing for it until the transaction ends."""
+    """Return a collection and keep others from signing for it until the transaction ends.
+
+    Raises:
+        RecordGone: there is no such collection.
+    """
     locked = _COLLECTION.where(ChainCollection.id == collection_id).with_for_update(
         of=ChainCollection
     )
-    return _collection((await conn.execute(locked)).one())
+    row = (await conn.execute(locked)).one_or_none()
+    return _collection(found(row, f"collection {collection_id}"))
 
 
 async def collection_seen(conn: Connection, collection_id: UUID) -> None:
@@ -263,6 +283,17 @@ async def own_addresses(conn: Connection, addresses: Sequence[RawAddress]) -> fr
         return frozenset()
     rows = await conn.execute(OWN_ADDRESSES, {"addresses": list(addresses)})
     return frozenset(RawAddress(row.address) for row in rows)
+
+
+def found(row: Value | None, what: str) -> Value:
+    """Return the one row that was asked for.
+
+    Raises:
+        RecordGone: there is none.
+    """
+    if row is None:
+        raise RecordGone(f"{what} is in this database no more: the database went back")
+    return row
 
 
 def _collection(row: Row[*tuple[Any, ...]]) -> Collection:

@@ -3,7 +3,6 @@
 A message's row is locked while its tasks are settled (lock order: docs/architecture.md).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, func, insert, select, text, update
 
+from store.chain import found
 from store.engine import Connection
 from store.models.minting import ChainMessage
 from store.values.minting import Commitments, MessageKind, MessageStatus
@@ -70,7 +70,7 @@ _UNRESOLVED = ChainMessage.status == MessageStatus.UNRESOLVED.value
 # its outcome.
 COMMITMENTS = text("""
     SELECT count(*) FILTER (WHERE task.operation = 'mint') AS mints,
-           count(*) FILTER (WHERE task.operation = 'burn') AS burns,
+           count(*) FILTER (WHERE task.operation <> 'mint') AS burns,
            (SELECT count(*) FROM chain_message
              WHERE kind = 'deploy' AND status = 'unresolved'
                AND chain_wallet_id = :wallet_id) AS deploys,
@@ -144,10 +144,14 @@ async def unresolved_deploys(conn: Connection) -> list[MessageRecord]:
     return [_message(row) for row in await conn.execute(deploys.order_by(ChainMessage.query_seq))]
 
 
-async def find(conn: Connection, ids: Sequence[UUID]) -> list[MessageRecord]:
-    """Return messages by id; missing ones are absent."""
-    rows = await conn.execute(_MESSAGE.where(ChainMessage.id.in_(ids)))
-    return [_message(row) for row in rows]
+async def one(conn: Connection, message_id: UUID) -> MessageRecord:
+    """Return a message as it stands.
+
+    Raises:
+        RecordGone: there is none.
+    """
+    row = (await conn.execute(_MESSAGE.where(ChainMessage.id == message_id))).one_or_none()
+    return _message(found(row, f"message {message_id}"))
 
 
 async def lock(conn: Connection, message_id: UUID) -> None:
@@ -156,7 +160,11 @@ async def lock(conn: Connection, message_id: UUID) -> None:
 
 
 async def sent(conn: Connection, message_id: UUID, chain_time: datetime) -> MessageRecord:
-    """Count a send, with the chain's time of it; return the message as it stands then."""
+    """Count a send, with the chain's time of it; return the message as it stands then.
+
+    Raises:
+        RecordGone: there is no such message.
+    """
     statement = (
         update(ChainMessage)
         .where(ChainMessage.id == message_id)
@@ -167,7 +175,8 @@ async def sent(conn: Connection, message_id: UUID, chain_time: datetime) -> Mess
         )
         .returning(*_MESSAGE_COLUMNS)
     )
-    return _message((await conn.execute(statement)).one())
+    row = (await conn.execute(statement)).one_or_none()
+    return _message(found(row, f"message {message_id}"))
 
 
 async def resolve(

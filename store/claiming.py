@@ -36,6 +36,7 @@ class TaskCount:
 # Two clocks on purpose: now() is constant in a statement, so an index condition may hold it, and a
 # little late only means "claimed by the next turn"; clock_timestamp() starts the lease at the true
 # time, also at the end of a long transaction.
+# The audit log can only grow: it knows a token also where the other tables were restored alone.
 # In a CTE: inside IN (...) a SKIP LOCKED sub-select may be run again and lock more than its limit.
 CLAIM_DUE = text("""
     WITH idle AS MATERIALIZED (
@@ -58,6 +59,17 @@ CLAIM_DUE = text("""
                                        AND mint.status IN ('pending', 'sent'))
                   ORDER BY task.type_id, task.operation, task.priority, task.run_after
                   LIMIT 1) AS has_burns,
+                (SELECT true FROM nft_mint_queue AS task
+                  WHERE task.type_id = type.id AND task.operation = 'revoke_second'
+                    AND task.status = 'pending' AND task.hold_reason IS NULL
+                    AND task.run_after <= now()
+                    AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
+                    AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS mint
+                                     WHERE mint.nft_instance_id = task.nft_instance_id
+                                       AND mint.operation = 'mint'
+                                       AND mint.status IN ('pending', 'sent'))
+                  ORDER BY task.type_id, task.operation, task.priority, task.run_after
+                  LIMIT 1) AS has_seconds,
                 (SELECT message.kind = 'burn' FROM chain_message AS message
                   WHERE message.chain_collection_id = collection.id
                   ORDER BY message.query_seq DESC
@@ -74,7 +86,8 @@ CLAIM_DUE = text("""
                 SELECT task.id FROM nft_mint_queue AS task
                  WHERE task.type_id = idle.id
                    AND task.operation =
-                       CASE WHEN idle.has_burns
+                       CASE WHEN idle.has_seconds THEN 'revoke_second'
+                            WHEN idle.has_burns
                              AND (idle.has_mints AND idle.burned_last) IS NOT TRUE
                             THEN 'burn' ELSE 'mint' END
                    AND task.status = 'pending' AND task.hold_reason IS NULL
@@ -88,14 +101,17 @@ CLAIM_DUE = text("""
                  ORDER BY task.type_id, task.operation, task.priority, task.run_after
                  LIMIT :limit
                    FOR UPDATE OF task SKIP LOCKED) AS picked
-          WHERE idle.has_mints OR idle.has_burns),
+          WHERE idle.has_mints OR idle.has_burns OR idle.has_seconds),
          taken AS (
          UPDATE nft_mint_queue AS task
             SET lease_token = :lease, lease_expires_at = clock_timestamp() + :ttl
            FROM due WHERE task.id = due.id
          RETURNING task.*)
     SELECT taken.*, instance.user_id, type.code, instance.onchain_token_id,
-           instance.onchain_status = 'minted' AS is_minted
+           instance.onchain_status = 'minted'
+             OR EXISTS (SELECT 1 FROM nft_audit_log AS audit
+                         WHERE audit.nft_instance_id = instance.id
+                           AND audit.action = 'minted_onchain') AS is_minted
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
            JOIN nft_type AS type ON type.id = taken.type_id
      ORDER BY taken.priority, taken.run_after
@@ -137,7 +153,10 @@ TAKE_RESERVED = text("""
             AND token_index IS NOT NULL AND status = 'pending'
          RETURNING task.*)
     SELECT taken.*, instance.user_id, type.code, instance.onchain_token_id,
-           instance.onchain_status = 'minted' AS is_minted
+           instance.onchain_status = 'minted'
+             OR EXISTS (SELECT 1 FROM nft_audit_log AS audit
+                         WHERE audit.nft_instance_id = instance.id
+                           AND audit.action = 'minted_onchain') AS is_minted
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
            JOIN nft_type AS type ON type.id = taken.type_id
      ORDER BY taken.token_index

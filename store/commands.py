@@ -74,6 +74,7 @@ def _age(text: str | None, kept: "timedelta | None") -> "timedelta":
     from datetime import timedelta
 
     from ops.quantities import duration
+    from ops.setting_types import LONGEST
 
     try:
         found = kept if text is None else duration(text)
@@ -84,6 +85,8 @@ def _age(text: str | None, kept: "timedelta | None") -> "timedelta":
             "Ids are kept for ever. Say which to forget: --older-than 400d, or set "
             "LAUREL_WORKER__EVENT_RETENTION."
         )
-    if not isinstance(found, timedelta) or found < timedelta(days=1):
-        raise UsageError(f"{text or kept} is no duration of a day or more, such as 400d.")
+    if not isinstance(found, timedelta) or not timedelta(days=1) <= found <= LONGEST:
+        raise UsageError(
+            f"{text or kept} is no duration of a day or more, up to a hundred years, such as 400d."
+        )
     return found

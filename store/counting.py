@@ -3,15 +3,15 @@
 COPY into a staging table, then a handful of statements over the whole set.
 
 Counting is exact because each statement is: an event enters once by its key
-(store/processed_events.py, which thins out the staging table before the merge), a member once by
-its row (progress_member), and a counter is its old value and what the batch adds, under the lock of
-its row. docs/adr/0008-batch-merge.md has the measurements.
+(store/processed_events.py; the others leave the staging table), a member once by its row
+(progress_member), and a counter is its old value and what the batch adds, under the lock of its
+row. docs/adr/0008-batch-merge.md has the measurements.
 
 The staging tables are temporary and empty again at each commit. Statements are planned anew in
 every batch (store/engine.py, _PLANNED_ANEW).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -21,7 +21,9 @@ from sqlalchemy import text
 
 from ops.errors import InvariantBroken
 from store import exact_json
+from store.binary_format import UuidArray
 from store.engine import Connection
+from store.ids import id_prefix
 from store.values.catalog import CounterBinding, CounterOperation
 from store.values.names import CounterName, Number
 
@@ -32,9 +34,8 @@ PREPARE = (
     text("SET LOCAL client_min_messages = warning"),
     text("""
     CREATE TEMPORARY TABLE IF NOT EXISTS batch_event (
-           event_key uuid NOT NULL, is_first boolean NOT NULL, fingerprint integer NOT NULL,
-           occurred_at timestamptz NOT NULL, user_id uuid NOT NULL, counter_id smallint,
-           operation smallint, amount numeric, member text
+           event_key uuid NOT NULL, occurred_at timestamptz NOT NULL, user_id uuid NOT NULL,
+           counter_id smallint NOT NULL, operation smallint NOT NULL, amount numeric, member text
            ) ON COMMIT DELETE ROWS
     """),
     text("""
@@ -44,13 +45,12 @@ PREPARE = (
     """),
 )
 
-# In place of an operation: no counter listens to the event's type.
-UNHEARD = -1
-
 STAGE = """
-    COPY batch_event (event_key, is_first, fingerprint, occurred_at, user_id, counter_id,
-                      operation, amount, member) FROM STDIN
+    COPY batch_event (event_key, occurred_at, user_id, counter_id, operation, amount, member)
+    FROM STDIN
 """
+
+LEAVE_OUT = text("DELETE FROM batch_event WHERE event_key = ANY(:keys)")
 
 _PAIR_OPERATIONS = {
     "post": CounterOperation.POST.value,
@@ -127,7 +127,7 @@ MERGE = text("""
          SELECT user_id, counter_id, sum(amount) FILTER (WHERE operation = :add) AS step,
                 max(amount) FILTER (WHERE operation = :max) AS highest,
                 max(occurred_at) AS last_event_at
-           FROM batch_event WHERE counter_id IS NOT NULL GROUP BY user_id, counter_id
+           FROM batch_event GROUP BY user_id, counter_id
           UNION ALL
          SELECT user_id, counter_id, count(*), NULL, NULL FROM joined GROUP BY user_id, counter_id
           UNION ALL
@@ -145,8 +145,10 @@ MERGE = text("""
          -- A new row starts with the steps; an existing one adds them under its lock. Every batch
          -- takes the rows in this order, so that two of them never wait in a circle.
          merged AS (
-         INSERT INTO nft_progress AS progress (user_id, type_id, counters, last_event_at)
-         SELECT user_id, type_id, jsonb_object_agg(name, step), max(last_event_at)
+         INSERT INTO nft_progress AS progress (id, user_id, type_id, counters, last_event_at)
+         SELECT CAST(:id_prefix || lpad(to_hex(row_number() OVER (ORDER BY user_id, type_id)),
+                                        8, '0') AS uuid),
+                user_id, type_id, jsonb_object_agg(name, step), max(last_event_at)
            FROM change GROUP BY user_id, type_id ORDER BY user_id, type_id
              ON CONFLICT (user_id, type_id) DO UPDATE
             SET counters = progress.counters || (
@@ -215,30 +217,20 @@ class Staging:
     def add(
         self,
         event_key: str,
-        fingerprint: int,
         occurred_at: datetime,
         user_id: UUID,
-        additions: Iterable[Addition] | None,
+        additions: Iterable[Addition],
     ) -> None:
-        """Stage an event: a line for each counter that it adds to, the first of them marked.
-
-        One that adds to no counter has a line too, so that it is processed once; and one that no
-        counter listens to (None), so that its id is taken.
-        """
-        is_first, of_event = "t", f"\t{fingerprint}\t{occurred_at.isoformat()}\t{user_id.hex}\t"
-        for each in additions or ():
+        """Stage an event: a line for each counter that it adds to."""
+        of_event = f"{event_key}\t{occurred_at.isoformat()}\t{user_id.hex}\t"
+        for each in additions:
             amount = "\\N" if each.amount is None else each.amount
             member = "\\N" if each.member is None else each.member.translate(_COPY_ESCAPES)
             self._lines.append(
-                f"{event_key}\t{is_first}{of_event}"
-                f"{each.counter_id}\t{each.operation}\t{amount}\t{member}\n"
+                f"{of_event}{each.counter_id}\t{each.operation}\t{amount}\t{member}\n"
             )
-            is_first = "f"
             if each.operation in _PAIRED:
                 self.has_pairs = True
-        if is_first == "t":
-            operation = "\\N" if additions is not None else UNHEARD
-            self._lines.append(f"{event_key}\tt{of_event}\\N\t{operation}\t\\N\t\\N\n")
 
     def encoded(self) -> bytes:
         """Return the data of the COPY."""
@@ -270,6 +262,12 @@ async def stage(conn: Connection, parts: Iterable[Staging]) -> None:
             await copy.write(staging.encoded())
 
 
+async def leave_out(conn: Connection, keys: Collection[str]) -> None:
+    """Take the events `keys` (32 hex digits each) out of the staging table."""
+    if keys:
+        await conn.execute(LEAVE_OUT, {"keys": UuidArray([*keys])})
+
+
 async def pair(conn: Connection) -> None:
     """Set the flags of posted and undone ids, and note how their counters change."""
     await conn.execute(NEW_PAIRS)
@@ -288,6 +286,7 @@ async def merge(conn: Connection, bindings: Sequence[CounterBinding]) -> list[Pr
         }
         for binding in bindings
     ]
-    rows = await conn.execute(MERGE, {"bindings": exact_json.dumped(listed)})
+    parameters = {"bindings": exact_json.dumped(listed), "id_prefix": id_prefix()}
+    rows = await conn.execute(MERGE, parameters)
     found = [Progress(row.user_id, row.type_id, row.counters) for row in rows]
     return sorted(found, key=lambda progress: (progress.user_id, progress.type_id))

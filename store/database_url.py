@@ -5,12 +5,14 @@ wrong is refused here, in words that never repeat the URL: it may hold a passwor
 """
 
 import re
+from difflib import get_close_matches
 
 import psycopg
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from ops.errors import UsageError
+from ops.setting_types import can_be_host, can_be_port
 
 _NAME = "LAUREL_DATABASE_URL"
 _DRIVER = "postgresql+psycopg"
@@ -37,7 +39,7 @@ def address_of(url: str) -> URL:
             know. The message does not repeat the URL.
     """
     try:
-        parsed = make_url(_with_hosts_as_options(url))
+        parsed = make_url(_with_hosts_as_options(url.strip()))
     except (ArgumentError, ValueError):
         raise UsageError(
             f"{_NAME} is no URL: it should read "
@@ -51,20 +53,18 @@ def address_of(url: str) -> URL:
             "%40 and %2F; a password may also stand in PGPASSFILE."
         )
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
-        raise UsageError(f"{_NAME}: {parsed.get_backend_name()} is not PostgreSQL.")
+        raise UsageError(f"{_NAME} should begin with postgresql://")
     _refuse_options(parsed)
     address = parsed.set(drivername=_DRIVER)
-    if "," in str(_connect_arguments(address).get("host", "")):
+    hosts, _ = _places(address)
+    if len(hosts) > 1:
         address = address.set(query={**_SEVERAL_DEFAULTS, **address.query})
     return address
 
 
 def place_of(address: URL) -> str:
     """Return where `address` leads, for a person: without password and options."""
-    arguments = _connect_arguments(address)
-    hosts = str(arguments.get("host") or "").split(",")
-    ports = str(arguments.get("port") or "").split(",")
-    ports += ports[-1:] * (len(hosts) - len(ports))
+    hosts, ports = _places(address)
     netloc = ",".join(
         (f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
         for host, port in zip(hosts, ports, strict=False)
@@ -91,16 +91,19 @@ def _with_hosts_as_options(url: str) -> str:
 def _refuse_options(parsed: URL) -> None:
     for option, given in parsed.query.items():
         if option not in _OPTIONS:
-            raise UsageError(f"{_NAME}: PostgreSQL's clients know no option {option}.")
+            # Not by its name: it may be what follows an unescaped & of a password.
+            close = get_close_matches(option, _OPTIONS, n=1, cutoff=0.8)
+            guess = f" Did you mean {close[0]}?" if close else ""
+            raise UsageError(f"{_NAME} has an option that PostgreSQL's clients do not know.{guess}")
         if not isinstance(given, str) and option not in _REPEATED:
             raise UsageError(f"{_NAME} says {option} twice.")
 
 
-def _connect_arguments(address: URL) -> dict[str, object]:
-    """Return what psycopg will be given.
+def _places(address: URL) -> tuple[list[str], list[str]]:
+    """Return the hosts and their ports as psycopg will be given them; "" is its own default.
 
     Raises:
-        UsageError: hosts and ports do not fit together.
+        UsageError: they do not fit together, or are none.
     """
     dialect = address.get_dialect()()
     try:
@@ -110,4 +113,15 @@ def _connect_arguments(address: URL) -> dict[str, object]:
             f"{_NAME}: hosts and ports do not fit together. "
             "Write them as postgresql://user@first:5432,second:5433/database."
         ) from None
-    return arguments
+    hosts = str(arguments.get("host") or "").split(",")
+    ports = str(arguments.get("port") or "").split(",")
+    # SQLAlchemy passes no port 0 on, and PostgreSQL's own would be taken.
+    if address.port == 0 or not all(port == "" or can_be_port(port) for port in ports):
+        raise UsageError(f"{_NAME}: a port is from 1 to 65535.")
+    # What begins so is a directory, or an abstract socket.
+    if not all(host == "" or host[0] in "/@" or can_be_host(host) for host in hosts):
+        raise UsageError(
+            f"{_NAME} has a host that cannot be looked up: a name is of 253 characters at most, "
+            "with 1 to 63 between its dots."
+        )
+    return hosts, ports + ports[-1:] * (len(hosts) - len(ports))

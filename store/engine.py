@@ -7,6 +7,7 @@ freeze the agents that share the loop. Its json and jsonb values have exact numb
 are read: by a text, by a model's column or by the driver itself.
 """
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Self, TypeVar
@@ -56,7 +57,9 @@ class ConnectionLost(DatabaseUnreachable):
 
 
 class TransactionConflict(Transient):
-    """Deadlock, serialisation failure, lock timeout, or a badge that another transaction made.
+    """Deadlock, serialisation failure, lock timeout, or what another transaction made meanwhile.
+
+    A badge, or the row of an event that both count.
 
     Nothing was written, the transaction may be run again.
     """
@@ -103,16 +106,19 @@ _OF_THE_DATA = ("22", "54")
 _OF_A_CONSTRAINT = "23"
 # PostgreSQL, appendix A: class 40 is transaction rollback; 55P03 lock_not_available.
 _CONFLICTS = frozenset({"40001", "40P01", "55P03"})
-# 23505 unique_violation: two batches made the same badge at once, one by events and one by an
-# award. Run again, the second one finds it.
+# 23505 unique_violation: two batches counted the same event at once (store/processed_events.py), or
+# made the same badge, one by events and one by an award. Run again, the second one finds it.
 _UNIQUE = "23505"
 _RACES = frozenset(
     {
         "nft_instance_pkey",
         "nft_instance_one_active_key",
         "nft_instance_user_id_type_id_ordinal_key",
+        "processed_event_pkey",
     }
 )
+# libpq, before it connects.
+_BAD_VALUE = re.compile(r'invalid (\w+) value: "')
 # query_canceled: the statement timeout, or somebody's pg_cancel_backend.
 _TIMED_OUT = "57014"
 # read_only_sql_transaction: after a failover the address may lead to a standby for a while.
@@ -285,6 +291,10 @@ def translated(
     state = getattr(cause, "sqlstate", None)
     if not connected and REFUSED_OPTIONS in str(cause):
         return UsageError(f"{place}: a pooler refuses `options` of a session. {WAY_OUT}")
+    if option := _BAD_VALUE.search(str(cause)) if not connected and state is None else None:
+        return UsageError(
+            f"LAUREL_DATABASE_URL: PostgreSQL's clients know no such value of {option[1]}."
+        )
     constraint = getattr(getattr(cause, "diag", None), "constraint_name", None)
     if state in _CONFLICTS or (state == _UNIQUE and constraint in _RACES):
         return TransactionConflict(

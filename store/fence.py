@@ -14,6 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from store import chain
 from store.engine import Connection
 from store.values.names import RawAddress
 
@@ -42,7 +43,8 @@ class DatabaseIdentity:
 class Shut:
     """Why nothing is signed. `until` is the chain's time.
 
-    `needs_repair`: a person has to ask for a repair first; `repair_asked`: one has.
+    `needs_repair`: a person has to ask for a repair first; `repair_asked`: one has, for this or for
+    what is noticed later.
     """
 
     reason: str
@@ -119,7 +121,7 @@ SHUT = text("""
 
 ASK_REPAIR = text("""
     UPDATE chain_wallet SET repair_asked = true, updated_at = clock_timestamp()
-     WHERE id = :wallet_id AND shut_needs_repair
+     WHERE id = :wallet_id AND shut_reason IS NOT NULL
 """)
 
 REOPEN = text("""
@@ -205,10 +207,15 @@ async def identity(conn: Connection) -> DatabaseIdentity:
 
 
 async def fence(conn: Connection, wallet_id: UUID, *, lock: bool = False) -> Fence:
-    """Return the wallet's fence; with `lock`, nobody changes it until the transaction ends."""
+    """Return the wallet's fence; with `lock`, nobody changes it until the transaction ends.
+
+    Raises:
+        RecordGone: this database has no such wallet.
+    """
     if lock:
         await conn.execute(LOCK_FENCE, {"wallet_id": wallet_id})
-    row = (await conn.execute(FENCE, {"wallet_id": wallet_id})).one()
+    rows = await conn.execute(FENCE, {"wallet_id": wallet_id})
+    row = chain.found(rows.one_or_none(), "the wallet")
     found = None
     if row.shut_reason is not None:
         found = Shut(row.shut_reason, row.shut_until, row.shut_needs_repair, row.repair_asked)
@@ -233,7 +240,10 @@ async def shut(conn: Connection, wallet_id: UUID, why: Shut) -> None:
 
 
 async def ask_repair(conn: Connection, wallet_id: UUID) -> None:
-    """Write that a person asked for a repair: minters go on with it until minting is open."""
+    """Write that a person asked for a repair: minters go on with it until minting is open.
+
+    Also where it opens by itself: what is under way may arrive since, and take a repair.
+    """
     await conn.execute(ASK_REPAIR, {"wallet_id": wallet_id})
 
 

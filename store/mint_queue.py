@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from store.engine import Connection
+from store.ids import id_prefix
 from store.values.minting import HoldReason, TaskOperation, TokenState
 from store.values.names import RawAddress
 
@@ -50,11 +51,12 @@ class Swept:
 ENQUEUE = text("""
     WITH wanted AS (
          SELECT * FROM unnest(CAST(:instances AS uuid[]), CAST(:operations AS text[]),
-                              CAST(:holds AS text[]))
-                AS listed (nft_instance_id, operation, hold_reason)),
+                              CAST(:holds AS text[])) WITH ORDINALITY
+                AS listed (nft_instance_id, operation, hold_reason, position)),
          added AS (
-         INSERT INTO nft_mint_queue (nft_instance_id, operation, hold_reason)
-         SELECT wanted.nft_instance_id, wanted.operation, wanted.hold_reason
+         INSERT INTO nft_mint_queue (id, nft_instance_id, operation, hold_reason)
+         SELECT CAST(:id_prefix || lpad(to_hex(position), 8, '0') AS uuid),
+                wanted.nft_instance_id, wanted.operation, wanted.hold_reason
            FROM wanted JOIN nft_instance AS instance ON instance.id = wanted.nft_instance_id
           WHERE wanted.operation <> 'mint'
              OR (instance.status = 'active' AND instance.onchain_status <> 'minted')
@@ -231,6 +233,7 @@ async def enqueue(conn: Connection, tasks: Sequence[NewTask]) -> int:
         "instances": [task.nft_instance_id for task in tasks],
         "operations": [task.operation.value for task in tasks],
         "holds": [task.hold_reason.value if task.hold_reason else None for task in tasks],
+        "id_prefix": id_prefix(),
     }
     return int((await conn.execute(ENQUEUE, parameters)).scalar_one())
 

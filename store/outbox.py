@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from store.engine import Connection
 from store.exact_json import dumped
+from store.ids import id_prefix
 from store.values.outbox import OutboxEntry
 
 APPEND = text("""
@@ -25,8 +26,9 @@ APPEND = text("""
          SELECT user_id, messages FROM counted ORDER BY user_id
              ON CONFLICT (user_id) DO UPDATE SET last_seq = sequence.last_seq + excluded.last_seq
          RETURNING user_id, last_seq)
-    INSERT INTO outbox_message (tenant_id, event_type, payload, occurred_at, user_id, seq)
-    SELECT (entry->>'tenant_id')::uuid, entry->>'event_type', entry->'payload',
+    INSERT INTO outbox_message (id, tenant_id, event_type, payload, occurred_at, user_id, seq)
+    SELECT CAST(:id_prefix || lpad(to_hex(position), 8, '0') AS uuid),
+           (entry->>'tenant_id')::uuid, entry->>'event_type', entry->'payload',
            (entry->>'occurred_at')::timestamptz, user_id,
            -- `last_seq` is the last of this batch's: its messages end there, in their order.
            last_seq - messages + row_number() OVER (PARTITION BY user_id ORDER BY position)
@@ -49,4 +51,4 @@ async def append(conn: Connection, entries: Sequence[OutboxEntry]) -> None:
         }
         for entry in entries
     ]
-    await conn.execute(APPEND, {"entries": dumped(rows)})
+    await conn.execute(APPEND, {"entries": dumped(rows), "id_prefix": id_prefix()})

@@ -13,6 +13,7 @@ from sqlalchemy import Row, text
 
 from store import chain
 from store.engine import Connection
+from store.ids import id_prefix
 from store.values.minting import HoldReason, TaskEvent, TaskOperation, TaskStatus
 from store.values.names import RawAddress, TypeCode
 
@@ -96,8 +97,11 @@ BURN_AGAIN = text("""
          SELECT id, nft_instance_id FROM nft_mint_queue
           WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'failed' AND operation = 'burn'),
          added AS (
-         INSERT INTO nft_mint_queue (nft_instance_id, operation)
-         SELECT nft_instance_id, 'burn' FROM failed ORDER BY nft_instance_id
+         INSERT INTO nft_mint_queue (id, nft_instance_id, operation)
+         SELECT CAST(:id_prefix || lpad(to_hex(row_number() OVER (ORDER BY nft_instance_id)),
+                                        8, '0') AS uuid),
+                nft_instance_id, 'burn'
+           FROM failed ORDER BY nft_instance_id
              ON CONFLICT (nft_instance_id, operation) WHERE status IN ('pending', 'sent') DO NOTHING
          RETURNING id, nft_instance_id),
          history AS (
@@ -218,8 +222,13 @@ async def burn_again(
     conn: Connection, ids: Sequence[UUID], *, actor: str, reason: str | None
 ) -> frozenset[UUID]:
     """Enqueue a new burn for each failed one; return the failed ones that have one now."""
-    event = TaskEvent.RETRIED.value
-    parameters = {"ids": list(ids), "event": event, "actor": actor, "reason": reason}
+    parameters = {
+        "ids": list(ids),
+        "event": TaskEvent.RETRIED.value,
+        "actor": actor,
+        "reason": reason,
+        "id_prefix": id_prefix(),
+    }
     return frozenset((await conn.execute(BURN_AGAIN, parameters)).scalars())
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from store import audit, chain, chain_messages, fence, mint_queue, settling
 from store.engine import Connection
+from store.ids import ordered_id
 from store.mint_queue import NewTask
 from store.settlement_effects import Effects, EndedToken, MintedBadge, burns_of
 from store.values.badges import Actor, AuditAction, AuditEntry, InstanceStatus, OnchainStatus
@@ -85,9 +86,10 @@ ADOPT_TASK = text("""
            FROM mint WHERE task.id = mint.id
          RETURNING task.id, mint.status AS from_status),
          added AS (
-         INSERT INTO nft_mint_queue (nft_instance_id, operation, status, token_index, recipient,
+         INSERT INTO nft_mint_queue (id, nft_instance_id, operation, status, token_index, recipient,
                                      chain_collection_id)
-         SELECT :instance_id, 'mint', 'confirmed', :index, :recipient, :collection_id
+         SELECT CAST(:task_id AS uuid), :instance_id, 'mint', 'confirmed', :index, :recipient,
+                :collection_id
           WHERE NOT EXISTS (SELECT 1 FROM mint)
          RETURNING id, CAST(NULL AS varchar) AS from_status)
     INSERT INTO mint_task_event (task_id, event, from_status, to_status)
@@ -129,6 +131,12 @@ RESERVED = text("""
 DROP_INDEXES = text("""
     UPDATE nft_mint_queue SET token_index = NULL, updated_at = clock_timestamp()
      WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'pending'
+""")
+
+REVOKE_SECOND = text("""
+    INSERT INTO nft_mint_queue (nft_instance_id, operation, token_index, chain_collection_id)
+    VALUES (:instance_id, 'revoke_second', :index, :collection_id)
+        ON CONFLICT (nft_instance_id, operation) WHERE status IN ('pending', 'sent') DO NOTHING
 """)
 
 OPEN_INDEXES = text("""
@@ -204,12 +212,33 @@ async def mark_destroyed(conn: Connection, seen: TokenRecord, occurred_at: datet
     return True
 
 
-async def burn_standing(conn: Connection, seen: TokenRecord) -> bool:
-    """Ask for the burn of a token whose badge is over; return whether the badge is as `seen`."""
+async def burn(conn: Connection, seen: TokenRecord) -> bool:
+    """Have the standing token of a badge that is over revoked; return whether that is new."""
     await settling.locked_badges(conn, [seen.instance_id])
     if not await _unchanged(conn, seen):
         return False
     return await mint_queue.enqueue(conn, [NewTask(seen.instance_id, TaskOperation.BURN)]) == 1
+
+
+async def revoke_second(conn: Connection, seen: TokenRecord, found: FoundToken) -> bool:
+    """Have a token revoked that a badge has beside its own; return whether that is new.
+
+    Audit: metadata_updated.
+    """
+    await settling.locked_badges(conn, [seen.instance_id])
+    if not await _unchanged(conn, seen):
+        return False
+    place = {
+        "instance_id": seen.instance_id,
+        "index": found.index,
+        "collection_id": found.collection_id,
+    }
+    if (await conn.execute(REVOKE_SECOND, place)).rowcount != 1:
+        return False
+    details = {"repair": "second_token", "token_id": found.token_id}
+    entry = AuditEntry(seen.instance_id, AuditAction.METADATA_UPDATED, Actor.ADMIN, details)
+    await audit.append(conn, [entry])
+    return True
 
 
 async def adopt(
@@ -242,7 +271,7 @@ async def adopt(
     # Destroyed tokens name no owner any more; the recipient column wants somebody: the token itself
     # stands in.
     recipient = found.owner or seen.recipient or found.token_id
-    await conn.execute(ADOPT_TASK, {**place, "recipient": recipient})
+    await conn.execute(ADOPT_TASK, {**place, "recipient": recipient, "task_id": ordered_id()})
     badge = badges[seen.instance_id]
     minted = (MintedBadge(badge, found.token_id),)
     ended = () if found.owner is not None else (EndedToken(badge, TokenEnd.DESTROYED),)

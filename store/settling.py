@@ -76,7 +76,11 @@ SIGN = text("""
             AND task.lease_token = :lease AND task.lease_expires_at > clock_timestamp()
             AND instance.id = task.nft_instance_id
             -- A badge that has its token gets no second one, whoever asks.
-            AND (task.operation <> 'mint' OR instance.onchain_status <> 'minted')
+            AND (task.operation <> 'mint'
+                 OR (instance.onchain_status <> 'minted'
+                     AND NOT EXISTS (SELECT 1 FROM nft_audit_log AS audit
+                                      WHERE audit.nft_instance_id = instance.id
+                                        AND audit.action = 'minted_onchain')))
          RETURNING task.id, task.retry_count),
          history AS (
          INSERT INTO mint_task_event (task_id, event, from_status, to_status, details)

@@ -5,7 +5,7 @@ is written, and taken away because of a decision, only by who holds the claim on
 there: so nobody meets another's new row. When its time is over it is taken away without one.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -60,6 +60,19 @@ class Page:
 
 
 ANY = text("SELECT EXISTS (SELECT FROM waiting_command)")
+
+# The stream brings what a silent run has left: from now on its outcome is told.
+SPEAK_UP = text("""
+    WITH brought AS MATERIALIZED (
+         SELECT external_id FROM waiting_command
+          WHERE silent
+            AND (external_id, content_hash)
+                IN (SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS bytea[])))
+          ORDER BY external_id
+            FOR UPDATE)
+    UPDATE waiting_command AS waiting SET silent = false
+      FROM brought WHERE waiting.external_id = brought.external_id
+""")
 
 OF_USERS = text("""
     WITH oldest AS MATERIALIZED (
@@ -170,14 +183,25 @@ COUNT = text("SELECT count(*) FROM waiting_command")
 
 
 async def of_users(
-    conn: Connection, user_ids: Collection[UUID], *, silent: bool
+    conn: Connection,
+    user_ids: Collection[UUID],
+    brought: Mapping[str, bytes] | None = None,
+    *,
+    silent: bool,
 ) -> list[StoredCommand]:
     """Return what waits of `user_ids`, locked, in the order in which it came.
 
-    `silent`: what silent runs have left, and only that.
+    Args:
+        conn: in the batch's transaction.
+        user_ids: of the users of the batch.
+        brought: content hashes by external id of the batch's own commands. Where it is not silent,
+            nor is what waits under them from now on.
+        silent: what silent runs have left, and only that.
     """
     if not user_ids or not (await conn.execute(ANY)).scalar_one():
         return []
+    if brought and not silent:
+        await conn.execute(SPEAK_UP, {"ids": list(brought), "hashes": list(brought.values())})
     given = {"users": list(user_ids), "silent": silent, "limit": OF_A_BATCH_MAX}
     return await _read(conn, OF_USERS, given)
 

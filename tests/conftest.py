@@ -28,6 +28,7 @@ os.environ["LAUREL_HTTP__PORT"] = "0"
 
 pytest_plugins = [
     "tests.unit",
+    "tests.hangs",
     "tests.fixtures.postgres",
     "tests.fixtures.broker",
     "tests.fixtures.pooler",

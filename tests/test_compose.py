@@ -184,3 +184,10 @@ def test_the_image_holds_every_package_of_the_wheel() -> None:
         if line.startswith("!")
     }
     assert copied == let_in
+
+
+def test_the_image_runs_as_a_number_that_kubernetes_can_tell_from_root() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    (user,) = re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE)
+    assert f"--uid {user} " in dockerfile
+    assert int(user) > 0

@@ -4,23 +4,32 @@ import asyncio
 import os
 import re
 import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
+from sqlalchemy import URL, make_url
 
 from ops.setting_parts import MinterSettings
 from ops.settings import Settings
 from sandbox.postgres import PostgresServer
 from sandbox.ton.network import TonNetwork
+from store import migrations
 from store.engine import Database
 from tests.builders.minters import funded, minter_on, new_wallet
-from tests.builders.restoring import dump, replay, wheel
+from tests.builders.restoring import replay, wheel
 from tests.builders.world import World, all_in, eventually, items_of, minting
 
 ROOT = Path(__file__).parents[1]
 SECTION = (ROOT / "docs" / "runbook.md").read_text().partition("## Restoring a backup")[2]
-RESTORE, REPAIR = re.findall(r"^ *```sh\n(.*?)^ *```$", SECTION, re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
+BACKUP, RESTORE, REPAIR = BLOCK.findall(SECTION)
+(GRANTS,) = re.findall(
+    r"<<'SQL'\n(GRANT .*?)^SQL$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+)
 
 
 async def shell(script: str, **environment: str) -> tuple[int, str]:
@@ -40,52 +49,97 @@ async def shell(script: str, **environment: str) -> tuple[int, str]:
     return process.returncode or 0, said.decode()
 
 
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """A database as the README sets it up, its owner's URL, and the one that Laurel works with."""
+
+    server: PostgresServer
+    owner: str
+    laurel: str
+
+    def of(self, database: str) -> "Roles":
+        """Return the same roles in another database."""
+        owner, laurel = (make_url(url).set(database=database) for url in (self.owner, self.laurel))
+        return Roles(self.server, _clear(owner), _clear(laurel))
+
+
+def _clear(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+@pytest.fixture
+async def roles(postgres_server: PostgresServer) -> AsyncIterator[Roles]:
+    """What README, Running it for real, says about the database."""
+    url = make_url(postgres_server.url)
+    there = Roles(
+        postgres_server,
+        _clear(url.set(username="badges_owner", password="o", database="badges")),
+        _clear(url.set(username="badges", password="b", database="badges")),
+    )
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE badges_owner LOGIN PASSWORD 'o'")
+        connection.execute("CREATE ROLE badges LOGIN PASSWORD 'b'")
+        connection.execute(
+            "CREATE DATABASE badges OWNER badges_owner ENCODING 'UTF8' TEMPLATE template0"
+        )
+        try:
+            await migrations.upgrade(there.owner)
+            with psycopg.connect(there.owner, autocommit=True) as owner:
+                for line in GRANTS.splitlines():
+                    owner.execute(line.encode())
+            yield there
+        finally:
+            connection.execute("DROP DATABASE badges WITH (FORCE)")
+            connection.execute("DROP DATABASE IF EXISTS badges_restored WITH (FORCE)")
+            connection.execute("DROP ROLE badges")
+            connection.execute("DROP ROLE badges_owner")
+
+
 @pytest.fixture
 async def settings(
-    ton: TonNetwork, database_url: str, tmp_path_factory: pytest.TempPathFactory
+    ton: TonNetwork, roles: Roles, tmp_path_factory: pytest.TempPathFactory
 ) -> Settings:
     hurry = MinterSettings(poll_interval=timedelta(milliseconds=50))
-    return await funded(minter_on(ton, database_url, new_wallet(tmp_path_factory), hurry), ton)
+    return await funded(minter_on(ton, roles.laurel, new_wallet(tmp_path_factory), hurry), ton)
 
 
 async def test_a_backup_is_restored_as_the_runbook_says(
-    ton: TonNetwork,
-    database: Database,
-    postgres_server: PostgresServer,
-    settings: Settings,
-    tmp_path: Path,
+    ton: TonNetwork, roles: Roles, settings: Settings, tmp_path: Path
 ) -> None:
     """Twenty tokens, ten of them since the backup: each badge has the one that it had."""
-    world = World(database)
-    old = await world.to_mint(10)
-    async with minting(settings) as ctx:
+    environment = {
+        "SERVER_URL": roles.server.url,
+        "OWNER_URL": roles.owner,
+        "LAUREL_DATABASE_URL": roles.laurel,
+        "LAUREL_TON_CONFIG": settings.need("ton_config"),
+    }
+    async with Database(roles.owner) as opened, minting(settings) as ctx:
+        world = World(opened)
+        old = await world.to_mint(10)
         await all_in(world, old, "active/minted")
-        await dump(settings.need("database_url"), tmp_path / "backup")
+        code, said = await shell(BACKUP, **environment, cwd=str(tmp_path))
+        assert code == 0, said
         new = await world.to_mint(10)
         await all_in(world, new, "active/minted")
         before = await items_of(ctx)
     # 1: nobody works any more. 2:
-    url = postgres_server.url_of("laurel_restored")
-    environment = {
-        "SERVER_URL": postgres_server.url,
-        "LAUREL_DATABASE_URL": url,
-        "LAUREL_TON_CONFIG": settings.need("ton_config"),
-        "cwd": str(tmp_path),
-    }
-    code, said = await shell(RESTORE, **environment)
+    roles = roles.of("badges_restored")
+    environment |= {"OWNER_URL": roles.owner, "LAUREL_DATABASE_URL": roles.laurel}
+    code, said = await shell(RESTORE, **environment, cwd=str(tmp_path))
     assert code == 0, said
-    async with Database(url) as opened:
+    async with Database(roles.owner) as opened:
         # 4: the workers count the events again.
         restored = World(opened)
         await restored.link(new)
         await replay(restored, new)
         # 5:
-        code, said = await shell(REPAIR, **environment)
+        code, said = await shell(REPAIR, **environment, cwd=str(tmp_path))
         assert code == 1, said
         assert "-> adopted 10" in said
         assert "minting is shut: the wallet has sent" in said
         # 6:
-        again = minter_on(ton, url, Path(settings.need("wallet_mnemonic_file")), settings.minter)
+        words = Path(settings.need("wallet_mnemonic_file"))
+        again = minter_on(ton, roles.laurel, words, settings.minter)
         async with minting(again) as ctx:
             ton.advance(settings.minter.message_ttl + 2 * settings.minter.expiry_margin)
 
@@ -100,7 +154,5 @@ async def test_a_backup_is_restored_as_the_runbook_says(
             await all_in(restored, [*old, *new, *late], "active/minted")
             assert len(await items_of(ctx)) == len(before) + 1
         # 7:
-        code, said = await shell("laurel reconcile", **environment)
+        code, said = await shell("laurel reconcile", **environment, cwd=str(tmp_path))
         assert code == 0, said
-    code, said = await shell('dropdb --maintenance-db="$SERVER_URL" laurel_restored', **environment)
-    assert code == 0, said

@@ -26,6 +26,7 @@ class Aspect(StrEnum):
     CONVERGENCE = "convergence"
     RECONCILE = "reconcile"
     REPAIR = "repair"
+    RESTORE = "restore"
 
 
 @dataclass(frozen=True, slots=True)

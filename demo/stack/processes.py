@@ -23,7 +23,7 @@ from ops.setting_types import PREFIX
 from sandbox.broker import Broker, broker
 from sandbox.kafka import kafka
 from sandbox.ports import reserved
-from sandbox.postgres import PostgresServer, postgres
+from sandbox.postgres import PostgresServer, client_program, postgres
 from sandbox.process import Child, PartFailed, start
 from sandbox.ton.process import TonProcess, ton_network
 
@@ -80,7 +80,8 @@ class Service:
         self.log_path = log_path
         self.starts = 0
         self._words = words
-        self._environment = {**environment, f"{PREFIX}HTTP__PORT": str(port)}
+        self._environment = environment
+        self._port = port
         self._child: Child | None = None
 
     @property
@@ -96,7 +97,7 @@ class Service:
             self.name,
             _python(self._words),
             log_path=self.log_path,
-            env=self._environment,
+            env={**self._environment, f"{PREFIX}HTTP__PORT": str(self._port)},
             cwd=_ROOT,
         )
         self.starts += 1
@@ -116,22 +117,25 @@ class Service:
         await to_its_end(self._running().kill)
 
     def check(self) -> None:
-        """Do nothing while it runs.
+        """Do nothing while it runs, or after `stop`.
 
         Raises:
             PartFailed: it ended by itself; the message ends with its log's last lines.
         """
-        child = self._running()
-        code = child.exit_code()
+        if self._child is None:
+            return
+        code = self._child.exit_code()
         if code is not None:
             raise PartFailed(
-                f"{self.name} ended with {code}. The end of {self.log_path}:\n{child.log_tail()}"
+                f"{self.name} ended with {code}. The end of {self.log_path}:\n"
+                f"{self._child.log_tail()}"
             )
 
     def stop(self) -> None:
         """End it in order, or by force after a bound; one that does not run is fine."""
         if self._child is not None:
             self._child.stop()
+            self._child = None
 
     def _running(self) -> Child:
         if self._child is None:
@@ -193,13 +197,28 @@ class Stack:
         for service in self.services.values():
             service.check()
 
+    def use(self, database_url: str) -> None:
+        """Let commands, and services that are started from now on, work in another database."""
+        self.database_url = database_url
+        self.environment[f"{PREFIX}DATABASE_URL"] = database_url
+
     async def run(self, *words: str) -> CommandResult:
         """Run `laurel *words` to its end.
 
         Raises:
             CommandFailed: it takes too long.
         """
-        return await to_its_end(self._run, words)
+        return await to_its_end(self._run, f"laurel {' '.join(words)}", _python(words))
+
+    async def client(self, program: str, *words: str) -> None:
+        """Run a client program of PostgreSQL to its end, in the server's version.
+
+        Raises:
+            CommandFailed: it failed, or takes too long.
+        """
+        said = await to_its_end(self._run, program, [client_program(program), *words])
+        if said.exit_code != 0:
+            raise CommandFailed(f"{program} ended with {said.exit_code}:\n{self.talk()}")
 
     async def must(self, *words: str) -> str:
         """Run `laurel *words` and return what it printed.
@@ -219,12 +238,11 @@ class Stack:
         lines = self.commands_log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(lines[-_LOG_LINES:])
 
-    def _run(self, words: Sequence[str]) -> CommandResult:
-        said = f"laurel {' '.join(words)}"
+    def _run(self, said: str, command: Sequence[str | Path]) -> CommandResult:
         output = self.directory / f"command-{next(self._commands)}.out"
         child = start(
             said,
-            _python(words),
+            command,
             log_path=self.commands_log,
             env=self.environment,
             cwd=_ROOT,

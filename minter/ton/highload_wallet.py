@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from ton_core.boc.address import AddressError
 from ton_core.boc.builder import Builder
-from ton_core.boc.cell import Cell, CellError
-from ton_core.boc.deserialize import BocError
-from ton_core.boc.slice import Slice, SliceError
-from ton_core.boc.tvm_bitarray import TvmBitarrayException
+from ton_core.boc.cell import Cell
+from ton_core.boc.slice import Slice
 from ton_core.contrib.contracts.versions import ContractVersion
 
 from minter.ton import tokens
@@ -36,16 +33,6 @@ _ACTION_SEND = 0x0EC3C86D
 # a hole would block the indexes behind.
 _MODE = 1
 _BACKDATED = timedelta(seconds=30)
-# What ton_core raises on cells of another layout; its asserts are its input checks.
-_UNREADABLE = (
-    BocError,
-    TvmBitarrayException,
-    SliceError,
-    CellError,
-    AddressError,
-    IndexError,
-    AssertionError,
-)
 
 
 class MessageTooLarge(Permanent):
@@ -279,7 +266,7 @@ def external_hash(address: RawAddress, transaction: bytes) -> bytes | None:
         if part.load_bit() and part.load_bit():
             part.load_ref()
         body = part.load_ref() if part.load_bit() else part.to_cell()
-    except _UNREADABLE as error:
+    except tokens.UNREADABLE as error:
         raise ValueError(f"not a transaction: {error}") from error
     return _external(address, body, None).hash
 
@@ -291,7 +278,7 @@ def _protection(data: bytes) -> tuple[list[dict[int, list[int]]], int, int]:
         part.skip_bits(256 + 32)
         kept = [_kept(part.load_maybe_ref()), _kept(part.load_maybe_ref())]
         return kept, part.load_uint(64), part.load_uint(22)
-    except _UNREADABLE as error:
+    except tokens.UNREADABLE as error:
         raise ValueError(f"not a wallet's data: {error}") from error
 
 

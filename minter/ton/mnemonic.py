@@ -53,7 +53,7 @@ def from_file(path: Path) -> MnemonicSigner:
             message never repeats a word.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin a file with a mark
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UsageError(
@@ -99,8 +99,12 @@ def write_new(path: Path) -> MnemonicSigner:
         raise UsageError(
             f"{path} cannot be written: {error.strerror}. Name a file in a directory of your own."
         ) from None
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(words + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(words + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink()  # half a wallet, to which nobody has paid
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from None
     return MnemonicSigner(SecretStr(words))

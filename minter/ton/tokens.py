@@ -29,7 +29,7 @@ _OFF_CHAIN = 0x01  # TEP-64: what follows is a URI
 _CELL_BYTES_MAX = 127
 _ROYALTY_DENOMINATOR = 1000
 # What ton_core raises on cells of another layout; its asserts are its input checks.
-_UNREADABLE = (
+UNREADABLE = (
     BocError,
     TvmBitarrayException,
     SliceError,
@@ -180,7 +180,7 @@ def parse_item(data: bytes) -> Item:
         owner = _address(part)
         content = part.load_ref().begin_parse().load_snake_bytes().decode("utf-8", "replace")
         token = Token(owner, _address(part), content, part.load_uint(64))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ValueError(f"not an item's data: {error}") from error
     return Item(index, home, token)
 
@@ -194,7 +194,7 @@ def parse_collection(data: bytes) -> CollectionState:
     try:
         part = Cell.one_from_boc(data).begin_parse()
         state = CollectionState(_address(part), part.load_uint(64))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ValueError(f"not a collection's data: {error}") from error
     # Content, item code, royalty. Another contract's first bits may read as an owner and a count.
     if (part.remaining_bits, part.remaining_refs) != (0, 3):

@@ -94,8 +94,8 @@ async def _slice(
     conn: Connection, rulebook: Rulebook, listed: list[UUID], rows: Decisions
 ) -> Announcement:
     # One that the stream told of meanwhile is passed over: its row is gone.
-    badges = instances.by_holder(await instances.lock(conn, (), listed))
-    ended = await silence.say(conn, rows, rulebook, badges, badges)
+    badges = await instances.lock(conn, (), listed)
+    ended = await silence.say(conn, rows, rulebook, badges)
     # The owner's model has no action of its own for it.
     entries = [
         AuditEntry(
@@ -109,7 +109,7 @@ async def _slice(
     await audit.append(conn, entries)
     mints = await mint_queue.enqueue_mints(conn, rows.mints)
     await outbox.append(conn, rows.outbox)
-    types = {badge.id: badge.type_id for badge in badges.values()}
+    types = {badge.id: badge.type_id for badge in badges}
     codes = Counter[str](rulebook.by_id[types[each.nft_instance_id]].spec.code for each in ended)
     return Announcement(codes, len(rows.outbox), mints)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from ops import metrics
 from ops.logs import logger
 from processor.batch.command_sequence import Waiting
-from processor.batch.command_set import Claims, CommandDecisions, CommandSet
+from processor.batch.command_set import Claims, CommandDecisions, CommandSet, HeardCommand
 from processor.batch.decisions import Decisions
 from processor.batch.staging import Batch, Held, RejectedRecord
 from processor.batch.stats import BatchStats
@@ -24,7 +24,8 @@ log = logger("pipeline")
 class BatchOutcome:
     """What became of a batch.
 
-    `fenced` maps partitions whose chunks did not continue the ledger to where it stands.
+    `fenced` maps partitions whose chunks did not continue the ledger to where it stands. `seconds`
+    is how long its transactions took.
     """
 
     records: int
@@ -33,6 +34,7 @@ class BatchOutcome:
     levels: int
     rejected: Sequence[RejectedRecord]
     fenced: Mapping[Partition, LedgerEntry]
+    seconds: float = 0.0
 
     def followed_by(self, other: "BatchOutcome") -> "BatchOutcome":
         """Return what became of this batch and the one after it together."""
@@ -43,6 +45,7 @@ class BatchOutcome:
             self.levels + other.levels,
             [*self.rejected, *other.rejected],
             {**self.fenced, **other.fenced},
+            self.seconds + other.seconds,
         )
 
 
@@ -51,14 +54,16 @@ class Merged:
     """What the database said of a batch while it was merged.
 
     `known` are its events that had been counted before, `held` all that do not count, `heard` those
-    that a silent job had counted and that the stream brings now, `linked` the wallets that it
-    changed, `progress` the counters that may have changed a level. `commands` are its own behind
-    those that have waited, `beside` what waits under ids of theirs without being one of them.
+    that a silent job had counted and that the stream brings now, `heard_commands` the commands that
+    such a job had carried out, `linked` the wallets that it changed, `progress` the counters that
+    may have changed a level. `commands` are its own behind those that have waited, `beside` what
+    waits under ids of theirs without being one of them.
     """
 
     known: Mapping[str, CountedEvent] = field(default_factory=dict)
     held: Held = field(default_factory=Held)
     heard: Sequence[Event] = ()
+    heard_commands: Sequence[HeardCommand] = ()
     linked: frozenset[tuple[UUID, RawAddress]] = frozenset()
     commands: CommandSet = field(default_factory=lambda: CommandSet(()))
     claims: Claims = field(default_factory=Claims)
@@ -108,6 +113,7 @@ def reported(attempt: Attempt, seconds: float) -> BatchOutcome:
         attempt.rows.levels.total(),
         attempt.rejected,
         attempt.fenced,
+        seconds,
     )
     log.debug(
         "batch_committed",

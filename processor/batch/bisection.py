@@ -4,7 +4,8 @@ The second line behind the reader, for what nobody thought of there: a batch tha
 in two, down to one record, each part in a transaction of its own with the ledger moving as ever.
 That record becomes a dead letter (`refused_by_database`); one that a constraint refuses, only where
 its neighbour passed. A batch that takes PostgreSQL too long is cut in two as well, and so is one
-that ends the connection while PostgreSQL is there: the same again would do the same
+that ends the connection while PostgreSQL is there: the same again would do the same. And no more is
+tried at once than takes a fraction of a second, so that nobody waits longer for it
 (processor/batch/pacing.py). Where so many records of a partition are refused that they are not the
 reason, `PartitionRefused` names it: whoever reads on leaves that partition, and no other.
 """
@@ -69,23 +70,22 @@ async def commit(
     return await _Search(pipeline, _sizes(chunks), pace or Pace(), progressed).commit(chunks)
 
 
-def halves(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
-    """Cut chunks of at least two records in all into two parts that continue each other."""
-    middle = sum(len(chunk.records) for chunk in chunks) // 2
+def cut(chunks: Sequence[Chunk], records: int) -> tuple[list[Chunk], list[Chunk]]:
+    """Cut chunks after so many of their records; the two parts continue each other."""
     first: list[Chunk] = []
     second: list[Chunk] = []
     for chunk in chunks:
         size = len(chunk.records)
-        if size <= middle:
+        if size <= records:
             first.append(chunk)
-        elif middle <= 0:
+        elif records <= 0:
             second.append(chunk)
         else:
-            head = Chunk(*chunk.key, chunk.position, chunk.records[:middle])
-            rest = Chunk(*chunk.key, head.reached.next_offset, chunk.records[middle:])
+            head = Chunk(*chunk.key, chunk.position, chunk.records[:records])
+            rest = Chunk(*chunk.key, head.reached.next_offset, chunk.records[records:])
             first.append(head)
             second.append(rest)
-        middle -= size
+        records -= size
     return first, second
 
 
@@ -104,15 +104,15 @@ class _Search:
 
     async def commit(self, chunks: Sequence[ReadChunk]) -> BatchOutcome:
         size = _records(chunks)
-        if size > 1 and self._pace.is_too_much(size):
-            return await self._commit_halves([each.chunk for each in chunks])
+        if size > self._pace.records_max:
+            return await self._commit_parts(chunks)
         if size == 1 and (fault := self._pace.verdict(_place(chunks))):
             return await self._reject(chunks[0], fault)
         try:
             outcome = await self._pipeline.commit(chunks)
         except (DataRefused, ConstraintRefused) as error:
             if size > 1:
-                return await self._commit_halves([each.chunk for each in chunks])
+                return await self._commit_halves(chunks)
             return await self._reject(chunks[0], error)
         except (StatementTimedOut, ConnectionLost) as error:
             # Noted first: where the server went down with it, what follows raises, and the same
@@ -122,7 +122,7 @@ class _Search:
             self._progressed()
             return await self.commit(chunks)
         taken = [each for each in chunks if each.chunk.key not in outcome.fenced]
-        self._pace.passed(size, _sizes(taken))
+        self._pace.passed(size, outcome.seconds, _sizes(taken))
         self._progressed()
         return outcome
 
@@ -133,11 +133,30 @@ class _Search:
         if size == 1:
             self._pace.strike(_place(chunks), error)
 
-    async def _commit_halves(self, chunks: Sequence[Chunk]) -> BatchOutcome:
-        first, second = halves(chunks)
-        outcome = await self.commit([self._pipeline.read(chunk) for chunk in first])
-        rest = await self.commit([self._pipeline.read(chunk) for chunk in second])
-        return outcome.followed_by(rest)
+    async def _commit_halves(self, chunks: Sequence[ReadChunk]) -> BatchOutcome:
+        first, second = self._cut(chunks, _records(chunks) // 2)
+        outcome = await self.commit(first)
+        return outcome.followed_by(await self.commit(second))
+
+    async def _commit_parts(self, chunks: Sequence[ReadChunk]) -> BatchOutcome:
+        """Commit as much as goes into one transaction, again and again: what that is may change."""
+        first, left = self._cut(chunks, self._pace.records_max)
+        outcome = await self.commit(first)
+        while left:
+            first, left = self._cut(left, self._pace.records_max)
+            outcome = outcome.followed_by(await self.commit(first))
+        return outcome
+
+    def _cut(
+        self, chunks: Sequence[ReadChunk], records: int
+    ) -> tuple[list[ReadChunk], list[ReadChunk]]:
+        """Cut `chunks` after so many records; read again what is cut in the middle."""
+        first, second = cut([each.chunk for each in chunks], records)
+        whole = {id(each.chunk): each for each in chunks}
+        return tuple(  # type: ignore[return-value]
+            [whole.get(id(chunk)) or self._pipeline.read(chunk) for chunk in part]
+            for part in (first, second)
+        )
 
     async def _reject(self, chunk: ReadChunk, refusal: Exception) -> BatchOutcome:
         place = chunk.chunk.key

@@ -23,11 +23,11 @@ from typing import Self, TypeAlias, assert_never
 from processor.events.reader import BadgeCommand
 from processor.events.rejection import Rejected
 from processor.rules.badge_ids import FIRST_ORDINAL, instance_id
-from processor.rules.levels import Award, LevelUp, TypeRules, Unchanged, award
+from processor.rules.levels import Award, LevelUp, Rulebook, TypeRules, Unchanged, award
 from processor.rules.onchain_policy import may_mint, mints_by_itself
 from store.values.badges import Instance, InstanceStatus, OnchainStatus
 from store.values.minting import TokenState
-from store.values.names import CounterName, Number
+from store.values.names import CounterName, Number, TypeCode
 from store.values.stream import CommandType, Reason
 
 # Every kind of command. Another one joins here, and is decided in command_sequence.py.
@@ -108,12 +108,8 @@ def decide_award(
         counters: the user's, for the type.
         auto_mint: the badge is minted by itself where its policy says so.
     """
-    if command.level is not None and all(each.spec.level != command.level for each in rules.levels):
-        return rejected(
-            command,
-            Reason.UNKNOWN_LEVEL,
-            f"{rules.spec.code} has no level {command.level}",
-        )
+    if (unknown := _unknown_level(command, rules)) is not None:
+        return unknown
     decision = award(rules, counters, None if badge is None else badge.instance, command.level)
     match decision:
         case Award():
@@ -220,6 +216,25 @@ def _revoke(command: BadgeCommand, badge: BadgeState) -> Accepted | Rejected:
 
 def _not_active(command: BadgeCommand, instance: Instance) -> Rejected:
     return rejected(command, Reason.NOT_ACTIVE, f"badge {instance.id} is {instance.status.value}")
+
+
+def refused_by_catalog(command: BadgeCommand, rulebook: Rulebook) -> Rejected | None:
+    """Return why no badge makes `command` right, since the catalog does not know what it names.
+
+    None: it is for the badges to say.
+    """
+    if command.type_code is None:
+        return None
+    rules = rulebook.by_code.get(TypeCode(command.type_code))
+    return unknown_type(command) if rules is None else _unknown_level(command, rules)
+
+
+def _unknown_level(command: BadgeCommand, rules: TypeRules) -> Rejected | None:
+    if command.level is None or any(each.spec.level == command.level for each in rules.levels):
+        return None
+    return rejected(
+        command, Reason.UNKNOWN_LEVEL, f"{rules.spec.code} has no level {command.level}"
+    )
 
 
 def unknown_type(command: BadgeCommand) -> Rejected:

@@ -13,11 +13,12 @@ from uuid import UUID
 
 from processor.batch.command_rules import Accepted, Command, CommandDecision, Repeated, Waits
 from processor.batch.command_sequence import CommandState, decide_commands
+from processor.batch.options import PipelineOptions
 from processor.batch.staging import Batch, PlacedCommand
 from processor.events.rejection import Rejected
 from processor.rules.levels import Rulebook
 from store import command_log
-from store.command_log import NewCommand
+from store.command_log import AppliedCommand, NewCommand
 from store.engine import Connection
 from store.values.names import Holder, TypeCode
 from store.values.stream import CommandType
@@ -33,6 +34,14 @@ class Claims:
 
     new: frozenset[str] = frozenset()
     applied: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HeardCommand:
+    """A command that a silent run applied to the badge `badge_id`, and that the stream brings."""
+
+    command: Command
+    badge_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,20 +156,47 @@ class CommandSet:
         new = await command_log.claim(conn, [_row(command) for command in first.values()])
         return Claims(new, await command_log.hashes(conn, sorted(first.keys() - new)))
 
+    async def hear(self, conn: Connection, claims: Claims) -> list[HeardCommand]:
+        """Return the commands that a silent run has applied, and that come live at last."""
+        again = {
+            placed.command.external_id: placed.command
+            for placed in self.placed
+            if claims.applied.get(placed.command.external_id) == placed.command.content_hash
+        }
+        ended = await command_log.end_silence(conn, again.keys())
+        return [HeardCommand(again[each], badge_id) for each, badge_id in sorted(ended.items())]
+
     def decide(self, state: CommandState) -> CommandDecisions:
         """Return what becomes of each command; processor/batch/command_sequence.py decides."""
         decided = decide_commands([placed.command for placed in self.placed], state)
         return CommandDecisions(tuple((self.placed[place], each) for place, each in decided))
 
 
-async def settle(conn: Connection, claims: Claims, decisions: CommandDecisions) -> None:
+async def settle(
+    conn: Connection, claims: Claims, decisions: CommandDecisions, options: PipelineOptions
+) -> None:
     """Withdraw the claims that did not stand, and note what the others were applied to."""
     applied = [
-        (_row(command), accepted.badge.instance.id) for command, accepted in decisions.accepted
+        AppliedCommand(
+            _row(command),
+            accepted.badge.instance.id,
+            silent=_leaves_unsaid(command, accepted, options),
+        )
+        for command, accepted in decisions.accepted
     ]
-    stand = {row.external_id for row, _ in applied}
+    stand = {each.command.external_id for each in applied}
     await command_log.withdraw(conn, sorted(claims.new - stand))
     await command_log.applied(conn, applied)
+
+
+def _leaves_unsaid(command: Command, accepted: Accepted, options: PipelineOptions) -> bool:
+    """Return whether something follows once the stream brings the same command.
+
+    A mint or a burn that is asked for is never left out.
+    """
+    if command.type is CommandType.AWARD:
+        return options.is_silent
+    return accepted.revoke and not options.publish
 
 
 def _row(command: Command) -> NewCommand:

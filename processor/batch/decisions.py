@@ -55,8 +55,8 @@ class Decisions:
     burns: set[UUID] = field(default_factory=set)
     outbox: list[OutboxEntry] = field(default_factory=list)
     levels: Counter[tuple[str, int]] = field(default_factory=Counter)
-    # What `publish` and `mint` have left out, an entry a badge.
-    silenced: list[Silenced] = field(default_factory=list)
+    # What `publish` and `mint` have left out, by badge.
+    left_out: dict[UUID, Silenced] = field(default_factory=dict)
 
     @property
     def created(self) -> list[NewInstance]:
@@ -67,6 +67,11 @@ class Decisions:
     def raised(self) -> list[RaisedInstance]:
         """Return the badges to raise that were there before."""
         return list(self.higher.values())
+
+    @property
+    def silenced(self) -> list[Silenced]:
+        """Return what was left out, an entry a badge."""
+        return list(self.left_out.values())
 
     def take_level(
         self,
@@ -131,6 +136,11 @@ class Decisions:
         if silenced.mint:
             self._mint(instance)
 
+    def say_revoked(self, instance: Instance, rules: TypeRules, reason: str | None) -> None:
+        """Say of a badge, which a silent job has revoked, that it was."""
+        level = instance.current_level
+        self._publish(instance, rules, level, OutboxType.BADGE_REVOKED, {"reason": reason})
+
     def take_command(self, command: Command, rules: TypeRules, decision: Accepted) -> None:
         """Gather what a command that is carried out asks for."""
         instance = decision.badge.instance
@@ -150,13 +160,7 @@ class Decisions:
                 self.burns.discard(instance.id)
             details = {"reason": command.reason, "external_id": command.external_id}
             self.audit.append(AuditEntry(instance.id, AuditAction.REVOKED, command.actor, details))
-            self._publish(
-                instance,
-                rules,
-                instance.current_level,
-                OutboxType.BADGE_REVOKED,
-                {"reason": command.reason},
-            )
+            self.say_revoked(instance, rules, command.reason)
 
     def _take_award(
         self, command: Command, instance: Instance, rules: TypeRules, decision: Award | LevelUp
@@ -179,18 +183,28 @@ class Decisions:
         if command.reason is not None:
             details["reason"] = command.reason
         self._note_levels(instance, rules, decision, provenance, command.actor, details)
+        self._note_silence(instance, rules, decision)
 
     def _take_earned(
         self, instance: Instance, rules: TypeRules, decision: Award | LevelUp, source: Provenance
     ) -> None:
         self._note_levels(instance, rules, decision, source, Actor.SYSTEM.value, {})
-        wanted = mints_by_itself(rules.spec, decision.passed)
-        if self.mint and wanted:
+        if self.mint and mints_by_itself(rules.spec, decision.passed):
             self._mint(instance)
+        self._note_silence(instance, rules, decision)
+
+    def _note_silence(
+        self, instance: Instance, rules: TypeRules, decision: Award | LevelUp
+    ) -> None:
         unsaid = None if self.publish else _message_of(decision)
-        unminted = wanted and not self.mint
-        if unsaid is not None or unminted:
-            self.silenced.append(Silenced(instance.id, unsaid, unminted))
+        unminted = not self.mint and mints_by_itself(rules.spec, decision.passed)
+        if unsaid is None and not unminted:
+            return
+        # A badge that is made in silence and raised in silence is still news.
+        before = self.left_out.get(instance.id, Silenced(instance.id, None, mint=False))
+        self.left_out[instance.id] = Silenced(
+            instance.id, before.message or unsaid, before.mint or unminted
+        )
 
     def _raise(self, instance: Instance, decision: LevelUp, provenance: Provenance) -> None:
         level, made = decision.level.level, self.new.get(instance.id)

@@ -1,8 +1,12 @@
-"""How many records go into one transaction after one that PostgreSQL could not carry.
+"""How many records go into one transaction.
 
-A statement that is too large for a backend, or for the driver, ends the connection, as an outage
-does; the same again would end the next one. So what broke is sent in smaller parts, down to one
-record, and the parts grow again with each that passes.
+As many as take a fraction of a second: others wait that long for it, a new catalog and whoever
+counts for the same users, and batches wait for the new catalog in turn.
+
+And fewer after one that PostgreSQL could not carry. A statement that is too large for a backend, or
+for the driver, ends the connection, as an outage does; the same again would end the next one. So
+what broke is sent in smaller parts, down to one record, and the parts grow again with each that
+passes.
 
 How many records PostgreSQL may refuse before they are not the reason is remembered here, too, from
 batch to batch: a batch may be one record. Pure.
@@ -18,15 +22,26 @@ from typing import Any
 REFUSED_MIN = 20
 REFUSED_SHARE = 100
 
+# After a transaction that took longer come smaller ones, and after one that left room larger ones.
+LONG_S = 0.7
+# So few are not cut for their time: a transaction has its own, whatever is in it.
+FEW = 500
+# What is tried first; it grows from there.
+_FIRST = 5_000
+
 # Attempts at one record by itself, before the fault is taken for the record's.
 STRIKES_MAX = 3
 
 
 class Pace:
-    """The bound on the records of a transaction; lives as long as the process."""
+    """The bound on the records of a transaction; lives as long as the process.
+
+    Attributes:
+        records_max: more are cut before they are tried.
+    """
 
     def __init__(self) -> None:
-        self._records_max: int | None = None
+        self.records_max = _FIRST
         self._suspect: object = None
         self._fault: Exception | None = None
         self._strikes = 0
@@ -37,26 +52,25 @@ class Pace:
         # Of each place the hundredths of a record that were refused and not made up for since.
         self._refused = Counter[object]()
 
-    def is_too_much(self, records: int) -> bool:
-        """Return whether so many records are to be cut before they are tried."""
-        return self._records_max is not None and records > self._records_max
-
     def broke(self, records: int) -> None:
         """Take note of a transaction of so many records that was not carried."""
-        self._records_max = max(1, records // 2)
+        self.records_max = max(1, records // 2)
 
-    def passed(self, records: int, places: Mapping[Any, int] | None = None) -> None:
-        """Take note of a transaction that was committed: twice as many may be tried next.
+    def passed(self, records: int, seconds: float, places: Mapping[Any, int] | None = None) -> None:
+        """Take note of a transaction that was committed.
 
         Args:
             records: how many.
+            seconds: how long it took; twice as many are tried next where that leaves room for them.
             places: the partitions of which any was counted, and how many.
         """
         for place, counted in (places or {}).items():
             self._passed_at[place] = self._any_passed = True
             self._refused[place] = max(0, self._refused[place] - counted)
-        if self._records_max is not None and records >= self._records_max:
-            self._records_max *= 2
+        if seconds > LONG_S and records > FEW:
+            self.records_max = max(FEW, records // 2)
+        elif records >= self.records_max and (records < FEW or seconds < LONG_S / 2):
+            self.records_max *= 2
 
     def is_one_alone(self, place: object) -> bool:
         """Return whether what came before a refused record of `place` passed: once after each.

@@ -8,9 +8,10 @@ whole is retried on a deadlock. Between every two statements there is a fault po
 kills the process there and counts again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import InvariantBroken, UsageError
@@ -56,10 +57,15 @@ from store import (
     wallets,
 )
 from store.engine import Connection, Database
+from store.processed_events import CountedBy, CountedEvent
 from store.values.catalog import Catalog
 from store.values.minting import TokenState
 from store.values.names import Partition
 from store.values.stream import LedgerEntry
+
+# So often a batch runs again because another one has just counted one of its events, or for another
+# conflict; then it waits for the others, which costs more, and meets such a conflict no more.
+_RACES_MAX = 3
 
 # Long enough for a server that breaks down to be seen broken.
 _MOMENT = timedelta(milliseconds=500)
@@ -183,10 +189,11 @@ class Pipeline:
         self, chunks: Sequence[ReadChunk], apart: _Apart | None = None
     ) -> Attempt | None:
         """Return what was committed; None if the catalog has changed since the chunks were read."""
+        attempts = count(1)
         try:
             committed = await self._db.retried(
                 "batch",
-                lambda conn: self._transact(conn, chunks, apart),
+                lambda conn: self._transact(conn, chunks, apart, waits=next(attempts) > _RACES_MAX),
                 attempts_max=self._options.attempts_max,
             )
         except CatalogChanged:
@@ -196,7 +203,12 @@ class Pipeline:
         return committed
 
     async def _transact(
-        self, conn: Connection, chunks: Sequence[ReadChunk], apart: _Apart | None
+        self,
+        conn: Connection,
+        chunks: Sequence[ReadChunk],
+        apart: _Apart | None,
+        *,
+        waits: bool,
     ) -> Attempt:
         compiled = self._loaded()
         reach(Point.BATCH_BEGUN)
@@ -211,7 +223,10 @@ class Pipeline:
         batch = Batch.of(taken)
         if not taken and apart is None:
             return Attempt(batch, fenced, Decisions(self._clock.now()))
-        merged = await self._merge(conn, compiled, batch, apart)
+        known = await self._remember(
+            conn, batch, CountedBy(compiled.version, self._options.is_silent, waits)
+        )
+        merged = await self._merge(conn, compiled, batch, known, apart)
         rows, decided = await self._decide(conn, compiled, batch, merged)
         attempt = Attempt(batch, fenced, rows, merged, decided)
         attempt.letters_repeated = await write(conn, attempt, self._options)
@@ -250,38 +265,54 @@ class Pipeline:
                 fenced[key] = entry
         return taken, list(reached.values()), fenced
 
-    async def _merge(
-        self, conn: Connection, compiled: CompiledCatalog, batch: Batch, apart: _Apart | None
-    ) -> Merged:
-        """Merge what the batch brings into counters, wallets and the log of commands."""
+    async def _remember(
+        self, conn: Connection, batch: Batch, by: CountedBy
+    ) -> Mapping[str, CountedEvent]:
+        """Note that the events of the batch are counted; stage those that never were.
+
+        Return the others, as they were counted.
+        """
         staged = [chunk.staging for chunk in batch.chunks if chunk.staging]
         if staged:
             await counting.prepare(conn)
             await counting.stage(conn, staged)
         reach(Point.BATCH_STAGED)
-        known = (
-            await processed_events.dedupe(conn, compiled.version, silent=self._options.is_silent)
-            if staged
-            else {}
-        )
-        held = batch.held_against(known)
+        known = await processed_events.remember(conn, batch.events, by)
+        if staged:
+            await counting.leave_out(conn, known.keys())
         reach(Point.BATCH_DEDUPLICATED)
+        return known
+
+    async def _merge(
+        self,
+        conn: Connection,
+        compiled: CompiledCatalog,
+        batch: Batch,
+        known: Mapping[str, CountedEvent],
+        apart: _Apart | None,
+    ) -> Merged:
+        """Merge what the batch brings into counters, wallets and the log of commands."""
+        held = batch.held_against(known)
         heard = [] if self._options.is_silent else await silence.hear(conn, held, known)
         reach(Point.BATCH_HEARD)
         commands = await self._take_up(conn, batch, apart)
         reach(Point.BATCH_TAKEN_UP)
         claims = await commands.claim(conn)
+        heard_commands = [] if self._options.is_silent else await commands.hear(conn, claims)
         beside = await waiting.beside(conn, commands.placed)
         reach(Point.BATCH_CLAIMED)
         linked = await wallets.merge(conn, [_observation(change) for change in batch.wallets])
         reach(Point.BATCH_LINKED)
-        if any(staging.has_pairs for staging in staged):
+        staged = any(chunk.staging for chunk in batch.chunks)
+        if any(chunk.staging.has_pairs for chunk in batch.chunks):
             await counting.pair(conn)
         reach(Point.BATCH_PAIRED)
         await _adopt(conn, batch)
         progress = await counting.merge(conn, compiled.bindings) if staged else []
         reach(Point.BATCH_MERGED)
-        return Merged(known, held, heard, linked, commands, claims, beside, progress)
+        return Merged(
+            known, held, heard, heard_commands, linked, commands, claims, beside, progress
+        )
 
     async def _take_up(self, conn: Connection, batch: Batch, apart: _Apart | None) -> CommandSet:
         """Return the commands of the batch, or those beside one, behind what has waited."""
@@ -309,7 +340,9 @@ class Pipeline:
         counters = await progress.share(conn, commands.awarded(rulebook))
         reach(Point.BATCH_READ)
         locked = await instances.lock(
-            conn, holders | heard | commands.holders(rulebook), commands.instance_ids
+            conn,
+            holders | heard | commands.holders(rulebook),
+            commands.instance_ids | {each.badge_id for each in merged.heard_commands},
         )
         tokens = (
             await mint_queue.token_states(conn, [instance.id for instance in locked])
@@ -319,7 +352,9 @@ class Pipeline:
         reach(Point.BATCH_LOCKED)
         rows = Decisions(self._clock.now(), self._options.publish, self._options.mint)
         badges = instances.by_holder(locked)
-        await silence.say(conn, rows, rulebook, badges, heard)
+        told = silence.badges_of(merged.heard_commands, heard, locked)
+        await silence.say(conn, rows, rulebook, told)
+        silence.say_revoked(rows, rulebook, locked, merged.heard_commands)
         reach(Point.BATCH_SAID)
         fresh = (event for event in batch.events if event.key not in merged.known)
         events = events_of(fresh, {user_id for user_id, _ in holders})

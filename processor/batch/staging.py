@@ -120,13 +120,7 @@ class ReadChunk:
         """Take in an event that this chunk does not have yet."""
         self.keys[event.key] = event.fingerprint
         self.events.append(event)
-        self.staging.add(
-            event.key,
-            event.fingerprint,
-            event.time,
-            event.user_id,
-            event.contributions if event.heard else None,
-        )
+        self.staging.add(event.key, event.time, event.user_id, event.contributions)
 
     def rejected_record(self, event: Event, rejected: Rejected) -> RejectedRecord:
         """Return the record of `event`, which this chunk has, as rejected."""

@@ -26,11 +26,14 @@ async def of_batch(
 ) -> list[PlacedCommand]:
     """Return, locked, what waits of the users of a batch's events and of its `own` commands.
 
-    `silent`: what silent runs have left; a run that is silent tries no other.
+    `silent`: what silent runs have left; a run that is silent tries no other. One that is not also
+    tries what silent runs have left of its own commands.
     """
     users = {event.user_id for event in batch.events}
     users.update(placed.command.user_id for placed in own)
-    return [_placed(each) for each in await waiting_commands.of_users(conn, users, silent=silent)]
+    brought = {placed.command.external_id: placed.command.content_hash for placed in own}
+    found = await waiting_commands.of_users(conn, users, brought, silent=silent)
+    return [_placed(each) for each in found]
 
 
 async def due(

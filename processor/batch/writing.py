@@ -42,7 +42,7 @@ async def write(conn: Connection, attempt: Attempt, options: PipelineOptions) ->
         conn, [mint_queue.NewTask(badge, TaskOperation.BURN) for badge in burns]
     )
     reach(Point.BATCH_BURNING)
-    await settle(conn, attempt.merged.claims, attempt.commands)
+    await settle(conn, attempt.merged.claims, attempt.commands, options)
     reach(Point.BATCH_LOGGED)
     repeated = await waiting.write(conn, attempt.commands, options)
     reach(Point.BATCH_WAITING)

@@ -17,6 +17,8 @@ from processor.events.rejection import ContractViolation
 from store.values.stream import Reason
 
 _BASE64 = re.compile(message_schema.BASE64)
+# White space around a media type (RFC 9110, section 5.6.3).
+_OWS = " \t"
 
 
 def opened(record: Record) -> tuple[Envelope, bytes]:
@@ -101,7 +103,7 @@ def _check_structured(headers: Headers) -> None:
 
 
 def _check_json_type(declared: str, name: str) -> None:
-    media_type = declared.partition(";")[0].strip().lower()
+    media_type = declared.partition(";")[0].strip(_OWS).lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise ContractViolation(
             Reason.CONTENT_TYPE, f"{name} is {declared[:64]!r}: JSON was expected"

@@ -3,9 +3,9 @@
 The same reading, the same pipeline, the same ledger.
 
 One line is one CloudEvent in JSON. The ledger keeps how many lines of a file are counted (cluster
-`file`, the topic is its path, or the hash of what a pipe brought), and the checksum of the last of
-them: a run that was interrupted goes on where it stopped, and a file that changed meanwhile is
-refused.
+`file`, the topic is its path, or the hash of what a pipe brought), and the checksum of all of them:
+a run that was interrupted goes on where it stopped, and a file that changed meanwhile is refused.
+What is skipped is what was counted.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,14 +26,15 @@ from processor.batch import bisection
 from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline
-from processor.batch.staging import Batch, RejectedRecord
+from processor.batch.staging import RejectedRecord
 from processor.events.chunks import Chunk, ChunkBounds, cut
 from processor.events.records import Record
 from processor.history import sources
+from processor.history.repeats import Repeat, compared
 from processor.history.sources import LineSource
 from store import ledger, rights
 from store.engine import Database
-from store.values.stream import LedgerEntry
+from store.values.stream import LedgerEntry, Reason
 
 Item = TypeVar("Item")
 
@@ -169,8 +171,10 @@ class _Backfill:
     async def checked(self, options: BackfillOptions, stop: Stop) -> BackfillReport:
         """Read the whole file first, so that nothing is half applied; then count it."""
         report = BackfillReport(self._name)
+        # Who writes the file at this moment does so behind what was looked at.
+        looked: int | None = None
         if options.dry_run or not options.dead_letter:
-            await self._look(report, stop)
+            looked = await self._look(report, stop)
             if report.broken and not options.dry_run:
                 listed = "\n".join(f"  {example}" for example in report.examples)
                 more = (
@@ -186,38 +190,49 @@ class _Backfill:
                 )
         if not options.dry_run and not stop.requested:
             report = BackfillReport(self._name)
-            await self._count(report, stop)
+            await self._count(report, stop, looked)
         report.seconds = self._progress.seconds
         return report
 
-    async def _look(self, report: BackfillReport, stop: Stop) -> None:
-        """Read without counting."""
-        seen: dict[str, int] = {}
-        with self._source.records(self._bounds.record_bytes_max) as records:
+    async def _look(self, report: BackfillReport, stop: Stop) -> int:
+        """Read without counting; return how many lines it looked at."""
+        looked = 0
+        with self._source.records(self._bounds.record_bytes_max) as records, compared() as repeats:
             chunks = self._chunks(records, 0)
             while (found := await _beside_the_loop(chunks)) is not None:
                 if stop.requested:
-                    return
+                    return looked
                 chunk, _ = found
                 read = self._pipeline.read(chunk)
-                again = seen.keys() & read.keys.keys()
-                distinct = read.without(again) if again else read
-                seen |= distinct.keys
-                held = Batch((distinct,), seen).held_against({})
+                events = [*read.events, *read.repeated]
+                repeats.take(events)
                 report.lines += len(chunk.records)
-                report.counted += sum(event.heard for event in distinct.events)
-                report.duplicates += len(held.repetitions)
-                self._note_broken(report, [*read.rejected, *held.conflicts])
+                report.counted += sum(event.heard for event in events)
+                self._note_broken(report, _placed(read.rejected))
+                looked = chunk.reached.next_offset
                 await self._progress.reached(report.lines, "read")
+            parts = repeats.found()
+            while (part := await _beside_the_loop(parts)) is not None:
+                report.counted -= sum(each.heard for each in part)
+                report.duplicates += sum(not each.conflicts for each in part)
+                self._note_broken(report, _conflicts(part))
+                await self._progress.reached(report.lines, "compared")
         report.finished = True
+        return looked
 
-    async def _count(self, report: BackfillReport, stop: Stop) -> None:
+    async def _count(self, report: BackfillReport, stop: Stop, looked: int | None) -> None:
+        """Count the first `looked` lines, None for all, but for those that are counted."""
         entry = await self._opened()
         report.resumed_at = entry.next_offset
         with self._source.records(self._bounds.record_bytes_max) as records:
             await asyncio.to_thread(self._skip, records, entry)
             pace = Pace()
-            batches = self._batches(self._chunks(records, entry.next_offset))
+            known = (
+                records
+                if looked is None
+                else takewhile(lambda record: record.offset < looked, records)
+            )
+            batches = self._batches(self._chunks(known, entry.next_offset))
             while (batch := await _beside_the_loop(batches)) is not None:
                 if stop.requested:
                     return
@@ -232,7 +247,7 @@ class _Backfill:
                 report.counted += outcome.counted
                 report.duplicates += outcome.duplicates
                 report.levels += outcome.levels
-                self._note_broken(report, outcome.rejected)
+                self._note_broken(report, _placed(outcome.rejected))
                 await self._progress.reached(report.resumed_at + report.lines, "counted")
         report.finished = True
 
@@ -243,7 +258,7 @@ class _Backfill:
             return (await ledger.read(conn, CLUSTER, [key]))[key]
 
     def _skip(self, records: Iterator[Record], entry: LedgerEntry) -> None:
-        """Pass over the lines that are counted; the last of them must be the one that was."""
+        """Pass over the lines that are counted, which must be those that were."""
         if entry.last_offset is None:
             return
         last = next((each for each in records if each.offset >= entry.last_offset), None)
@@ -280,14 +295,30 @@ class _Backfill:
         if batch:
             yield batch
 
-    def _note_broken(self, report: BackfillReport, rejected: Iterable[RejectedRecord]) -> None:
-        for each in rejected:
-            why = each.rejected
+    def _note_broken(
+        self, report: BackfillReport, rejected: Iterable[tuple[int, Reason, str]]
+    ) -> None:
+        """Take in lines by their offset, with the reason and a detail for a person."""
+        for offset, reason, detail in rejected:
             report.broken += 1
-            report.reasons[why.reason.value] += 1
+            report.reasons[reason.value] += 1
             if len(report.examples) < _EXAMPLES_MAX:
-                line = each.position.offset + 1
-                report.examples.append(f"{self._name}:{line}: {why.reason.value}: {why.detail}")
+                report.examples.append(f"{self._name}:{offset + 1}: {reason.value}: {detail}")
+
+
+def _placed(rejected: Iterable[RejectedRecord]) -> Iterator[tuple[int, Reason, str]]:
+    for each in rejected:
+        yield each.position.offset, each.rejected.reason, each.rejected.detail
+
+
+def _conflicts(repeats: Iterable[Repeat]) -> Iterator[tuple[int, Reason, str]]:
+    for each in repeats:
+        if each.conflicts:
+            yield (
+                each.offset,
+                Reason.EVENT_ID_CONFLICT,
+                f"its id is that of the event of another type or subject in line {each.first + 1}",
+            )
 
 
 async def _beside_the_loop(items: Iterator[Item]) -> Item | None:

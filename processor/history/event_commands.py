@@ -70,7 +70,8 @@ def validate(
     """Say of each message in FILE what a worker would say: whether it takes it, and why not.
 
     A worker takes a message by the topic of its type alone: the answer names that, and with --topic
-    rejects what belongs on another one (`wrong_topic`).
+    rejects what belongs on another one (`wrong_topic`). Of what is taken, an id that was used and
+    the badges that there are may still make a dead letter.
 
     FILE holds one CloudEvent in JSON a line, perhaps packed by gzip; - is standard input, and is
     answered line by line. Nothing is counted or written. Exit 1 if a message is rejected. By the
@@ -86,12 +87,12 @@ def validate(
     name, tally = sources.name_of(file), validation.Tally()
     try:
         # The loop is over before the first line: whoever waits for one ends at a signal.
-        reader = asyncio.run(validation.reader_of(console.settings, directory))
+        forecast = asyncio.run(validation.forecast_of(console.settings, directory))
         if topic is not None:
-            topic = validation.contract_topic(console.settings, reader.catalog, topic)
-        topics = validation.topics_by_type(console.settings, reader.catalog)
+            topic = validation.contract_topic(console.settings, forecast.catalog, topic)
+        topics = validation.topics_by_type(console.settings, forecast.catalog)
         with sources.streamed(file, console.settings.worker.record_bytes_max) as records:
-            for verdict in validation.verdicts(records, reader, SYSTEM_CLOCK.now, topic):
+            for verdict in validation.verdicts(records, forecast, SYSTEM_CLOCK.now, topic):
                 tally.add(verdict)
                 if as_json:
                     click.echo(json.dumps(asdict(verdict), ensure_ascii=False))

@@ -22,20 +22,28 @@ _END = b"\r\n"
 def records(file: BufferedIOBase, record_bytes_max: int) -> Iterator[Record]:
     """Yield the lines that hold anything.
 
-    A record's offset is the number of lines before it. Its checksum stands where a Kafka record has
-    its timestamp: what tells one record at an offset from another. A blank line is no event and no
+    A record's offset is the number of lines before it. Where a Kafka record has its timestamp, what
+    tells one record at an offset from another, stands the checksum of all lines up to it: who knows
+    that of the last line that was counted knows all that were. A blank line is no event and no
     fault: a file may end with one.
     """
-    offset = 0
+    offset = checksum = 0
     while line := file.readline(record_bytes_max + len(_END)):
         value = line.rstrip(_END)
+        record: Record | None = None
         if len(value) > record_bytes_max or not _is_over(line, record_bytes_max):
-            record = _Long(line).read(file, offset, record_bytes_max)
-            if record is not None:
-                yield record
+            record = _Long(line, checksum).read(file, offset, record_bytes_max)
         elif value.strip():
-            yield PlainRecord(offset, value, timestamp=crc32(value))
+            record = PlainRecord(offset, value, timestamp=_ended(crc32(value, checksum)))
+        if record is not None:
+            checksum = record.timestamp
+            yield record
         offset += 1
+
+
+def _ended(checksum: int) -> int:
+    """Return the checksum of a line with its end, however that is written in the file."""
+    return crc32(b"\n", checksum)
 
 
 def _is_over(line: bytes, record_bytes_max: int) -> bool:
@@ -46,11 +54,11 @@ def _is_over(line: bytes, record_bytes_max: int) -> bool:
 class _Long:
     """A line that goes on after its beginning, part by part."""
 
-    def __init__(self, begun: bytes) -> None:
+    def __init__(self, begun: bytes, checksum: int) -> None:
         self._begun = begun
         self._head = b""
         self._digest = sha256()
-        self._crc = 0
+        self._crc = checksum
         self._size = 0
         self._is_blank = True
         # Carriage returns at the end of what was read: the line's own, unless more follows.
@@ -66,10 +74,10 @@ class _Long:
         if self._is_blank:
             return None
         if self._size <= record_bytes_max:
-            return PlainRecord(offset, self._begun[: self._size], timestamp=self._crc)
+            return PlainRecord(offset, self._begun[: self._size], timestamp=_ended(self._crc))
         return LargeRecord(
             offset,
-            self._crc,
+            _ended(self._crc),
             None,
             self._head,
             [],

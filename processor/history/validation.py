@@ -1,8 +1,9 @@
 """Say of each line of a file of messages what a worker would say: the body of `laurel events`.
 
-The very reader of the worker reads them, by the catalog in force or by another one; nothing is
-counted, and no more than a line is held. A file has no topic: what is taken is taken by its own
-topic, and rejected by any other, unless it is said by which all of it will come.
+The very reader of the worker reads them, by the catalog in force or by another one, and its rules
+look for what that does not know (processor/batch/forecast.py); nothing is counted, and no more than
+a line is held. A file has no topic: what is taken is taken by its own topic, and rejected by any
+other, unless it is said by which all of it will come.
 """
 
 from collections import Counter
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from ops.errors import UsageError
 from ops.settings import Settings
+from processor.batch.forecast import Forecast
 from processor.catalog import load
 from processor.catalog.in_force import floor_in_force, in_force
 from processor.catalog.spelling import did_you_mean
@@ -66,14 +68,15 @@ async def catalog_of(settings: Settings, directory: Path | None) -> Catalog:
     return await in_force(settings) if directory is None else load.load(directory)
 
 
-async def reader_of(settings: Settings, directory: Path | None) -> EventReader:
-    """Return the reader that a worker with these settings has, by the catalog in `directory`."""
-    return EventReader(
+async def forecast_of(settings: Settings, directory: Path | None) -> Forecast:
+    """Return what a worker with these settings would say, by the catalog in `directory`."""
+    reader = EventReader(
         await catalog_of(settings, directory),
         settings.tenant_id,
         settings.worker.future_tolerance,
         await floor_in_force(settings) if directory is None else None,
     )
+    return Forecast(reader, settings.worker.record_bytes_max)
 
 
 def topics_by_type(settings: Settings, catalog: Catalog) -> dict[str, str]:
@@ -103,7 +106,7 @@ def contract_topic(settings: Settings, catalog: Catalog, topic: str) -> str:
 
 def verdicts(
     records: Iterable[Record],
-    reader: EventReader,
+    forecast: Forecast,
     now: Callable[[], datetime],
     topic: str | None = None,
 ) -> Iterator[Verdict]:
@@ -113,8 +116,7 @@ def verdicts(
     """
     for record in records:
         # Each at its own time: a pipe may take hours. A file's lines have no timestamp.
-        read = reader.at(now(), topic)
-        yield _verdict(record.offset + 1, read(record))
+        yield _verdict(record.offset + 1, forecast.of(record, now(), topic))
 
 
 def _verdict(line: int, parsed: Parsed) -> Verdict:

@@ -92,6 +92,7 @@ class Stream:
             offsets.positions,
             offsets.strangers,
             self._pause,
+            progressed=batcher.progressed,
         )
         self.append_times = options.append_times
         self.app = faust_app(settings, options)

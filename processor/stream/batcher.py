@@ -129,7 +129,7 @@ class Batcher:
             await self._has_room.wait()
 
     def progressed(self) -> None:
-        """Take note that the batch in the database is nearer to its end than before."""
+        """Take note that a batch, or a record that takes long, is nearer to its end than before."""
         self.committed_at = self._clock.monotonic()
 
     def drop_partitions(self, partitions: Iterable[Partition]) -> None:

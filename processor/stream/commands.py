@@ -71,7 +71,7 @@ def create(console: Console, directory: Path | None, *, dry_run: bool, as_json: 
     "--times",
     default=1,
     show_default=True,
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 100_000),
     help="So many events, each with an id of its own.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the messages, one a line, and send none.")

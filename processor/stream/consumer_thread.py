@@ -74,6 +74,7 @@ class ConsumerOptions:
             by the topics' ids.
         pause: told of each partition that cannot be read on; called on the loop of the app.
         append_times: told of the brokers' times that records bring.
+        progressed: called in the consumer's thread while a record is read that takes long.
     """
 
     chunk: ChunkBounds
@@ -84,6 +85,7 @@ class ConsumerOptions:
     strangers: Callable[[Mapping[Partition, UUID]], Awaitable[Iterable[PausedPartition]]]
     pause: Callable[[PausedPartition], None]
     append_times: AppendTimes = field(default_factory=AppendTimes)
+    progressed: Callable[[], object] = bool
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -186,6 +188,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             )
             if fetched or not room.is_left_unfinished:
                 return fetched
+            self._options.progressed()
             await asyncio.sleep(0)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:

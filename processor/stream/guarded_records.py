@@ -7,6 +7,7 @@ takes it off (transport.py). tests/processor/stream/test_guarded_records.py hold
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from aiokafka.consumer import fetcher
@@ -39,7 +40,8 @@ class GuardedRecords(PartitionRecords):  # type: ignore[misc]
             yield from self._checked(batch)
             if not self._is_passed_over(batch):
                 for record in batch:
-                    yield from self._taken(record)
+                    if (found := self._taken(record)) is not None:
+                        yield found
             # Also where the last records were compacted away, or all of them.
             self.next_fetch_offset = batch.next_offset
 
@@ -69,20 +71,20 @@ class GuardedRecords(PartitionRecords):  # type: ignore[misc]
         marker = next(iter(batch), None)
         return marker is not None and ControlRecord.parse(marker.key) == ABORT_MARKER
 
-    def _taken(self, record: Any) -> Iterator[Any]:  # noqa: ANN401
+    def _taken(self, record: Any) -> Any:  # noqa: ANN401
+        """Return what is handed on in the place of `record`; None for nothing."""
         if isinstance(record, Unfinished):
-            yield record
-        elif record.offset < self.next_fetch_offset:
+            return record
+        if record.offset < self.next_fetch_offset:
             # Of a batch that was fetched for a later record.
-            if isinstance(record, (StreamedRecord, LargeRecord)):
-                yield Unfinished(memory_of(record))
-        else:
-            self.next_fetch_offset = record.offset + 1
-            yield (
-                record
-                if isinstance(record, LargeRecord)
-                else self._consumer_record(self._tp, record)
-            )
+            is_streamed = isinstance(record, (StreamedRecord, LargeRecord))
+            return Unfinished(memory_of(record)) if is_streamed else None
+        self.next_fetch_offset = record.offset + 1
+        if isinstance(record, LargeRecord):
+            return record
+        found = self._consumer_record(self._tp, record)
+        # Of a message set from before Kafka 0.10; -1 is what later ones say for no time.
+        return found if found.timestamp is not None else replace(found, timestamp=-1)
 
     def _pause(self, error: Exception) -> PausedPartition:
         batch = self._records.last_batch

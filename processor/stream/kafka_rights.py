@@ -11,18 +11,29 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
     IncompatibleBrokerVersion,
+    NotCoordinatorForGroupError,
     for_code,
 )
 from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResponse_v3
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.metadata import MetadataResponse_v5
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 # Kafka, AclOperation: of a set of operations this is the bit.
 _READ = 1 << 3
 # What an older broker, or none with an authorizer, gives in place of the set.
 _UNKNOWN = -(2**31)
+# A cluster makes the topic of its groups when the first client asks for one.
+_NOT_THERE_YET = (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    NotCoordinatorForGroupError,
+)
+_COORDINATOR_BOUND_S = 10.0
 
 
 _V5 = MetadataResponse_v5.SCHEMA
@@ -108,8 +119,19 @@ async def may_join(admin: AIOKafkaAdminClient, group: str) -> bool:
     """Return whether this client may be in `group`.
 
     Raises:
-        KafkaError: its coordinator is not there yet.
+        KafkaError: its coordinator is not there, for ten seconds.
     """
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type(_NOT_THERE_YET),
+        wait=wait_fixed(0.2),
+        stop=stop_after_delay(_COORDINATOR_BOUND_S),
+        reraise=True,
+    )
+    allowed: bool = await retrying(_may_join, admin, group)
+    return allowed
+
+
+async def _may_join(admin: AIOKafkaAdminClient, group: str) -> bool:
     try:
         coordinator = await admin.find_coordinator(group)
         answer = (await admin._send_request(_GroupsRequest(group), coordinator)).to_object()  # noqa: SLF001

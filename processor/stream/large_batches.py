@@ -119,7 +119,8 @@ def _whole(
     headers: list[tuple[str, bytes | None]] = []
     for _ in range(source.varint()):
         headers.append((_name(source.part()), source.part()))
-        yield from source.step(_HEADER_STEP_BYTES)
+        if unfinished := source.step(_HEADER_STEP_BYTES):
+            yield unfinished
     yield StreamedRecord(offset, timestamp, timestamp_type, key, value, headers)
 
 
@@ -138,13 +139,20 @@ def _large(
     headers: list[tuple[str, bytes | None]] = []
     held = 0
     for _ in range(source.varint()):
-        name, name_length = yield from source.head(key_is, content.update)
-        header, header_length = yield from source.head(key_is, content.update)
+        name, name_length = source.short(key_is, content.update) or (
+            yield from source.head(key_is, content.update)
+        )
+        header, header_length = source.short(key_is, content.update) or (
+            yield from source.head(key_is, content.update)
+        )
         size += HEADER_BYTES + name_length + header_length
         if held < HEAD_BYTES:
             headers.append((_name(name), header))
             held += name_length + header_length
-        yield from source.step(_HEADER_STEP_BYTES)
+        elif name is None:
+            raise CorruptRecordException("a header has no name")
+        if unfinished := source.step(_HEADER_STEP_BYTES):
+            yield unfinished
     whole = Fingerprint(value_length, of_value.digest(), content.digest())
     yield LargeRecord(offset, timestamp, key, value, heads(headers), size, size_max, whole)
 
@@ -172,6 +180,11 @@ class _Source:
 
     def varint(self) -> int:
         """Read a number as Kafka writes it: zigzag, seven bits a byte."""
+        if self._at < len(self._held) and (byte := self._held[self._at]) < 0x80:
+            # By far the most: one byte that is here.
+            self._at += 1
+            self.position += 1
+            return (byte >> 1) ^ -(byte & 1)
         number = 0
         for shift in range(0, 7 * _VARINT_BYTES_MAX, 7):
             (byte,) = self.read(1)
@@ -187,6 +200,11 @@ class _Source:
 
     def read(self, length: int) -> bytes:
         """Read so many bytes."""
+        if length <= len(self._held) - self._at:
+            found_here = self._held[self._at : self._at + length]
+            self._at += length
+            self.position += length
+            return found_here
         found = bytearray()
         self._pass_on(length, (found.extend,))
         return bytes(found)
@@ -215,15 +233,39 @@ class _Source:
         for start in range(0, length, STEP_BYTES):
             size = min(STEP_BYTES, length - start)
             self._pass_on(size, (keep, sink))
-            yield from self.step(size)
+            if unfinished := self.step(size):
+                yield unfinished
         return bytes(found), length
 
-    def step(self, size: int) -> Generator[Unfinished, None, None]:
-        """Note that so much was read; stop where that is a step together with what was before."""
+    def short(
+        self, told: Callable[[int], None], sink: Callable[[bytes], None]
+    ) -> tuple[bytes | None, int] | None:
+        """Read as `head` does what is short and here; None, and nothing read, where it is not.
+
+        A record may have millions of headers, nearly all of them so.
+        """
+        begin = self._at + 1
+        if begin > len(self._held) or (byte := self._held[self._at]) >= 0x80:
+            return None
+        length = (byte >> 1) ^ -(byte & 1)
+        end = begin + max(0, length)
+        if end > len(self._held):
+            return None
+        self._at, self.position = end, self.position + end - begin + 1
+        told(length)
+        if length < 0:
+            return None, 0
+        found = self._held[begin:end]
+        sink(found)
+        return found, length
+
+    def step(self, size: int) -> Unfinished | None:
+        """Note that so much was read; return it where it is a step, with what was before."""
         self._stepped += size
-        if self._stepped >= STEP_BYTES:
-            size, self._stepped = self._stepped, 0
-            yield Unfinished(size)
+        if self._stepped < STEP_BYTES:
+            return None
+        size, self._stepped = self._stepped, 0
+        return Unfinished(size)
 
     def expect_end(self) -> None:
         """Raise CorruptRecordException where anything is left."""

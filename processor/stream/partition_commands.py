@@ -57,7 +57,7 @@ def list_paused(console: Console, *, as_json: bool) -> None:
 
 @partitions.command()
 @click.argument("topic")
-@click.argument("partition", type=click.IntRange(min=0))
+@click.argument("partition", type=click.IntRange(0, 2**31 - 1))
 @_CLUSTER
 @json_option
 @click.pass_obj
@@ -83,9 +83,9 @@ def resume(
 
 @partitions.command()
 @click.argument("topic")
-@click.argument("partition", type=click.IntRange(min=0))
+@click.argument("partition", type=click.IntRange(0, 2**31 - 1))
 @click.option(
-    "--to", required=True, type=click.IntRange(min=0), help="The next offset to be counted."
+    "--to", required=True, type=click.IntRange(0, 2**63 - 1), help="The next offset to be counted."
 )
 @click.option("--reason", required=True, help="Why; it is kept with your name and the time.")
 @click.option("--dry-run", is_flag=True, help="Say what would be skipped, and change nothing.")

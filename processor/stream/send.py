@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from ops.clock import SYSTEM_CLOCK
 from ops.errors import Transient, UsageError
 from ops.settings import Settings
+from processor.batch.forecast import Forecast
 from processor.catalog.in_force import floor_in_force, in_force
 from processor.catalog.spelling import did_you_mean, no_such_type
 from processor.events.chunks import PlainRecord
@@ -78,7 +79,7 @@ async def prepare(settings: Settings, event: TypedEvent, times: int) -> Prepared
     if event.type not in known:
         raise UsageError(no_such_type(event.type, known))
     expected = known[event.type]["properties"]["data"]
-    data = dict(_field(event.type, expected, written) for written in event.data)
+    data = _data(event, expected)
     values = [_cloud_event(event, data) for _ in range(times)]
     topic = _topic(catalog, event.type)
     reader = EventReader(
@@ -87,10 +88,13 @@ async def prepare(settings: Settings, event: TypedEvent, times: int) -> Prepared
         settings.worker.future_tolerance,
         await floor_in_force(settings),
     )
-    _check(reader, topic, values, expected)
+    key = event.user.encode()
+    forecast = Forecast(reader, settings.worker.record_bytes_max)
+    for place, value in enumerate(values):
+        _check(forecast, topic, PlainRecord(place, value, key, _HEADERS), expected)
     return Prepared(
         f"{settings.kafka.topic_prefix}.{topic}",
-        event.user.encode(),
+        key,
         values,
         [name for name in data if name not in expected["properties"]],
     )
@@ -133,22 +137,35 @@ def _topic(catalog: Catalog, kind: str) -> str:
     return BUILT_IN_TOPICS.get(kind) or next(declared)
 
 
-def _check(reader: EventReader, topic: str, values: Sequence[bytes], expected: Schema) -> None:
-    read = reader.at(SYSTEM_CLOCK.now(), topic)
-    for value in values:
-        match read(PlainRecord(0, value)):
-            case Rejected(reason, detail):
-                raise UsageError(
-                    f"Not sent, since a worker would reject it: {reason.value}: {detail}."
-                    f" {_fields(expected)}"
-                )
-            case _:
-                pass
+def _check(forecast: Forecast, topic: str, record: PlainRecord, expected: Schema) -> None:
+    match forecast.of(record, SYSTEM_CLOCK.now(), topic):
+        case Rejected(reason, detail):
+            raise UsageError(
+                f"Not sent, since a worker would reject it: {reason.value}: {detail}."
+                f" {_fields(expected)}"
+            )
+        case _:
+            pass
 
 
 def _fields(expected: Schema) -> str:
     names = [name + "*" * (name in expected["required"]) for name in expected["properties"]]
     return f"Its fields (* required): {', '.join(names)}." if names else "It declares no field."
+
+
+def _data(event: TypedEvent, expected: Schema) -> dict[str, object]:
+    data: dict[str, object] = {}
+    for written in event.data:
+        try:
+            written.encode()
+        except UnicodeEncodeError:  # the shell gave bytes that are no text
+            given = written.encode(errors="surrogateescape").decode(errors="backslashreplace")
+            raise UsageError(f"{given}: this is no UTF-8.") from None
+        name, value = _field(event.type, expected, written)
+        if name in data:
+            raise UsageError(f"{written}: {name} is given twice.")
+        data[name] = value
+    return data
 
 
 def _field(kind: str, expected: Schema, written: str) -> tuple[str, object]:

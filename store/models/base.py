@@ -3,12 +3,14 @@
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import CheckConstraint, DateTime, LargeBinary, MetaData, Text, func
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from store.ids import ordered_id
 
 Json = dict[str, Any]
 
@@ -44,10 +46,10 @@ def one_of(column: str, enum: type[StrEnum], *, nullable: bool = False) -> Check
 
 
 class Identified:
-    """The column `id`."""
+    """The column `id`. Laurel's statements give it (store/ids.py), other hands leave it out."""
 
     id: Mapped[UUID] = mapped_column(
-        primary_key=True, default=uuid4, server_default=func.gen_random_uuid(), sort_order=-1
+        primary_key=True, default=ordered_id, server_default=func.gen_random_uuid(), sort_order=-1
     )
 
 

@@ -157,7 +157,7 @@ class ChainWallet(Identified, Dated, Base):
         CheckConstraint(
             "(shut_reason IS NULL) = (shut_until IS NULL)"
             " AND (shut_reason IS NOT NULL OR NOT shut_needs_repair)"
-            " AND (shut_needs_repair OR NOT repair_asked)",
+            " AND (shut_reason IS NOT NULL OR NOT repair_asked)",
             name="shut",
         ),
         # One row: the index over a constant refuses a second network or key.

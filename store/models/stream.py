@@ -91,11 +91,6 @@ class ProcessedEvent(Base):
     """
 
     __tablename__ = "processed_event"
-    __table_args__ = (
-        Index(
-            "processed_event_unheard_idx", "event_key", postgresql_where=text("first_version = 0")
-        ),
-    )
 
     event_key: Mapped[UUID] = mapped_column(primary_key=True)
     # catalog_version.id, which never changes: what counters of a later one have not seen. 0 where
@@ -174,6 +169,8 @@ class CommandLog(Base):
     content_hash: Mapped[bytes]  # SHA-256 over type, subject and data
     type: Mapped[str] = mapped_column(String(128))
     nft_instance_id: Mapped[UUID | None]
+    # A silent run applied it, and left something unsaid; the stream has not brought it since.
+    silent: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

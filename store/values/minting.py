@@ -24,11 +24,13 @@ class TaskStatus(StrEnum):
 class TaskOperation(StrEnum):
     """What a task asks of the chain.
 
-    `burn` revokes the token (TEP-85): only its owner could destroy it.
+    `burn` revokes the token (TEP-85): only its owner could destroy it. `revoke_second` revokes the
+    token at the task's index, which a badge has beside its own; the badge stays as it is.
     """
 
     MINT = "mint"
     BURN = "burn"
+    REVOKE_SECOND = "revoke_second"
 
 
 class HoldReason(StrEnum):
@@ -85,8 +87,8 @@ class TokenEnd(StrEnum):
 class LeasedTask:
     """A row of nft_mint_queue under our lease, with what the minter needs of its badge.
 
-    `token_id` is the badge's token, which a burn revokes. `lease` is None for a held mint that came
-    along with its collection's reserved indexes. `is_minted`: the badge has its token already.
+    `token_id` is the badge's own token, which a burn revokes. `lease` is None for a held mint that
+    came along with its collection's reserved indexes. `is_minted`: the badge has its token already.
     """
 
     id: UUID

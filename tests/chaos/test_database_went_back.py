@@ -7,29 +7,38 @@ moment. Whatever the order: one token a badge, and every token known.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from minter import maintenance
-from minter.context import MinterContext
 from minter.reconcile import Terms, reconcile
-from ops.setting_parts import MinterSettings
-from ops.settings import Settings
+from minter.startup import minter_context
+from ops.lifecycle import Readiness
 from sandbox.postgres import PostgresServer
-from sandbox.ton.chain import Rejected
 from sandbox.ton.network import TonNetwork, TonOptions
-from store.engine import Database
+from store.engine import Connection, Database
 from tests.builders.minters import funded, minter_on, new_wallet
-from tests.builders.restoring import dump, replay, restored
-from tests.builders.world import Badge, World, all_in, eventually, items_of, minting
-
-HURRY = MinterSettings(poll_interval=timedelta(milliseconds=50))
-CODES = ("explorer", "quest_author")
+from tests.builders.restoring import dump, restored, run
+from tests.builders.went_back import (
+    CODES,
+    HURRY,
+    Mempool,
+    Stage,
+    holds_nothing,
+    is_open,
+    one_token_each,
+    repaired,
+    signed,
+    under_way,
+    until,
+)
+from tests.builders.world import World, all_in, has_task, minting
 
 
 @pytest.fixture(scope="module")
@@ -49,29 +58,6 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "_REPAIR_EVERY", timedelta(seconds=1))
 
 
-@dataclass
-class Mempool:
-    """What was sent to the network and is under way: it arrives when a test says so."""
-
-    ton: TonNetwork
-    deliver: Callable[[bytes], None]
-    holding: bool = False
-    held: list[bytes] = field(default_factory=list)
-
-    def submit(self, boc: bytes) -> None:
-        if self.holding:
-            self.held.append(boc)
-        else:
-            self.deliver(boc)
-
-    def release(self) -> None:
-        """Let everything that is under way arrive in its order; what expired is refused."""
-        self.holding = False
-        for boc in dict.fromkeys(self.held):
-            with suppress(Rejected):
-                self.deliver(boc)
-
-
 @pytest.fixture
 def mempool(ton: TonNetwork, monkeypatch: pytest.MonkeyPatch) -> Mempool:
     made = Mempool(ton, ton.chain.submit)
@@ -79,36 +65,9 @@ def mempool(ton: TonNetwork, monkeypatch: pytest.MonkeyPatch) -> Mempool:
     return made
 
 
-@dataclass
-class Stage:
-    """A database that is about to be lost, and what others know of its badges."""
-
-    ton: TonNetwork
-    server: PostgresServer
-    settings: Settings
-    world: World
-    mempool: Mempool
-    directory: Path
-    badges: dict[str, list[Badge]] = field(default_factory=lambda: {code: [] for code in CODES})
-
-    async def earn(self, count: int, code: str) -> list[Badge]:
-        made = await self.world.to_mint(count, code)
-        self.badges[code] += made
-        return made
-
-    async def replay(self, world: World) -> None:
-        """Count all events again, in another order."""
-        for code, badges in self.badges.items():
-            missing = random.Random(len(badges)).sample(badges, len(badges))
-            linked = {row.user_id for row in await world.sql("SELECT user_id FROM user_wallet")}
-            await world.link([badge for badge in missing if badge.user_id not in linked])
-            await replay(world, missing, code)
-
-
 @pytest.fixture
 async def stage(
     ton: TonNetwork,
-    database_server: PostgresServer,
     database_url: str,
     database: Database,
     mnemonic_file: Path,
@@ -116,54 +75,7 @@ async def stage(
     tmp_path: Path,
 ) -> Stage:
     settings = await funded(minter_on(ton, database_url, mnemonic_file, HURRY), ton)
-    return Stage(ton, database_server, settings, World(database), mempool, tmp_path)
-
-
-async def until(world: World, done: Callable[[], Awaitable[bool]], what: str) -> None:
-    await eventually(world, done, what)
-
-
-async def signed(world: World, badges: Sequence[Badge]) -> bool:
-    """Return whether one of the badges' mints has a message."""
-    (row,) = await world.sql(
-        """
-        SELECT count(*) FILTER (WHERE chain_message_id IS NOT NULL) AS n FROM nft_mint_queue
-         WHERE nft_instance_id = ANY(CAST(:ids AS uuid[]))
-        """,
-        ids=[badge.id for badge in badges],
-    )
-    return int(row.n) > 0
-
-
-async def repaired(world: World, ctx: MinterContext, settings: Settings) -> bool:
-    """Ask for a repair as `laurel reconcile --repair` does; return whether minting is open."""
-    terms = Terms(settings.minter.expiry_margin, ctx.metadata_base_url)
-    return (await reconcile(world.db, ctx.gateway, repair=True, terms=terms)).shut is None
-
-
-async def is_open(stage: Stage, world: World) -> bool:
-    """Return whether minting is open; let time pass on the chain where it is not.
-
-    What was noticed last keeps it shut for the time that a message lives, from then on.
-    """
-    if not await world.sql("SELECT 1 FROM chain_wallet WHERE shut_reason IS NOT NULL"):
-        return True
-    stage.ton.advance(timedelta(minutes=1))
-    return False
-
-
-async def holds_nothing(world: World) -> bool:
-    return not await world.sql("SELECT 1 FROM nft_mint_queue WHERE hold_reason IS NOT NULL")
-
-
-async def one_token_each(stage: Stage, world: World, ctx: MinterContext) -> None:
-    for code, badges in stage.badges.items():
-        minted = await items_of(ctx, code)
-        assert sorted(token.content for token in minted) == sorted(
-            f"{badge.id}.json" for badge in badges
-        ), code
-    report = await reconcile(world.db, ctx.gateway, repair=False)
-    assert (report.findings, report.shut) == ((), None)
+    return Stage(ton, settings, World(database), mempool, tmp_path)
 
 
 async def lost_time(stage: Stage, chance: random.Random, code: str) -> Path:
@@ -189,20 +101,15 @@ async def lost_time(stage: Stage, chance: random.Random, code: str) -> Path:
     return backup
 
 
-def under_way(mempool: Mempool) -> Callable[[], Awaitable[bool]]:
-    async def check() -> bool:
-        return bool(mempool.held)
-
-    return check
-
-
 @pytest.mark.parametrize("seed", range(24))
-async def test_a_backup_that_takes_over_makes_no_second_token(seed: int, stage: Stage) -> None:
+async def test_a_backup_that_takes_over_makes_no_second_token(
+    seed: int, stage: Stage, database_server: PostgresServer
+) -> None:
     chance = random.Random(seed)
     code = chance.choice(CODES)
     backup = await lost_time(stage, chance, code)
     async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(restored(stage.server, backup))
+        url = await stack.enter_async_context(restored(database_server, backup))
         world = World(await stack.enter_async_context(Database(url)))
         settings = minter_on(
             stage.ton, url, Path(stage.settings.need("wallet_mnemonic_file")), HURRY
@@ -232,3 +139,77 @@ async def test_a_backup_that_takes_over_makes_no_second_token(seed: int, stage: 
         await all_in(world, after, "active/minted")
         await until(world, lambda: holds_nothing(world), "nothing is held any more")
         await one_token_each(stage, world, ctx)
+
+
+async def test_tables_that_are_restored_alone_make_no_second_token(stage: Stage) -> None:
+    """Badges and queue of before a mint, beside a wallet and counts of after it."""
+    url, world = stage.settings.need("database_url"), stage.world
+    waiting = await stage.earn(2, CODES[0])
+    backup = await dump(url, stage.directory / "backup")
+    async with minting(stage.settings):
+        await all_in(world, waiting, "active/minted")
+    await world.sql("TRUNCATE nft_instance CASCADE")
+    tables = ("nft_instance", "nft_mint_queue", "mint_task_event")
+    await run("pg_restore", url, "--data-only", *(f"--table={name}" for name in tables), backup)
+    assert await world.statuses(waiting) == ["active/pending"] * 2
+    async with minting(stage.settings) as ctx:
+        for badge in waiting:
+            await until(world, partial(has_task, world, badge, "mint failed"), "it is not signed")
+        await repaired(world, ctx, stage.settings)
+        await until(world, lambda: is_open(stage, world), "minting is open")
+        await all_in(world, waiting, "active/minted")
+        await all_in(world, await stage.earn(1, CODES[0]), "active/minted")
+        await one_token_each(stage, world, ctx)
+
+
+class Killed(Exception):
+    """The process ended here."""
+
+
+class Mortal(Database):
+    """A database whose process is killed before its next transaction, once `left` are done."""
+
+    left = 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+        async with super().transaction() as conn:
+            yield conn
+
+
+async def test_a_repair_that_is_killed_anywhere_or_run_by_two_at_once_ends_as_any_other(
+    stage: Stage, database_server: PostgresServer
+) -> None:
+    backup = await dump(stage.settings.need("database_url"), stage.directory / "backup")
+    async with minting(stage.settings):
+        for code in CODES:
+            await all_in(stage.world, await stage.earn(3, code), "active/minted")
+    async with restored(database_server, backup) as url, Mortal(url) as mortal, Database(url) as db:
+        world = World(db)
+        settings = minter_on(
+            stage.ton, url, Path(stage.settings.need("wallet_mnemonic_file")), HURRY
+        )
+        for code in CODES:
+            await world.badge_type(code)
+        await stage.replay(world)
+        async with minter_context(settings, Readiness()) as ctx:
+            terms = Terms(settings.minter.expiry_margin, ctx.metadata_base_url)
+            for length in count():
+                mortal.left = length
+                with suppress(Killed):
+                    await reconcile(mortal, ctx.gateway, repair=True, terms=terms)
+                    break
+            assert length > 10
+            both = [reconcile(db, ctx.gateway, repair=True, terms=terms) for _ in range(2)]
+            for report in await asyncio.gather(*both):
+                assert report.findings == ()
+                assert report.shut is not None
+                assert report.shut.repair_asked
+        async with minting(settings) as ctx:
+            await until(world, lambda: is_open(stage, world), "minting is open")
+            for code in CODES:
+                await all_in(world, stage.badges[code], "active/minted")
+            await one_token_each(stage, world, ctx)

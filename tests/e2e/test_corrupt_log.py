@@ -51,6 +51,11 @@ def garbled(batch: bytearray) -> None:
     batch[CRC] = calc_crc32c(bytes(batch[COVERED:])).to_bytes(4, "big")
 
 
+def beheaded(batch: bytearray) -> None:
+    """Say of the batch that it is shorter than any: who looks for what is behind it finds nothing."""
+    batch[LENGTH] = (3).to_bytes(4, "big")
+
+
 def damage_second_batch(segment: Path, damage: Callable[[bytearray], None]) -> None:
     data = bytearray(segment.read_bytes())
     start = 12 + int.from_bytes(data[LENGTH], "big")
@@ -108,4 +113,42 @@ async def test_a_batch_that_the_disk_has_changed_pauses_its_partition_until_it_i
             assert done.returncode == EXIT_OK, done.stderr
         await until_counted(database, 4 * EVENTS_OF_BATCH + 1, worker)
         assert (await worker.ready())["degraded"] == {}
+        assert worker.stop() == EXIT_OK
+
+
+async def test_what_the_broker_cannot_read_itself_pauses_its_partition_too(
+    database: Database, database_url: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    """Behind the damage the broker answers with an error; by itself aiokafka would ask for ever."""
+    await with_catalog(database)
+    place = tmp_path / "kafka"
+    try:
+        with kafka(place, keep=True) as broker:
+            site = Site(broker.address, database_url, topic_prefix)
+            await site.make_topics()
+            await send_batches(site, 0)
+    except PartMissing as error:
+        missing(error.message)
+    topic = f"{site.prefix}.quests"
+    damage_second_batch(place / "data" / f"{topic}-0" / f"{0:020}.log", beheaded)
+
+    port = int(site.brokers.rpartition(":")[2])
+    with a_worker(site, tmp_path / "worker.log") as worker, kafka(place, keep=True, port=port):
+
+        async def named_at(offset: int) -> bool:
+            said = (await worker.ready()).get("degraded", {}).get(f"{topic}[0]", "")
+            return f"paused at offset {offset} (undecodable_batch)" in said
+
+        await until(lambda: named_at(EVENTS_OF_BATCH), "a partition paused at the damage", worker)
+
+        async def skipped() -> bool:
+            skip = ("partitions", "skip", topic, "0", "--to", str(2 * EVENTS_OF_BATCH))
+            done = await laurel_beside(*skip, "--reason", "bad disk", **site.environment)
+            return done.returncode == EXIT_OK
+
+        await until(skipped, "a partition that is listed, and skipped", worker)
+        await until(lambda: named_at(2 * EVENTS_OF_BATCH), "paused again, behind it", worker)
+        assert "the broker cannot read" in (await worker.ready())["degraded"][f"{topic}[0]"]
+        await produce(site, [a_partner(ALICE)])
+        await until_counted(database, EVENTS_OF_BATCH + 1, worker)
         assert worker.stop() == EXIT_OK

@@ -51,17 +51,22 @@ def still_there(pids: set[int]) -> set[int]:
 
 
 @pytest.mark.kafka
-def test_all_of_it_holds_on_a_real_kafka(kafka_broker: Broker, tmp_path: Path) -> None:
+def test_all_of_it_holds_on_a_real_kafka_and_in_a_restored_database(
+    kafka_broker: Broker, tmp_path: Path
+) -> None:
     del kafka_broker  # Java and the jars are there
     log = tmp_path / "talk"
     with a_demo(
-        log, "--broker", "kafka", "--events", "3000", "--travellers", "150", "--json"
+        log, "--full", "--broker", "kafka", "--events", "3000", "--travellers", "150", "--json"
     ) as process:
         output, _ = process.communicate()
     verdict = json.loads(output)
     assert verdict["differences"] == []
     assert [check for check in verdict["checks"] if not check["holds"]] == []
     assert verdict["holds"]
+    assert sum(check["name"].startswith("restored: ") for check in verdict["checks"]) == 3
+    ((knew, of),) = re.findall(r"its backup knew (\d+) of (\d+) tokens", str(verdict["notes"]))
+    assert int(knew) < int(of), "the chain went on after the backup"
     assert process.returncode == 0
     assert re.search("killed worker-1 by SIGKILL", log.read_text())
     assert re.search("killed minter by SIGKILL", log.read_text())

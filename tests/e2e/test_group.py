@@ -17,7 +17,16 @@ from sandbox.broker import Broker
 from store.engine import Database
 from tests.builders.messages import a_quest, a_visit, with_catalog
 from tests.builders.patience import PATIENCE_S
-from tests.e2e.workers import RunningWorker, Site, a_worker, produce, until, until_counted
+from tests.e2e.workers import (
+    RunningWorker,
+    Site,
+    a_worker,
+    produce,
+    until,
+    until_counted,
+    until_ready,
+    until_waits,
+)
 
 pytest.importorskip("confluent_kafka", reason="confluent-kafka is one of the `dev` extra")
 
@@ -65,23 +74,6 @@ async def denied(site: Site, kind: ResourceType, name: str) -> AsyncIterator[Den
         await denial.fall()
 
 
-async def until_waits(worker: RunningWorker, *words: str) -> None:
-    """Wait until /ready names Kafka, with all of `words`."""
-
-    async def said() -> bool:
-        reason = (await worker.ready()).get("waits", {}).get("kafka", "")
-        return all(word in reason for word in words)
-
-    await until(said, f"a wait for Kafka that says {words}", worker)
-
-
-async def until_ready(worker: RunningWorker) -> None:
-    async def ready() -> bool:
-        return bool((await worker.ready()).get("ready"))
-
-    await until(ready, "a ready worker", worker)
-
-
 def logged_once(worker: RunningWorker, word: str) -> None:
     """The loss is in the log once, with its reason, and so is its end."""
     (lost,) = [line for line in worker.logged("kafka_lost") if word in line["reason"]]
@@ -107,7 +99,7 @@ async def test_a_group_that_is_denied_at_first_and_allowed_then_is_joined(
     async with denied(kafka_site, ResourceType.GROUP, kafka_site.prefix) as denial:
         await produce(kafka_site, [a_quest()])
         with a_worker(kafka_site, tmp_path / "worker.log") as worker:
-            await until_waits(worker, kafka_site.prefix, "GroupAuthorizationFailed")
+            await until_waits(worker, "kafka", kafka_site.prefix, "GroupAuthorizationFailed")
             await denial.fall()
             await until_counted(database, 1, worker)
             await until_ready(worker)
@@ -122,7 +114,7 @@ async def test_a_group_that_is_denied_while_counting_is_noticed_and_joined_again
     with a_worker(kafka_site, tmp_path / "worker.log") as worker:
         await until_counted(database, 1, worker)
         async with denied(kafka_site, ResourceType.GROUP, kafka_site.prefix) as denial:
-            await until_waits(worker, "GroupAuthorizationFailed")
+            await until_waits(worker, "kafka", "GroupAuthorizationFailed")
             await produce(kafka_site, [a_quest()])
             await denial.fall()
             await until_counted(database, 2, worker)
@@ -150,7 +142,9 @@ async def test_a_group_with_members_of_another_kind_is_named_and_joined_once_the
 
     await until(joined, "a stranger in the group")
     with a_worker(kafka_site, tmp_path / "worker.log") as worker:
-        await until_waits(worker, "another protocol or assignor", "LAUREL_KAFKA__CONSUMER_GROUP")
+        await until_waits(
+            worker, "kafka", "another protocol or assignor", "LAUREL_KAFKA__CONSUMER_GROUP"
+        )
         await asyncio.to_thread(stranger.close)
         await until_counted(database, 1, worker)
         await until_ready(worker)
@@ -166,7 +160,7 @@ async def test_a_denied_topic_is_named_while_the_others_are_counted(
     with a_worker(kafka_site, tmp_path / "worker.log") as worker:
         await until_counted(database, 2, worker)
         async with denied(kafka_site, ResourceType.TOPIC, quests) as denial:
-            await until_waits(worker, quests, "allow it the operation Read")
+            await until_waits(worker, "kafka", quests, "allow it the operation Read")
             await produce(kafka_site, [a_visit()])
             await until_counted(database, 3, worker)
             await denial.fall()

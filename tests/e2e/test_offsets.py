@@ -42,6 +42,16 @@ async def send(producer: AIOKafkaProducer, site: Site, number: int) -> None:
         await producer.send_and_wait(f"{site.prefix}.quests", encoded(a_quest()), partition=0)
 
 
+async def five_are_counted(
+    producer: AIOKafkaProducer, site: Site, database: Database, directory: Path
+) -> None:
+    """Send five quests; a worker counts them, and ends."""
+    await send(producer, site, 5)
+    with a_worker(site, directory / "first.log") as first:
+        await until_counted(database, 5, first)
+        assert first.stop() == EXIT_OK
+
+
 async def next_offset(database: Database, site: Site) -> int:
     async with database.transaction() as conn:
         found = await conn.execute(
@@ -96,43 +106,24 @@ async def at_rest(worker: RunningWorker) -> bool:
     return len(lags) == 12 and not any(lags)  # six topics of two partitions
 
 
+# With more records than before, by offsets alone it would look like the same topic.
+@pytest.mark.parametrize("now", [9, 2])
 async def test_a_topic_made_anew_pauses_its_partition_and_is_counted_from_where_an_operator_says(
-    kafka_site: Site, database: Database, tmp_path: Path
+    now: int, kafka_site: Site, database: Database, tmp_path: Path
 ) -> None:
     async with a_producer(kafka_site) as producer:
-        await send(producer, kafka_site, 5)
-        with a_worker(kafka_site, tmp_path / "first.log") as first:
-            await until_counted(database, 5, first)
-            assert first.stop() == EXIT_OK
+        await five_are_counted(producer, kafka_site, database, tmp_path)
     await make_anew(kafka_site)
     async with a_producer(kafka_site) as producer:
-        # As many as before and more: by offsets alone it would look like the same topic.
-        await send(producer, kafka_site, 9)
-    await paused_until_skipped(kafka_site, database, tmp_path, Fault("topic_recreated", 5, 9, 0))
-
-
-async def test_a_topic_made_anew_and_shorter_pauses_its_partition_too(
-    kafka_site: Site, database: Database, tmp_path: Path
-) -> None:
-    async with a_producer(kafka_site) as producer:
-        await send(producer, kafka_site, 5)
-        with a_worker(kafka_site, tmp_path / "first.log") as first:
-            await until_counted(database, 5, first)
-            assert first.stop() == EXIT_OK
-    await make_anew(kafka_site)
-    async with a_producer(kafka_site) as producer:
-        await send(producer, kafka_site, 2)
-    await paused_until_skipped(kafka_site, database, tmp_path, Fault("topic_recreated", 5, 2, 0))
+        await send(producer, kafka_site, now)
+    await paused_until_skipped(kafka_site, database, tmp_path, Fault("topic_recreated", 5, now, 0))
 
 
 async def test_records_lost_to_retention_pause_their_partition_until_an_operator_skips_them(
     kafka_site: Site, database: Database, tmp_path: Path
 ) -> None:
     async with a_producer(kafka_site) as producer:
-        await send(producer, kafka_site, 5)
-        with a_worker(kafka_site, tmp_path / "first.log") as first:
-            await until_counted(database, 5, first)
-            assert first.stop() == EXIT_OK
+        await five_are_counted(producer, kafka_site, database, tmp_path)
         await send(producer, kafka_site, 5)
         await delete_before(kafka_site, 8)
     await paused_until_skipped(kafka_site, database, tmp_path, Fault("records_removed", 5, 2, 8))
@@ -142,10 +133,7 @@ async def test_records_that_retention_took_after_they_were_counted_are_no_loss(
     kafka_site: Site, database: Database, tmp_path: Path
 ) -> None:
     async with a_producer(kafka_site) as producer:
-        await send(producer, kafka_site, 5)
-        with a_worker(kafka_site, tmp_path / "first.log") as first:
-            await until_counted(database, 5, first)
-            assert first.stop() == EXIT_OK
+        await five_are_counted(producer, kafka_site, database, tmp_path)
         await delete_before(kafka_site, 5)
         await send(producer, kafka_site, 3)
         with a_worker(kafka_site, tmp_path / "second.log") as second:

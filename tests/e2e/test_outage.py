@@ -29,6 +29,8 @@ from tests.e2e.workers import (
     until,
     until_counted,
     until_read,
+    until_ready,
+    until_waits,
 )
 from tests.fixtures.parts import missing
 
@@ -60,20 +62,12 @@ async def test_a_worker_outlives_a_database_that_was_killed(
         os.kill(first.pid, signal.SIGKILL)
         killed.close()
         await produce(site, events[200:])
-
-        async def waits_for_the_database() -> bool:
-            return "postgresql" in (await worker.ready()).get("waits", {})
-
-        await until(waits_for_the_database, "a wait for PostgreSQL", worker)
+        await until_waits(worker, "postgresql")
         again = parts.enter_context(postgres(data, keep=True, port=_port(first.url)))
         async with Database(again.url) as database:
             await until_counted(database, len(events), worker)
             await until_read(database, len(events), worker)
-
-            async def ready() -> bool:
-                return bool((await worker.ready()).get("ready"))
-
-            await until(ready, "a ready worker", worker)
+            await until_ready(worker)
 
             async def told() -> bool:
                 return bool(worker.logged("worker_ready"))
@@ -152,11 +146,7 @@ async def test_sigterm_ends_a_worker_whose_database_is_away_at_once(
         os.kill(server.pid, signal.SIGKILL)
         killed.close()
         await produce(site, [a_quest()])
-
-        async def waits_for_the_database() -> bool:
-            return "postgresql" in (await worker.ready()).get("waits", {})
-
-        await until(waits_for_the_database, "a wait for PostgreSQL", worker)
+        await until_waits(worker, "postgresql")
         assert worker.stop() == EXIT_OK
         assert worker.logged("drain_timed_out") == []
 

@@ -119,6 +119,8 @@ def in_place_of_examples(
         ":...@db:5432/badges": f":secret@{at['host']}:{at['port']}/badges",
         "kafka-1:9092,kafka-2:9092": broker.address,
         "/etc/laurel/": f"{directory}/",
+        # README's example itself is refused, for it would stay on chain.
+        "badges.your-domain": "badges.mine",
         "LAUREL_HTTP__HOST=0.0.0.0": "LAUREL_HTTP__HOST=127.0.0.1",
         "9464": str(port),
     }

@@ -11,7 +11,15 @@ from ops.lifecycle import EXIT_OK
 from store.engine import Database
 from tests.builders.cli import laurel_beside
 from tests.builders.messages import a_quest, user, with_catalog
-from tests.e2e.workers import RunningWorker, Site, a_worker, produce, until, until_counted
+from tests.e2e.workers import (
+    RunningWorker,
+    Site,
+    a_worker,
+    produce,
+    until,
+    until_counted,
+    until_ready,
+)
 from tests.fixtures.secured import PASSWORD, SecuredBroker
 
 pytestmark = pytest.mark.kafka
@@ -130,11 +138,7 @@ async def test_a_worker_without_a_right_says_which_and_counts_once_it_has_it(
         await until_counted(database, 1, worker)
         await until_it_waits(worker, "does not let User:bob read", f"{site.prefix}.partners")
         granted(secured_kafka, site, [("READ", "TOPIC", "{prefix}*")], "bob")
-
-        async def ready() -> bool:
-            return bool((await worker.ready()).get("ready"))
-
-        await until(ready, "a ready worker", worker)
+        await until_ready(worker)
         assert worker.stop() == EXIT_OK
 
 

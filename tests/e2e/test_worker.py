@@ -47,6 +47,8 @@ from tests.e2e.workers import (
     until,
     until_counted,
     until_read,
+    until_ready,
+    until_waits,
 )
 
 
@@ -109,11 +111,7 @@ async def test_two_workers_share_the_work_and_count_exactly(
         with a_worker(site, tmp_path / "two.log") as two:
             await produce(site, events[500:])
             await until_counted(database, len(events), two)
-
-            async def both_ready() -> bool:
-                return bool((await one.ready()).get("ready") and (await two.ready()).get("ready"))
-
-            await until(both_ready, "both workers ready", two)
+            await until_ready(one, two)
             assert (one.stop(), two.stop()) == (EXIT_OK, EXIT_OK)
     assert await counted(database) == len(events)
     assert await counters(database) == truth(events)
@@ -145,14 +143,7 @@ async def test_a_worker_waits_for_topics_and_says_so(
     await with_catalog(database)
     site = Site(any_broker.address, database_url, topic_prefix)
     with a_worker(site, tmp_path / "worker.log") as worker:
-
-        async def asks_for_topics() -> bool:
-            return "laurel topics create" in (await worker.ready()).get("waits", {}).get(
-                "kafka", ""
-            )
-
-        await until(asks_for_topics, "a wait for topics", worker)
-        assert f"{topic_prefix}.quests" in (await worker.ready())["waits"]["kafka"]
+        await until_waits(worker, "kafka", "laurel topics create", f"{topic_prefix}.quests")
         await site.make_topics()
         await produce(site, [a_quest()])
         await until_counted(database, 1, worker)
@@ -163,11 +154,7 @@ async def test_a_worker_without_servers_says_which_and_where(
 ) -> None:
     nowhere = Site("127.0.0.1:9", "postgresql://laurel:secret@127.0.0.1:9/laurel", "laurel")
     with a_worker(nowhere, tmp_path / "worker.log") as worker:
-
-        async def waits_for_the_database() -> bool:
-            return "127.0.0.1:9" in (await worker.ready()).get("waits", {}).get("postgresql", "")
-
-        await until(waits_for_the_database, "a wait for PostgreSQL", worker)
+        await until_waits(worker, "postgresql", "127.0.0.1:9")
         assert "secret" not in worker.log_path.read_text()
         assert worker.stop() == EXIT_OK
     assert database_url
@@ -180,12 +167,8 @@ async def test_a_worker_without_a_broker_says_which_and_where(
     with a_worker(
         Site("127.0.0.1:9", database_url, topic_prefix), tmp_path / "worker.log"
     ) as worker:
-
-        async def waits_for_kafka() -> bool:
-            answer = await worker.ready()
-            return "127.0.0.1:9" in answer.get("waits", {}).get("kafka", "") and not answer["ready"]
-
-        await until(waits_for_kafka, "a wait for Kafka", worker)
+        await until_waits(worker, "kafka", "127.0.0.1:9")
+        assert not (await worker.ready())["ready"]
         assert worker.stop() == EXIT_OK
 
 
@@ -262,18 +245,11 @@ async def test_workers_take_up_a_new_catalogs_topic_without_a_restart(
         a_worker(site, tmp_path / "one.log") as one,
         a_worker(site, tmp_path / "two.log") as two,
     ):
-
-        async def both_ready() -> bool:
-            return all([(await each.ready()).get("ready") for each in (one, two)])
-
-        async def both_miss_it() -> bool:
-            waits = [(await each.ready()).get("waits", {}) for each in (one, two)]
-            return all(topic in each.get("topics", "") for each in waits)
-
-        await until(both_ready, "ready workers", one)
+        await until_ready(one, two)
         async with database.transaction() as conn:
             await catalogs.apply(conn, replace(shipped, events=(*shipped.events, hikes)), "admin")
-        await until(both_miss_it, "the missing topic named", one)
+        for each in (one, two):
+            await until_waits(each, "topics", topic)
         await produce(site, [a_quest(user(number)) for number in range(20)])
         await until_counted(database, 20, one)
 
@@ -281,7 +257,7 @@ async def test_workers_take_up_a_new_catalogs_topic_without_a_restart(
             kafka_brokers=site.brokers, kafka={"topic_prefix": site.prefix, "partitions": 2}
         )
         await topics.create(settings, [topic])
-        await until(both_ready, "workers that read the new topic", one)
+        await until_ready(one, two)
         async with a_producer(site) as producer:
             for number in range(20):
                 done = an_event("hike.done", user(number), {"hike_id": f"h{number}"})
@@ -305,13 +281,7 @@ async def test_a_worker_reads_what_there_is_at_its_start(
     with a_worker(site, tmp_path / "worker.log") as worker:
         await produce(site, [a_quest()])
         await until_counted(database, 1, worker)
-
-        async def cities_are_missing() -> bool:
-            return f"{topic_prefix}.cities" in (await worker.ready()).get("waits", {}).get(
-                "topics", ""
-            )
-
-        await until(cities_are_missing, "the missing topics named", worker)
+        await until_waits(worker, "topics", f"{topic_prefix}.cities")
         await site.make_topics()
         await produce(site, [a_visit()])
         await until_counted(database, 2, worker)
@@ -329,11 +299,7 @@ async def test_a_worker_that_gets_no_partition_is_ready_and_takes_over(
             stack.enter_context(a_worker(site, tmp_path / f"worker-{number}.log"))
             for number in range(3)
         ]
-
-        async def all_ready() -> bool:
-            return all([(await each.ready()).get("ready") for each in workers])
-
-        await until(all_ready, "three ready workers", workers[0])
+        await until_ready(*workers)
         for each in workers[:2]:
             each.kill()
         await produce(site, [a_quest(user(number)) for number in range(20)])

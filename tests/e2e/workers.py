@@ -177,6 +177,25 @@ def _tail(worker: RunningWorker | None) -> str:
     return "" if worker is None else "\n".join(worker.log_path.read_text().splitlines()[-30:])
 
 
+async def until_waits(worker: RunningWorker, part: str, *words: str) -> None:
+    """Wait until /ready says that the worker waits for `part`, with all of `words`."""
+
+    async def says() -> bool:
+        reason = (await worker.ready()).get("waits", {}).get(part)
+        return reason is not None and all(word in reason for word in words)
+
+    await until(says, f"a wait for {part} that says {words}", worker)
+
+
+async def until_ready(*workers: RunningWorker) -> None:
+    """Wait until all of `workers` are ready at once."""
+
+    async def ready() -> bool:
+        return all([(await each.ready()).get("ready") for each in workers])
+
+    await until(ready, "ready workers", workers[-1])
+
+
 async def counted(database: Database) -> int:
     """How many events were counted."""
     async with database.transaction() as conn:

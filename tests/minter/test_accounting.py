@@ -161,6 +161,27 @@ async def test_a_minter_that_meets_a_restarted_server_waits_and_opens_by_itself(
         assert await looked(late, ton) is None
 
 
+async def test_a_message_that_is_lost_before_the_next_look_is_remembered(
+    ctx: MinterContext, ton: TonNetwork, world: World
+) -> None:
+    """A crash, and files of a second ago: by its looks alone the minter would know no better."""
+    await world.to_mint()
+    batch = await sign_due(ctx)
+    assert isinstance(batch, SignedBatch)
+    ctx.view.signed(batch.message.query_seq)
+    await world.sql("DELETE FROM mint_task_event")
+    await world.sql("UPDATE nft_mint_queue SET status = 'pending', chain_message_id = NULL")
+    await world.sql("DELETE FROM chain_message WHERE id = :id", id=batch.message.id)
+    seq = batch.message.query_seq
+    await world.sql("UPDATE chain_wallet SET next_query_seq = :seq", seq=seq)
+    ctx.view._written_at = float("-inf")
+    shut = await looked(ctx, ton)
+    assert shut is not None
+    assert shut.reason == (
+        f"the database went back: it had signed {seq + 1} messages, and knows of {seq}"
+    )
+
+
 async def test_a_database_whose_lite_servers_forgot_what_the_wallet_sent_is_shut(
     ctx: MinterContext, ton: TonNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,6 +210,18 @@ async def test_a_new_wallet_can_be_shown_and_is_never_overwritten(
     assert "never overwritten" in again.err
 
 
+async def test_half_a_wallet_is_no_wallet(tmp_path: Path) -> None:
+    path = tmp_path / "wallet.words"
+    # As a full disk: the file can be made, and nothing be written to it.
+    line = f'ulimit -f 0; exec "{sys.executable}" -m cli wallet new "{path}"'
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-c", line, cwd=ROOT, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    assert (process.returncode, path.exists()) == (2, False)
+    assert said.decode() == f"laurel: {path} cannot be written: File too large.\n"
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

@@ -36,7 +36,8 @@ UNMINTED = replace(
 def a_picture(
     token: Token | None = TOKEN, *, next_index: int = 1, held: frozenset[int] = frozenset()
 ) -> CollectionSnapshot:
-    return CollectionSnapshot("explorer", next_index, 1, held, (CollectionItem(0, ITEM, token),))
+    items = (CollectionItem(0, ITEM, token),)
+    return CollectionSnapshot("explorer", next_index, 1, held, items, wallet=MINTER)
 
 
 def kinds(snapshot: CollectionSnapshot, *records: TokenRecord) -> list[FindingKind]:
@@ -61,15 +62,12 @@ def test_two_equal_pictures_have_no_difference() -> None:
             FindingKind.DESTROYED,
         ),
         (RECORD, replace(TOKEN, revoked_at=5), FindingKind.REVOKED_ELSEWHERE),
-        (replace(RECORD, status=InstanceStatus.REVOKED), TOKEN, FindingKind.STANDING_TOKEN),
-        (
-            replace(RECORD, status=InstanceStatus.BURNED_ONCHAIN, burned=True),
-            TOKEN,
-            FindingKind.STANDING_TOKEN,
-        ),
         (RECORD, replace(TOKEN, owner=OTHER), FindingKind.OWNER_MISMATCH),
         (RECORD, replace(TOKEN, content=item_suffix(TYPE)), FindingKind.CONTENT_DRIFT),
         (replace(RECORD, token_id=OTHER), TOKEN, FindingKind.SECOND_TOKEN),
+        (replace(RECORD, status=InstanceStatus.REVOKED), TOKEN, FindingKind.STANDING_TOKEN),
+        (replace(RECORD, status=InstanceStatus.BURNED_ONCHAIN), TOKEN, FindingKind.STANDING_TOKEN),
+        (RECORD, replace(TOKEN, authority=OTHER), FindingKind.FOREIGN_AUTHORITY),
         (replace(UNMINTED, token_index=None), TOKEN, FindingKind.UNKNOWN_TOKEN),
         (replace(UNMINTED, token_index=7), TOKEN, FindingKind.UNKNOWN_TOKEN),
         (replace(UNMINTED, mint_status=TaskStatus.FAILED), TOKEN, FindingKind.UNKNOWN_TOKEN),
@@ -94,6 +92,8 @@ def test_a_difference_has_one_name(
         (replace(RECORD, burned=True, status=InstanceStatus.REVOKED), replace(TOKEN, revoked_at=5)),
         (replace(RECORD, burn_open=True), Token(None, None, TOKEN.content)),
         (replace(RECORD, status=InstanceStatus.BURNED_ONCHAIN), Token(None, None, TOKEN.content)),
+        (replace(RECORD, burn_open=True, status=InstanceStatus.REVOKED), TOKEN),
+        (replace(RECORD, token_id=OTHER, burn_open=True), replace(TOKEN, revoked_at=5)),
         (UNMINTED, TOKEN),  # the minter is about to see it
         (replace(UNMINTED, mint_status=TaskStatus.SENT), TOKEN),
     ],

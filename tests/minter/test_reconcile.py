@@ -17,6 +17,7 @@ from minter.reconcile import Terms, _shut_or_open, reconcile
 from minter.reconcile_report import ReconcileReport
 from minter.ton import tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
+from minter.ton.metadata_uris import item_suffix
 from minter.ton.values import Token
 from ops.settings import Settings
 from sandbox.ton.accounts import user_wallet
@@ -33,6 +34,7 @@ from tests.builders.world import (
     eventually,
     has_task,
     is_value,
+    items_of,
     minting,
 )
 
@@ -61,10 +63,11 @@ class Minted:
             )
         )
 
-    async def send(self, ton: TonNetwork, action: Action) -> None:
+    async def send(self, ton: TonNetwork, action: Action, query_seq: int | None = None) -> None:
         """Send a message from the minting wallet behind the minter's back."""
-        async with self.world.db.transaction() as conn:
-            query_seq = await chain.take_query_seq(conn, self.ctx.wallet_id)
+        if query_seq is None:
+            async with self.world.db.transaction() as conn:
+                query_seq = await chain.take_query_seq(conn, self.ctx.wallet_id)
         block = await self.ctx.gateway.newest_block()
         message = sign_message(
             self.ctx.wallet,
@@ -180,7 +183,7 @@ async def test_a_revoked_badges_standing_token_is_found_and_burned(minted: Minte
     assert named(await minted.reconcile()) == [(*expected, None)]
     terms = Terms(burns=True)
     report = await reconcile(minted.world.db, minted.ctx.gateway, repair=False, terms=terms)
-    assert named(report) == [(*expected, "burn asked for")]
+    assert named(report) == [(*expected, "revocation asked")]
     await eventually(
         minted.world, lambda: has_task(minted.world, first, "burn confirmed"), "it is burned"
     )
@@ -198,7 +201,7 @@ async def test_a_revoked_badges_standing_token_is_found_and_burned(minted: Minte
     report = await reconcile(minted.world.db, minted.ctx.gateway, repair=False, terms=terms)
     assert named(report) == [("standing token", str(second.id), None)], "a person looks first"
     assert named(await minted.reconcile(repair=True)) == [
-        ("standing token", str(second.id), "burn asked for")
+        ("standing token", str(second.id), "revocation asked")
     ]
     await eventually(
         minted.world, lambda: has_task(minted.world, second, "burn confirmed"), "it is burned"
@@ -214,6 +217,83 @@ async def test_a_token_of_nobody_is_named_without_a_badge(minted: Minted, ton: T
     report = await minted.reconcile()
     assert sorted(kind for kind, _, _ in named(report)) == ["index gap", "unknown token"]
     assert {badge for _, badge, _ in named(report)} == {None}
+
+
+async def test_a_second_token_is_revoked_on_a_persons_word_and_the_badge_keeps_its_own(
+    minted: Minted, ton: TonNetwork
+) -> None:
+    badge, world, ctx = minted.badges[1], minted.world, minted.ctx
+    home = RawAddress(await world.value("SELECT address FROM chain_collection"))
+    own = await minted.token_id(badge)
+    twin = Token(badge.owner, ctx.wallet.address, item_suffix(badge.id))
+    await minted.send(ton, Action(home, 50_000_000, tokens.mint_body(3, twin, 20_000_000, 0)))
+    second = ("second token", str(badge.id))
+    assert named(await minted.reconcile(repair=True)) == [
+        (*second, None),
+        ("index gap", None, "index agreed"),
+    ]
+    terms = Terms(ctx.settings.expiry_margin, revoke_second=True)
+
+    async def repaired() -> list[tuple[str, str | None, str | None]]:
+        return named(await reconcile(world.db, ctx.gateway, repair=True, terms=terms))
+
+    assert await repaired() == [(*second, "revocation asked")]
+    assert await repaired() == [(*second, None)], "it is asked for once"
+    ton.advance(ctx.settings.message_ttl + 2 * ctx.settings.expiry_margin)
+
+    async def is_clean() -> bool:
+        report = await reconcile(world.db, ctx.gateway, repair=True, terms=terms)
+        return (report.findings, report.shut) == ((), None)
+
+    await eventually(world, is_clean, "the second token is revoked")
+    assert [token.revoked_at > 0 for token in await items_of(ctx)] == [False, False, False, True]
+    assert await world.statuses([badge]) == ["active/minted"]
+    assert await minted.token_id(badge) == own
+    assert await world.tasks(badge) == ["mint confirmed", "revoke_second confirmed"]
+    assert await world.published(badge) == ["badge.minted"]
+    await world.enqueue([badge], TaskOperation.BURN)
+    await all_in(world, [badge], "burned_onchain/minted")
+
+
+async def test_of_two_tokens_that_nobody_knows_the_badge_gets_the_one_that_stands(
+    minted: Minted, ton: TonNetwork
+) -> None:
+    """The other one was revoked as the second, before the database went back."""
+    badge, world = minted.badges[1], minted.world
+    home = RawAddress(await world.value("SELECT address FROM chain_collection"))
+    token_id = RawAddress(await minted.token_id(badge))
+    twin = Token(badge.owner, minted.ctx.wallet.address, item_suffix(badge.id))
+    await minted.send(ton, Action(home, 50_000_000, tokens.mint_body(3, twin, 20_000_000, 0)))
+    await minted.send(ton, Action(token_id, 30_000_000, tokens.revoke_body(0)), query_seq=5_000)
+    await world.sql("DELETE FROM mint_task_event")
+    await world.sql("DELETE FROM nft_mint_queue WHERE nft_instance_id = :id", id=badge.id)
+    await world.sql(
+        """
+        UPDATE nft_instance SET onchain_status = 'not_minted', onchain_token_id = NULL
+         WHERE id = :id
+        """,
+        id=badge.id,
+    )
+    await minted.reconcile(repair=True)
+    assert await minted.token_id(badge) == tokens.item_address(home, 3)
+    # The count is agreed on by a run that finds every token with its badge.
+    assert named(await minted.reconcile(repair=True)) == [("index gap", None, "index agreed")]
+    assert named(await minted.reconcile()) == []
+
+
+async def test_the_standing_token_of_a_revoked_badge_is_revoked(minted: Minted) -> None:
+    """However it came to stand: a burn that failed, a row that was changed by hand."""
+    badge, world = minted.badges[1], minted.world
+    await world.sql("UPDATE nft_instance SET status = 'revoked' WHERE id = :id", id=badge.id)
+    assert named(await minted.reconcile(repair=True)) == [
+        ("standing token", str(badge.id), "revocation asked")
+    ]
+
+    async def is_over() -> bool:
+        return named(await minted.reconcile()) == []
+
+    await eventually(world, is_over, "the token is revoked")
+    assert await world.statuses([badge]) == ["revoked/minted"]
 
 
 async def test_a_collection_that_obeys_another_wallet_is_named_until_it_is_given_back(

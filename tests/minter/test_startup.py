@@ -38,10 +38,6 @@ STORED = WalletIdentity(RawAddress("0:" + "11" * 32), b"k" * 32, 0x10AD, 300, b"
 OTHER_ADDRESS = RawAddress("0:" + "22" * 32)
 
 
-def test_the_same_wallet_on_the_same_network_is_taken() -> None:
-    refuse_drift(STORED, replace(STORED))
-
-
 @pytest.mark.parametrize(
     ("configured", "setting"),
     [
@@ -85,8 +81,8 @@ async def test_a_minter_whose_role_lacks_a_right_ends_at_its_start_and_says_what
                 pass
         await role.grant("UPDATE ON nft_mint_queue")
         # It counts nothing, so it needs no temporary tables.
-        async with minter_context(limited, Readiness()):
-            pass
+        async with minter_context(limited, Readiness()) as ctx:
+            assert await rows(database, "SELECT id FROM chain_wallet") == [(ctx.wallet_id,)]
 
 
 async def test_reconcile_refuses_a_database_of_another_network(
@@ -124,6 +120,13 @@ async def test_without_an_address_for_metadata_nothing_is_minted_but_on_the_loca
     assert await world.value("SELECT count(*) FROM chain_wallet") == 0
     (check,) = await examine([each for each in CHECKS if each.name == "metadata"], elsewhere)
     assert check.state is CheckState.FAILED
+    for host in ("badges.example", "badges.your-domain", "localhost:8000", "127.0.0.1", "badges"):
+        address = f"https://{host}/metadata"
+        nobodys = elsewhere.model_copy(update={"metadata_base_url": address})
+        with pytest.raises(UsageError, match="nobody's name, or this machine's alone"):
+            async with minter_context(nobodys, Readiness()):
+                pass
+    assert await world.value("SELECT count(*) FROM chain_wallet") == 0
     named = elsewhere.model_copy(update={"metadata_base_url": "https://badges.mine/metadata"})
     async with minter_context(named, Readiness()) as ctx:
         assert ctx.metadata_base_url == "https://badges.mine/metadata"
@@ -139,8 +142,8 @@ async def test_metadata_that_is_on_chain_elsewhere_is_refused_with_the_address_t
     (check,) = await examine([each for each in CHECKS if each.name == "metadata"], moved)
     assert (check.state, "Set it back to" in check.detail) == (CheckState.FAILED, True)
     back = settings.model_copy(update={"metadata_base_url": "https://badges.example/metadata"})
-    async with minter_context(back, Readiness()):
-        pass
+    async with minter_context(back, Readiness()) as ctx:
+        assert ctx.metadata_base_url == "https://badges.example/metadata"
 
 
 async def test_a_collection_that_only_the_chain_knows_to_be_deployed_is_not_forgotten(
@@ -240,8 +243,8 @@ async def test_without_the_networks_prices_the_settings_bounds_have_to_do(
 
     monkeypatch.setattr(LiteServers, "config_parameter", hidden)
     with structlog.testing.capture_logs() as lines:
-        async with minter_context(settings, Readiness()):
-            pass
+        async with minter_context(settings, Readiness()) as ctx:
+            assert ctx.settings == settings.minter
     assert {"event": "prices_unknown", "reason": "no parameter 21 here"}.items() <= next(
         line for line in lines if line["event"] == "prices_unknown"
     ).items()

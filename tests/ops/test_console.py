@@ -100,3 +100,8 @@ def test_a_place_in_a_file_stands_where_editors_look_for_it(tmp_path: Path) -> N
     result = CliRunner().invoke(main, ["catalog", "lint", str(tmp_path)])
     assert result.exit_code == 2
     assert result.stderr.startswith(f"{tmp_path}/badge.yaml:1: ")
+
+
+def test_an_argument_that_is_no_text_is_named() -> None:
+    code, said = laurel("catalog", "lint", "\udcff\udcfe", out=subprocess.DEVNULL)
+    assert (code, said) == (2, "laurel: '\\udcff\\udcfe' is no text in UTF-8.\n")

@@ -15,6 +15,17 @@ from ops.setting_parts import HttpSettings
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+async def test_an_address_of_ipv6_stands_in_brackets() -> None:
+    async with (
+        serving(HttpSettings(host="[::1]", port=0), Readiness(), Role.WORKER) as url,
+        aiohttp.ClientSession() as session,
+        session.get(f"{url}/live") as answer,
+    ):
+        assert url.startswith("http://[::1]:")
+        assert answer.status == 200
+
+
 async def test_a_process_says_whether_it_is_ready_and_what_it_waits_for() -> None:
     readiness = Readiness()
     readiness.facts["block"] = 7

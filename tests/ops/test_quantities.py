@@ -32,9 +32,17 @@ def test_a_number_without_a_unit_is_refused_with_the_way_out(value: object) -> N
         duration(value)
 
 
-@pytest.mark.parametrize("text", ["PT30S", "0:00:30", "soon", "5 parsecs", "m", "5mm", ""])
+@pytest.mark.parametrize("text", ["PT30S", "-PT30S", "0:00:30"])
 def test_other_writings_are_left_to_the_next_reader(text: str) -> None:
     assert duration(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["soon", "5 parsecs", "m", "5mm", "", "-1s", "+5s", "0,5s", "1e3", "1m30", "p"]
+)
+def test_what_is_no_duration_is_refused_with_the_way_out(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no duration: write 500ms, 30s"):
+        duration(text)
 
 
 def test_a_duration_beyond_all_time_is_refused() -> None:

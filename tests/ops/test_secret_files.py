@@ -1,5 +1,8 @@
 """A secret from a file: read whole, told to nobody, and refused where others can read it."""
 
+import os
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,7 @@ def a_file(directory: Path, content: str | bytes, mode: int = 0o600) -> Path:
         ("hunter2", "hunter2"),
         ("hunter2\n", "hunter2"),
         ("hunter2\r\n", "hunter2"),
+        ("\ufeffhunter2\r\n", "hunter2"),  # as Windows' editors write it
         (" a b ", " a b "),
     ],
 )
@@ -63,6 +67,28 @@ def test_what_is_no_secret_is_named_by_its_path_alone(
 def test_a_file_that_is_none_is_named(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(UsageError, match=f"{tmp_path / name} cannot be read .*{reason}"):
         secret_files.read(tmp_path / name, NAME)
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "secret", 0o600)
+    with pytest.raises(UsageError, match=r"cannot be read .*empty"):
+        secret_files.read(tmp_path / "secret", NAME)
+
+
+@pytest.mark.integration
+def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    os.mkfifo(path, 0o600)
+    # Open at both ends before it is read, as of `<(...)`; its writer takes its time.
+    script = 'exec 3<>"$0"; echo; read -r _; printf hunter2 >"$0"'
+    with subprocess.Popen(
+        ["bash", "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        threading.Timer(0.2, writer.stdin.close).start()
+        assert secret_files.read(path, NAME) == "hunter2"
 
 
 def test_files_stand_in_for_secrets_wherever_they_are_in_the_tree(tmp_path: Path) -> None:

@@ -4,12 +4,20 @@ import re
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from ops.errors import UsageError
-from ops.settings import Settings, environment_names, load, setting_fields, shown
+from ops.settings import (
+    SettingField,
+    Settings,
+    environment_names,
+    load,
+    setting_fields,
+    shown,
+)
 
 STABLE = {
     "LAUREL_DATABASE_URL",
@@ -72,7 +80,19 @@ def test_the_environment_wins_over_the_file(
             "LAUREL_MINTER__POLL_INTERVAL: must be longer than nothing",
         ),
         ("LAUREL_KAFKA_BROKERS", "a:b", "LAUREL_KAFKA_BROKERS: it should read host:port"),
-        ("LAUREL_KAFKA_BROKERS", "", "LAUREL_KAFKA_BROKERS: it should read host:port"),
+        ("LAUREL_KAFKA_BROKERS", "kafka:0", "LAUREL_KAFKA_BROKERS: .*from 1 to 65535"),
+        ("LAUREL_KAFKA_BROKERS", "kafka:70000", "LAUREL_KAFKA_BROKERS: .*from 1 to 65535"),
+        ("LAUREL_KAFKA_BROKERS", "a..b:9092", "LAUREL_KAFKA_BROKERS: it should read host:port"),
+        ("LAUREL_KAFKA_BROKERS", "x" * 64, "LAUREL_KAFKA_BROKERS: it should read host:port"),
+        ("LAUREL_HTTP__HOST", "a..b", "LAUREL_HTTP__HOST: is no host"),
+        ("LAUREL_HTTP__HOST", "x" * 64, "LAUREL_HTTP__HOST: is no host"),
+        ("LAUREL_HTTP__HOST", "\udcff", "LAUREL_HTTP__HOST: is no host"),
+        (
+            "LAUREL_KAFKA__FETCH_MAX_WAIT",
+            "15s",
+            "LAUREL_KAFKA__FETCH_MAX_WAIT must be shorter than LAUREL_KAFKA__REQUEST_TIMEOUT",
+        ),
+        ("LAUREL_METADATA_BASE_URL", "https://me:secret@host/a", "LAUREL_METADATA_BASE_URL: "),
         ("LAUREL_KAFKA_BROKERS", "kafka:9092,", "LAUREL_KAFKA_BROKERS: it should read host:port"),
         ("LAUREL_KAFKA_BROKERS", "kafka://kafka:9092", "LAUREL_KAFKA_BROKERS: it should read"),
         (
@@ -287,3 +307,60 @@ def test_every_setting_says_what_it_is_for() -> None:
 )
 def test_a_value_is_shown_as_it_would_be_written(value: object, text: str) -> None:
     assert shown(value) == text
+
+
+NUMBERS = [
+    each.name
+    for each in setting_fields()
+    if {int, timedelta, Decimal} & {each.field.annotation, *get_args(each.field.annotation)}
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_that_nothing_could_hold_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in ("9" * 30, "9" * 30 + "d", "99999999d", "0.4ms", "-2", "1e400"):
+        monkeypatch.setenv(name, value)
+        with pytest.raises(UsageError, match=f"^{name}: "):
+            load()
+
+
+@pytest.mark.parametrize("each", list(setting_fields()), ids=lambda each: each.name)
+def test_an_empty_setting_is_named(each: SettingField, monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("", "  ", "\r\n"):
+        monkeypatch.setenv(each.name, value)
+        with pytest.raises(UsageError, match=f"^{each.name}: is empty"):
+            load()
+
+
+def test_the_end_of_a_line_is_no_part_of_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAUREL_TON_CONFIG", "/etc/laurel/global.config.json\r")
+    monkeypatch.setenv("LAUREL_DATABASE_URL", "postgresql://db/laurel\r\n")
+    found = load()
+    assert found.ton_config == Path("/etc/laurel/global.config.json")
+    assert found.need("database_url") == "postgresql://db/laurel"
+
+
+def test_quotes_that_a_file_of_settings_keeps_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAUREL_TON_CONFIG", '"/etc/laurel/global.config.json"')
+    with pytest.raises(UsageError, match=r"^LAUREL_TON_CONFIG: has quotes around it"):
+        load()
+
+
+def test_a_password_may_begin_and_end_with_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAUREL_KAFKA__SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("LAUREL_KAFKA__SASL_MECHANISM", "PLAIN")
+    monkeypatch.setenv("LAUREL_KAFKA__SASL_USERNAME", "me")
+    monkeypatch.setenv("LAUREL_KAFKA__SASL_PASSWORD", '"a b "')
+    password = load().kafka.sasl_password
+    assert password is not None
+    assert password.get_secret_value() == '"a b "'
+
+
+@pytest.mark.parametrize(("written", "host"), [("[::1]", "::1"), ("::1", "::1"), ("hö", "hö")])
+def test_an_address_may_stand_in_brackets(
+    written: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUREL_HTTP__HOST", written)
+    assert load().http.host == host

@@ -22,6 +22,25 @@ with throwaway("part") as path:
 """
 
 
+KILLED_WHILE_STARTING = """
+import os, signal, sys
+from pathlib import Path
+from ops import throwaway
+
+made = Path.mkdir
+def mkdir(path, *arguments, **options):
+    if path.name.startswith("part-") and {before}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    made(path, *arguments, **options)
+    if path.name.startswith("part-"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Path.mkdir = mkdir
+with throwaway.throwaway("part"):
+    pass
+"""
+
+
 @pytest.fixture(autouse=True)
 def _own_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """These tests look at whole directories; the session's own parts lie elsewhere."""
@@ -58,6 +77,24 @@ def test_the_next_start_removes_what_a_killed_process_left_and_nothing_else(tmp_
     finally:
         living.kill()
         living.communicate()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("before", [True, False])
+def test_who_is_killed_while_it_makes_its_directory_leaves_nothing(
+    tmp_path: Path, before: bool
+) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_STARTING.format(before=before)],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert [each.name for each in (home() / "thrown-away").iterdir()] != ["sweep.lock"]
+    with throwaway("other") as own:
+        there = {each.name for each in own.parent.iterdir()}
+    assert there == {"sweep.lock", own.name, f"{own.name}.lock"}
 
 
 def test_an_owner_may_end_while_another_one_sweeps(monkeypatch: pytest.MonkeyPatch) -> None:

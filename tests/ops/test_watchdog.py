@@ -1,6 +1,7 @@
 """Work that stands still ends its process; work that goes on, or waits for its next turn, does not."""
 
 import asyncio
+import contextvars
 import json
 import subprocess
 import sys
@@ -101,8 +102,13 @@ async def test_what_moves_is_the_work_that_it_belongs_to() -> None:
     assert bench.ended == [("stands still", 301.0)]
 
 
-def test_what_nobody_watches_may_go_on_too() -> None:
-    went_on()
+def test_what_nobody_watches_is_no_word_about_what_is_watched() -> None:
+    bench = Bench()
+    with bench.dog.work("the turn"):
+        bench.clock.advance(BOUND)
+        contextvars.Context().run(went_on)
+        bench.look_after(SECOND)
+    assert bench.ended == [("the turn", 301.0)]
 
 
 PROGRAM = """

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,3 +100,43 @@ def test_a_network_that_cannot_be_where_it_is_asked_to_says_why(tmp_path: Path) 
             assert result.returncode == 2
             assert re.search(words, result.stderr)
             assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--port", "70000"),
+        ("--port", "-5"),
+        ("--admin-port", "70000"),
+        ("--block-interval", "nan"),
+        ("--block-interval", "inf"),
+        ("--block-interval", "1e300"),
+    ],
+)
+def test_a_number_that_no_network_could_take_is_named(option: str, value: str) -> None:
+    result = CliRunner().invoke(main, ["sandbox", "ton", option, value])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}'" in result.stderr
+
+
+@pytest.mark.parametrize("amount", ["nan", "inf", "1e300", "0", "-1"])
+def test_an_amount_that_is_none_is_named(amount: str) -> None:
+    result = CliRunner().invoke(main, ["sandbox", "fund", ADDRESS, "--gram", amount])
+    assert result.exit_code == 2
+    assert "Invalid value for '--gram'" in result.stderr
+
+
+@pytest.mark.parametrize("faucet", ["http://a..b", "http://127.0.0.1:x", "http://a b", "http://"])
+def test_a_place_that_cannot_be_asked_is_named(faucet: str) -> None:
+    result = CliRunner().invoke(main, ["sandbox", "fund", ADDRESS, "--faucet", faucet])
+    assert result.exit_code == 2
+    assert faucet in result.stderr
+
+
+def test_somebody_else_in_the_faucets_place_is_no_faucet() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()  # noqa: PLW0108
+        place = f"http://127.0.0.1:{server.getsockname()[1]}"
+        result = CliRunner().invoke(main, ["sandbox", "fund", ADDRESS, "--faucet", place])
+    assert result.exit_code == 2
+    assert f"No faucet answers at {place}" in result.stderr

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 
 from store import command_log
-from store.command_log import NewCommand
+from store.command_log import AppliedCommand, NewCommand
 from store.engine import Database
 from store.values.stream import CommandType
 from tests.store.locks import until_somebody_waits
@@ -80,13 +80,27 @@ async def test_hashes_are_those_of_the_ids_asked_for(database: Database) -> None
         assert await command_log.hashes(conn, []) == {}
 
 
+async def test_a_silence_ends_once(database: Database) -> None:
+    badge: UUID = uuid4()
+    async with database.transaction() as conn:
+        await command_log.claim(conn, [ONE, TWO])
+        await command_log.applied(
+            conn, [AppliedCommand(ONE, badge, silent=True), AppliedCommand(TWO, uuid4())]
+        )
+    for ended in ({"one": badge}, {}):
+        async with database.transaction() as conn:
+            assert await command_log.end_silence(conn, ["two", "one", "three"]) == ended
+    async with database.transaction() as conn:
+        assert await command_log.end_silence(conn, []) == {}
+
+
 async def test_an_applied_command_names_its_badge_and_what_was_applied(database: Database) -> None:
     """Of several commands with one id in a batch the first claims, and another may be applied."""
     badge: UUID = uuid4()
     other = NewCommand("one", b"y" * 32, CommandType.REVOKE)
     async with database.transaction() as conn:
         await command_log.claim(conn, [ONE, TWO])
-        await command_log.applied(conn, [(other, badge)])
+        await command_log.applied(conn, [AppliedCommand(other, badge)])
         await command_log.applied(conn, [])
     assert await rows(database) == [
         ("one", b"y" * 32, "badge.revoke", badge),

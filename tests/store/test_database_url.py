@@ -63,7 +63,16 @@ def test_one_host_may_be_a_standby() -> None:
     ("url", "named"),
     [
         ("hunter2", "should read"),
-        ("mysql://u:hunter2@h/d", "mysql is not PostgreSQL"),
+        ("mysql://u:hunter2@h/d", "should begin with postgresql://"),
+        ("hunter2://u@h/d", "should begin with postgresql://"),
+        ("postgresql://u:hunter2@h:0/d", "from 1 to 65535"),
+        ("postgresql://u:hunter2@h:70000/d", "from 1 to 65535"),
+        ("postgresql://u:hunter2@h:-1/d", "from 1 to 65535"),
+        ("postgresql://u:hunter2@a:1,b:70000/d", "from 1 to 65535"),
+        ("postgresql://u:hunter2@a..b/d", "cannot be looked up"),
+        (f"postgresql://u:hunter2@{'x' * 64}/d", "cannot be looked up"),
+        ("postgresql://h/d?password=a&hunter2=b", "clients do not know"),
+        ("postgresql://h/d?sslmod=require", "Did you mean sslmode"),
         ("", "should read"),
         ("postgresql://u:hunter2@a,b:x/d", "should read"),
         ("postgresql://u:hunter2@a:x/d", "should read"),
@@ -73,7 +82,7 @@ def test_one_host_may_be_a_standby() -> None:
         ("postgresql://u:p?@hunter2@h/d", "an @ or a / too many"),
         ("postgresql://u:p@hunter2@a,b/d", "an @ or a / too many"),
         ("postgresql://u/v:hunter2@h/d", "an @ or a / too many"),
-        ("postgresql://u:hunter2@a/d?ssl=hunter2", "no option ssl"),
+        ("postgresql://u:hunter2@a/d?ssl=hunter2", "clients do not know"),
         ("postgresql://u@a/d?password=hunter2&password=hunter2", "password twice"),
         ("postgresql://u:hunter2@a/d?host=a,b&port=1,2,3", "do not fit together"),
         ("postgresql://u:hunter2@a,b/d?host=c", "do not fit together"),
@@ -169,3 +178,10 @@ async def test_hosts_that_are_all_down_are_named() -> None:
             with pytest.raises(DatabaseUnreachable, match=f"{one},127.0.0.1:{other}") as lost:
                 await database.ping()
     assert "hunter2" not in str(lost.value)
+
+
+async def test_a_value_that_no_client_knows_is_refused_without_it() -> None:
+    async with Database("postgresql://u@127.0.0.1:1/d?sslmode=hunter2") as database:
+        with pytest.raises(UsageError, match="no such value of sslmode") as caught:
+            await value(database, "SELECT 1")
+    assert "hunter2" not in caught.value.message

@@ -21,7 +21,6 @@ from store import (
     exact_json,
     inspection,
     instances,
-    processed_events,
     reevaluation,
     user_badges,
 )
@@ -59,10 +58,9 @@ async def count(conn: Connection) -> list[Progress]:
     staging, now = Staging(), datetime.now(UTC)
     for name, number in NUMBERS.items():
         added = Contribution(ids[CounterName(name)], CounterOperation.ADD, amount=number)
-        staging.add(uuid4().hex, 1, now, USER, [added])
+        staging.add(uuid4().hex, now, USER, [added])
     await counting.prepare(conn)
     await counting.stage(conn, [staging])
-    await processed_events.dedupe(conn, catalog.version, silent=False)
     bindings = [
         CounterBinding(ids[name], TYPE.id, name, False, (NUMBERS[name],))
         for name in map(CounterName, NUMBERS)

@@ -149,6 +149,22 @@ async def test_minting_is_shut_for_the_longest_and_hardest_of_its_reasons(desk: 
     assert await stored(desk) == Shut("because", FOREVER, needs_repair=True, repair_asked=True)
 
 
+async def test_a_repair_that_was_asked_for_counts_for_what_is_noticed_later(desk: Desk) -> None:
+    """After a restart what was under way arrives once the person has gone home."""
+    await shut(desk, needs_repair=False)
+    async with desk.world.db.transaction() as conn:
+        await fence.ask_repair(conn, desk.wallet_id)
+    await shut(desk, FOREVER)
+    assert await stored(desk) == Shut("because", FOREVER, needs_repair=True, repair_asked=True)
+    assert await opened(desk, FOREVER + timedelta(seconds=1), repaired=True)
+    async with desk.world.db.transaction() as conn:
+        await fence.ask_repair(conn, desk.wallet_id)
+    await shut(desk, needs_repair=False)
+    found = await stored(desk)
+    assert found is not None
+    assert not found.repair_asked, "nothing is asked of a wallet that is open"
+
+
 async def test_no_query_number_is_given_out_while_minting_is_shut(desk: Desk) -> None:
     await shut(desk)
     async with desk.world.db.transaction() as conn:

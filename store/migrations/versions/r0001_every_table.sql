@@ -69,7 +69,7 @@ CREATE TABLE chain_wallet (
     CONSTRAINT chain_wallet_shut_check
         CHECK ((shut_reason IS NULL) = (shut_until IS NULL)
                AND (shut_reason IS NOT NULL OR NOT shut_needs_repair)
-               AND (shut_needs_repair OR NOT repair_asked))
+               AND (shut_reason IS NOT NULL OR NOT repair_asked))
 );
 CREATE UNIQUE INDEX chain_wallet_single_key ON chain_wallet ((true));
 
@@ -78,6 +78,7 @@ CREATE TABLE command_log (
     content_hash bytea NOT NULL,
     type varchar(128) NOT NULL,
     nft_instance_id uuid,
+    silent boolean DEFAULT false NOT NULL,
     created_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT command_log_type_check
         CHECK (type IN ('badge.award', 'badge.mint', 'badge.burn', 'badge.revoke'))
@@ -272,8 +273,6 @@ CREATE TABLE processed_event (
     occurred_on date NOT NULL,
     silent boolean NOT NULL
 );
-
-CREATE INDEX processed_event_unheard_idx ON processed_event (event_key) WHERE first_version = 0;
 
 CREATE TABLE user_wallet (
     user_id uuid NOT NULL,
@@ -514,7 +513,7 @@ CREATE TABLE nft_mint_queue (
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT nft_mint_queue_status_check
         CHECK (status IN ('pending', 'sent', 'confirmed', 'failed')),
-    CONSTRAINT nft_mint_queue_operation_check CHECK (operation IN ('mint', 'burn')),
+    CONSTRAINT nft_mint_queue_operation_check CHECK (operation IN ('mint', 'burn', 'revoke_second')),
     CONSTRAINT nft_mint_queue_hold_reason_check
         CHECK (hold_reason IS NULL
                OR hold_reason IN ('no_wallet', 'operator', 'breaker', 'recipient')),

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 from itertools import count as numbers
 from typing import Any
 from uuid import UUID
@@ -26,6 +25,7 @@ from tests.builders.messages import (
     open_ledger,
 )
 from tests.builders.sql import rows
+from tests.processor.batch.conftest import Told
 from tests.store.locks import until_somebody_waits
 
 # One partner makes ambassador I, three make II, six make III, which mints by itself.
@@ -41,22 +41,6 @@ def an_award(external_id: str | None = None, **data: Any) -> dict[str, Any]:
 
 
 REVOKE = a_command("revoke", ALICE, "r1", type_code=AMBASSADOR, reason="bought accounts")
-
-
-Told = Callable[..., Awaitable[None]]
-
-
-@pytest.fixture
-def told(counting: Database) -> Told:
-    """Count one batch after the other, of one log."""
-    log = Log()
-
-    async def tell(*batches: list[dict[str, Any]]) -> None:
-        for batch in batches:
-            log.append(*batch)
-            await count(counting, log)
-
-    return tell
 
 
 async def badges(database: Database) -> list[tuple[Any, ...]]:

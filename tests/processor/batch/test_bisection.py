@@ -1,6 +1,7 @@
 """A record that PostgreSQL refuses becomes a dead letter, and its neighbours count."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -11,8 +12,8 @@ from sqlalchemy import text
 from ops.errors import InvariantBroken
 from processor.batch import bisection
 from processor.batch.attempt import BatchOutcome
-from processor.batch.bisection import PartitionRefused, halves
-from processor.batch.pacing import REFUSED_MIN, REFUSED_SHARE, STRIKES_MAX, Pace
+from processor.batch.bisection import PartitionRefused, cut
+from processor.batch.pacing import FEW, LONG_S, REFUSED_MIN, REFUSED_SHARE, STRIKES_MAX, Pace
 from processor.batch.staging import ReadChunk, as_rejected
 from processor.events.chunks import Chunk, PlainRecord
 from processor.events.rejection import Rejected
@@ -329,18 +330,40 @@ async def test_a_connection_that_a_person_ends_is_an_outage_and_nobodys_fault(
     assert await value(counting, "SELECT count(*) FROM dead_letter") == 0
 
 
-@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6))
-def test_halves_continue_each_other(sizes: Sequence[int]) -> None:
+async def test_a_batch_is_committed_in_parts_that_take_a_fraction_of_a_second(
+    counting: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here by a clock on which a record takes a millisecond; all of them are counted once."""
+    pipeline = await a_pipeline(counting)
+    took: list[float] = []
+    commit = pipeline.commit
+
+    async def noted(chunks: Sequence[ReadChunk]) -> BatchOutcome:
+        outcome = await commit(chunks)
+        took.append(outcome.records / 1000)
+        return replace(outcome, seconds=took[-1])
+
+    monkeypatch.setattr(pipeline, "commit", noted)
+    log, pace = Log(), Pace()
+    log.append(*(a_partner(ALICE) for _ in range(4 * FEW)))
+    chunks = log.chunks()
+    await open_ledger(counting, chunks)
+    pace.broke(3 * FEW)
+    outcome = await bisection.commit(pipeline, [pipeline.read(chunk) for chunk in chunks], pace)
+    assert (outcome.records, outcome.counted) == (4 * FEW, 4 * FEW)
+    assert took[0] > LONG_S >= max(took[1:])
+    assert await value(counting, "SELECT counters->'partners_invited' FROM nft_progress") == 4 * FEW
+
+
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6), records=st.integers(0, 60))
+def test_what_is_cut_continues(sizes: Sequence[int], records: int) -> None:
     chunks, position = [], 0
     for size in sizes:
-        records = [PlainRecord(position + 2 * n, b"") for n in range(size)]  # offsets have gaps
-        chunks.append(Chunk("t", 0, position, records))
+        made = [PlainRecord(position + 2 * n, b"") for n in range(size)]  # offsets have gaps
+        chunks.append(Chunk("t", 0, position, made))
         position = chunks[-1].reached.next_offset
-    if sum(sizes) < 2:
-        return
-    first, second = halves(chunks)
-    counts = [sum(len(chunk.records) for chunk in part) for part in (first, second)]
-    assert counts == [sum(sizes) // 2, sum(sizes) - sum(sizes) // 2]
+    first, second = cut(chunks, records)
+    assert sum(len(chunk.records) for chunk in first) == min(records, sum(sizes))
     parts = [*first, *second]
     assert [r for chunk in parts for r in chunk.records] == [
         r for chunk in chunks for r in chunk.records

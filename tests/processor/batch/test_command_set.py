@@ -12,6 +12,7 @@ from store.engine import Database
 from store.values.stream import CommandType, Reason
 from tests.builders.catalogs import BADGE, USER, a_catalog, a_type
 from tests.builders.commands import a_badge_command, a_badge_state, said
+from tests.builders.messages import terms
 from tests.builders.sql import rows
 from tests.builders.world import World
 
@@ -108,7 +109,7 @@ async def test_only_the_claims_of_this_batch_that_do_not_stand_are_withdrawn(
             "revoke",
             "waits: no_such_badge",
         ]
-        await settle(conn, claims, decisions)
+        await settle(conn, claims, decisions, terms())
     log = await rows(
         database, "SELECT external_id, type, nft_instance_id FROM command_log ORDER BY external_id"
     )

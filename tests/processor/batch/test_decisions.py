@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from processor.batch.command_rules import Accepted
+from processor.batch.command_rules import Accepted, BadgeState, decide_award
 from processor.batch.decisions import Decisions, provenance_of
 from processor.events.reader import Event
 from processor.rules.badge_ids import instance_id
@@ -25,6 +25,7 @@ from store.values.badges import (
     OnchainStatus,
 )
 from store.values.catalog import OnchainPolicy
+from store.values.minting import TokenState
 from store.values.names import CounterName
 from store.values.outbox import OutboxEntry, OutboxType
 from store.values.stream import CommandType
@@ -223,6 +224,17 @@ def test_what_a_silent_job_leaves_out_is_noted(
 def test_a_level_up_in_silence_is_noted_as_one() -> None:
     decisions, _ = level_taken(10, an_instance(1, id=BADGE), publish=False, mint=False)
     assert decisions.silenced == [Silenced(BADGE, OutboxType.BADGE_LEVELED_UP, False)]
+
+
+def test_an_award_in_silence_is_noted_with_what_was_earned_before_it() -> None:
+    decisions, badge = level_taken(5, None, SOURCE, publish=False, mint=False)
+    assert badge is not None
+    command = a_badge_command(CommandType.AWARD, level=3)
+    state = BadgeState.of(badge, TokenState(), minting=False)
+    accepted = decide_award(command, RULES, state, {}, auto_mint=False)
+    assert isinstance(accepted, Accepted)
+    decisions.take_command(command, RULES, accepted)
+    assert decisions.silenced == [Silenced(badge.id, OutboxType.BADGE_CREATED, True)]
 
 
 def test_what_was_left_out_is_said_of_the_badge_as_it_is() -> None:

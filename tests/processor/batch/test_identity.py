@@ -9,8 +9,10 @@ from uuid import UUID
 import pytest
 
 from processor.batch.attempt import BatchOutcome
-from store import catalogs, retention
+from store import catalogs, processed_events, retention
+from store.binary_format import copy_rows
 from store.engine import Database
+from store.processed_events import CountedBy
 from tests.builders.catalogs import a_catalog, a_counter, a_level, a_type
 from tests.builders.catalogs import an_event as an_event_type
 from tests.builders.messages import (
@@ -295,3 +297,50 @@ async def test_of_two_batches_that_find_it_unheard_one_counts_it(database: Datab
     )
     assert sum(outcome.counted for outcome in outcomes) == 50
     assert await counted(database, ALICE, "walks") == 50
+
+
+async def test_two_workers_that_are_given_one_event_at_once_count_it_once(
+    counting: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have asked whether it was counted before either writes that it is."""
+    both_have_asked, asked = asyncio.Barrier(2), 0
+
+    async def together(*arguments: Any) -> None:
+        nonlocal asked
+        asked += 1
+        if asked <= 2:
+            await both_have_asked.wait()
+        await copy_rows(*arguments)
+
+    monkeypatch.setattr(processed_events, "copy_rows", together)
+    shared, logs = a_partner(ALICE), (Log(), Log())
+    for partition, log in enumerate(logs):
+        log.append(shared, a_partner(BOB), partition=partition)
+    outcomes = await asyncio.gather(*(run(counting, log) for log in logs))
+    counts = sorted((each.counted, each.duplicates) for (each,) in outcomes)
+    assert counts == [(1, 1), (2, 0)]
+    assert asked == 3
+    assert (await counted(counting, ALICE), await counted(counting, BOB)) == (1, 2)
+
+
+async def test_a_batch_that_others_keep_forestalling_waits_for_them_at_last(
+    counting: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log()
+    log.append(*(a_partner(ALICE) for _ in range(5)))
+    pipeline = await a_pipeline(counting)
+    chunks = log.chunks()
+    await open_ledger(counting, chunks)
+    events = iter(pipeline.read(chunks[0]).events)
+
+    async def forestalled(*arguments: Any) -> None:
+        monkeypatch.setattr(processed_events, "copy_rows", copy_rows)
+        async with counting.transaction() as other:
+            await processed_events.remember(other, [next(events)], CountedBy(1))
+        monkeypatch.setattr(processed_events, "copy_rows", forestalled)
+        await copy_rows(*arguments)
+
+    monkeypatch.setattr(processed_events, "copy_rows", forestalled)
+    outcome = await pipeline.run(chunks)
+    assert (outcome.counted, outcome.duplicates) == (2, 3)
+    assert await counted(counting, ALICE) == 2

@@ -10,10 +10,12 @@ from sqlalchemy import text
 
 from ops.lifecycle import Stop
 from ops.settings import Settings
+from processor.batch.announce import announce
 from processor.batch.attempt import BatchOutcome
 from processor.history import backfill as filling
 from processor.history.backfill import BackfillOptions, ProgressLines
 from store.engine import Database
+from store.silenced_badges import Choice
 from tests.builders.messages import (
     ALICE,
     BOB,
@@ -259,6 +261,87 @@ async def test_a_token_that_was_asked_for_meanwhile_is_not_asked_for_again(
     await stream(counting, log, history[0])
     assert await mints(counting) == 1
     assert await said(counting) == [("ambassador", "badge.created", 3)]
+
+
+AWARD = a_command("award", ALICE, "a1", type_code="ambassador", level=3)
+REVOKE = a_command("revoke", ALICE, "r1", type_code="ambassador", reason="bought accounts")
+
+
+async def test_what_a_command_of_history_left_out_follows_once_it_comes_live(
+    counting: Database, tmp_path: Path
+) -> None:
+    await backfill(counting, tmp_path / "history", [AWARD])
+    assert (await said(counting), await mints(counting)) == ([], 0)
+    log = Log()
+    await stream(counting, log, AWARD)
+    assert (await said(counting), await mints(counting)) == (
+        [("ambassador", "badge.created", 3)],
+        1,
+    )
+    await stream(counting, log, AWARD, AWARD)
+    assert (len(await said(counting)), await mints(counting)) == (1, 1)
+    assert await value(counting, "SELECT count(*) FROM silenced_badge") == 0
+    assert await column(counting, "SELECT reason FROM dead_letter") == []
+
+
+async def test_a_person_may_announce_what_history_awarded(
+    counting: Database, tmp_path: Path
+) -> None:
+    await backfill(counting, tmp_path / "history", [a_partner(ALICE), AWARD])
+    assert await rows(counting, "SELECT message, mint FROM silenced_badge") == [
+        ("badge.created", True)
+    ]
+    await announce(counting, Choice())
+    assert (await said(counting), await mints(counting)) == (
+        [("ambassador", "badge.created", 3)],
+        1,
+    )
+
+
+async def test_another_backfill_of_a_command_ends_no_silence(
+    counting: Database, tmp_path: Path
+) -> None:
+    await backfill(counting, tmp_path / "history", [AWARD])
+    await backfill(counting, tmp_path / "again", [AWARD])
+    assert await said(counting) == []
+    await stream(counting, Log(), AWARD)
+    assert len(await said(counting)) == 1
+
+
+async def test_that_history_revoked_a_badge_is_said_once_it_comes_live(
+    counting: Database, tmp_path: Path
+) -> None:
+    await backfill(counting, tmp_path / "history", [a_partner(ALICE), REVOKE])
+    log = Log()
+    await stream(counting, log, REVOKE)
+    await stream(counting, log, REVOKE)
+    assert await said(counting) == [("ambassador", "badge.revoked", 1)]
+    assert await column(counting, "SELECT payload->>'reason' FROM outbox_message") == [
+        "bought accounts"
+    ]
+
+
+async def test_a_command_that_history_left_waiting_speaks_once_it_comes_live(
+    counting: Database, tmp_path: Path
+) -> None:
+    await backfill(counting, tmp_path / "history", [REVOKE])
+    log = Log()
+    await stream(counting, log, REVOKE)
+    await stream(counting, log, a_partner(ALICE))
+    assert await said(counting) == [
+        ("ambassador", "badge.created", 1),
+        ("ambassador", "badge.revoked", 1),
+    ]
+
+
+async def test_other_content_under_a_silent_command_s_id_ends_no_silence(
+    counting: Database, tmp_path: Path
+) -> None:
+    await backfill(counting, tmp_path / "history", [AWARD])
+    other = a_command("award", ALICE, "a1", type_code="ambassador", level=2)
+    await stream(counting, Log(), other)
+    assert await said(counting) == []
+    assert await column(counting, "SELECT reason FROM dead_letter") == ["external_id_conflict"]
 
 
 @pytest.mark.parametrize("workers", [2, 4])

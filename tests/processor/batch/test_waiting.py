@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +31,7 @@ from tests.builders.messages import (
     user,
 )
 from tests.builders.sql import column, rows, somebody_waits, value
+from tests.processor.batch.conftest import Told
 
 # One partner makes ambassador I, which may be minted on request; six make III, which mints by
 # itself.
@@ -49,22 +49,6 @@ def burn(external_id: str = "b1", who: UUID = ALICE, **data: Any) -> dict[str, A
 
 def revoke(external_id: str = "r1", who: UUID = ALICE) -> dict[str, Any]:
     return a_command("revoke", who, external_id, type_code=AMBASSADOR, reason="bought accounts")
-
-
-Told = Callable[..., Awaitable[None]]
-
-
-@pytest.fixture
-def told(counting: Database) -> Told:
-    """Count one batch after the other, of one log; commands stand where the test puts them."""
-    log = Log()
-
-    async def tell(*batches: list[dict[str, Any]]) -> None:
-        for batch in batches:
-            log.append(*batch)
-            await count(counting, log)
-
-    return tell
 
 
 async def waiting(database: Database) -> list[tuple[Any, ...]]:

@@ -55,6 +55,7 @@ def test_an_address_that_a_wallet_shows_is_read() -> None:
         (f" {RAW}", "neither 0:hex nor 48 characters of base64"),
         (f"{RAW}\n", "neither 0:hex nor 48 characters of base64"),
         (b64encode(packed()).decode() + " ", "neither 0:hex nor 48 characters of base64"),
+        # A digit zero, but Arabic.
         (f"\u0660:{ACCOUNT.hex()}", "neither 0:hex nor 48 characters of base64"),
         ("E" * 47 + "!", "neither 0:hex nor 48 characters of base64"),
         (f"-1:{ACCOUNT.hex()}", "the address is on workchain -1; wallets live on workchain 0"),

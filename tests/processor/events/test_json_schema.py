@@ -1,7 +1,9 @@
 """The schemas of the contract say what the reader does: they are held against it, message by message."""
 
 import json
+import re
 from base64 import b64encode
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -67,7 +69,9 @@ STRINGS = st.one_of(
     TEXTS,
     st.sampled_from(["", "x" * 128, "x" * 129, "\x00", "a\x00b", "\U0001f980" * 128]),
     st.sampled_from([str(ALICE), ALICE.hex, str(ALICE).upper(), f"{{{ALICE}}}", f"-{ALICE}"]),
-    st.sampled_from([ADDRESS, "-1:" + "ab" * 32, "000:" + "AB" * 32, "0:ab", "1.0", "1.1"]),
+    st.sampled_from(
+        [ADDRESS, "-1:" + "ab" * 32, "000:" + "AB" * 32, "\u0660:" + "ab" * 32, "1.0", "1.1"]
+    ),
 )
 SCALARS = st.one_of(st.none(), NUMBERS, STRINGS)
 NESTED = st.recursive(
@@ -112,6 +116,11 @@ MEDIA_TYPES = st.sampled_from(
         "text/plain",
         "text/plain; application/json",
         "application/jsonp",
+        "\tapplication/json \t; charset=utf-8",
+        "\u00a0application/json",
+        "\ufeffapplication/json",
+        "application/json\r;",
+        "a+json\n;",
         "",
     ]
 )
@@ -203,6 +212,29 @@ def test_no_message_type_and_no_attribute_is_left_out() -> None:
     attributes = {field.encode_name for field in structs.fields(Envelope)}
     assert set(SCHEMAS["trip.ended"]["properties"]) == attributes
     assert set(_ATTRIBUTES) <= attributes
+
+
+def patterns_of(schema: object) -> Iterator[str]:
+    match schema:
+        case dict():
+            for name, each in schema.items():
+                if name == "pattern":
+                    yield each
+                yield from patterns_of(each)
+        case list():
+            for each in schema:
+                yield from patterns_of(each)
+        case _:
+            pass
+
+
+def test_patterns_are_what_every_dialect_of_regular_expressions_takes() -> None:
+    """Go's has neither look-around nor \\u, and a schema with one pattern of them is none to it."""
+    patterns = {pattern for schema in SCHEMAS.values() for pattern in patterns_of(schema)}
+    escapes = {escape for pattern in patterns for escape in re.findall(r"\\(x..|.)", pattern)}
+    assert escapes <= {"x00", "t", ".", "+"}
+    assert not [pattern for pattern in patterns if "(?" in pattern]
+    assert all(pattern.isascii() and pattern.isprintable() for pattern in patterns)
 
 
 def test_a_field_says_its_kind_and_its_bounds() -> None:

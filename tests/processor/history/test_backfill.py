@@ -138,6 +138,41 @@ async def test_a_file_that_changed_since_is_refused(
     assert await invited(counting) == 4
 
 
+async def test_a_file_with_another_line_before_the_last_that_was_counted_is_refused(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """Corrected, or written anew: what stands there now was never counted."""
+    events = [a_partner(ALICE) for _ in range(6)]
+    path = a_file(tmp_path / "history.jsonl", *events[:4])
+    await backfill(settings, path)
+    a_file(path, a_partner(BOB), *events[1:])
+    with pytest.raises(UsageError, match=r"history\.jsonl:4: an earlier run counted 4 lines"):
+        await backfill(settings, path)
+    a_file(path, *events)
+    assert (await backfill(settings, path)).counted == 2
+
+
+async def test_what_is_written_after_the_look_waits_for_the_next_run(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """Nobody has looked at it; it may be half of a line."""
+    path = a_file(tmp_path / "history.jsonl", *(a_partner(ALICE) for _ in range(4)))
+    more = encoded(a_partner(ALICE)) or b""
+
+    def write(line: str) -> None:
+        if line.startswith("4 lines read"):
+            with path.open("ab") as file:
+                file.write(more[:50])
+
+    progress = ProgressLines(write, BusyClock())
+    first = await filling.backfill(settings, path, BackfillOptions(), Stop(), progress)
+    assert (first.lines, first.broken, first.finished) == (4, 0, True)
+    with path.open("ab") as file:
+        file.write(more[50:])
+    assert (await backfill(settings, path)).counted == 1
+    assert await number_of(counting, "dead_letter") == 0
+
+
 async def test_more_lines_at_the_end_are_counted(
     counting: Database, settings: Settings, tmp_path: Path
 ) -> None:

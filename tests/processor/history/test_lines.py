@@ -19,10 +19,12 @@ LINES = st.lists(st.lists(PIECES, max_size=12).map(b"".join), max_size=6)
 def held(content: bytes, record_bytes_max: int) -> list[Record]:
     """The same by holding all of it."""
     found: list[Record] = []
+    checksum = 0
     for offset, line in enumerate(content.split(b"\n")):
         value = line.rstrip(b"\r\n")
         if value.strip():
-            record = PlainRecord(offset, value, timestamp=crc32(value))
+            checksum = crc32(value + b"\n", checksum)
+            record = PlainRecord(offset, value, timestamp=checksum)
             found.append(bounded(record, record_bytes_max))
     return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops.settings import Settings
+from processor.batch.forecast import Forecast
 from processor.catalog import load
 from processor.events.records import Record
 from processor.history import lines, validation
@@ -28,6 +29,8 @@ from tests.builders.messages import (
 )
 from tests.builders.reading import READER, UNHEARD
 
+FORECAST = Forecast(READER, 1 << 20)
+
 
 def records(*messages: dict[str, object] | bytes) -> Iterator[Record]:
     """Messages as the lines of a file."""
@@ -36,7 +39,7 @@ def records(*messages: dict[str, object] | bytes) -> Iterator[Record]:
 
 
 def of(*messages: dict[str, object] | bytes) -> list[Verdict]:
-    return list(validation.verdicts(records(*messages), READER, lambda: NOW))
+    return list(validation.verdicts(records(*messages), FORECAST, lambda: NOW))
 
 
 def test_each_message_has_its_verdict_and_its_line() -> None:
@@ -73,7 +76,7 @@ def test_a_line_that_a_worker_would_not_read_is_said_to_be_too_large() -> None:
 def test_each_line_is_held_against_the_time_it_comes_at() -> None:
     late = a_partner(ALICE, time=(NOW + timedelta(hours=1)).isoformat())
     clock = iter([NOW, NOW + timedelta(hours=1)])
-    first, second = validation.verdicts(records(late, late), READER, lambda: next(clock))
+    first, second = validation.verdicts(records(late, late), FORECAST, lambda: next(clock))
     assert (first.reason, second.reason) == ("too_new", None)
 
 
@@ -94,9 +97,9 @@ async def test_what_may_have_been_forgotten_is_too_old(
     await with_catalog(database)
     async with database.transaction() as conn:
         await retention.raise_floor(conn, (NOW + timedelta(days=1)).date())
-    reader = await validation.reader_of(Settings(database_url=database_url), None)
+    forecast = await validation.forecast_of(Settings(database_url=database_url), None)
     late = NOW + timedelta(days=2)
-    (verdict,) = validation.verdicts(records(a_partner(ALICE)), reader, lambda: late)
+    (verdict,) = validation.verdicts(records(a_partner(ALICE)), forecast, lambda: late)
     assert verdict.reason == "too_old"
 
 

@@ -1,22 +1,28 @@
 """Of what is fetched, no more is taken at a time than there is room for, and nothing is lost."""
 
 import inspect
+from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.consumer import fetcher
+from aiokafka.consumer import consumer, fetcher
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState
+from aiokafka.errors import CorruptRecordException
 from aiokafka.structs import TopicPartition
 
 from processor.events.records import LargeRecord, memory_of
-from processor.stream.bounded_fetch import BoundedFetchResult, install
+from processor.stream import bounded_fetch
+from processor.stream.bounded_fetch import BoundedFetcher, BoundedFetchResult, install
 from processor.stream.guarded_records import GuardedRecords, WholeRecords
 from processor.stream.lenient_headers import LenientRecords
 from processor.stream.room import ROOM, STEP_BYTES, TAKE_STEPS_BYTES, Room
+from store.values.stream import PausedPartition, PauseReason
 from tests.processor.stream.test_large_batches import a_batch
 
 QUESTS = TopicPartition("laurel.quests", 0)
+CITIES = TopicPartition("laurel.cities", 0)
 MEGABYTE = b"0123456789abcdef" * 65_536
 
 
@@ -125,6 +131,67 @@ async def test_a_batch_that_cannot_be_decoded_ends_what_is_taken_and_is_said() -
     (found,) = result.getall()
     assert (found.key, found.offset, found.skip_to) == (("laurel.quests", 0), 0, 1)
     assert state.subscription.assignment.state_value(QUESTS).position == 0
+
+
+class NoWaiting(BoundedFetcher):
+    """A fetcher that asks for all partitions of which nothing waits, and never runs."""
+
+    def __init__(self, waiting: Mapping[TopicPartition, BoundedFetchResult]) -> None:
+        self._records = dict(waiting)
+
+
+async def test_no_more_is_fetched_while_much_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Partitions are many, and each may have a batch of megabytes."""
+    monkeypatch.setattr(
+        Fetcher, "_get_actions_per_node", lambda *_: (["a request"], {}, 0.1, False, [])
+    )
+    result = a_result(*[MEGABYTE] * 3, codec=0)
+    made = NoWaiting({QUESTS: result})
+    assert made._get_actions_per_node(None) == (["a request"], {}, 0.1, False, [])
+    monkeypatch.setattr(bounded_fetch, "HELD_BYTES_MAX", 2 * len(MEGABYTE))
+    assert made._get_actions_per_node(None) == ([], {}, 0.1, False, [])
+    ROOM.set(Room(1 << 30, 1 << 30))
+    assert len(result.getall()) == 3
+    assert made._get_actions_per_node(None) == (["a request"], {}, 0.1, False, [])
+
+
+async def test_what_the_broker_says_is_corrupt_pauses_its_partition_alone() -> None:
+    """aiokafka logs it and asks again, for ever."""
+    state = SubscriptionState()
+    state.assign_from_user([QUESTS, CITIES])
+    assignment = state.subscription.assignment
+    for tp in (QUESTS, CITIES):
+        assignment.state_value(tp).seek(7)
+    made = NoWaiting({})
+    made._subscriptions, made._prefetch_backoff = state, 0.1
+    request = SimpleNamespace(topics=[("laurel.quests", [(0, 7, 1)]), (CITIES.topic, [(0, 7, 1)])])
+    code = CorruptRecordException.errno
+    made._look(
+        request,
+        SimpleNamespace(topics=[("laurel.quests", [(0, code, -1)]), (CITIES.topic, [(0, 0, 9)])]),
+    )
+    assert list(made._records) == [QUESTS]
+    ROOM.set(Room(1 << 30, 1 << 30))
+    (found,) = made._records[QUESTS].getall()
+    assert isinstance(found, PausedPartition)
+    assert (found.key, found.offset, found.skip_to) == (tuple(QUESTS), 7, None)
+    assert found.reason is PauseReason.UNDECODABLE_BATCH
+    assert assignment.state_value(QUESTS).position == 7
+    assert made.bytes_held == 0
+
+
+def test_tripwire_a_consumer_makes_its_fetcher_by_that_name() -> None:
+    install()
+    assert consumer.Fetcher is BoundedFetcher
+    assert "self._fetcher = Fetcher(" in inspect.getsource(consumer.AIOKafkaConsumer)
+    assert "await self._client.send(node_id, request)" in inspect.getsource(
+        Fetcher._proc_fetch_request
+    )
+    routine = inspect.getsource(Fetcher._fetch_requests_routine)
+    assert "self._get_actions_per_node(assignment)" in routine
+    # What is taken makes it look again.
+    assert "self._notify(self._wait_consume_future)" in inspect.getsource(Fetcher.fetched_records)
+    assert "other_futs = [self._wait_consume_future" in routine
 
 
 def test_tripwire_the_fetcher_makes_its_results_by_that_name() -> None:

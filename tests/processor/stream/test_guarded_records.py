@@ -7,6 +7,7 @@ from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
+from aiokafka.record.legacy_records import _LegacyRecordBatchBuilderPy
 from aiokafka.record.util import calc_crc32c
 
 from processor.stream import expansion
@@ -131,3 +132,13 @@ def test_what_a_transaction_aborted_is_not_seen(aborted: list[tuple[int, int]] |
     )
     assert [each.offset for each in records] == ([2] if aborted else [0, 2])
     assert records.next_fetch_offset == 4
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+def test_a_message_of_an_old_broker_is_read_and_has_a_time(magic: int) -> None:
+    """Before Kafka 0.10 it had none, and everything behind the fetch reckons with one."""
+    builder = _LegacyRecordBatchBuilderPy(magic, 0, 100_000)
+    builder.append(0, 1_500_000_000_000, b"key", b"value")
+    (found,) = read(bytes(builder.build()), 0)
+    assert (found.offset, found.value) == (0, b"value")
+    assert found.timestamp == (-1 if magic == 0 else 1_500_000_000_000)

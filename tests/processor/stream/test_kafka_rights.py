@@ -3,11 +3,11 @@
 import pytest
 from aiokafka import __version__
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
 from ops.settings import Settings
 from processor.stream import kafka_access, kafka_rights, topics
 from sandbox.broker import Broker
+from sandbox.kafka import kafka
 from tests.e2e.workers import until
 from tests.fixtures.secured import PASSWORD, SecuredBroker
 
@@ -45,13 +45,10 @@ async def test_they_are_what_the_acls_say(secured_kafka: SecuredBroker, topic_pr
             return await kafka_rights.unreadable(admin) == {names[1]}
 
         async def groups_are_told_apart() -> bool:
-            try:
-                joined = [
-                    await kafka_rights.may_join(admin, f"{topic_prefix}-{name}")
-                    for name in ("joined", "seen", "hidden")
-                ]
-            except KafkaError:  # the coordinator of a first group is not there at once
-                return False
+            joined = [
+                await kafka_rights.may_join(admin, f"{topic_prefix}-{name}")
+                for name in ("joined", "seen", "hidden")
+            ]
             return joined == [True, False, False]
 
         # A broker takes up ACLs a moment after they are made.
@@ -59,6 +56,20 @@ async def test_they_are_what_the_acls_say(secured_kafka: SecuredBroker, topic_pr
         await until(groups_are_told_apart, "one group to be in")
     finally:
         await admin.close()
+
+
+@pytest.mark.kafka
+async def test_the_first_group_of_a_new_cluster_is_waited_for() -> None:
+    """Whoever follows README runs `laurel doctor` before any worker has asked for a group."""
+    with kafka() as fresh:
+        admin = AIOKafkaAdminClient(
+            **kafka_access.of(Settings(kafka_brokers=fresh.address)).arguments
+        )
+        await admin.start()
+        try:
+            assert await kafka_rights.may_join(admin, "laurel-worker")
+        finally:
+            await admin.close()
 
 
 async def test_a_broker_that_knows_no_rights_refuses_nothing(

@@ -164,6 +164,12 @@ async def test_a_decimal_arrives_exactly(broker: Broker, topic_prefix: str, tmp_
         ("review.posted", ["review_id=1", "stars=6"], r"reject it: bad_field: .*stars"),
         ("wallet.linked", ["address=0:12"], r"reject it: bad_address: "),
         ("badge.revoke", ["external_id=1", "type_code=explorer"], r"reject it: .*`reason`"),
+        ("badge.mint", ["external_id=1", "type_code=explorr"], r"reject it: unknown_badge_type"),
+        ("badge.award", ["external_id=1", "type_code=explorer", "level=9"], r"unknown_level: "),
+        ("city.visited", ["city_id=1", "city_id=2"], r"city_id=2: city_id is given twice"),
+        # What a shell makes of bytes that are no text.
+        ("city.visited", ["city_id=\udcff"], r"city_id=\\xff: this is no UTF-8"),
+        ("city.visited", ["city_id=1", "note=" + "x" * 2**20], r"reject it: too_large: "),
     ],
 )
 async def test_what_is_no_event_is_refused_with_the_way_out(

@@ -142,6 +142,7 @@ def test_values_pass_faust_unread() -> None:
 
 
 PAUSED: list[PausedPartition] = []
+PROGRESS: list[str] = []
 
 
 async def nothing_counted(partitions: Mapping[Partition, int]) -> dict[Partition, LedgerEntry]:
@@ -160,6 +161,7 @@ OPTIONS = ConsumerOptions(
     read_ledger=nothing_counted,
     strangers=no_strangers,
     pause=PAUSED.append,
+    progressed=lambda: PROGRESS.append("a step"),
 )
 
 
@@ -244,6 +246,7 @@ async def test_the_loop_is_never_held_by_a_record_however_large(
         monkeypatch.setattr(fetcher, name, getattr(fetcher, name))  # put back at the end
     bounded_fetch.install()
     guarded_records.install()
+    PROGRESS.clear()
     steps = 6
     value = bytes((steps + 1) * TAKE_STEPS_BYTES)
     fetched = a_fetcher({QUESTS: [(None, value, [])], CITIES: [(None, b"small", [])]}, codec)
@@ -272,6 +275,8 @@ async def test_the_loop_is_never_held_by_a_record_however_large(
     assert isinstance(large, LargeRecord)
     assert large.whole.value_sha256 == sha256(value).digest()
     assert len(turns) >= steps
+    # The watchdog hears of each: a record of gigabytes is no stall.
+    assert len(PROGRESS) >= steps - 1
 
 
 async def test_the_app_is_made_as_the_guards_say(app: WorkerApp) -> None:
