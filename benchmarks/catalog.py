@@ -39,7 +39,7 @@ from store.values.names import CounterName, TypeCode
 
 ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
 WORKERS = PARTITIONS  # each has its own users, as partitions have
-BATCHES = 4  # of each worker, in each measurement
+BATCHES = 3  # of each worker, in each measurement
 MEASUREMENTS = 3
 _BINARIES = os.environ.get("BENCH_POSTGRES")  # another installation's bin directory
 _SAMPLE_S = 0.01
@@ -232,22 +232,17 @@ async def main() -> None:
                     Worker(db, worker, iter([each for each in made if each.partition == worker]))
                 )
                 await workers[-1].prepare({each.topic for each in made})
-            found = [
-                await measure("batches alone", url, workers),
-                await measure(
-                    "an idle type made and removed, twice",
-                    url,
-                    workers,
-                    [with_idle_type(shipped), shipped] * 2,
-                ),
-                await measure("a level that all reach", url, workers, [lowered(shipped)]),
-            ]
-    print(f"  {ROWS} rows of progress, {WORKERS} workers, batches of {BATCH}")
-    print(
-        f"  {'seconds':42}  {'batches':>7}  {'median':>8}  {'longest':>9}  {'wait of a lock':>14}"
-    )
-    for each in found:
-        each.print()
+            print(f"  {ROWS} rows of progress, {WORKERS} workers, batches of {BATCH}")
+            print(
+                f"  {'seconds':42}  {'batches':>7}  {'median':>8}  {'longest':>9}"
+                f"  {'wait of a lock':>14}"
+            )
+            (await measure("batches alone", url, workers)).print()
+            changes = [with_idle_type(shipped), shipped] * 2
+            name = "an idle type made and removed, twice"
+            (await measure(name, url, workers, changes)).print()
+            name = "a level that all reach"
+            (await measure(name, url, workers, [lowered(shipped)])).print()
 
 
 if __name__ == "__main__":

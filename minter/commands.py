@@ -40,10 +40,11 @@ def minter(console: Console) -> None:
             serving(console.settings.http, readiness, Role.MINTER),
             AsyncExitStack() as stack,
         ):
-            opening = stack.enter_async_context(minter_context(console.settings, readiness))
-            ctx = await unless_stopped(stop, opening)
-            if ctx is not None:
-                with Watchdog(console.settings.lifecycle.stall_after, readiness) as watchdog:
+            with Watchdog(console.settings.lifecycle.stall_after, readiness) as watchdog:
+                with watchdog.work("the minter's start"):
+                    opening = stack.enter_async_context(minter_context(console.settings, readiness))
+                    ctx = await unless_stopped(stop, opening)
+                if ctx is not None:
                     await Daemon(ctx, readiness, stop, watchdog).run()
         return EXIT_OK
 

@@ -29,6 +29,7 @@ from ops import metrics, stacks
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import Transient
 from ops.logs import logger
+from ops.progress import went_on
 
 EXIT_OK = 0
 EXIT_FAILURE = 1
@@ -230,6 +231,7 @@ async def until_available(
     """
 
     def before_sleep(state: RetryCallState) -> None:
+        went_on()  # the attempt has ended: what is waited for is said, and stands still nowhere
         error = state.outcome.exception() if state.outcome else None
         metrics.RETRIES.labels(part, getattr(error, "code", "unknown")).inc()
         reason = str(error)

@@ -1,48 +1,26 @@
 """End a process whose work does not go on, with all its stacks in the log.
 
 Whoever hangs may hold the event loop, so a thread looks. Work is watched while it is under way:
-`work` brackets it, and `went_on` says that it moved, which each statement and each transaction does
-by itself (store/engine.py). What waits for an absent part ends its attempt with an error, and is
-not under way before the next one: an outage is said, and kills nobody.
+`work` brackets it, and `went_on` says that it moved (ops/progress.py), which each statement and
+transaction does by itself (store/engine.py), and each attempt at an absent part that has ended
+(ops/lifecycle.py): an outage is said, and kills nobody.
 """
 
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import timedelta
 from typing import Self
 
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.lifecycle import Part, Readiness, end_hard
 from ops.logs import logger
+from ops.progress import CURRENT, WatchedWork
 
 _TICK_S = 1.0
 
 log = logger("watchdog")
-
-
-class _Work:
-    """One piece of work, and when it moved last, on the monotonic clock."""
-
-    def __init__(self, name: str, clock: Clock) -> None:
-        self.name = name
-        self._clock = clock
-        self.moved_at = clock.monotonic()
-
-    def went_on(self) -> None:
-        self.moved_at = self._clock.monotonic()
-
-
-_CURRENT: ContextVar[_Work | None] = ContextVar("watched_work", default=None)
-
-
-def went_on() -> None:
-    """Say that the work under way here has moved; what is not watched may say so too."""
-    work = _CURRENT.get()
-    if work is not None:
-        work.went_on()
 
 
 class Watchdog:
@@ -66,7 +44,7 @@ class Watchdog:
         self._readiness = readiness
         self._clock = clock
         self._end = end or self._end_process
-        self._works: list[_Work] = []
+        self._works: list[WatchedWork] = []
         self._closed = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -81,13 +59,13 @@ class Watchdog:
     @contextmanager
     def work(self, name: str) -> Iterator[None]:
         """Watch the block, and what it awaits: it must end, or go on, within the bound."""
-        work = _Work(name, self._clock)
+        work = WatchedWork(name, self._clock)
         self._works.append(work)
-        token = _CURRENT.set(work)
+        token = CURRENT.set(work)
         try:
             yield
         finally:
-            _CURRENT.reset(token)
+            CURRENT.reset(token)
             self._works.remove(work)
 
     def check(self) -> None:

@@ -26,8 +26,9 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from ops import metrics, watchdog
+from ops import metrics
 from ops.errors import Permanent, Transient, UsageError
+from ops.progress import went_on
 from ops.setting_parts import DatabaseSettings
 from store import exact_json, login
 from store.database_url import address_of, place_of
@@ -217,7 +218,7 @@ class Database:
                 raise login.refused(self.place, reason) from error
             raise translated(error, self.place, connected=connected) from error
         finally:
-            watchdog.went_on()
+            went_on()
 
     async def retried(
         self,
@@ -273,7 +274,7 @@ def _drop_read_only(context: ExceptionContext) -> None:
 
 
 def _went_on(*_statement: object) -> None:
-    watchdog.went_on()
+    went_on()
 
 
 def _text(value: str | tuple[str, ...]) -> str:

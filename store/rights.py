@@ -62,10 +62,44 @@ _NEW_TABLES = text("""
 """)
 
 
+# Schemas of the search path in which some of the tables are found, and others in another one.
+_SCATTERED = text("""
+    SELECT nspname, string_agg(relname, ', ' ORDER BY relname) AS tables
+      FROM unnest(CAST(:tables AS text[])) AS wanted (name)
+           JOIN pg_class AS class ON class.oid = to_regclass(quote_ident(wanted.name))
+           JOIN pg_namespace AS schema ON schema.oid = relnamespace
+     WHERE relnamespace <> (SELECT relnamespace FROM pg_class
+                             WHERE oid = to_regclass('alembic_version'))
+     GROUP BY nspname ORDER BY nspname
+""")
+_HOME = text("""
+    SELECT nspname FROM pg_class JOIN pg_namespace AS schema ON schema.oid = relnamespace
+     WHERE pg_class.oid = to_regclass('alembic_version')
+""")
+_CURRENT_SCHEMA = text("SELECT current_schema(), current_setting('search_path')")
+
+
 class RightsMissing(UsageError):
     """The role that LAUREL_DATABASE_URL names may not do what Laurel has to do."""
 
     code = "rights_missing"
+
+
+async def check_search_path(conn: Connection) -> None:
+    """Return when the search path of `conn` finds all tables that are there in one schema.
+
+    Raises:
+        UsageError: another schema before theirs has tables of these names.
+    """
+    home = (await conn.execute(_HOME)).scalar_one_or_none()
+    found = (await conn.execute(_SCATTERED, {"tables": sorted(Base.metadata.tables)})).all()
+    if found:
+        places = "; ".join(f"in {each.nspname} {each.tables}" for each in found)
+        raise UsageError(
+            f"Laurel's tables are in the schema {home}, and the search path finds others of their "
+            f"names before them: {places}. Let it name {home} alone, for the role (ALTER ROLE ... "
+            f"SET search_path = {home}) or in LAUREL_DATABASE_URL (?options=-csearch_path={home})."
+        )
 
 
 async def check_creation(conn: Connection) -> None:
@@ -73,12 +107,19 @@ async def check_creation(conn: Connection) -> None:
 
     Raises:
         RightsMissing: the message holds the statement to run.
+        UsageError: the search path names no schema that there is.
     """
     statement = (await conn.execute(_NEW_TABLES)).scalar_one_or_none()
     if statement is not None:
         raise RightsMissing(
             "The role of LAUREL_DATABASE_URL may make no tables. Run as the owner of the "
             f"database, or run `laurel db upgrade` as that: {statement}"
+        )
+    schema, path = (await conn.execute(_CURRENT_SCHEMA)).one()
+    if schema is None:
+        raise UsageError(
+            f"The search path, {path or 'which is empty'}, names no schema that there is: tables "
+            "can be made nowhere. Create the schema, or set search_path for the role."
         )
 
 
@@ -93,7 +134,9 @@ async def check(conn: Connection, *, temporary: bool) -> None:
 
     Raises:
         RightsMissing: the message holds the statements to run.
+        UsageError: as `check_search_path`.
     """
+    await check_search_path(conn)
     tables = [*Base.metadata.tables, "alembic_version"]
     pairs = [(table, privilege) for table in tables for privilege in _LESS.get(table, _ALL)]
     parameters = {

@@ -25,6 +25,10 @@ _ASKED = """
 """
 
 
+# So many statements' time may a transaction stand idle.
+_IDLE_STATEMENTS = 5
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """The settings of a session, by name, in the units of pg_settings."""
@@ -33,18 +37,32 @@ class Session:
 
     @classmethod
     def of(cls, settings: DatabaseSettings) -> Self:
-        """Return what counting and minting depend on, and how long a statement may take."""
+        """Return what counting and minting depend on, and how long a statement may take.
+
+        Whatever database or role say.
+        """
+        lock_ms, statement_ms = (
+            round(each.total_seconds() * 1000)
+            for each in (settings.lock_timeout, settings.statement_timeout)
+        )
         return cls(
             {
-                # Whatever database or role say: a commit that was answered is on disk, or a token
-                # could be minted twice, and each statement sees what is committed before it.
+                # Each statement sees what is committed before it, and a commit that was answered is
+                # on disk, or a token could be minted twice.
                 "default_transaction_isolation": "read committed",
+                "synchronous_commit": "on",
+                # What text means, both ways.
+                "array_nulls": "on",
+                "DateStyle": "ISO, MDY",
+                "IntervalStyle": "postgres",
+                "TimeZone": "UTC",
                 # Short statements: compiling them costs more than it saves.
                 "jit": "off",
-                "lock_timeout": str(round(settings.lock_timeout.total_seconds() * 1000)),
-                "statement_timeout": str(round(settings.statement_timeout.total_seconds() * 1000)),
-                "synchronous_commit": "on",
-                "TimeZone": "UTC",
+                "lock_timeout": str(lock_ms),
+                "statement_timeout": str(statement_ms),
+                # Who is frozen in a transaction keeps its locks from everybody else; and no less: a
+                # batch thinks between its statements.
+                "idle_in_transaction_session_timeout": str(_IDLE_STATEMENTS * statement_ms),
             }
         )
 
@@ -52,7 +70,7 @@ class Session:
     def options(self) -> str:
         """Return them as libpq's `options`."""
         named = [*self.settings.items(), ("application_name", "laurel")]
-        return " ".join(f"-c {name}={value}".replace("read ", "read\\ ") for name, value in named)
+        return " ".join(f"-c {name}={_escaped(value)}" for name, value in named)
 
     def examine(self, connection: DBAPIConnection, _record: object) -> None:
         """Look at a new connection.
@@ -85,3 +103,8 @@ class Session:
                 "Connect to PostgreSQL itself; or run, and let the pooler connect anew "
                 f"(PgBouncer: RECONNECT): {'; '.join(dropped)};"
             )
+
+
+def _escaped(value: str) -> str:
+    # libpq, connection parameter `options`: a space within an argument has a backslash before it.
+    return value.replace(" ", "\\ ")

@@ -26,8 +26,8 @@ from minter.ton.values import Account, AccountTransaction, Block, SendOutcome, S
 from ops import metrics
 from ops.errors import LaurelError, Transient, UsageError
 from ops.logs import logger
+from ops.progress import went_on
 from ops.throwaway import throwaway
-from ops.watchdog import went_on
 from store.values.names import RawAddress
 
 log = logger("liteserver")

@@ -20,8 +20,9 @@ from typing import TypeVar
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import UsageError
 from ops.lifecycle import Stop
+from ops.progress import went_on
 from ops.settings import Settings
-from ops.watchdog import Watchdog, went_on
+from ops.watchdog import Watchdog
 from processor.batch import bisection
 from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace

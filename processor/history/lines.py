@@ -10,7 +10,7 @@ from hashlib import sha256
 from io import BufferedIOBase
 from zlib import crc32
 
-from ops.watchdog import went_on
+from ops.progress import went_on
 from processor.events.chunks import PlainRecord
 from processor.events.records import HEAD_BYTES, LargeRecord, Record
 from store.fingerprints import of_value

@@ -15,7 +15,7 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError
 from ops.lifecycle import Part, Readiness
 from ops.logs import logger
-from ops.watchdog import went_on
+from ops.progress import went_on
 from processor.stream.group_watch import GroupTrouble
 from processor.stream.positions import PartitionPosition
 from store.values.names import Partition

@@ -111,15 +111,16 @@ class Worker:
         Raises:
             LaurelError: counting cannot go on.
         """
-        preparing = asyncio.create_task(self._prepare(), name="prepare")
+        stall_after = self._settings.lifecycle.stall_after
         stopping = asyncio.create_task(stop.wait(), name="stop")
-        await asyncio.wait({preparing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        with Watchdog(stall_after) as dog, dog.work("the worker's start"):
+            preparing = asyncio.create_task(self._prepare(), name="prepare")
+            await asyncio.wait({preparing, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not preparing.done():
             preparing.cancel()
             await asyncio.wait({preparing})
             return EXIT_OK
         stream = preparing.result()
-        stall_after = self._settings.lifecycle.stall_after
         try:
             with Watchdog(stall_after) as dog, dog.work("the event loop"):
                 await self._process(stream, stopping)

@@ -60,6 +60,7 @@ async def upgrade(url: SecretStr | str) -> str:
             await conn.execute(statement)
         await conn.execute(_LOCK)
         await _refuse_newer(conn)
+        await rights.check_search_path(conn)
         if await current(conn) is None:
             await rights.check_creation(conn)
         await conn.run_sync(_upgrade)
@@ -77,9 +78,11 @@ async def check(conn: Connection) -> None:
     """Return when the database has the revision that this program expects.
 
     Raises:
-        UsageError: it has none, an older one or a newer one; the message says what to run.
+        UsageError: it has none, an older one or a newer one; the message says what to run. Or not
+            all tables are found in one schema.
     """
     await _refuse_newer(conn)
+    await rights.check_search_path(conn)
     found, expected = await current(conn), head()
     if found is None:
         raise UsageError(

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from minter.ton import mnemonic
 from ops.lifecycle import EXIT_FAILURE
 from processor.catalog.load import SHIPPED
 from sandbox.ton.network import TonNetwork
@@ -58,14 +59,19 @@ async def waiting_backend(database: Database) -> int:
 
 
 @pytest.fixture
-def environment(database_url: str, ton: TonNetwork) -> dict[str, str]:
-    """What a command is told of database and chain."""
+def environment(database_url: str, ton: TonNetwork, tmp_path: Path) -> dict[str, str]:
+    """What a process is told of database and chain."""
+    words = tmp_path / "words"
+    mnemonic.write_new(words)
     return (
         os.environ
         | SHORT
         | {
             "LAUREL_DATABASE_URL": database_url,
             "LAUREL_TON_CONFIG": str(ton.config_path),
+            "LAUREL_WALLET_MNEMONIC_FILE": str(words),
+            "LAUREL_KAFKA_BROKERS": "127.0.0.1:9",  # PostgreSQL comes first
+            "LAUREL_HTTP__ENABLED": "false",
             "LAUREL_LOG__FORMAT": "json",
             "PYTHONPATH": str(ROOT),
         }
@@ -80,8 +86,10 @@ def environment(database_url: str, ton: TonNetwork) -> dict[str, str]:
         (["db", "prune-events", "--older-than", "400d"], "dedupe_floor"),
         (["partitions", "list"], "paused_partition"),
         (["reconcile"], "chain_wallet"),
+        (["worker"], "alembic_version"),
+        (["minter"], "chain_wallet"),
     ],
-    ids=["backfill", "catalog apply", "db prune-events", "partitions list", "reconcile"],
+    ids=lambda each: each if isinstance(each, str) else " ".join(each[:2]),
 )
 async def test_a_command_whose_statement_never_ends_is_ended(
     database: Database,
@@ -116,9 +124,9 @@ async def test_a_command_whose_statement_never_ends_is_ended(
     assert child.returncode == EXIT_FAILURE
     lines = [json.loads(line) for line in log.decode().splitlines() if line.startswith("{")]
     (stalled,) = (line for line in lines if line["event"] == "stalled")
-    names = {"the backfill", f"laurel {' '.join(command[:2])}"}
+    names = {f"the {command[0]}", f"the {command[0]}'s start", f"laurel {' '.join(command[:2])}"}
     assert stalled["work"] in names
     stacks = [line["stack"] for line in lines if line["event"] == "task_stack"]
     # Of what a context manager awaits on its way in no task tells more than the manager.
-    place = "/minter/commands.py" if command == ["reconcile"] else "/store/"
-    assert any(place in stack for stack in stacks), stacks
+    places = ("/store/", "/minter/commands.py", "/minter/startup.py")
+    assert any(place in stack for stack in stacks for place in places), stacks

@@ -1,7 +1,5 @@
 """Work that stands still ends its process; work that goes on, or waits for its next turn, does not."""
 
-import asyncio
-import contextvars
 import json
 import subprocess
 import sys
@@ -11,7 +9,8 @@ from typing import Any
 import pytest
 
 from ops.lifecycle import Part, Readiness
-from ops.watchdog import Watchdog, went_on
+from ops.progress import went_on
+from ops.watchdog import Watchdog
 from tests.builders.clock import FakeClock
 from tests.builders.patience import PATIENCE_S
 
@@ -78,37 +77,6 @@ def test_after_half_the_bound_the_process_is_not_ready_until_it_goes_on() -> Non
         went_on()
         bench.look_after(SECOND)
         assert bench.readiness.ready
-
-
-async def test_what_moves_is_the_work_that_it_belongs_to() -> None:
-    bench = Bench()
-    moves = asyncio.Event()
-
-    async def a_collection(name: str) -> None:
-        with bench.dog.work(name):
-            await moves.wait()
-            if name == "goes on":
-                went_on()
-            await asyncio.Event().wait()
-
-    works = [asyncio.create_task(a_collection(name)) for name in ("goes on", "stands still")]
-    await asyncio.sleep(0)
-    bench.clock.advance(BOUND)
-    moves.set()
-    await asyncio.sleep(0)
-    bench.look_after(SECOND)
-    for work in works:
-        work.cancel()
-    assert bench.ended == [("stands still", 301.0)]
-
-
-def test_what_nobody_watches_is_no_word_about_what_is_watched() -> None:
-    bench = Bench()
-    with bench.dog.work("the turn"):
-        bench.clock.advance(BOUND)
-        contextvars.Context().run(went_on)
-        bench.look_after(SECOND)
-    assert bench.ended == [("the turn", 301.0)]
 
 
 PROGRAM = """

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 from click.testing import CliRunner
 from pydantic import SecretStr
+from sqlalchemy import make_url, text
 
 from cli import main
 from ops.checks import CheckState, examine
+from ops.errors import UsageError
 from ops.lifecycle import Readiness, Stop
 from ops.settings import Settings
 from processor.stream.worker import Worker
@@ -17,6 +19,7 @@ from store import rights
 from store.checks import CHECKS
 from store.engine import Database
 from store.migrations import check as check_revision
+from store.migrations import upgrade
 from store.rights import RightsMissing
 from tests.builders.databases import empty_database
 from tests.builders.roles import Role, a_role
@@ -134,3 +137,37 @@ async def test_a_schema_of_ones_own_needs_no_grant(
         await rows(owner, f'CREATE SCHEMA "{role.name}" AUTHORIZATION "{role.name}"')
         async with Database(role.url) as db, db.transaction() as conn:
             await rights.check_creation(conn)
+
+
+async def test_tables_of_the_same_names_in_another_schema_are_not_taken_for_ours(
+    database: Database, database_url: str
+) -> None:
+    """A part of a copy, say, in the schema that bears the role's name."""
+    await rows(database, "CREATE SCHEMA copy")
+    await rows(database, "CREATE TABLE copy.nft_progress (LIKE nft_progress)")
+    before = make_url(database_url).update_query_dict({"options": "-csearch_path=copy,public"})
+    async with (
+        Database(before.render_as_string(hide_password=False)) as strayed,
+        strayed.transaction() as conn,
+    ):
+        with pytest.raises(UsageError, match="in copy nft_progress") as refused:
+            await check_revision(conn)
+    assert "search_path=public" in refused.value.message
+    with pytest.raises(UsageError, match="in copy nft_progress"):
+        await upgrade(before.render_as_string(hide_password=False))
+    after = make_url(database_url).update_query_dict({"options": "-csearch_path=public,copy"})
+    async with (
+        Database(after.render_as_string(hide_password=False)) as right,
+        right.transaction() as conn,
+    ):
+        await check_revision(conn)
+        found = await conn.execute(text("SELECT current_schema()"))
+        assert found.scalar_one() == "public"
+
+
+async def test_a_search_path_that_leads_nowhere_is_told(database_server: PostgresServer) -> None:
+    async with empty_database(database_server) as url:
+        for path in ("no_such_schema", ""):
+            lost = make_url(url).update_query_dict({"options": f"-csearch_path={path}"})
+            with pytest.raises(UsageError, match="names no schema"):
+                await upgrade(lost.render_as_string(hide_password=False))

@@ -12,8 +12,11 @@ from sqlalchemy import make_url, text
 from ops.errors import UsageError
 from ops.setting_parts import DatabaseSettings
 from sandbox.postgres import PostgresServer
-from store.engine import Connection, Database
+from store import migrations
+from store.engine import Connection, Database, DatabaseUnreachable
 from store.session import Session
+from tests.builders.databases import empty_database
+from tests.builders.history import a_history, drive, facts
 from tests.builders.messages import ALICE, Log, a_partner, a_pipeline, count, with_catalog
 from tests.builders.sql import column, rows, value
 from tests.builders.startup_proxy import dropping_options
@@ -29,13 +32,24 @@ async def test_a_connection_speaks_utc_and_does_not_wait_for_ever(database: Data
 
 
 async def test_what_laurel_depends_on_is_set_whatever_the_database_says(
-    database: Database, database_url: str
+    database: Database, database_url: str, database_server: PostgresServer
 ) -> None:
+    """A history comes to the same as on a database that says nothing."""
     name = make_url(database_url).database
     for setting in (
         "synchronous_commit = off",
         "default_transaction_isolation = 'repeatable read'",
         "client_encoding = 'LATIN1'",
+        "idle_in_transaction_session_timeout = '1ms'",
+        "statement_timeout = '1ms'",
+        "DateStyle = 'SQL, DMY'",
+        "IntervalStyle = 'sql_standard'",
+        "array_nulls = off",
+        "bytea_output = 'escape'",
+        "TimeZone = 'Asia/Kathmandu'",
+        "standard_conforming_strings = off",
+        "transform_null_equals = on",
+        "extra_float_digits = -15",
     ):
         await rows(database, f'ALTER DATABASE "{name}" SET {setting}')
     async with Database(database_url) as another:
@@ -43,7 +57,33 @@ async def test_what_laurel_depends_on_is_set_whatever_the_database_says(
             await value(another, f"SHOW {each}")
             for each in ("synchronous_commit", "transaction_isolation", "client_encoding")
         ]
+        await with_catalog(another)
     assert shown == ["on", "read committed", "UTF8"]
+    async with empty_database(database_server) as plain:
+        await migrations.upgrade(plain)
+        async with Database(plain) as another:
+            await with_catalog(another)
+        for url in (database_url, plain):
+            await drive(url, a_history())
+        assert await facts(database_url) == await facts(plain)
+
+
+async def test_who_stands_still_in_a_transaction_loses_its_locks(
+    database: Database, database_url: str
+) -> None:
+    """A frozen process would keep a new catalog, and whoever counts for its users, waiting."""
+    hurried = DatabaseSettings(
+        lock_timeout=timedelta(milliseconds=20), statement_timeout=timedelta(milliseconds=40)
+    )
+
+    async def frozen(conn: Connection) -> None:
+        await conn.execute(text("LOCK TABLE user_wallet IN ACCESS EXCLUSIVE MODE"))
+        await value(database, "SELECT count(*) FROM user_wallet")
+        await conn.execute(text("SELECT 1"))
+
+    async with Database(database_url, hurried) as another:
+        with pytest.raises(DatabaseUnreachable):
+            await another.retried("test", frozen)
 
 
 async def test_options_of_the_url_work_beside_ours(database: Database, database_url: str) -> None:
@@ -91,7 +131,8 @@ async def test_a_pooler_that_drops_settings_is_refused_until_the_role_has_them(
         statements = alterations(refused.value)
         # The server's own defaults are right about what is not named.
         assert [statement.split(" SET ")[1].split(" ")[0] for statement in statements] == [
-            "TimeZone", "jit", "lock_timeout", "statement_timeout",
+            "TimeZone", "idle_in_transaction_session_timeout", "jit", "lock_timeout",
+            "statement_timeout",
         ]  # fmt: skip
         for statement in statements:
             await rows(database, statement)
