@@ -423,4 +423,5 @@ def _observation(change: WalletChange) -> wallets.WalletObservation:
         change.address,
         change.time if linked else None,
         None if linked else change.time,
+        change.test_only,
     )

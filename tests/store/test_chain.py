@@ -223,10 +223,10 @@ async def test_what_messages_may_still_spend_is_counted_until_they_are_settled(d
     lease = LeaseToken(uuid4())
     _, leased, _ = await sent(desk, lease, 2)
     async with desk.world.db.transaction() as conn:
-        assert await chain_messages.commitments(conn, desk.wallet_id) == Commitments(2, 0, 0)
+        assert await chain_messages.commitments(conn, desk.wallet_id) == Commitments(2, 0, 0, 1)
     await desk.settle(lease, confirmed(leased[0]))
     async with desk.world.db.transaction() as conn:
-        assert await chain_messages.commitments(conn, desk.wallet_id) == Commitments(1, 0, 0)
+        assert await chain_messages.commitments(conn, desk.wallet_id) == Commitments(1, 0, 0, 1)
 
 
 async def test_a_row_that_was_worked_with_and_is_gone_says_that_the_database_went_back(
