@@ -12,6 +12,8 @@ from ops.errors import UsageError
 Json = dict[str, Any]
 
 SETTING = "LAUREL_TON_CONFIG"
+# The root hash of the main network's zero state (https://ton.org/global.config.json, 2026-11-26).
+MAIN_NETWORK = bytes.fromhex("17a3a92992aabea785a7a090985a265cd31f323d849da51239737e321fb05569")
 
 
 def read_config(path: Path) -> Json:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from minter.context import MinterContext
 from minter.reconcile import Terms, reconcile
+from minter.ton.gateway import ChainUnreachable
 from ops.setting_parts import MinterSettings
 from ops.settings import Settings
 from sandbox.ton.chain import Rejected
@@ -90,9 +91,18 @@ async def signed(world: World, badges: Sequence[Badge]) -> bool:
 
 
 async def repaired(world: World, ctx: MinterContext, settings: Settings) -> bool:
-    """Ask for a repair as `laurel reconcile --repair` does; return whether minting is open."""
+    """Ask for a repair as `laurel reconcile --repair` does; return whether minting is open.
+
+    Where the network does not answer, the command says so and ends, and the operator asks again.
+    """
     terms = Terms(settings.minter.expiry_margin, ctx.metadata_base_url)
-    return (await reconcile(world.db, ctx.gateway, repair=True, terms=terms)).shut is None
+    while True:
+        try:
+            report = await reconcile(world.db, ctx.gateway, repair=True, terms=terms)
+        except ChainUnreachable:
+            await asyncio.sleep(0.2)
+        else:
+            return report.shut is None
 
 
 async def is_open(stage: Stage, world: World) -> bool:

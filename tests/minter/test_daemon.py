@@ -151,6 +151,12 @@ async def test_a_burn_of_a_token_that_its_owner_destroyed_is_confirmed(
     async with minting(settings) as ctx:
         await all_in(world, [badge], "active/minted")
         await destroy(ton, 1, await world.value("SELECT onchain_token_id FROM nft_instance"))
+        destroyed_in = ton.chain.last.id.seqno
+
+        async def is_seen() -> bool:
+            return ctx.view.current[0].seqno >= destroyed_in
+
+        await eventually(world, is_seen, "the minter sees the block without the token")
         await world.enqueue([badge], TaskOperation.BURN)
         await all_in(world, [badge], "burned_onchain/minted")
         (token,) = await items_of(ctx)
