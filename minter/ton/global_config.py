@@ -29,7 +29,7 @@ def read_config(path: Path) -> Json:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}. {way_out}", setting=SETTING) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: no JSON ({error}). {way_out}", setting=SETTING) from None
     try:
         servers = config["liteservers"]
