@@ -68,7 +68,6 @@ FOREIGN = {
     "getLibraries": "TON's lite servers",
     "fsGroup": "Kubernetes",
     "global_balance": "TL-B",
-    "search_path": "PostgreSQL",
     "init_block": "TON's global config",
     "internal_transfer": "highload-wallet-v3's contract",
     "liteServer.error": "TL",
