@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 import psycopg
 import structlog
 
-from benchmarks import _peers
+from benchmarks import _fair_peer, _peers
+from ops.setting_parts import DatabaseSettings
 from ops.settings import DEFAULT_TENANT
 from processor.catalog import load
 from processor.catalog.apply import apply_catalog
@@ -31,7 +32,7 @@ def hush() -> None:
 async def database(server: PostgresServer, name: str) -> AsyncIterator[Database]:
     """Make a database called `name`, ready to count into.
 
-    The tables of the hand-written peer are there too.
+    The tables of the hand-written peers are there too.
     """
     async with await psycopg.AsyncConnection.connect(server.url, autocommit=True) as conn:
         await conn.execute(f'CREATE DATABASE "{name}"'.encode())
@@ -39,6 +40,9 @@ async def database(server: PostgresServer, name: str) -> AsyncIterator[Database]
     await migrations.upgrade(url)
     async with await psycopg.AsyncConnection.connect(url) as conn:
         await conn.execute(_peers.SCHEMA.encode())
+        await conn.execute(_fair_peer.SCHEMA.encode())
     async with Database(url) as db:
         await apply_catalog(db, load.load(load.SHIPPED), tenant_id=DEFAULT_TENANT)
+    # One connection: all work is that backend's.
+    async with Database(url, DatabaseSettings(pool_size=1)) as db:
         yield db

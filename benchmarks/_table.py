@@ -7,23 +7,30 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(slots=True)
 class Rate:
-    """How many units one contender did, in how much time and how much CPU of this process."""
+    """How many units one contender did, in how much time and how much CPU.
+
+    `cpu_seconds` is this process's, `backend_seconds` that of one backend of PostgreSQL.
+    """
 
     name: str
     units: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    backend_seconds: float = 0.0
 
     @contextmanager
-    def doing(self, units: int) -> Iterator[None]:
-        """Time the block, which does `units`."""
+    def doing(self, units: int, backend: int | None = None) -> Iterator[None]:
+        """Time the block, which does `units`; `backend` is the pid of its PostgreSQL backend."""
+        before = _cpu_seconds_of(backend)
         started, cpu = time.perf_counter(), time.process_time()
         yield
         self.add(units, time.perf_counter() - started, time.process_time() - cpu)
+        self.backend_seconds += _cpu_seconds_of(backend) - before
 
     def add(self, units: int, seconds: float, cpu_seconds: float = 0.0) -> None:
         """Add what was timed elsewhere."""
@@ -43,20 +50,38 @@ class Rate:
             self.units,
             self.seconds + other.seconds,
             self.cpu_seconds + other.cpu_seconds,
+            self.backend_seconds + other.backend_seconds,
         )
+
+
+def _cpu_seconds_of(pid: int | None) -> float:
+    # The first number of schedstat: nanoseconds on a CPU (Linux, sched-stats). 0 elsewhere.
+    place = Path(f"/proc/{pid}/schedstat")
+    return int(place.read_text().split()[0]) / 1e9 if pid and place.exists() else 0.0
 
 
 def show(rates: list[Rate], unit: str = "events") -> None:
     """Print a line for each.
 
-    The CPU is this process's alone, and left out where the work is done elsewhere.
+    The CPU is this process's, then the backend's; left out where the work is done elsewhere.
     """
     width = max(len(rate.name) for rate in rates)
-    print(f"  {'':{width}}  {unit + '/s':>12}  {'us each':>8}  {'CPU us':>7}")
+    heads = f"{unit + '/s':>12}  {'us each':>8}  {'CPU us':>7}  {'backend':>7}"
+    print(f"  {'':{width}}  {heads}")
     for rate in rates:
         each = 1e6 * rate.seconds / rate.units
         cpu = f"{1e6 * rate.cpu_seconds / rate.units:7.1f}" if rate.cpu_seconds else f"{'':7}"
-        print(f"  {rate.name:{width}}  {rate.per_second:12,.0f}  {each:8.1f}  {cpu}")
+        backend = f"{1e6 * rate.backend_seconds / rate.units:7.1f}" if rate.backend_seconds else ""
+        print(f"  {rate.name:{width}}  {rate.per_second:12,.0f}  {each:8.1f}  {cpu}  {backend}")
+
+
+def backend_ratio(ours: Rate, other: Rate, aim: str = "") -> None:
+    """Print how much of PostgreSQL's CPU the other takes for each of what ours takes."""
+    if not ours.backend_seconds:
+        return
+    found = (other.backend_seconds / other.units) / (ours.backend_seconds / ours.units)
+    word = f"   (aim: {aim})" if aim else ""
+    print(f"  backend's CPU, {other.name} / {ours.name}: {found:.2f}{word}")
 
 
 def ratio(ours: Rate, other: Rate, aim: str = "") -> None:

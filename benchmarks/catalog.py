@@ -39,7 +39,7 @@ from store.values.names import CounterName, TypeCode
 
 ROWS = int(os.environ.get("BENCH_ROWS", "1000000"))
 WORKERS = PARTITIONS  # each has its own users, as partitions have
-BATCHES = 3  # of each worker, in each measurement
+BATCHES = 2  # of each worker, in each measurement
 MEASUREMENTS = 3
 _BINARIES = os.environ.get("BENCH_POSTGRES")  # another installation's bin directory
 _SAMPLE_S = 0.01

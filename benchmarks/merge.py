@@ -1,6 +1,7 @@
 """Counting batches into PostgreSQL.
 
-Laurel's pipeline beside a hand-written COPY and merge, a bare COPY, and a transaction an event.
+Laurel's pipeline beside the least that one could write by hand (_peers.py), the same tables by hand
+(_fair_peer.py), a bare COPY, and a transaction an event.
 
 The contenders take turns batch by batch on one server, each in tables of its own, so that a
 neighbour's load or a checkpoint meets them all. No Kafka here: benchmarks/ingestion.py has it.
@@ -9,21 +10,21 @@ neighbour's load or a checkpoint meets them all. No Kafka here: benchmarks/inges
 import asyncio
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
-from itertools import islice
 
 import psycopg
 
-from benchmarks import _peers
+from benchmarks import _fair_peer, _peers
 from benchmarks._database import database, hush
 from benchmarks._events import Partition, by_partition
-from benchmarks._table import Rate, ratio, show
+from benchmarks._table import Rate, backend_ratio, ratio, show
 from ops.settings import DEFAULT_TENANT
 from processor.batch.options import PipelineOptions
 from processor.batch.pipeline import Pipeline
 from processor.events.chunks import Chunk, PlainRecord
 from sandbox.postgres import postgres
-from store import counting, ledger
+from store import ledger
 from store.engine import Database
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "200000"))
@@ -31,12 +32,6 @@ BATCH = 20_000
 CHUNK = BATCH // 4
 NAIVE_SAMPLE = 400
 CLUSTER = "benchmark"
-_STAGED_BY_LAUREL = (
-    "CREATE TEMPORARY TABLE IF NOT EXISTS bare "
-    "(event_key uuid, is_first boolean, fingerprint integer, occurred_at timestamptz, "
-    "user_id uuid, counter_id smallint, operation smallint, amount numeric, member text) "
-    "ON COMMIT DELETE ROWS"
-)
 
 
 def batches(number: int) -> Iterator[list[Chunk]]:
@@ -59,94 +54,101 @@ def batches(number: int) -> Iterator[list[Chunk]]:
         yield batch
 
 
-class Contest:
-    """The rates of all contenders."""
+class Round:
+    """The rates of all contenders over some batches."""
 
     def __init__(self) -> None:
         self.read = Rate("read")
         self.count = Rate("count")
         self.hand_read = Rate("read by hand")
         self.hand_count = Rate("count by hand")
+        self.fair_count = Rate("count by hand, same tables")
         self.bare = Rate("COPY alone")
-        self.naive = Rate("a transaction an event")
         self.levels = 0
-
-    async def run(self, db: Database, url: str) -> None:
-        """Let everybody count the same events."""
-        pipeline = Pipeline(
-            db, PipelineOptions(CLUSTER, "laurel", DEFAULT_TENANT, timedelta(days=3650))
-        )
-        await pipeline.load()
-        partitions: dict[Partition, int] = dict.fromkeys(by_partition(0), 0)
-        async with db.transaction() as conn:
-            await ledger.open_partitions(conn, CLUSTER, partitions)
-        async with await psycopg.AsyncConnection.connect(url) as conn:
-            for batch in batches(EVENTS):
-                await self._turn(pipeline, conn, batch)
-        await _peers.create_naive(db.engine)
-        sample = [
-            record.value or b""
-            for chunk in islice(batches(EVENTS), 1)
-            for record in chunk[0].records
-        ]
-        with self.naive.doing(NAIVE_SAMPLE):
-            await _peers.count_naively(db.engine, sample[:NAIVE_SAMPLE])
-
-    async def _turn(
-        self, pipeline: Pipeline, conn: "psycopg.AsyncConnection[object]", batch: list[Chunk]
-    ) -> None:
-        size = sum(len(chunk.records) for chunk in batch)
-        with self.read.doing(size):
-            chunks = [pipeline.read(chunk) for chunk in batch]
-        with self.count.doing(size):
-            outcome = await pipeline.commit(chunks)
-        self.levels += outcome.levels
-        with self.hand_read.doing(size):
-            staged = "".join(
-                _peers.lines(record.value or b"" for record in chunk.records) for chunk in batch
-            )
-        reached = {chunk.key: chunk.reached.next_offset for chunk in batch}
-        with self.hand_count.doing(size):
-            await _peers.merge(conn, staged, reached)
-        rows = b"".join(chunk.staging.encoded() for chunk in chunks)
-        statement = counting.STAGE.replace("batch_event", "bare")
-        with self.bare.doing(size):
-            await _peers.copy(conn, rows, table=_STAGED_BY_LAUREL, statement=statement)
 
     def print(self) -> None:
         """Print the table."""
         both, by_hand = self.read + self.count, self.hand_read + self.hand_count
-        show(
-            [
-                self.read,
-                self.count,
-                both,
-                self.hand_read,
-                self.hand_count,
-                by_hand,
-                self.bare,
-                self.naive,
-            ]
-        )
+        fair = self.hand_read + self.fair_count
+        counts = [self.count, self.fair_count, self.hand_count, self.bare]
+        show([self.read, self.hand_read, *counts, both, fair, by_hand])
         print(
             f"  Laurel has also given out {self.levels} levels, with audit, outbox and mint tasks; "
             "the others have none."
         )
-        ratio(self.read, self.hand_read)
+        backend_ratio(self.count, self.fair_count, "1.6 cold")
+        backend_ratio(self.count, self.hand_count)
+        ratio(self.count, self.fair_count, "1.0")
         ratio(self.count, self.hand_count)
+        ratio(self.read, self.hand_read)
+        ratio(both, fair)
         ratio(both, by_hand, "0.9 one worker end to end, where the two overlap")
-        ratio(both, self.bare)
-        ratio(both, self.naive, "100")
+
+
+@dataclass(frozen=True, slots=True)
+class Contestants:
+    """Who counts, and over which connection; `backend` is that of the pipeline's."""
+
+    pipeline: Pipeline
+    backend: int
+    by_hand: "psycopg.AsyncConnection[object]"
+
+    async def turn(self, batch: list[Chunk], result: Round) -> None:
+        """Let everybody count the same events, one after the other."""
+        size, hand = sum(len(chunk.records) for chunk in batch), self.by_hand
+        with result.read.doing(size):
+            chunks = [self.pipeline.read(chunk) for chunk in batch]
+        with result.count.doing(size, self.backend):
+            outcome = await self.pipeline.commit(chunks)
+        result.levels += outcome.levels
+        with result.hand_read.doing(size):
+            staged = "".join(
+                _peers.lines(record.value or b"" for record in chunk.records) for chunk in batch
+            )
+        reached = {chunk.key: chunk.reached.next_offset for chunk in batch}
+        with result.hand_count.doing(size, hand.info.backend_pid):
+            await _peers.merge(hand, staged, reached)
+        with result.fair_count.doing(size, hand.info.backend_pid):
+            await _fair_peer.merge(hand, staged, reached)
+        with result.bare.doing(size, hand.info.backend_pid):
+            await _peers.copy(hand, staged.encode(), table=_peers.STAGING, statement=_peers.COPY)
+
+
+async def contest(db: Database, url: str) -> None:
+    """Count twice EVENTS: the first half meets an empty database, the second one a used one."""
+    pipeline = Pipeline(
+        db, PipelineOptions(CLUSTER, "laurel", DEFAULT_TENANT, timedelta(days=3650))
+    )
+    await pipeline.load()
+    partitions: dict[Partition, int] = dict.fromkeys(by_partition(0), 0)
+    async with db.transaction() as conn:
+        await ledger.open_partitions(conn, CLUSTER, partitions)
+        # The pool's only connection: whoever counts next has it.
+        backend = (await conn.exec_driver_sql("SELECT pg_backend_pid()")).scalar_one()
+    cold, steady = Round(), Round()
+    async with await psycopg.AsyncConnection.connect(url) as by_hand:
+        everybody = Contestants(pipeline, backend, by_hand)
+        for batch in batches(2 * EVENTS):
+            await everybody.turn(batch, cold if cold.count.units < EVENTS else steady)
+    for name, result in (("from cold", cold), ("then, on what is there", steady)):
+        print(f"\n  {name}: {result.count.units} events")
+        result.print()
+    naive = Rate("a transaction an event")
+    await _peers.create_naive(db.engine)
+    sample = [record.value or b"" for chunk in next(batches(EVENTS)) for record in chunk.records]
+    with naive.doing(NAIVE_SAMPLE):
+        await _peers.count_naively(db.engine, sample[:NAIVE_SAMPLE])
+    print()
+    show([naive])
+    ratio(cold.read + cold.count, naive, "100")
 
 
 async def main() -> None:
     """Run the contest on a PostgreSQL of its own."""
-    contest = Contest()
+    print(f"  batches of {BATCH}, PostgreSQL 18, fsync on")
     with postgres() as server:
         async with database(server, "merge") as db:
-            await contest.run(db, server.url_of("merge"))
-    print(f"  {EVENTS} events in batches of {BATCH}, PostgreSQL 18, fsync on")
-    contest.print()
+            await contest(db, server.url_of("merge"))
 
 
 if __name__ == "__main__":

@@ -49,13 +49,17 @@ def spendable_nano(balance_nano: int, commitments: Commitments, prices: Prices) 
 
     Args:
         balance_nano: the wallet's, at a block.
-        commitments: actions of unresolved messages; each counts in full until its outcome is known.
+        commitments: unresolved messages; each counts in full, fees included, until its outcome is
+            known.
         prices: the operator's settings.
     """
-    committed_nano = (
-        commitments.mints * prices.mint_nano
-        + commitments.burns * prices.burn_nano
-        + commitments.deploys * prices.deploy_nano
+    of_kind = {
+        MessageKind.MINT: commitments.mints,
+        MessageKind.BURN: commitments.burns,
+        MessageKind.DEPLOY: commitments.deploys,
+    }
+    committed_nano = commitments.messages * (SELF_TRANSFER_NANO + MESSAGE_FEE_NANO) + sum(
+        actions * (prices.value_nano(kind) + ACTION_FEE_NANO) for kind, actions in of_kind.items()
     )
     return balance_nano - prices.reserve_nano - committed_nano
 

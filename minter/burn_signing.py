@@ -73,10 +73,12 @@ async def _inspect(
     with_token = [
         (task, target) for task, target in targets if target is not None and task not in pointless
     ]
-    accounts = await ctx.gateway.accounts([address for _, address in with_token], block)
+    items = await ctx.items([address for _, address in with_token], block)
     revocable: dict[UUID, int] = {}
-    for (task, address), account in zip(with_token, accounts, strict=True):
-        item = ctx.read_item(address, account)
+    for task, address in with_token:
+        if address not in items:
+            continue
+        item = items[address]
         decision = decide(
             Task(
                 task.operation,

@@ -28,6 +28,7 @@ class FindingKind(StrEnum):
     DESTROYED = "destroyed"
     REVOKED_ELSEWHERE = "revoked elsewhere"
     INDEX_GAP = "index gap"
+    UNREADABLE = "unreadable"
     FOREIGN_COLLECTION = "foreign collection"
     STANDING_TOKEN = "standing token"  # noqa: S105
     FOREIGN_AUTHORITY = "foreign authority"
@@ -47,6 +48,7 @@ _MEANINGS = {
     FindingKind.CONTENT_DRIFT: "the token names another badge",
     FindingKind.DESTROYED: "its owner destroyed it",
     FindingKind.REVOKED_ELSEWHERE: "revoked on chain, active in the database",
+    FindingKind.UNREADABLE: "no lite server shows it: the next run looks again",
     FindingKind.INDEX_GAP: "chain and database count the collection's items differently",
     FindingKind.STANDING_TOKEN: "the badge is revoked or burned, and its token stands",
     FindingKind.FOREIGN_AUTHORITY: "another than the minting wallet may revoke it",
@@ -56,11 +58,15 @@ _MEANINGS = {
 
 @dataclass(frozen=True, slots=True)
 class CollectionItem:
-    """A place in a collection; `token` None: nothing was ever initialised there."""
+    """A place in a collection; `token` None: nothing was ever initialised there.
+
+    `unread`: why nothing is known of it, where that is so.
+    """
 
     index: int
     address: RawAddress
     token: Token | None
+    unread: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,12 @@ def compare(snapshot: CollectionSnapshot, badges: Mapping[UUID, TokenRecord]) ->
     holders = {badge.token_id: badge for badge in badges.values() if badge.token_id is not None}
     named: set[UUID] = set()
     for item in snapshot.items:
+        if item.unread is not None:
+            code, kind = snapshot.type_code, FindingKind.UNREADABLE
+            found.append(Finding(kind, code, None, item.address, item.index, item.unread))
+            if item.address in holders:
+                named.add(holders[item.address].instance_id)
+            continue
         if item.token is None:
             if item.index not in snapshot.open_indexes:
                 detail = "nothing was initialised at this index, and no mint is under way for it"
@@ -132,9 +144,11 @@ def compare(snapshot: CollectionSnapshot, badges: Mapping[UUID, TokenRecord]) ->
             named.add(badge.instance_id)
         if (finding := _about(snapshot, item, item.token, badge)) is not None:
             found.append(finding)
-    found += _missing(
-        snapshot.type_code, (badge for badge in badges.values() if badge.instance_id not in named)
-    )
+    missing = [badge for badge in badges.values() if badge.instance_id not in named]
+    if any(item.unread is not None for item in snapshot.items):
+        # Whose token's address is not known may have it where nothing could be read.
+        missing = [badge for badge in missing if badge.token_id is not None]
+    found += _missing(snapshot.type_code, missing)
     return found
 
 

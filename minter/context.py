@@ -7,6 +7,7 @@ serves them all. It never goes back.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -21,16 +22,19 @@ from minter.ton.values import Absent, Account, Block, CollectionState, Item, Tok
 from minter.waiting import first_of
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
-from ops.errors import LaurelError
+from ops.errors import LaurelError, Transient
 from ops.logs import logger
 from ops.quantities import nanograms
 from ops.setting_parts import MinterSettings
+from ops.sparing import OnceAMinute
 from store.chain import WalletRecord
 from store.engine import Database
 from store.fence import Shut
 from store.values.names import RawAddress
 
 log = logger("minter")
+_said = OnceAMinute()
+_ITEMS_AT_ONCE = 32
 
 # A network makes a block in a second or so: without a new one for so long, none is minted.
 _STALLED_AFTER = timedelta(seconds=30)
@@ -170,6 +174,24 @@ class MinterContext:
         except ValueError as error:
             raise AnswerRejected(f"{address}: {error}", address=address) from None
 
+    async def items(
+        self, addresses: Sequence[RawAddress], block: Block
+    ) -> dict[RawAddress, Item | None]:
+        """Return the items at addresses; None where there is no active account.
+
+        What cannot be read is counted as an error and left out: it holds up none of the others.
+        """
+        found = dict[RawAddress, Item | None]()
+        accounts = await self.gateway.readable(addresses, block, at_once=_ITEMS_AT_ONCE)
+        for address, account in zip(addresses, accounts, strict=True):
+            try:
+                if isinstance(account, Transient):
+                    raise account
+                found[address] = self.read_item(address, account)
+            except (Transient, AnswerRejected) as error:
+                count_error(error)
+        return found
+
     async def collection_state(self, address: RawAddress, block: Block) -> CollectionState:
         """Return what a deployed collection says at `block`.
 
@@ -203,6 +225,12 @@ def prices_of(settings: MinterSettings) -> Prices:
 
 
 def count_error(error: LaurelError) -> None:
-    """Count and log an error that ended one step; the next turn tries again."""
+    """Count and log an error that ended one step; the next turn tries again.
+
+    The same one has a line a minute, however long an outage lasts.
+    """
     metrics.ERRORS.labels(error.code).inc()
-    log.warning("step_given_up", code=error.code, reason=error.message, **error.details)
+    left_out = _said.left_out((error.code, error.message))
+    if left_out is not None:
+        details = error.details | ({"left_out": left_out} if left_out else {})
+        log.warning("step_given_up", code=error.code, reason=error.message, **details)

@@ -21,6 +21,7 @@ from minter.resting import Rests
 from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
 from minter.waiting import first_of
 from minter.watching import watch, watch_deploy
+from ops import metrics
 from ops.errors import InvariantBroken, LeaseLost, Permanent, Transient
 from ops.faults import Point, reach
 from ops.lifecycle import Part, Readiness, Stop
@@ -176,13 +177,15 @@ class Daemon:
         return await self._claim_due() or started
 
     def _note_stopped(self) -> None:
-        """Show in /ready which collections wait for a person, and leave them alone."""
+        """Show in /ready and as a metric which collections wait for a person; leave them alone."""
         stopped = [each for each in self._collections.values() if each.stopped_reason is not None]
         self._stopped = tuple(each.type_id for each in stopped)
         degraded = self._readiness.degraded
         for place in [place for place in degraded if place.startswith(_STOPPED)]:
             del degraded[place]
+        metrics.COLLECTIONS_STOPPED.clear()
         for each in stopped:
+            metrics.COLLECTIONS_STOPPED.labels(each.type_code, each.stopped_reason).set(1)
             degraded[f"{_STOPPED}{each.type_code}"] = (
                 f"{each.stopped_reason}; mend it, then `laurel queue release --type "
                 f"{each.type_code}`"
@@ -191,8 +194,7 @@ class Daemon:
     async def _claim_due(self) -> bool:
         ctx, lease = self._ctx, LeaseToken(uuid4())
         async with ctx.db.transaction() as conn:
-            # As much as one message carries: what is claimed and not signed only costs. The next
-            # claim finds other types.
+            # Of each type as much as a message carries: what is claimed and not signed only costs.
             due = await claiming.claim_due(
                 conn,
                 lease,
@@ -216,7 +218,7 @@ class Daemon:
         return self._rests.resting(self._ctx.clock.monotonic())
 
     async def _sign_and_watch(self, tasks: Sequence[LeasedTask], lease: LeaseToken) -> None:
-        """Sign one message out of leased tasks of one type, and see it through."""
+        """Sign one message out of leased tasks of one type and operation, and see it through."""
         ctx, operation = self._ctx, tasks[0].operation
         collection = await self._collection(tasks[0].type_id, tasks[0].type_code)
         if collection.deployed_at is None:
@@ -226,8 +228,7 @@ class Daemon:
             else:
                 self._not_signed(collection, message)
             return
-        chosen = [task for task in tasks if task.operation is operation]
-        signed = await signing.sign(ctx, lease, chosen, collection)
+        signed = await signing.sign(ctx, lease, tasks, collection)
         if isinstance(signed, NothingSigned):
             self._not_signed(collection, signed)
             return

@@ -14,14 +14,16 @@ from uuid import UUID
 class ReservedIndex:
     """A pending mint that holds an index since an earlier message.
 
-    `held`: a person was asked to look at it, or its user has no wallet. `movable`: it is proven
-    that nothing signed for the index can have an effect, so another mint may get it.
+    `held`: its user has no wallet, say. `movable`: it is proven that nothing signed for the index
+    can have an effect, so another mint may get it. `parked`: its signatures are used up; nothing is
+    signed for it alone, and with others it goes along.
     """
 
     task_id: UUID
     index: int
     held: bool
     movable: bool = False
+    parked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class IndexMismatch:
 
 @dataclass(frozen=True, slots=True)
 class HeadOfLineBlocked:
-    """A parked mint stands in the way: the indexes behind its own cannot be minted."""
+    """A held mint stands in the way: the indexes behind its own cannot be minted."""
 
     reason: str
 
@@ -82,6 +84,14 @@ def assign(
             f"indexes {next_item_index} to {next_index - 1} are assigned, "
             f"but the queue holds {waiting[:5]}"
         )
+    last = max((each.index for each in reserved if not each.held and not each.parked), default=-1)
+
+    def in_the_way(parked: ReservedIndex) -> bool:
+        return parked.index >= next_item_index and (bool(fresh) or parked.index < last)
+
+    reserved = [
+        replace(each, held=each.held or (each.parked and not in_the_way(each))) for each in reserved
+    ]
     fixed = [each for each in reserved if not each.movable or each.index < next_item_index]
     movable = sorted((each for each in reserved if each not in fixed), key=_index)
     if movable and all(each.index < movable[0].index for each in fixed):
@@ -97,12 +107,17 @@ def assign(
         if isinstance(plan, IndexPlan):
             return replace(plan, given_up=tuple(each.task_id for each in movable))
         return plan
-    stuck = next((each for each in reserved if each.held and each.index >= next_item_index), None)
-    if stuck is not None:
-        return HeadOfLineBlocked(f"the mint with index {stuck.index} is parked")
     again = [(each.task_id, each.index) for each in sorted(reserved, key=_index) if not each.held][
         :room
     ]
+    held = [each for each in reserved if each.held and each.index >= next_item_index]
+    if held:
+        stuck = min(held, key=_index)
+        again = [(task_id, index) for task_id, index in again if index < stuck.index]
+        if again:
+            return IndexPlan(tuple(again), next_index)
+        word = "parked" if stuck.parked else "held"
+        return HeadOfLineBlocked(f"the mint with index {stuck.index} is {word}")
     new = list(enumerate(fresh[: max(0, room - len(again))], start=next_index))
     return IndexPlan((*again, *((task_id, index) for index, task_id in new)), next_index + len(new))
 

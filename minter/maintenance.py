@@ -16,6 +16,12 @@ from store.values.minting import TaskOperation
 log = logger("minter")
 
 _SWEEP_EVERY = timedelta(seconds=5)
+# Reads side by side of a comparison: those of a mint beside it wait for few of them.
+_COMPARED_AT_ONCE = 4
+# Tasks that wait for a wallet and are looked at in one sweep: the loop that mints waits for it.
+_SWEPT_AT_ONCE = 2_000
+# Counting a queue of millions takes seconds: it has a hundredth of the time at most.
+_COUNT_REST = 100
 # While minting is shut and a person asked for a repair: what is restored may still count on.
 _REPAIR_EVERY = timedelta(seconds=15)
 
@@ -35,12 +41,15 @@ class Maintenance:
     def __init__(self, ctx: MinterContext) -> None:
         self._ctx = ctx
         self._swept_at = float("-inf")
+        self._swept_to = mint_queue.BEFORE_ALL
+        self._count_at = float("-inf")
+        self._counting: asyncio.Task[None] | None = None
         # The first comparison comes after `reconcile_every`: a minter that starts has work to do.
         self._compared_at = ctx.clock.monotonic()
         self._comparing: asyncio.Task[None] | None = None
 
     async def sweep(self) -> None:
-        """Free held tasks whose user has a wallet now, and count the queue, where that is due.
+        """Free held tasks whose user has a wallet now, and start counting, where that is due.
 
         Raises:
             DatabaseUnreachable: PostgreSQL does not answer.
@@ -50,15 +59,30 @@ class Maintenance:
             return
         self._swept_at = now
         async with self._ctx.db.transaction() as conn:
-            freed = await mint_queue.sweep_held(conn)
+            swept = await mint_queue.sweep_some(conn, self._swept_to, _SWEPT_AT_ONCE)
+        # After the last of them comes the first again.
+        self._swept_to, freed = swept.reached, swept.freed
         async with self._ctx.db.transaction() as conn:
             if (shut := self._ctx.view.shut) is not None:
                 await fence.hold_waiting(conn, shut.reason)
             else:
                 freed += await fence.free_held(conn)
-            counts = await claiming.counts(conn)
         if freed:
             log.info("held_tasks_freed", tasks=freed)
+        if now >= self._count_at and (self._counting is None or self._counting.done()):
+            self._counting = asyncio.create_task(self._count())
+
+    async def _count(self) -> None:
+        clock = self._ctx.clock
+        started = clock.monotonic()
+        try:
+            async with self._ctx.db.transaction() as conn:
+                counts = await claiming.counts(conn)
+        except Transient as error:
+            count_error(error)
+            return
+        now = clock.monotonic()
+        self._count_at = now + _COUNT_REST * (now - started)
         metrics.TASKS.clear()
         for count in counts:
             hold = count.hold_reason.value if count.hold_reason else "none"
@@ -67,7 +91,8 @@ class Maintenance:
     def compare(self) -> None:
         """Start a reconcile, where one is due; never two at once.
 
-        It only reports, unless minting is shut and a person asked for a repair.
+        It only reports, and asks for burns that nobody asked for, unless minting is shut and a
+        person asked for a repair.
 
         Raises:
             LaurelError: the last one ended with an error that must end the process.
@@ -83,10 +108,11 @@ class Maintenance:
             self._comparing = asyncio.create_task(self._report(repair=repair))
 
     async def close(self) -> None:
-        """Give up a comparison under way."""
-        if self._comparing is not None:
-            self._comparing.cancel()
-            await asyncio.gather(self._comparing, return_exceptions=True)
+        """Give up what is under way."""
+        under_way = [task for task in (self._comparing, self._counting) if task is not None]
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
     def _may_repair(self) -> bool:
         block, _ = self._ctx.view.current
@@ -95,7 +121,12 @@ class Maintenance:
 
     async def _report(self, *, repair: bool) -> None:
         ctx = self._ctx
-        terms = reconcile.Terms(ctx.settings.expiry_margin, ctx.metadata_base_url)
+        terms = reconcile.Terms(
+            ctx.settings.expiry_margin,
+            ctx.metadata_base_url,
+            reads_at_once=_COMPARED_AT_ONCE,
+            burns=True,
+        )
         try:
             report = await reconcile.reconcile(
                 ctx.db, ctx.gateway, repair=repair, terms=terms, clock=ctx.clock

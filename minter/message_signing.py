@@ -17,6 +17,7 @@ from minter.ton import highload_wallet, tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from minter.ton.values import ACTIONS_MAX, Account, Block
 from ops import metrics
+from ops.errors import Transient
 from ops.faults import Point, reach
 from ops.quantities import shown_grams
 from store import chain, chain_messages, claiming, fence, settling
@@ -50,6 +51,12 @@ class NothingSigned:
 
     reason: str
     insufficient_funds: bool = False
+
+
+class MoneyTaken(Transient):
+    """Another message took the money, or another minter saw a newer block, since it was counted."""
+
+    code = "money_taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +134,7 @@ async def commit(conn: Connection, signing: Signing, actions: Sequence[Action]) 
     stored = await fence.fence(conn, ctx.wallet_id)
     unused = highload_wallet.unused_query_seq(data, stored.next_query_seq)
     query_seq = await chain.take_query_seq(conn, ctx.wallet_id, unused)
+    await _refuse_taken(conn, signing, len(actions))
     made = sign_message(
         ctx.wallet,
         ctx.signer,
@@ -161,11 +169,16 @@ async def find_obstacle(
         return NothingSigned(f"minting is shut: {stored.shut.reason}")
     if not stored.names(await fence.identity(conn)):
         return NothingSigned("this is another database, or its server was started again")
-    seen, ours = await chain.seqno_seen(conn, signing.ctx.wallet_id), signing.block.seqno
-    if ours < seen:
-        # Another minter may have settled a message at that block: the index read at ours would be
-        # an old one.
-        return NothingSigned(f"another minter has seen block {seen}, this one {ours}")
+    seen = await chain.seqno_seen(conn, signing.ctx.wallet_id)
+    newest = signing.ctx.view.current[0].seqno
+    if newest < seen:
+        return NothingSigned(f"another minter has seen block {seen}, this one {newest}")
+    # The index read at our block must not be an old one. What has happened to this collection
+    # counts and no newer block: those come while one reads, and beside a slow lite server nothing
+    # would ever be signed.
+    settled = await chain_messages.settled_seqno(conn, signing.collection.id)
+    if signing.block.seqno < settled or locked.next_index != signing.collection.next_index:
+        return NothingSigned("another minter or a repair has worked on it meanwhile")
     return None
 
 
@@ -176,6 +189,21 @@ async def room_for(conn: Connection, signing: Signing) -> int:
     spendable = budget.spendable_nano(signing.account.balance_nano, commitments, ctx.prices)
     affordable = budget.room(signing.kind, spendable, ctx.prices)
     return min(ctx.settings.claim_limit, ACTIONS_MAX, affordable)
+
+
+async def _refuse_taken(conn: Connection, signing: Signing, actions: int) -> None:
+    """Return where the wallet can pay for the message beside all others that are signed.
+
+    The wallet's row is locked: who signs for another collection has committed, or waits.
+    """
+    ctx = signing.ctx
+    block, account = ctx.view.current
+    if block.seqno < (seen := await chain.seqno_seen(conn, ctx.wallet_id)):
+        raise MoneyTaken(f"another minter has seen block {seen}, this one {block.seqno}")
+    commitments = await chain_messages.commitments(conn, ctx.wallet_id)
+    spendable = budget.spendable_nano(account.balance_nano, commitments, ctx.prices)
+    if budget.cost_nano(signing.kind, actions, ctx.prices) > spendable:
+        raise MoneyTaken("the message of another collection took the money meanwhile")
 
 
 async def settle(signing: Signing, lease: LeaseToken, settlements: Sequence[Settlement]) -> None:

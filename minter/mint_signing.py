@@ -16,7 +16,7 @@ from minter.message_signing import (
     settle,
     sign_chosen,
 )
-from minter.ton import tokens
+from minter.ton import global_config, tokens
 from minter.ton.highload_wallet import Action
 from minter.ton.metadata_uris import item_suffix
 from minter.ton.values import Token
@@ -85,6 +85,7 @@ async def sign_mints(
                 entries = _mint_entries(signing, plan, candidates, owners)
                 if entries:
                     await claiming.give_up_indexes(conn, plan.given_up)
+                    await _take_along(conn, signing, lease, [each.assignment for each in entries])
                 # Room for mints and none of them signed: they were held; money is not the
                 # matter.
                 reason = "no mint is left to sign" if room else None
@@ -103,17 +104,28 @@ async def sign_mints(
     return await sign_chosen(signing, lease, tasks, choose)
 
 
+async def _take_along(
+    conn: Connection, signing: Signing, lease: LeaseToken, assignments: Sequence[Assignment]
+) -> None:
+    """Lease the parked ones among the mints of a message: those behind them cannot go before."""
+    parked = [each.task.id for each in assignments if each.task.hold_reason is HoldReason.OPERATOR]
+    await claiming.take_parked(conn, lease, signing.ctx.settings.lease, parked)
+
+
 async def _recipients(
     signing: Signing, lease: LeaseToken, tasks: Sequence[LeasedTask]
 ) -> dict[UUID, RawAddress]:
     """Return task -> recipient; mints without a usable one are held.
 
-    What was signed once keeps its recipient.
+    What was signed once keeps its recipient. The badges are locked before the wallets are looked
+    at: a link that is written meanwhile is seen here, or finds what was held (release_held).
     """
     held = list[Settlement]()
     async with signing.ctx.db.transaction() as conn:
+        open_badges = [task.nft_instance_id for task in tasks if task.recipient is None]
+        await settling.locked_badges(conn, open_badges)
         found = await _recipients_of(conn, signing, tasks, held=held)
-    await settle(signing, lease, held)
+        await settling.settle(conn, lease, held, signing.block.time)
     return found
 
 
@@ -129,6 +141,9 @@ async def _recipients_of(
     open_users = [task.user_id for task in tasks if task.recipient is None]
     wallets = await mint_queue.recipients(conn, open_users)
     ours = await chain.own_addresses(conn, [*wallets.values()])
+    test_only = frozenset[UUID]()
+    if signing.ctx.gateway.zero_state_hash == global_config.MAIN_NETWORK:
+        test_only = await mint_queue.linked_test_only(conn, open_users)
     found: dict[UUID, RawAddress] = {}
     for task in tasks:
         if task.id in known:
@@ -141,7 +156,7 @@ async def _recipients_of(
             settlement = _held(task, HoldReason.NO_WALLET, "the user has no linked wallet")
         else:
             raw = _raw(address)
-            refusal = recipients.refusal(raw, ours)
+            refusal = recipients.refusal(raw, ours, test_only=task.user_id in test_only)
             if raw is not None and refusal is None:
                 found[task.id] = raw
                 continue
@@ -194,5 +209,6 @@ def _void(task: LeasedTask) -> Settlement:
 def _reserved_index(task: LeasedTask, *, held: bool) -> ReservedIndex:
     if task.token_index is None:
         raise InvariantBroken("a reserved mint holds no index", task=str(task.id))
-    held = held or task.hold_reason is not None
-    return ReservedIndex(task.id, task.token_index, held, task.is_movable)
+    parked = task.hold_reason is HoldReason.OPERATOR
+    held = held or task.is_minted or not (parked or task.hold_reason is None)
+    return ReservedIndex(task.id, task.token_index, held, task.is_movable, parked)

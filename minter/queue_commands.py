@@ -165,7 +165,7 @@ def release(
         from ops.lifecycle import EXIT_OK
 
         if code is not None and not tasks:
-            was = await go_on(console.settings, code, dry_run=dry_run)
+            was = await go_on(console.settings, code, dry_run=dry_run, reason=reason)
             text = f"{code}: {'would go' if dry_run else 'goes'} on; it was stopped: {was}."
             done = {"type_code": code, "reason": was, "dry_run": dry_run}
             console.result(done, text, as_json=as_json)

@@ -112,8 +112,10 @@ async def release(settings: Settings, request: Request) -> list[Outcome]:
         return await _carried_out(db, request, outcomes, TaskEvent.RELEASED)
 
 
-async def go_on(settings: Settings, code: str, *, dry_run: bool) -> str:
+async def go_on(settings: Settings, code: str, *, dry_run: bool, reason: str | None = None) -> str:
     """End the stop of a type's collection; return why it was stopped.
+
+    `reason`: why it may go on; kept with the name of who says so.
 
     Raises:
         UsageError: it is not stopped.
@@ -124,13 +126,17 @@ async def go_on(settings: Settings, code: str, *, dry_run: bool) -> str:
     ):
         await migrations.check(conn)
         stopped = {each.type_code: each.reason for each in await queue_decisions.stopped(conn)}
-        reason = next((stopped[each] for each in stopped if each == code), None)
-        if reason is None:
+        was = next((stopped[each] for each in stopped if each == code), None)
+        if was is None:
             known = ", ".join(stopped) or "none"
             raise UsageError(f"{code}: no collection of that type is stopped (stopped: {known}).")
         if not dry_run:
-            await queue_decisions.go_on(conn, code)
-    return reason
+            await queue_decisions.go_on(conn, code, actor=_actor(), reason=reason)
+    return was
+
+
+def _actor() -> str:
+    return f"admin:{getpass.getuser()}"
 
 
 async def _tasks(db: Database, ids: Sequence[UUID]) -> list[WaitingTask]:
@@ -220,7 +226,7 @@ async def _carried_out(
     chosen = [each.task for each in outcomes if each.refusal is None]
     burns = [task.id for task in chosen if task.status is TaskStatus.FAILED]
     held = [task.id for task in chosen if task.status is TaskStatus.PENDING]
-    actor = f"admin:{getpass.getuser()}"
+    actor = _actor()
     async with db.transaction() as conn:
         done = await queue_decisions.free(conn, held, event, actor=actor, reason=request.reason)
         done |= await queue_decisions.burn_again(conn, burns, actor=actor, reason=request.reason)

@@ -11,12 +11,15 @@ from store.values.names import RawAddress
 _NOBODY = RawAddress("0:" + "0" * 64)
 
 
-def refusal(raw: RawAddress | None, ours: Container[RawAddress]) -> str | None:
+def refusal(
+    raw: RawAddress | None, ours: Container[RawAddress], *, test_only: bool = False
+) -> str | None:
     """Return why no token goes to a linked wallet; None where one may.
 
     Args:
         raw: the linked address in its raw form; None where it has none.
         ours: the service's own contracts: wallet, collections and tokens.
+        test_only: it was linked in a form for test networks only, and this is the main network.
     """
     if raw is None:
         return "the linked wallet is no address"
@@ -26,4 +29,6 @@ def refusal(raw: RawAddress | None, ours: Container[RawAddress]) -> str | None:
         return "the linked wallet is not in the basechain, where the tokens are"
     if raw in ours:
         return "the linked wallet is a contract of Laurel's own"
+    if test_only:
+        return "the linked wallet is an address for test networks only, and this is the main one"
     return None

@@ -5,6 +5,7 @@ chain, or differs. A finding's badge is read again before it is named: what move
 under way, and the next run's.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from minter.accounting import Accounting
 from minter.comparison import CollectionItem, CollectionSnapshot, Finding, FindingKind, compare
 from minter.reconcile_report import REPAIRS, ReconcileReport, ReportedFinding
 from minter.ton import metadata_uris, tokens
-from minter.ton.gateway import AnswerRejected, BlockUnknown, ChainGateway
-from minter.ton.values import Block, CollectionState, Token
+from minter.ton.gateway import AnswerRejected, BlockUnknown, ChainGateway, ChainUnreachable
+from minter.ton.values import Account, Block, CollectionState, Token
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
+from ops.errors import LaurelError, Transient
 from ops.logs import logger
 from store import chain, fence, reconciliation
 from store.chain import Collection, WalletRecord
@@ -31,6 +33,9 @@ from store.values.names import RawAddress
 
 log = logger("minter")
 
+_ITEMS_A_SLICE = 256
+# Of a collection's items: where more cannot be read, it is not theirs that something is wrong.
+_UNREADABLE_MAX = 100
 _CATCH_UP = timedelta(seconds=10)
 _CATCH_UP_PAUSE = timedelta(milliseconds=200)
 
@@ -41,13 +46,17 @@ class Terms:
 
     `metadata_base_url` None: collections that the database does not know are not looked for.
     `accept_unknown`: a person says that tokens of badges that nobody knows may stand.
-    `revoke_second`: and that tokens are to be revoked that a badge has beside its own.
+    `reads_at_once`: few, where somebody mints beside it. `burns`: burns are asked for without a
+    person, where a badge is over, its token stands, and no burn has failed. `revoke_second`: a
+    person says that tokens are to be revoked that a badge has beside its own.
     """
 
     expiry_margin: timedelta = timedelta(seconds=30)
     metadata_base_url: str | None = None
     accept_unknown: bool = False
     revoke_second: bool = False
+    reads_at_once: int = 32
+    burns: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,6 @@ async def reconcile(
     Raises:
         ChainUnreachable, BlockUnknown, HistoryForgotten, DatabaseUnreachable: nothing was
             concluded.
-        AnswerRejected: an account is not the contract that it should be.
     """
     started, terms = clock.monotonic(), terms or Terms()
     async with db.transaction() as conn:
@@ -84,7 +92,7 @@ async def reconcile(
             owner = (wallet.id, wallet.identity.address)
             await collections.add_missing(conn, owner, terms.metadata_base_url)
         known = await chain.collections(conn)
-        records = await reconciliation.token_records(conn)
+        records = _by_type(await reconciliation.token_records(conn))
         held = {each.id: await reconciliation.open_indexes(conn, each.id) for each in known}
     block = await _block_from(gateway, 0 if wallet is None else wallet.seqno_seen, clock)
     if repair and wallet is not None:
@@ -93,12 +101,17 @@ async def reconcile(
     unknown: list[Finding] = []
     count, clean = 0, True
     for collection in known:
-        items, state = await _items(gateway, collection, block)
+        try:
+            items, state = await _items(gateway, collection, block, terms)
+        except (ChainUnreachable, BlockUnknown, AnswerRejected) as error:
+            # It holds up none of the others, unless nobody answers at all.
+            await gateway.newest_block()
+            findings.append(ReportedFinding(_unreadable(collection, error)))
+            clean = False
+            continue
         count += sum(item.token is not None for item in items)
-        of_type = {
-            key: record for key, record in records.items() if record.type_id == collection.type_id
-        }
-        of_type |= await _never_submitted(db, collection, items, of_type)
+        of_type = records.get(collection.type_id, {})
+        of_type = of_type | await _never_submitted(db, collection, items, of_type)
         snapshot = CollectionSnapshot(
             collection.type_code,
             collection.next_index,
@@ -109,7 +122,7 @@ async def reconcile(
             _foreign_owner(state, wallet),
         )
         compared = _Compared(collection, snapshot, of_type)
-        found, blocking, agreed = await _found(db, compared, block, terms if repair else None)
+        found, blocking, agreed = await _found(db, compared, block, terms, repair=repair)
         findings += found
         unknown += blocking
         clean = clean and agreed
@@ -124,35 +137,37 @@ async def reconcile(
 
 
 async def _found(
-    db: Database, compared: _Compared, block: Block, repair: Terms | None
+    db: Database, compared: _Compared, block: Block, terms: Terms, *, repair: bool
 ) -> tuple[list[ReportedFinding], list[Finding], bool]:
     """Return a collection's findings; of them the tokens without a badge; whether all is agreed on.
 
     With `repair` they are repaired: tokens first, then the count, which is never agreed on beside a
     token without a badge, since its badge may be earned again and would be minted again.
     """
-    suspected = compare(compared.snapshot, compared.records)
+    # In a thread: of a hundred thousand tokens it takes a while, and beside it a minter mints.
+    suspected = await asyncio.to_thread(compare, compared.snapshot, compared.records)
     certain = await _unmoved(db, compared, suspected)
     repaired, findings = dict[RawAddress | None, str](), []
     blocking = [each for each in suspected if _blocks(compared, each)]
-    if repair is not None:
-        # Of two tokens that name one badge the badge gets the one that stands.
-        for finding in sorted(certain, key=lambda each: _has_ended(compared, each)):
-            done = await _repair(db, compared, block, finding, repair)
+    # Of two tokens that name one badge the badge gets the one that stands.
+    for finding in sorted(certain, key=lambda each: _has_ended(compared, each)):
+        if repair or (terms.burns and _is_unburned(compared, finding)):
+            done = await _repair(db, compared, block, finding, terms)
             if done is not None:
                 repaired[finding.token_id] = done
-        if repair.accept_unknown:
-            accepted = [each for each in blocking if each.instance_id is None]
-            await _accept(db, compared, accepted)
-            repaired |= {each.token_id: "accepted" for each in accepted}
+    if repair and terms.accept_unknown:
+        accepted = [each for each in blocking if each.instance_id is None]
+        await _accept(db, compared, accepted)
+        repaired |= {each.token_id: "accepted" for each in accepted}
     findings = [
         ReportedFinding(each, repaired.get(each.token_id)) for each in certain if not _is_gap(each)
     ]
     blocking = [each for each in blocking if each.token_id not in repaired]
     gaps = [each for each in certain if _is_gap(each)]
     broken = compared.collection.breaker is not None
-    agreed = not blocking and not any(map(_is_gap, suspected)) and not broken
-    if repair is not None and not blocking and not agreed:
+    whole = all(item.unread is None for item in compared.snapshot.items)
+    agreed = whole and not blocking and not any(map(_is_gap, suspected)) and not broken
+    if repair and whole and not blocking and not agreed:
         agreed = await _agree(db, compared, block)
     findings += [
         ReportedFinding(each, REPAIRS[each.kind] if agreed and each.index is None else None)
@@ -271,7 +286,7 @@ async def _block_from(gateway: ChainGateway, seqno: int, clock: Clock) -> Block:
 
 
 async def _items(
-    gateway: ChainGateway, collection: Collection, block: Block
+    gateway: ChainGateway, collection: Collection, block: Block, terms: Terms
 ) -> tuple[list[CollectionItem], CollectionState | None]:
     account = await gateway.account(collection.address, block)
     if account.data is None:
@@ -280,20 +295,19 @@ async def _items(
         state = tokens.parse_collection(account.data)
     except ValueError as error:
         raise AnswerRejected(f"collection {collection.address}: {error}") from None
-    addresses = [
-        tokens.item_address(collection.address, index) for index in range(state.next_item_index)
-    ]
-    places = []
-    for index, (address, found) in enumerate(
-        zip(addresses, await gateway.accounts(addresses, block), strict=True)
-    ):
-        token: Token | None = None
-        if found.data is not None:
-            try:
-                token = tokens.parse_item(found.data).token
-            except ValueError as error:
-                raise AnswerRejected(f"{address}: {error}") from None
-        places.append(CollectionItem(index, address, token))
+    places = list[CollectionItem]()
+    unread, count = 0, state.next_item_index
+    # Some at a time: what is read of a large collection is taken apart between two reads, and does
+    # not keep the event loop.
+    for first in range(0, count, _ITEMS_A_SLICE):
+        indexes = range(first, min(count, first + _ITEMS_A_SLICE))
+        addresses = [tokens.item_address(collection.address, index) for index in indexes]
+        found = await gateway.readable(addresses, block, at_once=terms.reads_at_once)
+        failed = [each for each in found if isinstance(each, Transient)]
+        unread += len(failed)
+        if unread > _UNREADABLE_MAX:
+            raise failed[0]
+        places += map(_place, indexes, addresses, found)
     return places, state
 
 
@@ -301,6 +315,29 @@ def _foreign_owner(state: CollectionState | None, wallet: WalletRecord | None) -
     if state is None or wallet is None or state.owner == wallet.identity.address:
         return None
     return state.owner or "nobody"
+
+
+def _place(index: int, address: RawAddress, found: Account | Transient) -> CollectionItem:
+    if isinstance(found, Transient):
+        return CollectionItem(index, address, None, found.message)
+    if found.data is None:
+        return CollectionItem(index, address, None)
+    try:
+        return CollectionItem(index, address, tokens.parse_item(found.data).token)
+    except ValueError as error:
+        return CollectionItem(index, address, None, str(error))
+
+
+def _unreadable(collection: Collection, error: LaurelError) -> Finding:
+    kind = FindingKind.UNREADABLE
+    return Finding(kind, collection.type_code, None, collection.address, None, error.message)
+
+
+def _by_type(records: Mapping[UUID, TokenRecord]) -> dict[UUID, dict[UUID, TokenRecord]]:
+    found = dict[UUID, dict[UUID, TokenRecord]]()
+    for badge_id, record in records.items():
+        found.setdefault(record.type_id, {})[badge_id] = record
+    return found
 
 
 async def _never_submitted(
@@ -382,6 +419,12 @@ def _token_found(compared: _Compared, finding: Finding) -> FoundToken | None:
     token = _token(compared, finding)
     owner = None if token is None else token.owner
     return FoundToken(compared.collection.id, finding.index, finding.token_id, owner)
+
+
+def _is_unburned(compared: _Compared, finding: Finding) -> bool:
+    if finding.kind is not FindingKind.STANDING_TOKEN or finding.instance_id is None:
+        return False
+    return not compared.records[finding.instance_id].burn_failed
 
 
 def _is_gap(finding: Finding) -> bool:

@@ -28,7 +28,7 @@ from minter.mint_decision import (
 from minter.ton import highload_wallet, tokens
 from minter.ton.gateway import AnswerRejected
 from minter.ton.metadata_uris import instance_of, item_suffix
-from minter.ton.values import Absent, Account, Block, Execution, Token
+from minter.ton.values import Account, Block, Execution, Token
 from ops import metrics
 from ops.errors import InvariantBroken
 from ops.faults import Point, reach
@@ -151,7 +151,7 @@ async def watch_deploy(
             # Deploying again is harmless, whatever became of this message: the address follows from
             # the initial state.
             async with ctx.db.transaction() as conn:
-                await chain_messages.resolve(conn, message.id, MessageStatus.VOID)
+                await chain_messages.resolve(conn, message.id, MessageStatus.VOID, block.seqno)
             log.warning("deploy_expired", type=collection.type_code, seqno=seqno)
             return
         if look.execution is not Execution.EXECUTED and _send_due(look):
@@ -162,7 +162,8 @@ async def _deployed(look: _Look) -> None:
     reach(Point.DEPLOY_SEEN)
     async with look.ctx.db.transaction() as conn:
         await chain.collection_seen(conn, look.collection.id)
-        await chain_messages.resolve(conn, look.message.id, MessageStatus.SETTLED)
+        settled, seqno = MessageStatus.SETTLED, look.block.seqno
+        await chain_messages.resolve(conn, look.message.id, settled, seqno)
     reach(Point.DEPLOY_SETTLED)
     log.info(
         "collection_deployed",
@@ -191,17 +192,17 @@ async def _decisions(
 ) -> list[tuple[_WatchedTask, Decision]]:
     ctx, message = look.ctx, look.message
     readable = await _worth_reading(look, waiting)
-    accounts = await ctx.gateway.accounts([each.address for each in readable], look.block)
-    items = {
-        each.address: ctx.token_of(ctx.read_item(each.address, account))
-        for each, account in zip(readable, accounts, strict=True)
-    }
+    items = await ctx.items([each.address for each in readable], look.block)
+    unknown = {each.address for each in readable} - items.keys()
     sent = mint_decision.Message(message.valid_until, message.last_sent_at)
     limits = ctx.limits()
     decisions: list[tuple[_WatchedTask, Decision]] = []
     for each in waiting:
         task = each.task
-        item = items.get(each.address, Absent())
+        if each.address in unknown:
+            decisions.append((each, Wait()))
+            continue
+        item = ctx.token_of(items.get(each.address))
         decision = mint_decision.decide(
             mint_decision.Task(task.operation, task.status, task.attempt, each.expected, sent),
             Observation(look.block.seqno, item, look.execution),
@@ -248,7 +249,10 @@ async def _send(ctx: MinterContext, message: MessageRecord, block: Block) -> Mes
     reach(Point.DEPLOY_SENT if message.kind is MessageKind.DEPLOY else Point.MINTER_SENT)
     # Whatever they answered: exit 36 means "executed already", a timeout means nothing. The chain's
     # state decides.
-    log.info(
+    # A line for the first, the second, the fourth, ...: a chain that takes no messages is no reason
+    # for a line every few seconds.
+    say = log.info if message.send_count & (message.send_count + 1) == 0 else log.debug
+    say(
         "message_sent",
         kind=message.kind.value,
         message_hash=message.message_hash.hex(),
@@ -363,7 +367,7 @@ async def _settle(
         await chain_messages.lock(conn, look.message.id)
         await settling.settle(conn, lease, settlements, look.block.time)
         closing = MessageStatus.SETTLED if confirmed or left else MessageStatus.VOID
-        await chain_messages.resolve(conn, look.message.id, closing)
+        await chain_messages.resolve(conn, look.message.id, closing, look.block.seqno)
         # Nothing of what was paid for came to be: the settings cannot work, or the collection obeys
         # another. The next message would cost as much.
         stops = await _had_no_effect(conn, look, settlements)

@@ -24,12 +24,12 @@ class Point(StrEnum):
     # Between two statements of a batch, in their order (processor/batch/pipeline.py, writing.py).
     BATCH_BEGUN = "batch.begun"
     BATCH_FENCED = "batch.fenced"
-    BATCH_STAGED = "batch.staged"
     BATCH_DEDUPLICATED = "batch.deduplicated"
     BATCH_HEARD = "batch.heard"
     BATCH_TAKEN_UP = "batch.taken_up"
     BATCH_CLAIMED = "batch.claimed"
     BATCH_LINKED = "batch.linked"
+    BATCH_STAGED = "batch.staged"
     BATCH_PAIRED = "batch.paired"
     BATCH_MERGED = "batch.merged"
     BATCH_READ = "batch.read"

@@ -65,6 +65,7 @@ OF_ROLE: Mapping[Role, tuple[Metric, ...]] = {
         metrics.MINTS,
         *_RECONCILING,
         metrics.MINTING_SHUT,
+        metrics.COLLECTIONS_STOPPED,
         metrics.CHAIN_SEQNO,
         metrics.CHAIN_BLOCK_AGE_SECONDS,
         metrics.WALLET_BALANCE_NANOGRAMS,

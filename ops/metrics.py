@@ -125,6 +125,12 @@ MINTING_SHUT = Gauge(
     "laurel_minting_shut",
     "1 while nothing is signed: chain and database may know different tokens (see /ready).",
 )
+COLLECTIONS_STOPPED = Gauge(
+    "laurel_collections_stopped",
+    "1 for each type whose collection gets no message before a person has looked (laurel queue "
+    "list), with the reason; see /ready.",
+    ("type", "reason"),
+)
 CHAIN_SEQNO = Gauge("laurel_chain_seqno", "The newest masterchain block that the minter has seen.")
 CHAIN_BLOCK_AGE_SECONDS = Gauge(
     "laurel_chain_block_age_seconds",

@@ -73,7 +73,9 @@ COMMITMENTS = text("""
            count(*) FILTER (WHERE task.operation <> 'mint') AS burns,
            (SELECT count(*) FROM chain_message
              WHERE kind = 'deploy' AND status = 'unresolved'
-               AND chain_wallet_id = :wallet_id) AS deploys
+               AND chain_wallet_id = :wallet_id) AS deploys,
+           (SELECT count(*) FROM chain_message
+             WHERE status = 'unresolved' AND chain_wallet_id = :wallet_id) AS messages
       FROM chain_message AS message
            JOIN nft_mint_queue AS task
              ON task.chain_message_id = message.id AND task.status = 'sent'
@@ -89,17 +91,25 @@ RESOLVE_MESSAGE = text("""
                                        WHERE task.chain_message_id = message.id
                                          AND task.status = 'confirmed')
                          THEN 'settled' ELSE CAST(:status AS text) END,
-           updated_at = clock_timestamp()
+           settled_seqno = :seqno, updated_at = clock_timestamp()
      WHERE id = :id AND status = 'unresolved'
        AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS task
                         WHERE task.chain_message_id = message.id AND task.status = 'sent')
 """)
 
 
+SETTLED_SEQNO = text("""
+    SELECT settled_seqno FROM chain_message
+     WHERE chain_collection_id = :id
+     ORDER BY query_seq DESC
+     LIMIT 1
+""")
+
+
 async def commitments(conn: Connection, wallet_id: UUID) -> Commitments:
     """Return what the wallet's unresolved messages may still pay for."""
     row = (await conn.execute(COMMITMENTS, {"wallet_id": wallet_id})).one()
-    return Commitments(row.mints, row.burns, row.deploys)
+    return Commitments(row.mints, row.burns, row.deploys, row.messages)
 
 
 async def add(conn: Connection, message: NewMessage) -> MessageRecord:
@@ -169,13 +179,21 @@ async def sent(conn: Connection, message_id: UUID, chain_time: datetime) -> Mess
     return _message(found(row, f"message {message_id}"))
 
 
-async def resolve(conn: Connection, message_id: UUID, status: MessageStatus) -> bool:
-    """Close an unresolved message.
+async def resolve(
+    conn: Connection, message_id: UUID, status: MessageStatus, seqno: int | None = None
+) -> bool:
+    """Close an unresolved message, at the masterchain block `seqno`.
 
     Return whether it was open, and no task is `sent` with it any more.
     """
-    done = await conn.execute(RESOLVE_MESSAGE, {"id": message_id, "status": status.value})
-    return done.rowcount == 1
+    parameters = {"id": message_id, "status": status.value, "seqno": seqno}
+    return (await conn.execute(RESOLVE_MESSAGE, parameters)).rowcount == 1
+
+
+async def settled_seqno(conn: Connection, collection_id: UUID) -> int:
+    """Return the block at which the collection's last message was closed; 0 before the first."""
+    found = await conn.execute(SETTLED_SEQNO, {"id": collection_id})
+    return found.scalar_one_or_none() or 0
 
 
 def _message(row: Row[*tuple[Any, ...]]) -> MessageRecord:

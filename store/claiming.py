@@ -15,7 +15,8 @@ from sqlalchemy import Row, text
 
 from ops.errors import LeaseLost
 from store.engine import Connection
-from store.values.minting import HoldReason, LeasedTask, TaskOperation, TaskStatus
+from store.values.badges import Actor
+from store.values.minting import HoldReason, LeasedTask, TaskEvent, TaskOperation, TaskStatus
 from store.values.names import LeaseToken, RawAddress, TypeCode
 
 
@@ -29,47 +30,90 @@ class TaskCount:
     tasks: int
 
 
-# `status IN ('pending', 'sent')` beside `status = 'pending'`: the first is the predicate of the
-# partial index nft_mint_queue_due_idx, word for word, or the planner would not use it.
+# Type by type, so that a busy type's backlog costs the others nothing; of each one operation, as a
+# message has one: burns and mints take turns, and neither waits for all of the other's backlog.
+# ORDER BY and LIMIT 1 in place of EXISTS: else a large queue is read from its begin.
 # Two clocks on purpose: now() is constant in a statement, so an index condition may hold it, and a
 # little late only means "claimed by the next turn"; clock_timestamp() starts the lease at the true
 # time, also at the end of a long transaction.
 # The audit log can only grow: it knows a token also where the other tables were restored alone.
 # In a CTE: inside IN (...) a SKIP LOCKED sub-select may be run again and lock more than its limit.
 CLAIM_DUE = text("""
-    WITH due AS MATERIALIZED (
-         SELECT task.id
-           FROM nft_mint_queue AS task
-                JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
-          WHERE task.status IN ('pending', 'sent') AND task.status = 'pending'
-            AND task.hold_reason IS NULL AND task.run_after <= now()
-            AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
-            AND instance.type_id <> ALL(CAST(:busy AS uuid[]))
-            AND NOT EXISTS (SELECT 1
-                              FROM chain_collection AS collection JOIN chain_message AS message
-                                ON message.chain_collection_id = collection.id
-                               AND message.status = 'unresolved'
-                             WHERE collection.type_id = instance.type_id)
-            AND (task.operation = 'mint'
-                 OR NOT EXISTS (SELECT 1 FROM nft_mint_queue AS mint
-                                 WHERE mint.nft_instance_id = task.nft_instance_id
-                                   AND mint.operation = 'mint'
-                                   AND mint.status IN ('pending', 'sent')))
-          ORDER BY task.priority, task.run_after
-          LIMIT :limit
-            FOR UPDATE OF task SKIP LOCKED),
+    WITH idle AS MATERIALIZED (
+         SELECT type.id,
+                (SELECT true FROM nft_mint_queue AS task
+                  WHERE task.type_id = type.id AND task.operation = 'mint'
+                    AND task.status = 'pending' AND task.hold_reason IS NULL
+                    AND task.run_after <= now()
+                    AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
+                  ORDER BY task.type_id, task.operation, task.priority, task.run_after
+                  LIMIT 1) AS has_mints,
+                (SELECT true FROM nft_mint_queue AS task
+                  WHERE task.type_id = type.id AND task.operation = 'burn'
+                    AND task.status = 'pending' AND task.hold_reason IS NULL
+                    AND task.run_after <= now()
+                    AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
+                    AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS mint
+                                     WHERE mint.nft_instance_id = task.nft_instance_id
+                                       AND mint.operation = 'mint'
+                                       AND mint.status IN ('pending', 'sent'))
+                  ORDER BY task.type_id, task.operation, task.priority, task.run_after
+                  LIMIT 1) AS has_burns,
+                (SELECT true FROM nft_mint_queue AS task
+                  WHERE task.type_id = type.id AND task.operation = 'revoke_second'
+                    AND task.status = 'pending' AND task.hold_reason IS NULL
+                    AND task.run_after <= now()
+                    AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
+                    AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS mint
+                                     WHERE mint.nft_instance_id = task.nft_instance_id
+                                       AND mint.operation = 'mint'
+                                       AND mint.status IN ('pending', 'sent'))
+                  ORDER BY task.type_id, task.operation, task.priority, task.run_after
+                  LIMIT 1) AS has_seconds,
+                (SELECT message.kind = 'burn' FROM chain_message AS message
+                  WHERE message.chain_collection_id = collection.id
+                  ORDER BY message.query_seq DESC
+                  LIMIT 1) AS burned_last
+           FROM nft_type AS type
+                LEFT JOIN chain_collection AS collection ON collection.type_id = type.id
+          WHERE type.id <> ALL(CAST(:busy AS uuid[]))
+            AND NOT EXISTS (SELECT 1 FROM chain_message AS message
+                             WHERE message.chain_collection_id = collection.id
+                               AND message.status = 'unresolved')),
+         due AS MATERIALIZED (
+         SELECT picked.id
+           FROM idle CROSS JOIN LATERAL (
+                SELECT task.id FROM nft_mint_queue AS task
+                 WHERE task.type_id = idle.id
+                   AND task.operation =
+                       CASE WHEN idle.has_seconds THEN 'revoke_second'
+                            WHEN idle.has_burns
+                             AND (idle.has_mints AND idle.burned_last) IS NOT TRUE
+                            THEN 'burn' ELSE 'mint' END
+                   AND task.status = 'pending' AND task.hold_reason IS NULL
+                   AND task.run_after <= now()
+                   AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
+                   AND (task.operation = 'mint'
+                        OR NOT EXISTS (SELECT 1 FROM nft_mint_queue AS mint
+                                        WHERE mint.nft_instance_id = task.nft_instance_id
+                                          AND mint.operation = 'mint'
+                                          AND mint.status IN ('pending', 'sent')))
+                 ORDER BY task.type_id, task.operation, task.priority, task.run_after
+                 LIMIT :limit
+                   FOR UPDATE OF task SKIP LOCKED) AS picked
+          WHERE idle.has_mints OR idle.has_burns OR idle.has_seconds),
          taken AS (
          UPDATE nft_mint_queue AS task
             SET lease_token = :lease, lease_expires_at = clock_timestamp() + :ttl
            FROM due WHERE task.id = due.id
          RETURNING task.*)
-    SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id,
+    SELECT taken.*, instance.user_id, type.code, instance.onchain_token_id,
            instance.onchain_status = 'minted'
              OR EXISTS (SELECT 1 FROM nft_audit_log AS audit
                          WHERE audit.nft_instance_id = instance.id
                            AND audit.action = 'minted_onchain') AS is_minted
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
-           JOIN nft_type AS type ON type.id = instance.type_id
+           JOIN nft_type AS type ON type.id = taken.type_id
      ORDER BY taken.priority, taken.run_after
 """)
 
@@ -90,10 +134,10 @@ CLAIM_SENT = text("""
             SET lease_token = :lease, lease_expires_at = clock_timestamp() + :ttl
            FROM due WHERE task.id = due.id
          RETURNING task.*)
-    SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id,
+    SELECT taken.*, instance.user_id, type.code, instance.onchain_token_id,
            instance.onchain_status = 'minted' AS is_minted
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
-           JOIN nft_type AS type ON type.id = instance.type_id
+           JOIN nft_type AS type ON type.id = taken.type_id
      ORDER BY taken.chain_message_id, taken.token_index
 """)
 
@@ -108,14 +152,27 @@ TAKE_RESERVED = text("""
           WHERE chain_collection_id = :collection_id AND operation = 'mint'
             AND token_index IS NOT NULL AND status = 'pending'
          RETURNING task.*)
-    SELECT taken.*, instance.user_id, instance.type_id, type.code, instance.onchain_token_id,
+    SELECT taken.*, instance.user_id, type.code, instance.onchain_token_id,
            instance.onchain_status = 'minted'
              OR EXISTS (SELECT 1 FROM nft_audit_log AS audit
                          WHERE audit.nft_instance_id = instance.id
                            AND audit.action = 'minted_onchain') AS is_minted
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
-           JOIN nft_type AS type ON type.id = instance.type_id
+           JOIN nft_type AS type ON type.id = taken.type_id
      ORDER BY taken.token_index
+""")
+
+TAKE_PARKED = text("""
+    WITH taken AS (
+         UPDATE nft_mint_queue
+            SET hold_reason = NULL, lease_token = :lease,
+                lease_expires_at = clock_timestamp() + :ttl, updated_at = clock_timestamp()
+          WHERE id = ANY(CAST(:ids AS uuid[])) AND status = 'pending'
+            AND hold_reason = 'operator'
+         RETURNING id)
+    INSERT INTO mint_task_event (task_id, event, from_status, to_status, details)
+    SELECT id, :event, 'pending', 'pending', jsonb_build_object('actor', CAST(:actor AS text))
+      FROM taken
 """)
 
 GIVE_UP_INDEXES = text("""
@@ -158,13 +215,13 @@ RELEASE = text("""
 """)
 
 WITHOUT_COLLECTION = text("""
-    SELECT DISTINCT type.id, type.code
-      FROM nft_mint_queue AS task
-           JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
-           JOIN nft_type AS type ON type.id = instance.type_id
-     WHERE task.operation = 'mint' AND task.status = 'pending'
-       AND NOT EXISTS (SELECT 1 FROM chain_collection AS collection
+    SELECT type.id, type.code
+      FROM nft_type AS type
+     WHERE NOT EXISTS (SELECT 1 FROM chain_collection AS collection
                         WHERE collection.type_id = type.id)
+       AND EXISTS (SELECT 1 FROM nft_mint_queue AS task
+                    WHERE task.type_id = type.id AND task.operation = 'mint'
+                      AND task.status = 'pending')
      ORDER BY type.code
 """)
 
@@ -177,15 +234,16 @@ COUNTS = text("""
 async def claim_due(
     conn: Connection, lease: LeaseToken, ttl: timedelta, limit: int, busy_types: Sequence[UUID]
 ) -> list[LeasedTask]:
-    """Lease pending tasks that may be signed now.
+    """Lease pending tasks that may be signed now: of each type, mints or burns.
 
-    Of types without an unresolved message, burns only after their mint.
+    Of types without an unresolved message, burns only after their mint. Where a type has both due,
+    they take turns, message by message.
 
     Args:
         conn: a transaction of the caller's.
         lease: marks the rows from now on.
         ttl: how long it lasts, by the database's clock.
-        limit: tasks at most.
+        limit: tasks of a type at most.
         busy_types: types that this process works on already.
     """
     parameters = {"lease": lease, "ttl": ttl, "limit": limit, "busy": list(busy_types)}
@@ -215,6 +273,19 @@ async def take_reserved(
         TAKE_RESERVED, {"lease": lease, "ttl": ttl, "collection_id": collection_id}
     )
     return [_leased(row) for row in rows]
+
+
+async def take_parked(
+    conn: Connection, lease: LeaseToken, ttl: timedelta, task_ids: Sequence[UUID]
+) -> None:
+    """Lease parked mints that go along with others, and write so into their history.
+
+    The caller holds the collection's lock and signs for the same indexes again.
+    """
+    if task_ids:
+        event, actor = TaskEvent.RETRIED.value, Actor.SYSTEM.value
+        parameters = {"ids": list(task_ids), "lease": lease, "ttl": ttl}
+        await conn.execute(TAKE_PARKED, {**parameters, "event": event, "actor": actor})
 
 
 async def give_up_indexes(conn: Connection, task_ids: Sequence[UUID]) -> None:

@@ -1,30 +1,30 @@
-"""Counting a batch of events.
+"""Counting a batch of events: Python adds up, PostgreSQL keeps.
 
-COPY into a staging table, then a handful of statements over the whole set.
+Counting is exact because each part is: an event enters once by its key
+(store/processed_events.py), a member once by its row (progress_member), and a counter is its old
+value and what the batch adds, under the lock of its row. What the batch adds is summed up here, by
+user and type, and travels as one row for each (store/merge_statement.py); the database has less to
+do than with a row an event, and it is what workers share. docs/adr/0008-batch-merge.md has the
+measurements.
 
-Counting is exact because each statement is: an event enters once by its key
-(store/processed_events.py; the others leave the staging table), a member once by its row
-(progress_member), and a counter is its old value and what the batch adds, under the lock of its
-row. docs/adr/0008-batch-merge.md has the measurements.
-
-The staging tables are temporary and empty again at each commit. Statements are planned anew in
-every batch (store/engine.py, _PLANNED_ANEW).
+The staging tables are temporary and empty again at each commit.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Context, Decimal, Inexact
 from typing import Protocol
 from uuid import UUID
 
 from sqlalchemy import text
 
-from ops.errors import InvariantBroken
-from store import exact_json
-from store.binary_format import UuidArray
+from store.binary_format import NULL, copy_rows, moment_number, numeric_field
 from store.engine import Connection
 from store.ids import id_prefix
-from store.values.catalog import CounterBinding, CounterOperation
+from store.merge_statement import MergeStatement
+from store.values.catalog import CounterOperation
 from store.values.names import CounterName, Number
 
 PREPARE = (
@@ -33,65 +33,42 @@ PREPARE = (
     # IF NOT EXISTS is meant; its notice says nothing.
     text("SET LOCAL client_min_messages = warning"),
     text("""
-    CREATE TEMPORARY TABLE IF NOT EXISTS batch_event (
-           event_key uuid NOT NULL, occurred_at timestamptz NOT NULL, user_id uuid NOT NULL,
-           counter_id smallint NOT NULL, operation smallint NOT NULL, amount numeric, member text
-           ) ON COMMIT DELETE ROWS
-    """),
-    text("""
-    CREATE TEMPORARY TABLE IF NOT EXISTS batch_undo (
-           user_id uuid NOT NULL, counter_id smallint NOT NULL, step bigint NOT NULL
+    CREATE TEMPORARY TABLE IF NOT EXISTS batch_member (
+           user_id uuid NOT NULL, counter_id smallint NOT NULL, member text NOT NULL,
+           posted boolean NOT NULL, undone boolean NOT NULL
            ) ON COMMIT DELETE ROWS
     """),
 )
 
-STAGE = """
-    COPY batch_event (event_key, occurred_at, user_id, counter_id, operation, amount, member)
-    FROM STDIN
-"""
+COPY_MEMBERS = "COPY batch_member FROM STDIN (FORMAT binary)"
 
-LEAVE_OUT = text("DELETE FROM batch_event WHERE event_key = ANY(:keys)")
-
-_PAIR_OPERATIONS = {
-    "post": CounterOperation.POST.value,
-    "undo": CounterOperation.UNDO.value,
-}
-
-# Operations POST and UNDO: an id counts while it is posted and not undone. First the ids
-# that nobody has seen yet ...
-NEW_PAIRS = text("""
-    WITH staged AS (
-         SELECT user_id, counter_id, member, bool_or(operation = :post) AS posted,
-                bool_or(operation = :undo) AS undone
-           FROM batch_event WHERE operation IN (:post, :undo)
-          GROUP BY user_id, counter_id, member),
-         added AS (
+# A member counts while it is posted and not undone. Nothing undoes that of a distinct counter: it
+# counts the first time that its user brings it. First those that nobody has seen yet ...
+NEW_MEMBERS = text("""
+    WITH added AS (
          INSERT INTO progress_member (user_id, counter_id, member, posted, undone)
-         SELECT * FROM staged ORDER BY user_id, counter_id, member
+         SELECT user_id, counter_id, member, posted, undone FROM batch_member
+          ORDER BY user_id, counter_id, member
              ON CONFLICT DO NOTHING
          RETURNING user_id, counter_id, posted, undone)
-    INSERT INTO batch_undo (user_id, counter_id, step)
-    SELECT user_id, counter_id, count(*) FILTER (WHERE posted AND NOT undone)
-      FROM added GROUP BY user_id, counter_id
-""").bindparams(**_PAIR_OPERATIONS)
+    SELECT user_id, counter_id, count(*) AS step
+      FROM added WHERE posted AND NOT undone GROUP BY user_id, counter_id
+""")
 
 # ... then, in a statement of its own to see what others committed meanwhile, the flags of known
-# ids, under their locks.
-KNOWN_PAIRS = text("""
-    WITH staged AS (
-         SELECT user_id, counter_id, member, bool_or(operation = :post) AS posted,
-                bool_or(operation = :undo) AS undone
-           FROM batch_event WHERE operation IN (:post, :undo)
-          GROUP BY user_id, counter_id, member),
-         -- Only ids whose flags change; those that NEW_PAIRS has just added have the flags already.
-         known AS MATERIALIZED (
+# ones, under their locks.
+KNOWN_MEMBERS = text("""
+    -- Only those whose flags change; what NEW_MEMBERS has just added has its flags already.
+    WITH known AS MATERIALIZED (
          SELECT user_id, counter_id, member, old.posted, old.undone,
                 old.posted OR staged.posted AS posted_now, old.undone OR staged.undone AS undone_now
-           FROM progress_member AS old JOIN staged USING (user_id, counter_id, member)
-          WHERE (staged.posted AND NOT old.posted) OR (staged.undone AND NOT old.undone)
+           FROM progress_member AS old
+                JOIN batch_member AS staged USING (user_id, counter_id, member)
+          WHERE staged.counter_id = ANY(CAST(:undoable AS smallint[]))
+            AND ((staged.posted AND NOT old.posted) OR (staged.undone AND NOT old.undone))
           ORDER BY user_id, counter_id, member
             FOR UPDATE OF old),
-         -- An id counts for 1 or for 0: the step is the difference.
+         -- A member counts for 1 or for 0: the step is the difference.
          flagged AS (
          UPDATE progress_member AS pair
             SET posted = known.posted_now, undone = known.undone_now
@@ -101,82 +78,20 @@ KNOWN_PAIRS = text("""
          RETURNING known.user_id, known.counter_id,
                    (known.posted_now AND NOT known.undone_now)::int
                    - (known.posted AND NOT known.undone)::int AS step)
-    INSERT INTO batch_undo (user_id, counter_id, step)
-    SELECT user_id, counter_id, sum(step) FROM flagged GROUP BY user_id, counter_id
-""").bindparams(**_PAIR_OPERATIONS)
+    SELECT user_id, counter_id, sum(step) AS step FROM flagged GROUP BY user_id, counter_id
+""")
 
-# Operations ADD, MAX and DISTINCT. `bindings` says which types show a counter, and
-# which numbers their conditions compare it with. What comes back are the users whose counters
-# reached or passed one of those: only they can have changed level.
-MERGE = text("""
-    WITH bindings AS MATERIALIZED (
-         SELECT * FROM jsonb_to_recordset(CAST(:bindings AS jsonb))
-                AS listed (counter_id smallint, type_id uuid, name text, is_max boolean,
-                           thresholds numeric[])),
-         -- A member counts the first time that its user brings it: when its row is new.
-         joined AS (
-         INSERT INTO progress_member (user_id, counter_id, member, posted)
-         SELECT DISTINCT user_id, counter_id, member, true
-           FROM batch_event WHERE operation = :distinct
-          ORDER BY user_id, counter_id, member
-             ON CONFLICT DO NOTHING
-         RETURNING user_id, counter_id),
-         -- What the batch brings, from three sources; the events alone have times, and they are
-         -- there for every counter that a member or an undone id belongs to.
-         part AS (
-         SELECT user_id, counter_id, sum(amount) FILTER (WHERE operation = :add) AS step,
-                max(amount) FILTER (WHERE operation = :max) AS highest,
-                max(occurred_at) AS last_event_at
-           FROM batch_event GROUP BY user_id, counter_id
-          UNION ALL
-         SELECT user_id, counter_id, count(*), NULL, NULL FROM joined GROUP BY user_id, counter_id
-          UNION ALL
-         SELECT user_id, counter_id, step, NULL, NULL FROM batch_undo),
-         -- One row for each user and counter. `step` is what is added, or the amount that a max is
-         -- held against; 0 where only a known member came.
-         total AS (
-         SELECT user_id, counter_id, coalesce(sum(step), max(highest), 0) AS step,
-                max(last_event_at) AS last_event_at
-           FROM part GROUP BY user_id, counter_id),
-         -- The same for each type that shows the counter.
-         change AS MATERIALIZED (
-         SELECT user_id, type_id, name, is_max, thresholds, step, last_event_at
-           FROM total JOIN bindings USING (counter_id)),
-         -- A new row starts with the steps; an existing one adds them under its lock. Every batch
-         -- takes the rows in this order, so that two of them never wait in a circle.
-         merged AS (
-         INSERT INTO nft_progress AS progress (id, user_id, type_id, counters, last_event_at)
-         SELECT CAST(:id_prefix || lpad(to_hex(row_number() OVER (ORDER BY user_id, type_id)),
-                                        8, '0') AS uuid),
-                user_id, type_id, jsonb_object_agg(name, step), max(last_event_at)
-           FROM change GROUP BY user_id, type_id ORDER BY user_id, type_id
-             ON CONFLICT (user_id, type_id) DO UPDATE
-            SET counters = progress.counters || (
-                SELECT jsonb_object_agg(name, CASE
-                       WHEN name IN (SELECT bindings.name FROM bindings WHERE bindings.is_max)
-                       THEN greatest((progress.counters->>name)::numeric, step::numeric)
-                       ELSE coalesce((progress.counters->>name)::numeric, 0) + step::numeric END)
-                  FROM jsonb_each_text(excluded.counters) AS added (name, step)),
-                last_event_at = greatest(progress.last_event_at, excluded.last_event_at),
-                -- now() is the transaction's begin, which may lie before what it waited for.
-                updated_at = clock_timestamp()
-         RETURNING user_id, type_id, counters)
-    -- A counter crossed a threshold if that lies between its value before, now - step, and its
-    -- value now. Of a max the value before is not known here. Every threshold that it has reached
-    -- counts then, and the rules find nothing new.
-    SELECT DISTINCT user_id, type_id, counters
-      FROM merged JOIN change USING (user_id, type_id)
-           CROSS JOIN LATERAL (SELECT (counters->>name)::numeric AS now) AS value
-     WHERE step <> 0
-       AND EXISTS (SELECT FROM unnest(thresholds) AS threshold
-                    WHERE CASE WHEN is_max THEN threshold <= now
-                               ELSE threshold BETWEEN least(now, now - step)
-                                                  AND greatest(now, now - step) END)
-""").bindparams(
-    add=CounterOperation.ADD.value,
-    max=CounterOperation.MAX.value,
-    distinct=CounterOperation.DISTINCT.value,
-)
+# The merge looks each row up by user and type, however many there are. The planner knows nothing of
+# a temporary table, may know nothing yet of nft_progress, and would rather read that as a whole:
+# minutes, once there are millions of rows. For this one statement it may not.
+LOOK_UP = text("""
+    SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+           set_config('enable_seqscan', 'off', true)
+""")
+PLAN_AS_EVER = text("""
+    SELECT set_config('enable_hashjoin', 'on', true), set_config('enable_mergejoin', 'on', true),
+           set_config('enable_seqscan', 'on', true)
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,92 +116,163 @@ class Addition(Protocol):
     def member(self) -> str | None: ...  # noqa: D102
 
 
-class Staging:
-    """The lines of a COPY into the staging table.
+@dataclass(slots=True)
+class _Cell:
+    """What the batch adds to one user and type; an amount is None where it says nothing."""
 
-    `has_pairs`: some event posts an id or undoes one.
+    last_event_at: datetime
+    amounts: list[Number | None]
+
+
+# User, counter, member; and user, type. As bytes: a UUID takes ten times as long to hash.
+_Member = tuple[bytes, int, str]
+_Holder = tuple[bytes, bytes]
+# What is done to a member: it is posted, it is undone, or both.
+_Flags = tuple[bool, bool]
+_FLAGS: Mapping[int, _Flags] = {
+    CounterOperation.DISTINCT: (True, False),
+    CounterOperation.POST: (True, False),
+    CounterOperation.UNDO: (False, True),
+}
+_UNDOABLE = frozenset({CounterOperation.POST, CounterOperation.UNDO})
+
+# Rows of the COPYs: the number of fields, and each after its length.
+_MEMBER_HEAD = struct.Struct("!hi16sihi").pack
+_MEMBER_FLAGS = struct.Struct("!i?i?").pack
+_CELL_HEAD = struct.Struct("!hi16si16si16siq").pack
+
+# Wider than any sum of the numbers that events may have: 60 digits before the point, 60 after.
+_EXACT = Context(prec=400, traps=[Inexact])
+
+
+class Sums:
+    """What a batch adds to counters.
+
+    What members add is known only when the database has them (`add_members`).
     """
 
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self.has_pairs = False
+    def __init__(self, statement: MergeStatement) -> None:
+        self.statement = statement
+        self.undoable = set[int]()
+        self._members: dict[_Member, _Flags] = {}
+        self._cells: dict[_Holder, _Cell] = {}
+        self._places = {
+            counter_id: [(place.type_id.bytes, place.number - 1, place.is_max) for place in places]
+            for counter_id, places in statement.places.items()
+        }
 
     def __bool__(self) -> bool:
-        return bool(self._lines)
+        return self.has_progress or self.has_members
 
-    def add(
-        self,
-        event_key: str,
-        occurred_at: datetime,
-        user_id: UUID,
-        additions: Iterable[Addition],
-    ) -> None:
-        """Stage an event: a line for each counter that it adds to."""
-        of_event = f"{event_key}\t{occurred_at.isoformat()}\t{user_id.hex}\t"
+    @property
+    def has_progress(self) -> bool:
+        """Return whether some user's counters of a type change."""
+        return bool(self._cells)
+
+    @property
+    def has_members(self) -> bool:
+        """Return whether some event brings a member."""
+        return bool(self._members)
+
+    def add(self, user_id: UUID, occurred_at: datetime, additions: Iterable[Addition]) -> None:
+        """Add an event's part in each counter."""
+        user, cells = user_id.bytes, self._cells
         for each in additions:
-            amount = "\\N" if each.amount is None else each.amount
-            member = "\\N" if each.member is None else each.member.translate(_COPY_ESCAPES)
-            self._lines.append(
-                f"{of_event}{each.counter_id}\t{each.operation}\t{amount}\t{member}\n"
-            )
-            if each.operation in _PAIRED:
-                self.has_pairs = True
+            counter_id, member, amount = each.counter_id, each.member, each.amount
+            if member is not None:
+                self._add_member((user, counter_id, member), each.operation)
+            if amount is None:  # a counter that a known member leaves as it is has its place too
+                amount = 0
+            for type_id, place, is_max in self._places.get(counter_id, ()):
+                cell = cells.get((user, type_id))
+                if cell is None:
+                    amounts: list[Number | None] = [None] * self.statement.amounts
+                    cells[user, type_id] = _Cell(occurred_at, amounts)
+                    amounts[place] = amount
+                    continue
+                if cell.last_event_at < occurred_at:
+                    cell.last_event_at = occurred_at
+                cell.amounts[place] = _together(cell.amounts[place], amount, is_max)
 
-    def encoded(self) -> bytes:
-        """Return the data of the COPY."""
-        return "".join(self._lines).encode()
+    def add_step(self, user_id: UUID, counter_id: int, step: int) -> None:
+        """Add what members have changed, of events that are added already."""
+        for type_id, place, is_max in self._places.get(counter_id, ()):
+            amounts = self._cells[user_id.bytes, type_id].amounts
+            amounts[place] = _together(amounts[place], step, is_max)
+
+    def member_rows(self) -> Iterable[bytes]:
+        """Yield the rows of COPY_MEMBERS, in the order of their keys."""
+        for (user, counter_id, member), (posted, undone) in sorted(self._members.items()):
+            encoded = member.encode()
+            head = _MEMBER_HEAD(5, 16, user, 2, counter_id, len(encoded))
+            yield b"".join((head, encoded, _MEMBER_FLAGS(1, posted, 1, undone)))
+
+    def progress_rows(self) -> Iterable[bytes]:
+        """Yield the rows of the merge's COPY, with ids in the order of users and types."""
+        fields, prefix = 4 + self.statement.amounts, bytes.fromhex(id_prefix())
+        for number, holder in enumerate(sorted(self._cells)):
+            (user, type_id), cell = holder, self._cells[holder]
+            row_id, moment = prefix + number.to_bytes(4, "big"), moment_number(cell.last_event_at)
+            head = _CELL_HEAD(fields, 16, row_id, 16, user, 16, type_id, 8, moment)
+            amounts = [NULL if each is None else numeric_field(each) for each in cell.amounts]
+            yield b"".join((head, *amounts))
+
+    def _add_member(self, member: _Member, operation: int) -> None:
+        posted, undone = _FLAGS[operation]
+        if operation in _UNDOABLE:
+            self.undoable.add(member[1])
+        found = self._members.get(member)
+        if found is not None:
+            posted, undone = posted or found[0], undone or found[1]
+        self._members[member] = posted, undone
 
 
-_PAIRED = frozenset(_PAIR_OPERATIONS.values())
-# PostgreSQL, COPY, text format: these four cannot stand for themselves.
-_COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+def _together(old: Number | None, amount: Number, is_max: bool) -> Number:
+    if old is None:
+        return amount
+    if is_max:
+        return max(old, amount)
+    if type(old) is int and type(amount) is int:
+        return old + amount
+    return _EXACT.add(Decimal(old), Decimal(amount))
 
 
-async def prepare(conn: Connection) -> None:
+async def prepare(conn: Connection, statement: MergeStatement) -> None:
     """Make this connection ready to count.
 
     Temporary tables, and settings for the length of the transaction.
     """
-    for statement in PREPARE:
-        await conn.execute(statement)
+    for each in PREPARE:
+        await conn.execute(each)
+    await conn.exec_driver_sql(statement.table)
 
 
-async def stage(conn: Connection, parts: Iterable[Staging]) -> None:
-    """COPY the lines into the staging table."""
-    raw = await conn.get_raw_connection()
-    driver = raw.driver_connection
-    if driver is None:
-        raise InvariantBroken("a connection without a driver")
-    async with driver.cursor() as cursor, cursor.copy(STAGE) as copy:
-        for staging in parts:
-            await copy.write(staging.encoded())
+async def stage_members(conn: Connection, sums: Sums) -> None:
+    """COPY the members into their staging table."""
+    if sums.has_members:
+        await copy_rows(conn, COPY_MEMBERS, sums.member_rows())
 
 
-async def leave_out(conn: Connection, keys: Collection[str]) -> None:
-    """Take the events `keys` (32 hex digits each) out of the staging table."""
-    if keys:
-        await conn.execute(LEAVE_OUT, {"keys": UuidArray([*keys])})
+async def add_members(conn: Connection, sums: Sums) -> None:
+    """Write the members that are new, set the flags of known ones, and add what that changes."""
+    if sums.has_members:
+        for row in await conn.execute(NEW_MEMBERS):
+            sums.add_step(row.user_id, row.counter_id, row.step)
+    if sums.undoable:
+        for row in await conn.execute(KNOWN_MEMBERS, {"undoable": sorted(sums.undoable)}):
+            sums.add_step(row.user_id, row.counter_id, row.step)
 
 
-async def pair(conn: Connection) -> None:
-    """Set the flags of posted and undone ids, and note how their counters change."""
-    await conn.execute(NEW_PAIRS)
-    await conn.execute(KNOWN_PAIRS)
+async def merge(conn: Connection, sums: Sums) -> list[Progress]:
+    """Add the sums to nft_progress.
 
-
-async def merge(conn: Connection, bindings: Sequence[CounterBinding]) -> list[Progress]:
-    """Add the staged events up; return the users and types whose level may have changed, sorted."""
-    listed = [
-        {
-            "counter_id": binding.counter_id,
-            "type_id": str(binding.type_id),
-            "name": binding.name,
-            "is_max": binding.is_max,
-            "thresholds": [str(threshold) for threshold in binding.thresholds],
-        }
-        for binding in bindings
-    ]
-    parameters = {"bindings": exact_json.dumped(listed), "id_prefix": id_prefix()}
-    rows = await conn.execute(MERGE, parameters)
+    Return the users and types whose level may have changed, sorted.
+    """
+    if not sums.has_progress:  # no type shows the counters
+        return []
+    await copy_rows(conn, sums.statement.copy, sums.progress_rows())
+    await conn.execute(LOOK_UP)
+    rows = await conn.exec_driver_sql(sums.statement.merge)
     found = [Progress(row.user_id, row.type_id, row.counters) for row in rows]
+    await conn.execute(PLAN_AS_EVER)
     return sorted(found, key=lambda progress: (progress.user_id, progress.type_id))

@@ -134,13 +134,17 @@ REOPEN = text("""
 # Some at a time, and none that a batch or another minter has in hand: the next sweep comes soon.
 HOLD = text("""
     WITH waiting AS MATERIALIZED (
-         SELECT task.id FROM nft_mint_queue AS task
-          WHERE task.status IN ('pending', 'sent') AND task.status = 'pending'
-            AND task.hold_reason IS NULL AND task.operation = 'mint' AND task.token_index IS NULL
-            AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
-          ORDER BY task.priority, task.run_after
-          LIMIT 1000
-            FOR UPDATE SKIP LOCKED),
+         SELECT picked.id
+           FROM nft_type AS type CROSS JOIN LATERAL (
+                SELECT task.id FROM nft_mint_queue AS task
+                 WHERE task.type_id = type.id AND task.operation = 'mint'
+                   AND task.status = 'pending' AND task.hold_reason IS NULL
+                   AND task.token_index IS NULL
+                   AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
+                 ORDER BY task.priority, task.run_after
+                 LIMIT 500
+                   FOR UPDATE SKIP LOCKED) AS picked
+          LIMIT 500),
          held AS (
          UPDATE nft_mint_queue AS task
             SET hold_reason = 'breaker', lease_token = NULL, lease_expires_at = NULL,
@@ -153,17 +157,18 @@ HOLD = text("""
 """)
 
 # Whatever held them: where neither wallet nor collection is shut, nothing stands against them.
+# Some at a time, too: a hundred thousand would keep the sweep for seconds.
 FREE = text("""
     WITH held AS MATERIALIZED (
          SELECT task.id
            FROM nft_mint_queue AS task
-                JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
           WHERE task.hold_reason = 'breaker'
             AND NOT EXISTS (SELECT 1 FROM chain_wallet WHERE shut_reason IS NOT NULL)
             AND NOT EXISTS (SELECT 1 FROM chain_collection AS collection
-                             WHERE collection.type_id = instance.type_id
+                             WHERE collection.type_id = task.type_id
                                AND collection.breaker IS NOT NULL)
-          ORDER BY task.id
+          ORDER BY task.created_at, task.id
+          LIMIT 2000
             FOR UPDATE OF task SKIP LOCKED)
     UPDATE nft_mint_queue AS task
        SET hold_reason = NULL, run_after = clock_timestamp(), updated_at = clock_timestamp()
@@ -257,7 +262,10 @@ async def hold_waiting(conn: Connection, reason: str) -> None:
 
 
 async def free_held(conn: Connection) -> int:
-    """Free every mint that the breaker holds and that nothing stands against; return how many."""
+    """Free mints that the breaker holds and that nothing stands against; return how many.
+
+    Two thousand at most, the oldest first: a running minter's sweeps free the others.
+    """
     return (await conn.execute(FREE)).rowcount
 
 

@@ -9,6 +9,7 @@ states.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import text
@@ -26,6 +27,25 @@ class NewTask:
     nft_instance_id: UUID
     operation: TaskOperation
     hold_reason: HoldReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPlace:
+    """A place among held tasks, which stand in the order of their age."""
+
+    created_at: datetime
+    id: UUID
+
+
+BEFORE_ALL = HeldPlace(datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """How many tasks a sweep freed, and where the next goes on: BEFORE_ALL after the last."""
+
+    freed: int
+    reached: HeldPlace
 
 
 ENQUEUE = text("""
@@ -56,25 +76,33 @@ ENQUEUE = text("""
 # The wallet that receives: the row of the latest link, unless it was unlinked since
 # (docs/data-model.md, Wallets).
 RECIPIENTS = text("""
-    SELECT user_id, address
-      FROM (SELECT DISTINCT ON (user_id) user_id, address, linked_at, unlinked_at
+    SELECT user_id, address, test_only
+      FROM (SELECT DISTINCT ON (user_id) user_id, address, test_only, linked_at, unlinked_at
               FROM user_wallet
              WHERE user_id = ANY(CAST(:users AS uuid[])) AND linked_at IS NOT NULL
              ORDER BY user_id, linked_at DESC, address) AS latest
      WHERE unlinked_at IS NULL OR unlinked_at < linked_at
 """)
 
-# `users` null: everybody (the sweep). The instances are locked first, in the order of their ids,
-# like everywhere.
+# First, in a statement of its own: whoever holds a task of these badges has committed by then, or
+# waits and looks at the wallets again. Either sees the other.
+LOCK_WAITING = text("""
+    SELECT 1 FROM nft_instance AS instance
+     WHERE instance.user_id = ANY(CAST(:users AS uuid[]))
+       AND EXISTS (SELECT 1 FROM nft_mint_queue AS task
+                    WHERE task.nft_instance_id = instance.id AND task.status = 'pending')
+     ORDER BY instance.id
+       FOR UPDATE OF instance
+""")
+
+# The instances are locked first, in the order of their ids, like everywhere.
 RELEASE = text("""
     WITH held AS MATERIALIZED (
          SELECT task.id, instance.id AS nft_instance_id
-           FROM nft_mint_queue AS task
-                JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
-          WHERE task.status = 'pending'
-            AND (task.hold_reason = 'no_wallet'
-                 OR (task.hold_reason = 'recipient' AND CAST(:users AS uuid[]) IS NOT NULL))
-            AND (CAST(:users AS uuid[]) IS NULL OR instance.user_id = ANY(CAST(:users AS uuid[])))
+           FROM nft_instance AS instance
+                JOIN nft_mint_queue AS task ON task.nft_instance_id = instance.id
+          WHERE instance.user_id = ANY(CAST(:users AS uuid[])) AND task.status = 'pending'
+            AND task.hold_reason IN ('no_wallet', 'recipient')
             AND (SELECT wallet.unlinked_at IS NULL OR wallet.unlinked_at < wallet.linked_at
                    FROM user_wallet AS wallet
                   WHERE wallet.user_id = instance.user_id AND wallet.linked_at IS NOT NULL
@@ -96,6 +124,48 @@ RELEASE = text("""
           WHERE instance.id = freed.nft_instance_id AND freed.operation = 'mint'
             AND instance.onchain_status IN ('not_minted', 'failed'))
     SELECT count(*) FROM freed
+""")
+
+# Some held tasks, from one place in their order on.
+SWEEP = text("""
+    WITH waiting AS MATERIALIZED (
+         SELECT task.id, task.created_at, instance.id AS nft_instance_id, instance.user_id
+           FROM nft_mint_queue AS task
+                JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
+          WHERE task.hold_reason = 'no_wallet'
+            AND (task.created_at, task.id) > (CAST(:after_at AS timestamptz), :after_id)
+          ORDER BY task.created_at, task.id
+          LIMIT :limit),
+         held AS MATERIALIZED (
+         SELECT listed.id
+           FROM (SELECT waiting.id, waiting.nft_instance_id
+                   FROM waiting
+                  WHERE (SELECT wallet.unlinked_at IS NULL OR wallet.unlinked_at < wallet.linked_at
+                           FROM user_wallet AS wallet
+                          WHERE wallet.user_id = waiting.user_id AND wallet.linked_at IS NOT NULL
+                          ORDER BY wallet.linked_at DESC, wallet.address
+                          LIMIT 1)
+                 OFFSET 0) AS listed
+                JOIN nft_instance AS instance ON instance.id = listed.nft_instance_id
+          ORDER BY instance.id
+            FOR UPDATE OF instance),
+         freed AS (
+         UPDATE nft_mint_queue AS task
+            SET hold_reason = NULL, run_after = clock_timestamp(), updated_at = clock_timestamp()
+           FROM held
+          WHERE task.id = held.id AND task.hold_reason = 'no_wallet' AND task.status = 'pending'
+         RETURNING task.nft_instance_id, task.operation),
+         submitted AS (
+         UPDATE nft_instance AS instance
+            SET onchain_status = 'pending', updated_at = clock_timestamp()
+           FROM freed
+          WHERE instance.id = freed.nft_instance_id AND freed.operation = 'mint'
+            AND instance.onchain_status IN ('not_minted', 'failed'))
+    SELECT waiting.created_at, waiting.id, (SELECT count(*) FROM waiting) AS looked_at,
+           (SELECT count(*) FROM freed) AS freed
+      FROM waiting
+     ORDER BY waiting.created_at DESC, waiting.id DESC
+     LIMIT 1
 """)
 
 # A burn that waited for a mint that will never be has nothing to burn: it fails with it.
@@ -196,6 +266,12 @@ async def recipients(conn: Connection, user_ids: Sequence[UUID]) -> dict[UUID, R
     return {row.user_id: RawAddress(row.address) for row in rows}
 
 
+async def linked_test_only(conn: Connection, user_ids: Sequence[UUID]) -> frozenset[UUID]:
+    """Return the users whose standing wallet was linked in a form for test networks only."""
+    rows = await conn.execute(RECIPIENTS, {"users": list(user_ids)})
+    return frozenset(row.user_id for row in rows if row.test_only)
+
+
 async def release_held(conn: Connection, user_ids: Sequence[UUID]) -> int:
     """Free the `no_wallet` tasks of those `user_ids` who have a standing wallet now.
 
@@ -204,6 +280,7 @@ async def release_held(conn: Connection, user_ids: Sequence[UUID]) -> int:
     """
     if not user_ids:
         return 0
+    await conn.execute(LOCK_WAITING, {"users": list(user_ids)})
     return int((await conn.execute(RELEASE, {"users": list(user_ids)})).scalar_one())
 
 
@@ -213,7 +290,24 @@ async def sweep_held(conn: Connection) -> int:
     A badge and its user's wallet may be written by two transactions that do not see each other;
     then nobody else releases the task.
     """
-    return int((await conn.execute(RELEASE, {"users": None})).scalar_one())
+    swept = await sweep_some(conn, BEFORE_ALL, 10_000)
+    freed = swept.freed
+    while swept.reached != BEFORE_ALL:
+        swept = await sweep_some(conn, swept.reached, 10_000)
+        freed += swept.freed
+    return freed
+
+
+async def sweep_some(conn: Connection, after: HeldPlace, limit: int) -> Swept:
+    """Do the same with at most `limit` of the held tasks, the oldest of those `after` a place.
+
+    There may be many, nearly all of users who have no wallet.
+    """
+    parameters = {"after_at": after.created_at, "after_id": after.id, "limit": limit}
+    row = (await conn.execute(SWEEP, parameters)).one_or_none()
+    if row is None or row.looked_at < limit:
+        return Swept(0 if row is None else row.freed, BEFORE_ALL)
+    return Swept(row.freed, HeldPlace(row.created_at, row.id))
 
 
 async def cancel_unsigned_mints(

@@ -17,31 +17,51 @@ from store.ids import id_prefix
 from store.values.minting import HoldReason, TaskEvent, TaskOperation, TaskStatus
 from store.values.names import RawAddress, TypeCode
 
-# Either those named, in whatever state, or (`ids` null) what waits for a person: tasks that are
-# held, and burns that failed while their token stands.
 TASKS = text("""
     SELECT task.id, task.nft_instance_id, instance.user_id, type.code, task.operation, task.status,
            task.hold_reason, task.retry_count, task.last_error, task.recipient, task.token_index,
            instance.onchain_token_id, message.valid_until, collection.address AS collection,
            task.created_at, task.updated_at
-      FROM nft_mint_queue AS task
+      FROM unnest(CAST(:ids AS uuid[])) WITH ORDINALITY AS listed (id, place)
+           JOIN nft_mint_queue AS task ON task.id = listed.id
            JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
-           JOIN nft_type AS type ON type.id = instance.type_id
+           JOIN nft_type AS type ON type.id = task.type_id
            LEFT JOIN chain_collection AS collection ON collection.type_id = type.id
            LEFT JOIN chain_message AS message ON message.id = task.chain_message_id
-     WHERE CASE WHEN CAST(:ids AS uuid[]) IS NOT NULL THEN task.id = ANY(CAST(:ids AS uuid[]))
-                WHEN task.hold_reason IS NOT NULL
-                THEN coalesce(task.hold_reason = CAST(:hold AS text), CAST(:hold AS text) IS NULL)
-                ELSE CAST(:hold AS text) IS NULL
-                     AND task.status = 'failed' AND task.operation = 'burn'
-                     AND instance.status <> 'burned_onchain'
-                     AND instance.onchain_token_id IS NOT NULL
-                     AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS later
-                                      WHERE later.nft_instance_id = instance.id
-                                        AND later.operation = 'burn' AND later.status <> 'failed')
-            END
-       AND (CAST(:code AS text) IS NULL OR type.code = CAST(:code AS text))
-     ORDER BY type.code, task.hold_reason, task.created_at
+     ORDER BY listed.place
+""")
+
+# What a person has to see to comes first; tens of thousands may wait for a wallet.
+WAITING = text("""
+    WITH wanted AS (
+         SELECT hold, place
+           FROM unnest(ARRAY['operator', 'recipient', 'breaker', 'no_wallet'])
+                WITH ORDINALITY AS reasons (hold, place)
+          WHERE CAST(:hold AS text) IS NULL OR hold = CAST(:hold AS text)),
+         held AS (
+         SELECT picked.id, wanted.place, picked.created_at
+           FROM wanted CROSS JOIN LATERAL (
+                SELECT task.id, task.created_at FROM nft_mint_queue AS task
+                 WHERE task.hold_reason = wanted.hold
+                   AND (CAST(:code AS text) IS NULL
+                        OR task.type_id = (SELECT id FROM nft_type WHERE code = :code))
+                 ORDER BY task.created_at, task.id
+                 LIMIT :limit) AS picked),
+         failed AS (
+         SELECT task.id, 0 AS place, task.created_at
+           FROM nft_mint_queue AS task
+                JOIN nft_instance AS instance ON instance.id = task.nft_instance_id
+          WHERE task.status = 'failed' AND task.operation = 'burn' AND CAST(:hold AS text) IS NULL
+            AND instance.status <> 'burned_onchain' AND instance.onchain_token_id IS NOT NULL
+            AND (CAST(:code AS text) IS NULL
+                 OR task.type_id = (SELECT id FROM nft_type WHERE code = :code))
+            AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS later
+                             WHERE later.nft_instance_id = instance.id
+                               AND later.operation = 'burn' AND later.status <> 'failed')
+          ORDER BY task.created_at, task.id
+          LIMIT :limit)
+    SELECT id FROM (SELECT * FROM failed UNION ALL SELECT * FROM held) AS task
+     ORDER BY place, created_at, id
      LIMIT :limit
 """)
 
@@ -91,6 +111,11 @@ BURN_AGAIN = text("""
                                    'after', failed.id)
            FROM added JOIN failed USING (nft_instance_id))
     SELECT failed.id FROM added JOIN failed USING (nft_instance_id)
+""")
+
+DECIDED = text("""
+    INSERT INTO collection_decision (type_code, stopped_reason, reason, actor)
+    VALUES (:code, :was, :reason, :actor)
 """)
 
 STOPS = text("""
@@ -147,15 +172,18 @@ class TaskHistory:
 async def waiting(
     conn: Connection, *, hold: HoldReason | None, code: str | None, limit: int
 ) -> list[WaitingTask]:
-    """Return tasks that wait for a person or for a wallet, by type, reason and age."""
-    parameters = {"ids": None, "hold": hold and hold.value, "code": code, "limit": limit}
-    return [_task(row) for row in await conn.execute(TASKS, parameters)]
+    """Return tasks that wait, by reason and age: what a person has to see to comes first.
+
+    Failed burns whose token stands, then parked tasks, recipients, the breaker, missing wallets.
+    """
+    parameters = {"hold": hold and hold.value, "code": code, "limit": limit}
+    ids = (await conn.execute(WAITING, parameters)).scalars()
+    return await by_id(conn, list(ids))
 
 
 async def by_id(conn: Connection, ids: Sequence[UUID]) -> list[WaitingTask]:
-    """Return tasks by id, in whatever state; missing ones are absent."""
-    parameters = {"ids": list(ids), "hold": None, "code": None, "limit": None}
-    return [_task(row) for row in await conn.execute(TASKS, parameters)]
+    """Return tasks by id, in whatever state and in that order; missing ones are absent."""
+    return [_task(row) for row in await conn.execute(TASKS, {"ids": list(ids)})]
 
 
 async def history(conn: Connection, task_id: UUID) -> list[TaskHistory]:
@@ -204,15 +232,21 @@ async def burn_again(
     return frozenset((await conn.execute(BURN_AGAIN, parameters)).scalars())
 
 
-async def go_on(conn: Connection, code: str) -> str | None:
-    """End a collection's stop; return why it was stopped, None where it was not."""
+async def go_on(conn: Connection, code: str, *, actor: str, reason: str | None) -> str | None:
+    """End a collection's stop, and write down who did; return why it was stopped.
+
+    None where it was not.
+    """
     collection_id = (await conn.execute(COLLECTION_OF, {"code": code})).scalar_one_or_none()
     if collection_id is None:
         return None
     collection = await chain.lock_collection(conn, collection_id)
-    if collection.stopped_reason is not None:
+    was = collection.stopped_reason
+    if was is not None:
         await chain.stop_collection(conn, collection_id, None)
-    return collection.stopped_reason
+        decision = {"code": code, "was": was, "reason": reason, "actor": actor}
+        await conn.execute(DECIDED, decision)
+    return was
 
 
 def _task(row: Row[Any]) -> WaitingTask:

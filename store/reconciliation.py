@@ -31,29 +31,45 @@ class FoundToken:
     owner: RawAddress | None
 
 
-# Every badge that the chain may know: it was submitted once, or is minted. `ids` null: all of them.
+# Of badges that are listed, those among them that the chain may know: submitted once, or minted.
 TOKEN_RECORDS = text("""
+    WITH listed AS MATERIALIZED (
+         SELECT id FROM unnest(CAST(:ids AS uuid[])) AS listed (id)),
+         task AS MATERIALIZED (
+         SELECT task.nft_instance_id, task.operation, task.status, task.token_index, task.recipient,
+                task.created_at
+           FROM listed JOIN nft_mint_queue AS task ON task.nft_instance_id = listed.id),
+         mint AS (
+         SELECT DISTINCT ON (task.nft_instance_id)
+                task.nft_instance_id, task.status, task.token_index, task.recipient
+           FROM task
+          WHERE task.operation = 'mint'
+          ORDER BY task.nft_instance_id,
+                   array_position(ARRAY['confirmed', 'sent', 'pending', 'failed'],
+                                  task.status::text),
+                   task.created_at DESC),
+         burn AS (
+         SELECT task.nft_instance_id, bool_or(task.status IN ('pending', 'sent')) AS is_open,
+                bool_or(task.status = 'confirmed') AS is_done,
+                bool_or(task.status = 'failed') AS has_failed
+           FROM task
+          WHERE task.operation = 'burn'
+          GROUP BY task.nft_instance_id)
     SELECT instance.id, instance.type_id, instance.status, instance.onchain_status,
            instance.onchain_token_id, mint.status AS mint_status, mint.token_index, mint.recipient,
-           EXISTS (SELECT 1 FROM nft_mint_queue AS burn
-                    WHERE burn.nft_instance_id = instance.id AND burn.operation = 'burn'
-                      AND burn.status IN ('pending', 'sent')) AS burn_open,
-           EXISTS (SELECT 1 FROM nft_mint_queue AS burn
-                    WHERE burn.nft_instance_id = instance.id AND burn.operation = 'burn'
-                      AND burn.status = 'confirmed') AS burned
-      FROM nft_instance AS instance
-           LEFT JOIN LATERAL (
-           SELECT task.status, task.token_index, task.recipient
-             FROM nft_mint_queue AS task
-            WHERE task.nft_instance_id = instance.id AND task.operation = 'mint'
-            ORDER BY array_position(ARRAY['confirmed', 'sent', 'pending', 'failed'],
-                                    task.status::text),
-                     task.created_at DESC
-            LIMIT 1) AS mint ON true
-     WHERE CASE WHEN CAST(:ids AS uuid[]) IS NULL
-                THEN mint.status IS NOT NULL OR instance.onchain_status <> 'not_minted'
-                ELSE instance.id = ANY(CAST(:ids AS uuid[])) END
+           coalesce(burn.is_open, false) AS burn_open, coalesce(burn.is_done, false) AS burned,
+           coalesce(burn.has_failed, false) AS burn_failed
+      FROM listed JOIN nft_instance AS instance ON instance.id = listed.id
+           LEFT JOIN mint ON mint.nft_instance_id = instance.id
+           LEFT JOIN burn ON burn.nft_instance_id = instance.id
+     WHERE :asked OR mint.status IS NOT NULL OR instance.onchain_status <> 'not_minted'
 """)
+BADGES = text("""
+    SELECT id FROM nft_instance WHERE id > :after ORDER BY id LIMIT :limit
+""")
+# Of badges at once: all of them would outlast a statement's timeout, and for many PostgreSQL would
+# read the whole queue each time.
+_SLICE = 1_000
 
 ADOPT_TASK = text("""
     WITH mint AS (
@@ -118,8 +134,8 @@ DROP_INDEXES = text("""
 """)
 
 REVOKE_SECOND = text("""
-    INSERT INTO nft_mint_queue (nft_instance_id, operation, token_index, chain_collection_id)
-    VALUES (:instance_id, 'revoke_second', :index, :collection_id)
+    INSERT INTO nft_mint_queue (id, nft_instance_id, operation, token_index, chain_collection_id)
+    VALUES (:task_id, :instance_id, 'revoke_second', :index, :collection_id)
         ON CONFLICT (nft_instance_id, operation) WHERE status IN ('pending', 'sent') DO NOTHING
 """)
 
@@ -134,9 +150,19 @@ async def token_records(
     conn: Connection, instance_ids: Sequence[UUID] | None = None
 ) -> dict[UUID, TokenRecord]:
     """Return what is recorded of `instance_ids`, or of every badge that the chain may know."""
-    rows = await conn.execute(
-        TOKEN_RECORDS, {"ids": None if instance_ids is None else list(instance_ids)}
-    )
+    if instance_ids is not None:
+        return await _records(conn, instance_ids, asked=True)
+    found, after = dict[UUID, TokenRecord](), UUID(int=0)
+    while slice_ := list((await conn.execute(BADGES, {"after": after, "limit": _SLICE})).scalars()):
+        found |= await _records(conn, slice_, asked=False)
+        after = slice_[-1]
+    return found
+
+
+async def _records(
+    conn: Connection, ids: Sequence[UUID], *, asked: bool
+) -> dict[UUID, TokenRecord]:
+    rows = await conn.execute(TOKEN_RECORDS, {"ids": list(ids), "asked": asked})
     return {
         row.id: TokenRecord(
             row.id,
@@ -149,6 +175,7 @@ async def token_records(
             RawAddress(row.recipient) if row.recipient else None,
             row.burn_open,
             row.burned,
+            row.burn_failed,
         )
         for row in rows
     }
@@ -206,7 +233,7 @@ async def revoke_second(conn: Connection, seen: TokenRecord, found: FoundToken) 
         "index": found.index,
         "collection_id": found.collection_id,
     }
-    if (await conn.execute(REVOKE_SECOND, place)).rowcount != 1:
+    if (await conn.execute(REVOKE_SECOND, {"task_id": ordered_id(), **place})).rowcount != 1:
         return False
     details = {"repair": "second_token", "token_id": found.token_id}
     entry = AuditEntry(seen.instance_id, AuditAction.METADATA_UPDATED, Actor.ADMIN, details)

@@ -74,6 +74,14 @@ class ChainGateway(Protocol):
             ChainUnreachable, BlockUnknown: one of them could not be read.
         """
 
+    async def readable(
+        self, addresses: Sequence[RawAddress], block: Block, *, at_once: int
+    ) -> list[Account | Transient]:
+        """Return the same, with the error in the place of each that could not be read.
+
+        `at_once`: reads side by side, at most; few leave room for those who wait for a mint.
+        """
+
     async def transactions(
         self, address: RawAddress, account: Account, after_lt: int
     ) -> list[AccountTransaction]:

@@ -12,6 +12,8 @@ from ops.errors import UsageError
 Json = dict[str, Any]
 
 SETTING = "LAUREL_TON_CONFIG"
+# The root hash of the main network's zero state (https://ton.org/global.config.json, 2026-11-26).
+MAIN_NETWORK = bytes.fromhex("17a3a92992aabea785a7a090985a265cd31f323d849da51239737e321fb05569")
 
 
 def read_config(path: Path) -> Json:
@@ -27,7 +29,7 @@ def read_config(path: Path) -> Json:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}. {way_out}", setting=SETTING) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: no JSON ({error}). {way_out}", setting=SETTING) from None
     try:
         servers = config["liteservers"]

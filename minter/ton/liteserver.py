@@ -24,7 +24,7 @@ from minter.ton.lite_client import ANSWER_TIMEOUT_S, Call, LiteClient
 from minter.ton.server_scores import TIP
 from minter.ton.values import Account, AccountTransaction, Block, SendOutcome, SendResult
 from ops import metrics
-from ops.errors import LaurelError, UsageError
+from ops.errors import LaurelError, Transient, UsageError
 from ops.logs import logger
 from ops.progress import went_on
 from ops.throwaway import throwaway
@@ -172,6 +172,21 @@ class LiteServers:
         async def one(address: RawAddress) -> Account:
             async with room:
                 return await self.account(address, block)
+
+        return list(await asyncio.gather(*map(one, addresses)))
+
+    async def readable(
+        self, addresses: Sequence[RawAddress], block: Block, *, at_once: int = _OF_ONE_CALLER
+    ) -> list[Account | Transient]:
+        """Return many accounts, or in the place of one why it could not be read."""
+        room = asyncio.Semaphore(at_once)
+
+        async def one(address: RawAddress) -> Account | Transient:
+            async with room:
+                try:
+                    return await self.account(address, block)
+                except (ChainUnreachable, BlockUnknown) as error:
+                    return error
 
         return list(await asyncio.gather(*map(one, addresses)))
 

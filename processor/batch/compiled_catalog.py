@@ -9,7 +9,8 @@ from uuid import UUID
 from processor.events.reader import EventReader
 from processor.rules.counters import counter_bindings
 from processor.rules.levels import Rulebook
-from store.values.catalog import Catalog, CounterBinding
+from store.merge_statement import MergeStatement
+from store.values.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class CompiledCatalog:
 
     reader: EventReader
     rulebook: Rulebook
-    bindings: tuple[CounterBinding, ...]
+    merge_statement: MergeStatement
     counters_of: Mapping[UUID, frozenset[int]]
 
     @classmethod
@@ -46,7 +47,7 @@ class CompiledCatalog:
         return cls(
             EventReader(catalog, tenant_id, future_tolerance, floor),
             Rulebook.compile(catalog),
-            bindings,
+            MergeStatement.of(bindings),
             {type_id: frozenset(ids) for type_id, ids in counters_of.items()},
         )
 

@@ -24,10 +24,9 @@ REFUSED_SHARE = 100
 
 # After a transaction that took longer come smaller ones, and after one that left room larger ones.
 LONG_S = 0.7
-# So few are not cut for their time: a transaction has its own, whatever is in it.
-FEW = 500
-# What is tried first; it grows from there.
-_FIRST = 5_000
+# So few are not cut for their time: a transaction has its own, whatever is in it, and on a busy
+# server that is most of it. They are what is tried first.
+FEW = 5_000
 
 # Attempts at one record by itself, before the fault is taken for the record's.
 STRIKES_MAX = 3
@@ -41,7 +40,7 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self.records_max = _FIRST
+        self.records_max = FEW
         self._suspect: object = None
         self._fault: Exception | None = None
         self._strikes = 0

@@ -223,9 +223,9 @@ class Pipeline:
         batch = Batch.of(taken)
         if not taken and apart is None:
             return Attempt(batch, fenced, Decisions(self._clock.now()))
-        known = await self._remember(
-            conn, batch, CountedBy(compiled.version, self._options.is_silent, waits)
-        )
+        by = CountedBy(compiled.version, self._options.is_silent, waits)
+        known = await processed_events.remember(conn, batch.events, by)
+        reach(Point.BATCH_DEDUPLICATED)
         merged = await self._merge(conn, compiled, batch, known, apart)
         rows, decided = await self._decide(conn, compiled, batch, merged)
         attempt = Attempt(batch, fenced, rows, merged, decided)
@@ -265,24 +265,6 @@ class Pipeline:
                 fenced[key] = entry
         return taken, list(reached.values()), fenced
 
-    async def _remember(
-        self, conn: Connection, batch: Batch, by: CountedBy
-    ) -> Mapping[str, CountedEvent]:
-        """Note that the events of the batch are counted; stage those that never were.
-
-        Return the others, as they were counted.
-        """
-        staged = [chunk.staging for chunk in batch.chunks if chunk.staging]
-        if staged:
-            await counting.prepare(conn)
-            await counting.stage(conn, staged)
-        reach(Point.BATCH_STAGED)
-        known = await processed_events.remember(conn, batch.events, by)
-        if staged:
-            await counting.leave_out(conn, known.keys())
-        reach(Point.BATCH_DEDUPLICATED)
-        return known
-
     async def _merge(
         self,
         conn: Connection,
@@ -303,12 +285,15 @@ class Pipeline:
         reach(Point.BATCH_CLAIMED)
         linked = await wallets.merge(conn, [_observation(change) for change in batch.wallets])
         reach(Point.BATCH_LINKED)
-        staged = any(chunk.staging for chunk in batch.chunks)
-        if any(chunk.staging.has_pairs for chunk in batch.chunks):
-            await counting.pair(conn)
+        sums = _summed(compiled, batch, known)
+        if sums:
+            await counting.prepare(conn, compiled.merge_statement)
+            await counting.stage_members(conn, sums)
+        reach(Point.BATCH_STAGED)
+        await counting.add_members(conn, sums)
         reach(Point.BATCH_PAIRED)
         await _adopt(conn, batch)
-        progress = await counting.merge(conn, compiled.bindings) if staged else []
+        progress = await counting.merge(conn, sums) if sums else []
         reach(Point.BATCH_MERGED)
         return Merged(
             known, held, heard, heard_commands, linked, commands, claims, beside, progress
@@ -398,6 +383,17 @@ class Pipeline:
         return self._compiled
 
 
+def _summed(
+    compiled: CompiledCatalog, batch: Batch, known: Mapping[str, CountedEvent]
+) -> counting.Sums:
+    """Return what the events that were never counted add to the counters."""
+    sums = counting.Sums(compiled.merge_statement)
+    for event in batch.events:
+        if event.contributions and event.key not in known:
+            sums.add(event.user_id, event.time, event.contributions)
+    return sums
+
+
 async def _adopt(conn: Connection, batch: Batch) -> None:
     """Take over counters for the batch's users, where a new catalog has not done so for all yet.
 
@@ -427,4 +423,5 @@ def _observation(change: WalletChange) -> wallets.WalletObservation:
         change.address,
         change.time if linked else None,
         None if linked else change.time,
+        change.test_only,
     )

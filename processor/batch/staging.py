@@ -1,8 +1,8 @@
 """A chunk read, and several of them put together into one batch.
 
 This runs while the database works on the batch before. It asks neither database nor clock, but is
-not under the contract of what is pure: it fills the lines and rows of two modules of the store
-(store/counting.py, store/dead_letters.py), which stand there beside the SQL that takes them.
+not under the contract of what is pure: it fills the rows of a module of the store
+(store/dead_letters.py), which stand there beside the SQL that takes them.
 
 Within a batch the first of several messages with the same identity counts, and across batches the
 row of processed_event stands for it. The others are held against that one: a repetition says the
@@ -26,7 +26,6 @@ from processor.events.reader import (
 )
 from processor.events.records import LargeRecord, Record
 from processor.events.rejection import Rejected
-from store.counting import Staging
 from store.dead_letters import NewDeadLetter
 from store.processed_events import CountedEvent
 from store.values.stream import Reason, RecordPosition
@@ -87,7 +86,6 @@ class ReadChunk:
     chunk: Chunk
     version: int
     floor: date | None = None
-    staging: Staging = field(default_factory=Staging)
     events: list[Event] = field(default_factory=list)
     keys: dict[str, int] = field(default_factory=dict)
     repeated: list[Event] = field(default_factory=list)
@@ -120,7 +118,6 @@ class ReadChunk:
         """Take in an event that this chunk does not have yet."""
         self.keys[event.key] = event.fingerprint
         self.events.append(event)
-        self.staging.add(event.key, event.time, event.user_id, event.contributions)
 
     def rejected_record(self, event: Event, rejected: Rejected) -> RejectedRecord:
         """Return the record of `event`, which this chunk has, as rejected."""

@@ -31,11 +31,23 @@ def normalised(address: str) -> RawAddress:
     return RawAddress(f"{workchain}:{account}")
 
 
+def is_test_only(address: str) -> bool:
+    """Return whether the form of an address, which `normalised` takes, is for test networks only.
+
+    The raw form does not say.
+    """
+    return not _RAW.fullmatch(address) and bool(_packed(address)[0] & _TEST_ONLY)
+
+
+def _packed(address: str) -> bytes:
+    # 48 characters of either alphabet always decode, to 36 bytes.
+    return urlsafe_b64decode(address.replace("+", "-").replace("/", "_"))
+
+
 def _unpacked(address: str) -> tuple[int, str]:
     if not _FRIENDLY.fullmatch(address):
         raise ValueError("neither 0:hex nor 48 characters of base64")
-    # 48 characters of either alphabet always decode, to 36 bytes.
-    packed = urlsafe_b64decode(address.replace("+", "-").replace("/", "_"))
+    packed = _packed(address)
     if crc_hqx(packed[:34], 0) != int.from_bytes(packed[34:], "big"):
         raise ValueError("the checksum does not match: a character is wrong")
     if packed[0] & ~_TEST_ONLY not in (_BOUNCEABLE, _NON_BOUNCEABLE):

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET
 
 from processor.events import message_schema
-from processor.events.addresses import normalised
+from processor.events.addresses import is_test_only, normalised
 from processor.events.envelope import opened
 from processor.events.identity import event_key, fingerprint
 from processor.events.message_schema import (
@@ -57,12 +57,16 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class WalletChange(msgspec.Struct, frozen=True, gc=False):
-    """A user linked or unlinked an address at `time`."""
+    """A user linked or unlinked an address at `time`.
+
+    `test_only`: it came in a form for test networks only.
+    """
 
     type: WalletType
     user_id: UUID
     address: RawAddress
     time: datetime
+    test_only: bool = False
 
 
 class BadgeCommand(msgspec.Struct, frozen=True, gc=False):
@@ -263,7 +267,8 @@ def _wallet_change(envelope: Envelope, data: WalletData) -> WalletChange:
         address = normalised(data.address)
     except ValueError as error:
         raise ContractViolation(Reason.BAD_ADDRESS, str(error)) from None
-    return WalletChange(WalletType(envelope.type), envelope.subject, address, envelope.time)
+    type_, test_only = WalletType(envelope.type), is_test_only(data.address)
+    return WalletChange(type_, envelope.subject, address, envelope.time, test_only)
 
 
 def _command(envelope: Envelope, data: bytes, tenant_id: UUID) -> BadgeCommand:

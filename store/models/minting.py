@@ -63,20 +63,30 @@ class NFTMintQueue(Identified, Dated, Base):
         ),
         Index(
             "nft_mint_queue_due_idx",
+            "type_id",
+            "operation",
             "priority",
             "run_after",
-            postgresql_where=text("status IN ('pending', 'sent') AND hold_reason IS NULL"),
+            postgresql_where=text("status = 'pending' AND hold_reason IS NULL"),
         ),
         Index(
             "nft_mint_queue_held_idx",
             "hold_reason",
+            "created_at",
+            "id",
             postgresql_where=text("hold_reason IS NOT NULL"),
+        ),
+        Index(
+            "nft_mint_queue_failed_burn_idx",
+            "nft_instance_id",
+            postgresql_where=text("status = 'failed' AND operation = 'burn'"),
         ),
         Index(None, "chain_message_id"),
         Index(None, "nft_instance_id"),
     )
 
     nft_instance_id: Mapped[UUID] = mapped_column(ForeignKey("nft_instance.id"))
+    type_id: Mapped[UUID]  # + the badge's, written by a trigger
     status: Mapped[str] = mapped_column(String(16), server_default=TaskStatus.PENDING.value)
     retry_count: Mapped[int] = mapped_column(server_default=text("0"))
     last_error: Mapped[str | None]
@@ -131,6 +141,8 @@ class UserWallet(Base):
     address: Mapped[str] = mapped_column(primary_key=True)
     linked_at: Mapped[datetime | None]
     unlinked_at: Mapped[datetime | None]
+    # the form in which it was linked last says: not for the main network
+    test_only: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class ChainWallet(Identified, Dated, Base):
@@ -212,6 +224,7 @@ class ChainMessage(Identified, Dated, Base):
         one_of("status", MessageStatus),
         UniqueConstraint("chain_wallet_id", "query_seq"),
         Index(None, "message_hash"),
+        Index(None, "chain_collection_id", "query_seq"),
         Index(
             "chain_message_one_unresolved_key",
             "chain_collection_id",
@@ -231,3 +244,17 @@ class ChainMessage(Identified, Dated, Base):
     message_hash: Mapped[bytes]  # TEP-467, normalised external-message hash
     send_count: Mapped[int] = mapped_column(server_default=text("0"))
     last_sent_at: Mapped[datetime | None]
+    settled_seqno: Mapped[int | None] = mapped_column(BigInteger)  # the block that decided it
+
+
+class CollectionDecision(Base):
+    """+ What operators let go on after a stop: which type's collection, who, when and why."""
+
+    __tablename__ = "collection_decision"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    type_code: Mapped[str] = mapped_column(String(64))
+    stopped_reason: Mapped[str]  # why it was stopped
+    reason: Mapped[str | None]
+    actor: Mapped[str]
+    decided_at: Mapped[datetime] = mapped_column(server_default=func.now())

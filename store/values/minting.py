@@ -129,16 +129,18 @@ class LeasedTask:
             recipient=recipient,
             token_index=token_index,
             chain_message_id=message_id,
+            hold_reason=None,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Commitments:
-    """Actions of unresolved messages: what they cost may still leave the wallet."""
+    """Unresolved messages and their actions: what they cost may still leave the wallet."""
 
     mints: int
     burns: int
     deploys: int
+    messages: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ class TokenRecord:
 
     `mint_status`, `token_index` and `recipient` are those of its most telling mint task (confirmed
     before sent before pending before failed); None where it has none. `burn_open`: a burn is
-    pending or sent; `burned`: one was confirmed.
+    pending or sent; `burned`: one was confirmed; `burn_failed`: one failed.
     """
 
     instance_id: UUID
@@ -173,3 +175,4 @@ class TokenRecord:
     recipient: RawAddress | None
     burn_open: bool
     burned: bool
+    burn_failed: bool = False

@@ -49,6 +49,9 @@ class FailingServer:
         silent_on: queries that are never answered; "" is all of them.
         delay_s: before each answer.
         lies: its accounts are other than its proofs say.
+        slow_accounts: raw addresses of accounts that alone are answered for after `delay_s`.
+        unreadable: raw addresses of accounts that it answers with an error.
+        side_by_side: how many accounts it was asked for at the same time, at most.
     """
 
     def __init__(self, network: TonNetwork) -> None:
@@ -58,6 +61,10 @@ class FailingServer:
         self.silent_on = set[str]()
         self.delay_s = 0.0
         self.lies = False
+        self.slow_accounts = set[str]()
+        self.unreadable = set[str]()
+        self.side_by_side = 0
+        self._accounts = 0
 
     @property
     def newest(self) -> int:
@@ -70,12 +77,22 @@ class FailingServer:
 
     async def answer(self, data: bytes) -> bytes | None:
         """Answer a query, or not."""
-        kind = str(_request(data)["@type"]).removeprefix("liteServer.")
+        request = _request(data)
+        kind = str(request["@type"]).removeprefix("liteServer.")
         self.asked[kind] += 1
         if kind in self.silent_on or "" in self.silent_on:
             return None
-        await asyncio.sleep(self.delay_s)
+        if kind == ACCOUNT and _raw(request["account"]) in self.unreadable:
+            error = {"@type": "liteServer.error", "code": -400, "message": "it has no such state"}
+            return lite_api().serialize(error)
+        self._accounts += kind == ACCOUNT
+        self.side_by_side = max(self.side_by_side, self._accounts)
+        if not self.slow_accounts or (
+            kind == ACCOUNT and _raw(request["account"]) in self.slow_accounts
+        ):
+            await asyncio.sleep(self.delay_s)
         answer = await self._honest(data)
+        self._accounts -= kind == ACCOUNT
         if self.lies and kind == ACCOUNT:
             value = lite_api().deserialize(answer)
             value["state"] = b""
@@ -112,3 +129,8 @@ async def lite_servers(
 def _request(data: bytes) -> TlObject:
     request, rest = lite_api().read(lite_api().deserialize(data)["data"])
     return lite_api().read(rest)[0] if rest else request
+
+
+def _raw(account: TlObject) -> str:
+    number = account["id"]
+    return f"{account['workchain']}:{number if isinstance(number, str) else number.hex()}"

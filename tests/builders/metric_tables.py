@@ -95,6 +95,8 @@ SHOWN_BY_MINTER: dict[str, dict[Labels, float]] = {
     "laurel_reconcile_findings": {("lost_id",): 1},
     # Shut by tests/minter/test_accounting.py.
     "laurel_minting_shut": {},
+    # Stopped by tests/minter/test_sending.py.
+    "laurel_collections_stopped": {},
 }
 # What the chain shows is only known after the run.
 OF_THE_CHAIN = (

@@ -17,6 +17,7 @@ from ops.lifecycle import Part, Readiness
 from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
 from store import fence
+from store.chain import RecordGone
 from store.fence import DatabaseIdentity, Fence, Shut
 from store.values.names import RawAddress
 from tests.builders.metrics import series
@@ -180,6 +181,20 @@ async def test_a_message_that_is_lost_before_the_next_look_is_remembered(
     assert shut.reason == (
         f"the database went back: it had signed {seq + 1} messages, and knows of {seq}"
     )
+
+
+async def test_a_database_without_the_wallet_ends_the_minter_which_starts_anew(
+    ctx: MinterContext, ton: TonNetwork, world: World, settings: Settings
+) -> None:
+    """A backup of before the first minter, put in place under a running one."""
+    await world.sql("TRUNCATE chain_wallet CASCADE")
+    await ton.fund(ctx.wallet.address, 10**9)
+    with pytest.raises(RecordGone, match="the wallet is in this database no more"):
+        await looked(ctx, ton)
+    async with minter_context(settings, Readiness()) as again:
+        shut = again.view.shut
+        assert shut is not None
+        assert "messages that this database does not know" in shut.reason
 
 
 async def test_a_database_whose_lite_servers_forgot_what_the_wallet_sent_is_shut(

@@ -37,17 +37,26 @@ def test_the_reserve_is_never_spent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("commitments", "committed_nano"),
+    ("commitments", "messages"),
     [
-        (Commitments(2, 0, 0), 100_000_000),
-        (Commitments(0, 3, 0), 90_000_000),
-        (Commitments(0, 0, 1), 100_000_000),
-        (Commitments(1, 1, 1), 180_000_000),
+        (Commitments(2, 0, 0, 1), [(MessageKind.MINT, 2)]),
+        (Commitments(0, 3, 0, 1), [(MessageKind.BURN, 3)]),
+        (Commitments(0, 0, 1, 1), [(MessageKind.DEPLOY, 1)]),
+        (
+            Commitments(5, 1, 1, 4),
+            [
+                (MessageKind.MINT, 4),
+                (MessageKind.MINT, 1),
+                (MessageKind.BURN, 1),
+                (MessageKind.DEPLOY, 1),
+            ],
+        ),
     ],
 )
-def test_what_unresolved_messages_may_still_pay_for_is_kept_for_them(
-    commitments: Commitments, committed_nano: int
+def test_what_unresolved_messages_may_still_take_is_kept_for_them_fees_included(
+    commitments: Commitments, messages: list[tuple[MessageKind, int]]
 ) -> None:
+    committed_nano = sum(cost_nano(kind, actions, PRICES) for kind, actions in messages)
     assert spendable_nano(9 * 10**9, commitments, PRICES) == 8 * 10**9 - committed_nano
 
 

@@ -226,6 +226,7 @@ async def test_half_a_wallet_is_no_wallet(tmp_path: Path) -> None:
     ("text", "complaint"),
     [
         ("no json", "no JSON"),
+        ("[" * 100_000, "no JSON"),
         ("{}", "no global config"),
         (
             '{"liteservers": [], "validator": {"zero_state": {"root_hash": "AA=="}}}',

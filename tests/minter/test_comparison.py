@@ -152,3 +152,13 @@ def test_a_collection_that_obeys_another_is_named_beside_all_else() -> None:
 
 def test_every_kind_says_what_it_means() -> None:
     assert all(kind.meaning for kind in FindingKind)
+
+
+def test_a_place_that_could_not_be_read_proves_nothing_missing() -> None:
+    place = CollectionItem(0, ITEM, None, "no lite server answers")
+    snapshot = CollectionSnapshot("explorer", 1, 1, frozenset(), (place,))
+    holder, without_id = RECORD, replace(RECORD, instance_id=UUID(int=77), token_id=None)
+    found = compare(snapshot, {each.instance_id: each for each in (holder, without_id)})
+    assert [(each.kind, each.token_id, each.detail) for each in found] == [
+        (FindingKind.UNREADABLE, ITEM, "no lite server answers")
+    ]

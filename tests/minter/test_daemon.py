@@ -151,7 +151,7 @@ async def test_a_burn_of_a_token_that_its_owner_destroyed_is_confirmed(
     async with minting(settings) as ctx:
         await all_in(world, [badge], "active/minted")
         await destroy(ton, 1, await world.value("SELECT onchain_token_id FROM nft_instance"))
-        destroyed_in = ton.chain.last.seqno
+        destroyed_in = ton.chain.last.id.seqno
 
         async def is_seen() -> bool:
             return ctx.view.current[0].seqno >= destroyed_in

@@ -6,16 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from minter.comparison import FindingKind
 from minter.daemon import Daemon
+from minter.maintenance import Maintenance
+from minter.reconcile import reconcile
 from minter.startup import minter_context
+from minter.ton import tokens
+from minter.ton.gateway import ChainUnreachable
 from ops import metrics
 from ops.lifecycle import Part, Readiness, Stop
 from ops.settings import Settings
 from ops.watchdog import Watchdog
 from sandbox.ton.network import TonNetwork, write_json
+from store.values.minting import TaskOperation
 from tests.builders.clock import FakeClock
 from tests.builders.lite_servers import ACCOUNT, FailingServer, lite_servers
-from tests.builders.world import World, all_in, minting
+from tests.builders.world import World, all_in, eventually, minting
 
 pytestmark = pytest.mark.integration
 
@@ -57,6 +63,106 @@ async def test_badges_are_minted_beside_four_lite_servers_that_fail(
             for server in failing:
                 fail(server)
             await all_in(world, await world.to_mint(), "active/minted")
+
+
+async def test_reading_that_takes_longer_than_a_block_lets_one_sign(
+    ton: TonNetwork, world: World, settings: Settings, tmp_path: Path
+) -> None:
+    """Newer blocks come and are written down meanwhile: they are no reason to begin anew."""
+    only = FailingServer(ton)
+    async with lite_servers(ton, [only]) as config:
+        write_json(tmp_path / "one.json", config)
+        one = settings.model_copy(update={"ton_config": tmp_path / "one.json"})
+        async with minting(one):
+            await all_in(world, await world.to_mint(), "active/minted")
+            only.slow_accounts = {await world.value("SELECT address FROM chain_collection")}
+            only.delay_s = 2.5
+            await all_in(world, await world.to_mint(2), "active/minted")
+
+
+async def test_an_account_that_nobody_shows_holds_up_no_other(
+    ton: TonNetwork, world: World, settings: Settings, tmp_path: Path
+) -> None:
+    """Neither the mints of its message, nor the burns of its type, nor a comparison of all."""
+    only = FailingServer(ton)
+    async with lite_servers(ton, [only]) as config:
+        write_json(tmp_path / "one.json", config)
+        one = settings.model_copy(update={"ton_config": tmp_path / "one.json"})
+        async with minting(one) as ctx:
+            await all_in(world, await world.to_mint(), "active/minted")
+            collection = await world.value("SELECT address FROM chain_collection")
+            hidden = tokens.item_address(collection, 2)
+            only.unreadable = {hidden}
+            badges = await world.to_mint(3)
+
+            async def two_of_three() -> bool:
+                minted = "active/minted"
+                return sorted(await world.statuses(badges)).count(minted) == 2
+
+            await eventually(world, two_of_three, "the others are minted")
+            report = await reconcile(world.db, ctx.gateway, repair=True)
+            kinds = [(each.finding.kind, each.finding.token_id) for each in report.findings]
+            assert kinds == [(FindingKind.UNREADABLE, hidden)]
+            assert (report.tokens, report.shut) == (3, None)
+            only.unreadable = set()
+            await all_in(world, badges, "active/minted")
+
+            only.unreadable = {hidden}
+            await world.enqueue(badges, TaskOperation.BURN)
+
+            async def two_are_burned() -> bool:
+                return (await world.statuses(badges)).count("burned_onchain/minted") == 2
+
+            await eventually(world, two_are_burned, "the others are burned")
+            only.unreadable = set()
+            await all_in(world, badges, "burned_onchain/minted")
+            assert (await reconcile(world.db, ctx.gateway, repair=False)).findings == ()
+
+
+async def test_a_minters_comparison_leaves_room_for_its_mints(
+    ton: TonNetwork, world: World, settings: Settings, tmp_path: Path
+) -> None:
+    """However many tokens there are, it reads four at a time; `laurel reconcile` reads more."""
+    only, clock = FailingServer(ton), FakeClock()
+    async with lite_servers(ton, [only]) as config:
+        write_json(tmp_path / "one.json", config)
+        one = settings.model_copy(update={"ton_config": tmp_path / "one.json"})
+        async with minting(one):
+            await all_in(world, await world.to_mint(40), "active/minted")
+        async with minter_context(one, Readiness(), clock) as ctx:
+            only.delay_s, only.side_by_side = 0.02, 0
+            maintenance = Maintenance(ctx)
+            clock.advance(ctx.settings.reconcile_every)
+            maintenance.compare()
+            assert maintenance._comparing is not None
+            await maintenance._comparing
+            assert only.side_by_side == 4
+            assert (await reconcile(world.db, ctx.gateway, repair=False)).tokens == 40
+            assert only.side_by_side > 4
+
+
+async def test_a_collection_that_nobody_shows_holds_up_no_other(
+    ton: TonNetwork, world: World, settings: Settings, tmp_path: Path
+) -> None:
+    only = FailingServer(ton)
+    async with lite_servers(ton, [only]) as config:
+        write_json(tmp_path / "one.json", config)
+        one = settings.model_copy(update={"ton_config": tmp_path / "one.json"})
+        async with minting(one) as ctx:
+            badges = [*await world.to_mint(), *await world.to_mint(2, "quest_author")]
+            await all_in(world, badges, "active/minted")
+        async with minter_context(one, Readiness()) as ctx:
+            hidden = await world.value(
+                "SELECT address FROM chain_collection JOIN nft_type ON nft_type.id = type_id"
+                " WHERE code = 'explorer'"
+            )
+            only.unreadable = {hidden}
+            report = await reconcile(world.db, ctx.gateway, repair=False)
+            assert [each.finding.token_id for each in report.findings] == [hidden]
+            assert report.tokens == 2
+            only.silent_on = {""}
+            with pytest.raises(ChainUnreachable):
+                await reconcile(world.db, ctx.gateway, repair=False)
 
 
 async def test_a_block_that_grows_old_is_told(settings: Settings) -> None:

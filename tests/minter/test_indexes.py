@@ -33,16 +33,42 @@ def test_too_little_room_takes_the_lowest_indexes() -> None:
     assert assign(reserved, [C], next_item_index=7, next_index=9, room=1) == IndexPlan(((A, 7),), 9)
 
 
-def test_a_parked_mint_blocks_what_would_come_behind_it() -> None:
+def test_a_held_mint_blocks_what_would_come_behind_it() -> None:
     reserved = [ReservedIndex(A, 7, held=True), ReservedIndex(B, 8, held=False)]
     assert isinstance(
         assign(reserved, [C], next_item_index=7, next_index=9, room=9), HeadOfLineBlocked
     )
 
 
-def test_a_parked_mint_below_the_collections_count_blocks_nobody() -> None:
+def test_a_held_mint_below_the_collections_count_blocks_nobody() -> None:
     plan = assign([ReservedIndex(A, 6, held=True)], [B], next_item_index=7, next_index=7, room=9)
     assert plan == IndexPlan(((B, 7),), 8)
+
+
+def parked(task: UUID, index: int) -> ReservedIndex:
+    return ReservedIndex(task, index, held=False, parked=True)
+
+
+def test_a_parked_mint_goes_along_with_those_behind_it() -> None:
+    plan = assign([parked(A, 7)], [B], next_item_index=7, next_index=8, room=9)
+    assert plan == IndexPlan(((A, 7), (B, 8)), 9)
+    behind = [parked(A, 7), ReservedIndex(B, 8, held=False)]
+    plan = assign(behind, [], next_item_index=7, next_index=9, room=9)
+    assert plan == IndexPlan(((A, 7), (B, 8)), 9)
+
+
+def test_nothing_is_signed_for_parked_mints_alone() -> None:
+    alone = [parked(A, 7), parked(B, 8)]
+    assert assign(alone, [], next_item_index=7, next_index=9, room=9) == HeadOfLineBlocked(
+        "the mint with index 7 is parked"
+    )
+
+
+def test_a_parked_mint_that_is_in_nobodys_way_is_left() -> None:
+    passed = assign([parked(A, 6)], [B], next_item_index=7, next_index=7, room=9)
+    assert passed == IndexPlan(((B, 7),), 8)
+    last = [ReservedIndex(A, 7, held=False), parked(B, 8)]
+    assert assign(last, [], next_item_index=7, next_index=9, room=9) == IndexPlan(((A, 7),), 9)
 
 
 def movable(task: UUID, index: int, *, held: bool = False) -> ReservedIndex:
@@ -70,10 +96,8 @@ def test_an_index_that_may_have_been_executed_goes_before_those_that_were_not() 
     reserved = [ReservedIndex(A, 7, held=False), movable(B, 8, held=True), movable(C, 9)]
     plan = assign(reserved, [], next_item_index=7, next_index=10, room=9)
     assert plan == IndexPlan(((A, 7), (C, 8)), 9, given_up=(B, C))
-    parked = [ReservedIndex(A, 7, held=True), movable(C, 8)]
-    assert isinstance(
-        assign(parked, [], next_item_index=7, next_index=9, room=9), HeadOfLineBlocked
-    )
+    stuck = [ReservedIndex(A, 7, held=True), movable(C, 8)]
+    assert isinstance(assign(stuck, [], next_item_index=7, next_index=9, room=9), HeadOfLineBlocked)
 
 
 @pytest.mark.parametrize(

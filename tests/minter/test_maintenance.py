@@ -13,6 +13,8 @@ from minter.maintenance import Maintenance
 from minter.ton.gateway import ChainUnreachable
 from minter.ton.liteserver import LiteServers
 from minter.ton.values import Block
+from store import claiming
+from store.engine import Connection
 from tests.builders.clock import FakeClock
 from tests.builders.world import World, eventually
 
@@ -46,15 +48,55 @@ async def test_a_sweep_counts_the_queue_and_frees_what_is_held_no_more(
         id=badge.id,
     )
     maintenance = Maintenance(hurried)
+
+    async def shows(number: int) -> None:
+        async def counted() -> bool:
+            return held() == number
+
+        await eventually(world, counted, f"{number} without a wallet are counted")
+
     await maintenance.sweep()
-    assert held() == 1
+    await shows(1)
     await world.link([badge])
     await maintenance.sweep()
     assert held() == 1, "not due yet"
     clock.advance(SWEEP)
     await maintenance.sweep()
-    assert held() == 0
+    await shows(0)
+    await maintenance.close()
     assert sample("laurel_mint_tasks", operation="mint", status="pending", hold="none") == 1
+
+
+async def test_counting_a_queue_has_a_hundredth_of_the_time_at_most(
+    hurried: MinterContext, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of millions takes seconds, and whoever mints does not wait for it."""
+    count, going_on = claiming.counts, asyncio.Event()
+
+    async def slowly(conn: Connection) -> list[claiming.TaskCount]:
+        await going_on.wait()
+        clock.advance(timedelta(seconds=2))
+        return await count(conn)
+
+    monkeypatch.setattr(claiming, "counts", slowly)
+    maintenance = Maintenance(hurried)
+    await maintenance.sweep()  # returns while the queue is counted
+    first = maintenance._counting
+    assert first is not None
+    for _ in range(3):
+        clock.advance(SWEEP)
+        await maintenance.sweep()
+    assert maintenance._counting is first
+    started = clock.monotonic() - 3 * SWEEP.total_seconds()
+    going_on.set()
+    await first
+    ended = clock.monotonic()
+    while maintenance._counting is first:
+        clock.advance(SWEEP)
+        await maintenance.sweep()
+    assert clock.monotonic() - ended >= 100 * 2
+    assert clock.monotonic() - ended <= 100 * (ended - started) + SWEEP.total_seconds()
+    await maintenance.close()
 
 
 async def test_a_comparison_runs_when_it_is_due_and_never_twice_at_once(

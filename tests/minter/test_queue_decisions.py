@@ -16,7 +16,7 @@ from sandbox.ton.network import TonNetwork
 from store.values.minting import HoldReason
 from tests.builders.cli import laurel_beside
 from tests.builders.minters import sign_due
-from tests.builders.world import Badge, World, all_in, eventually, has_task, minting
+from tests.builders.world import Badge, World, all_in, eventually, has_task, items_of, minting
 
 TTL = timedelta(minutes=5)
 
@@ -81,6 +81,36 @@ async def test_a_parked_mint_is_tried_again_and_minted_once(
     assert retried.details["actor"].startswith("admin:")
     # its old index, so whatever became of the first message, it is one token
     assert await world.value("SELECT token_index FROM nft_mint_queue WHERE id = :id", id=task) == 1
+
+
+async def test_a_parked_mint_does_not_stop_its_collection(
+    one_parked: Badge, world: World, settings: Settings
+) -> None:
+    """Nobody retries it: it goes along with the next mint, and is one token."""
+    (late,) = await world.to_mint()
+    async with minting(settings) as ctx:
+        await all_in(world, [one_parked, late], "active/minted")
+        tokens = await items_of(ctx)
+    assert [token.content for token in tokens[1:]] == [
+        f"{badge.id}.json" for badge in (one_parked, late)
+    ]
+
+
+async def test_what_a_person_has_to_see_to_comes_before_thousands_without_a_wallet(
+    one_parked: Badge, world: World, settings: Settings
+) -> None:
+    waiting = await world.badges(5, wallets=False)
+    await world.enqueue(waiting)
+    await world.sql("UPDATE nft_mint_queue SET hold_reason = 'no_wallet' WHERE token_index IS NULL")
+    view = await queue_decisions.listed(settings, hold=None, code=None, limit=3)
+    assert [task.hold_reason for task in view.tasks] == [
+        HoldReason.OPERATOR,
+        HoldReason.NO_WALLET,
+        HoldReason.NO_WALLET,
+    ]
+    assert view.tasks[0].nft_instance_id == one_parked.id
+    other = await queue_decisions.listed(settings, hold=None, code="quest_author", limit=3)
+    assert other.tasks == ()
 
 
 async def test_a_parked_mint_whose_message_can_execute_is_left(
@@ -186,8 +216,16 @@ async def test_the_commands_speak_to_people_and_to_scripts(
     assert (refused.returncode, json.loads(refused.stdout)["tasks"][0]["done"]) == (1, False)
     none = await laurel_beside("queue", "retry", **environment)
     assert (none.returncode, "Name at least one task" in none.stderr) == (2, True)
-    went_on = await laurel_beside("queue", "release", "--type", "explorer", **environment)
+    words = ("--type", "explorer", "--reason", "it obeys us again")
+    would = await laurel_beside("queue", "release", *words, "--dry-run", **environment)
+    assert would.returncode == 0, would.stderr
+    decided = "SELECT type_code, stopped_reason, reason, actor FROM collection_decision"
+    assert await world.sql(decided) == []
+    went_on = await laurel_beside("queue", "release", *words, **environment)
     assert went_on.returncode == 0, went_on.stderr
+    (row,) = await world.sql(decided)
+    assert tuple(row)[:3] == ("explorer", "it mints nothing", "it obeys us again")
+    assert row.actor.startswith("admin:")
     retried = await laurel_beside("queue", "retry", task, "--reason", "mended", **environment)
     assert retried.returncode == 0, retried.stderr
     shown = await laurel_beside("queue", "show", task, **environment)

@@ -27,3 +27,9 @@ def test_a_wallet_in_the_basechain_receives() -> None:
 )
 def test_what_nobody_could_hold_receives_nothing(address: RawAddress | None, reason: str) -> None:
     assert refusal(address, OURS) == reason
+
+
+def test_a_form_for_test_networks_only_receives_nothing_on_the_main_network() -> None:
+    assert refusal(SOMEBODY, OURS, test_only=True) == (
+        "the linked wallet is an address for test networks only, and this is the main one"
+    )

@@ -175,6 +175,39 @@ async def test_a_token_revoked_by_another_hand_is_named_and_left_to_a_person(
     assert await minted.world.statuses([badge]) == ["active/minted"]
 
 
+async def test_a_revoked_badges_standing_token_is_found_and_burned(minted: Minted) -> None:
+    """By a repair, and by the comparison of a minter alone where no burn has failed yet."""
+    first, second, _ = minted.badges
+    await minted.world.sql("UPDATE nft_instance SET status = 'revoked' WHERE id = :id", id=first.id)
+    expected = ("standing token", str(first.id))
+    assert named(await minted.reconcile()) == [(*expected, None)]
+    terms = Terms(burns=True)
+    report = await reconcile(minted.world.db, minted.ctx.gateway, repair=False, terms=terms)
+    assert named(report) == [(*expected, "revocation asked")]
+    await eventually(
+        minted.world, lambda: has_task(minted.world, first, "burn confirmed"), "it is burned"
+    )
+    assert await minted.world.statuses([first]) == ["revoked/minted"]
+    assert named(await minted.reconcile()) == []
+
+    await minted.world.sql(
+        "UPDATE nft_instance SET status = 'revoked' WHERE id = :id", id=second.id
+    )
+    await minted.world.sql(
+        "INSERT INTO nft_mint_queue (nft_instance_id, operation, status)"
+        " VALUES (:id, 'burn', 'failed')",
+        id=second.id,
+    )
+    report = await reconcile(minted.world.db, minted.ctx.gateway, repair=False, terms=terms)
+    assert named(report) == [("standing token", str(second.id), None)], "a person looks first"
+    assert named(await minted.reconcile(repair=True)) == [
+        ("standing token", str(second.id), "revocation asked")
+    ]
+    await eventually(
+        minted.world, lambda: has_task(minted.world, second, "burn confirmed"), "it is burned"
+    )
+
+
 async def test_a_token_of_nobody_is_named_without_a_badge(minted: Minted, ton: TonNetwork) -> None:
     collection = RawAddress(await minted.world.value("SELECT address FROM chain_collection"))
     stranger = Token(minted.badges[0].owner, minted.ctx.wallet.address, "something-else.json")

@@ -23,6 +23,7 @@ from ops.settings import Settings
 from sandbox.ton.chain import ChainOptions
 from sandbox.ton.network import TonNetwork, TonOptions
 from store.values.minting import TaskOperation
+from tests.builders.metrics import series
 from tests.builders.minters import minter_on
 from tests.builders.world import World, all_in, eventually, is_value, items_of, minting
 
@@ -175,6 +176,8 @@ async def test_what_the_collection_refuses_costs_one_message(
         await eventually(world, told, "the collection is stopped, and /ready says so")
         assert "laurel queue release --type explorer" in readiness.degraded["collection explorer"]
         assert readiness.ready
+        reason = "a message was executed without any effect (mint)"
+        assert series("laurel_collections_stopped") == {("explorer", reason): 1}
         await ton.next_block()
         assert await world.value(sent) == 1
     holds = await world.sql("SELECT DISTINCT status, hold_reason FROM nft_mint_queue")
@@ -185,6 +188,7 @@ async def test_what_the_collection_refuses_costs_one_message(
     )
     async with minting(settings):
         await all_in(world, badges, "active/minted")
+        assert series("laurel_collections_stopped") == {}
 
 
 async def test_a_message_delivered_twice_mints_once(

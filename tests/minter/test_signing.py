@@ -1,24 +1,27 @@
 """What is signed, what is not and why, and what becomes of the tasks that are not."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from ton_core.boc.builder import Builder
 
-from minter import signing
-from minter.budget import cost_nano
+from minter import message_signing, mint_signing, signing
+from minter.budget import cost_nano, spendable_nano
 from minter.context import MinterContext
 from minter.message_signing import NothingSigned, SignedBatch
 from minter.startup import minter_context
-from minter.ton import tokens
+from minter.ton import global_config, tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from ops.errors import LeaseLost
 from ops.lifecycle import Readiness
 from ops.quantities import NANOGRAMS
 from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
-from store import reconciliation
+from store import chain, mint_queue, reconciliation
+from store.chain_messages import MessageRecord, commitments
 from store.values.minting import MessageKind, TaskOperation, TaskStatus
 from store.values.names import RawAddress
 from tests.builders.metrics import Moved
@@ -101,6 +104,44 @@ async def test_a_wallet_without_money_for_one_mint_signs_nothing(
     assert "send it 0.252 or more" in nothing.reason
     assert await state(world, badge) == RELEASED_NOW
     assert await world.value("SELECT next_index FROM chain_collection") == 1
+
+
+async def test_two_collections_do_not_promise_the_same_money(
+    world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have counted it before either signs: the second is refused under the wallet's lock."""
+    async with minting(settings):
+        await all_in(
+            world, [*await world.to_mint(), *await world.to_mint(1, "author")], "active/minted"
+        )
+    async with minter_context(settings, Readiness()) as ctx:
+        poor = with_room_for(ctx, 2)
+        await world.to_mint(2)
+        await world.to_mint(2, "author")
+        lease, tasks = await claimed(poor)
+        async with poor.db.transaction() as conn:
+            collections = await chain.collections(conn)
+        commit, both = message_signing.commit, asyncio.Barrier(2)
+
+        async def at_once(*given: Any) -> MessageRecord:
+            await both.wait()
+            return await commit(*given)
+
+        monkeypatch.setattr(message_signing, "commit", at_once)
+        signed = await asyncio.gather(
+            *(
+                signing.sign(
+                    poor, lease, [task for task in tasks if task.type_id == each.type_id], each
+                )
+                for each in collections
+            ),
+            return_exceptions=True,
+        )
+        assert {type(each) for each in signed} == {SignedBatch, message_signing.MoneyTaken}
+        async with poor.db.transaction() as conn:
+            committed = await commitments(conn, poor.wallet_id)
+        balance_nano = poor.view.current[1].balance_nano
+        assert spendable_nano(balance_nano, committed, poor.prices) >= 0
 
 
 async def test_no_message_carries_more_than_the_limit(ctx: MinterContext, world: World) -> None:
@@ -236,15 +277,93 @@ async def test_the_wait_in_the_queue_is_measured_at_the_first_signature_only(
     assert moved.by("laurel_mint_stage_seconds_count") == {("mint", "queued"): 2}
 
 
-async def test_a_parked_mint_blocks_the_indexes_behind_its_own(
+async def test_a_parked_mint_goes_along_with_the_next_message_of_its_collection(
+    ctx: MinterContext, world: World
+) -> None:
+    """With its own index: whatever became of the messages before, it is one token."""
+    (parked,) = await world.to_mint()
+    assert isinstance(await sign_due(ctx), SignedBatch)
+    await void(world, hold="operator")
+    (late,) = await world.to_mint()
+    signed = await sign_due(ctx)
+    assert isinstance(signed, SignedBatch)
+    assert [(task.nft_instance_id, task.token_index) for task in signed.tasks] == [
+        (parked.id, 1),
+        (late.id, 2),
+    ]
+    (event,) = await world.sql("SELECT details FROM mint_task_event WHERE event = 'retried'")
+    assert event.details == {"actor": "system"}
+
+
+async def test_a_parked_mint_is_not_signed_with_those_that_have_no_recipient(
     ctx: MinterContext, world: World
 ) -> None:
     await world.to_mint()
     assert isinstance(await sign_due(ctx), SignedBatch)
     await void(world, hold="operator")
-    (late,) = await world.to_mint()
+    (late,) = await world.badges(wallets=False)
+    await world.enqueue([late])
     assert await sign_due(ctx) == NothingSigned("the mint with index 1 is parked")
-    assert await state(world, late) == RELEASED_NOW
+    holds = await world.sql("SELECT hold_reason FROM nft_mint_queue WHERE status = 'pending'")
+    assert {row.hold_reason for row in holds} == {"operator", "no_wallet"}
+
+
+async def test_a_link_frees_a_mint_that_is_held_at_that_moment(
+    ctx: MinterContext, world: World
+) -> None:
+    """In either order: the minter looks at the wallet, and the link is written meanwhile."""
+    (badge,) = await world.to_mint()
+    await world.sql("UPDATE user_wallet SET address = :it", it="0:" + "0" * 64)
+    lease, tasks = await claimed(ctx)
+    looked, linked = asyncio.Event(), asyncio.Event()
+
+    async def link() -> int:
+        await looked.wait()
+        async with world.db.transaction() as conn:
+            await conn.execute(
+                text("INSERT INTO user_wallet VALUES (:user, :address, now())"),
+                {"user": badge.user_id, "address": badge.owner},
+            )
+            linked.set()
+            return await mint_queue.release_held(conn, [badge.user_id])
+
+    recipients_of = mint_signing._recipients_of
+
+    async def slowly(*given: Any, **more: Any) -> Any:
+        found = await recipients_of(*given, **more)
+        looked.set()
+        await linked.wait()
+        return found
+
+    linking = asyncio.create_task(link())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(mint_signing, "_recipients_of", slowly)
+        assert isinstance(
+            await signing.sign(ctx, lease, tasks, await collection_of(ctx)), NothingSigned
+        )
+    assert await linking == 1
+    assert isinstance(await sign_due(ctx), SignedBatch)
+
+
+async def test_a_form_for_test_networks_only_is_refused_on_the_main_network(
+    ctx: MinterContext, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (badge,) = await world.to_mint()
+    await world.sql("UPDATE user_wallet SET test_only = true")
+    local = ctx.gateway.zero_state_hash
+    with monkeypatch.context() as main:
+        main.setattr(global_config, "MAIN_NETWORK", local)
+        assert isinstance(await sign_due(ctx), NothingSigned)
+    (row,) = await world.sql(
+        "SELECT hold_reason, last_error FROM nft_mint_queue WHERE nft_instance_id = :id",
+        id=badge.id,
+    )
+    assert (row.hold_reason, row.last_error) == (
+        "recipient",
+        "the linked wallet is an address for test networks only, and this is the main one",
+    )
+    await world.sql("UPDATE nft_mint_queue SET hold_reason = NULL")
+    assert isinstance(await sign_due(ctx), SignedBatch), "elsewhere it is as good as another"
 
 
 async def test_where_chain_and_database_count_differently_new_mints_are_held(

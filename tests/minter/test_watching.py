@@ -8,9 +8,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from minter import signing
-from minter.context import MinterContext
+from minter.context import MinterContext, count_error
 from minter.message_signing import NothingSigned, SignedBatch
 from minter.mint_decision import (
     Confirm,
@@ -24,12 +25,13 @@ from minter.mint_decision import (
     Wait,
 )
 from minter.ton import metadata_uris, tokens
-from minter.ton.gateway import AnswerRejected
+from minter.ton.gateway import AnswerRejected, ChainUnreachable
 from minter.ton.liteserver import LiteServers
-from minter.ton.values import Account, Block, Execution, Token
+from minter.ton.values import Account, Block, Execution, SendOutcome, SendResult, Token
 from minter.watching import (
     _execution,
     _Look,
+    _send,
     _send_due,
     _settle,
     _settlement,
@@ -180,14 +182,14 @@ async def test_a_watch_ends_at_the_stop_and_leaves_what_is_open(
 async def test_no_item_is_read_before_the_message_can_have_had_an_effect(
     hurried: MinterContext, world: World, lost: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, asked = LiteServers.accounts, list[RawAddress]()
+    read, asked = LiteServers.readable, list[RawAddress]()
 
-    async def noting(self: LiteServers, addresses: Any, block: Any) -> list[Account]:
+    async def noting(self: LiteServers, addresses: Any, block: Any, **more: Any) -> Any:
         asked.extend(addresses)
-        return await read(self, addresses, block)
+        return await read(self, addresses, block, **more)
 
     batch, stop = await signed_one(hurried, world), Stop()
-    monkeypatch.setattr(LiteServers, "accounts", noting)
+    monkeypatch.setattr(LiteServers, "readable", noting)
     async with refreshing(hurried):
         watching = asyncio.create_task(watch(hurried, batch, stop))
         first = hurried.view.current[0].seqno
@@ -453,3 +455,30 @@ async def test_a_token_at_anothers_index_is_recorded_for_the_badge_that_it_names
     assert [tuple(each) for each in recorded] == [(row.onchain_token_id, "minted")]
     shut = await world.value("SELECT shut_reason FROM chain_wallet")
     assert shut == "1 indexes of explorer hold tokens that this database did not sign"
+
+
+async def test_sends_that_nobody_takes_have_a_line_now_and_then(
+    hurried: MinterContext, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chain that takes no messages for half an hour is no reason for a line every ten seconds."""
+    batch = await signed_one(hurried, world)
+
+    async def nobody(*_: Any) -> SendResult:
+        return SendResult(SendOutcome.UNKNOWN, "no answer in time")
+
+    monkeypatch.setattr(LiteServers, "send", nobody)
+    message, (block, _) = batch.message, hurried.view.current
+    with capture_logs() as lines:
+        for _ in range(20):
+            message = await _send(hurried, message, block)
+    sent = [line for line in lines if line["event"] == "message_sent"]
+    said = [line["sends"] for line in sent if line["log_level"] == "info"]
+    assert said == [1, 2, 4, 8, 16]
+    assert len(sent) == 20
+
+
+async def test_an_error_that_repeats_has_one_line_a_minute() -> None:
+    with capture_logs() as lines:
+        for _ in range(50):
+            count_error(ChainUnreachable("a lite server that only this test knows"))
+    assert [line["event"] for line in lines] == ["step_given_up"]

@@ -44,7 +44,14 @@ ORDER = (
 OF_THE_CATALOG = frozenset({"counter_definition", "nft_level_rule", "nft_type"})
 # Rows of these are only ever added, or given a number that comes from a locked outbox_sequence.
 APPENDED = frozenset(
-    {"dead_letter", "mint_task_event", "nft_audit_log", "outbox_message", "partition_decision"}
+    {
+        "collection_decision",
+        "dead_letter",
+        "mint_task_event",
+        "nft_audit_log",
+        "outbox_message",
+        "partition_decision",
+    }
 )
 
 _NAME = "lock_order"

@@ -7,6 +7,7 @@ import pytest
 
 from ops.errors import LeaseLost
 from store import chain, chain_messages, claiming
+from store.chain import RecordGone
 from store.engine import StatementRefused
 from store.settlement_effects import Settlement
 from store.settling import TRANSITIONS
@@ -20,7 +21,7 @@ from store.values.minting import (
     TokenEnd,
 )
 from store.values.names import LeaseToken, RawAddress
-from tests.store.desk import IDENTITY, TOKEN_ID, TTL, Desk, confirmed, sent
+from tests.store.desk import IDENTITY, NOW, TOKEN_ID, TTL, Desk, confirmed, sent
 
 pytestmark = pytest.mark.usefixtures("in_lock_order")
 
@@ -222,7 +223,23 @@ async def test_what_messages_may_still_spend_is_counted_until_they_are_settled(d
     lease = LeaseToken(uuid4())
     _, leased, _ = await sent(desk, lease, 2)
     async with desk.world.db.transaction() as conn:
-        assert await chain_messages.commitments(conn, desk.wallet_id) == Commitments(2, 0, 0)
+        assert await chain_messages.commitments(conn, desk.wallet_id) == Commitments(2, 0, 0, 1)
     await desk.settle(lease, confirmed(leased[0]))
     async with desk.world.db.transaction() as conn:
-        assert await chain_messages.commitments(conn, desk.wallet_id) == Commitments(1, 0, 0)
+        assert await chain_messages.commitments(conn, desk.wallet_id) == Commitments(1, 0, 0, 1)
+
+
+async def test_a_row_that_was_worked_with_and_is_gone_says_that_the_database_went_back(
+    desk: Desk,
+) -> None:
+    """A failover lost the message while it was sent."""
+    nobody = uuid4()
+    for ask in (
+        lambda conn: chain_messages.sent(conn, nobody, NOW),
+        lambda conn: chain_messages.one(conn, nobody),
+        lambda conn: chain.lock_collection(conn, nobody),
+        lambda conn: chain.seqno_seen(conn, nobody),
+    ):
+        with pytest.raises(RecordGone, match="the database went back"):
+            async with desk.world.db.transaction() as conn:
+                await ask(conn)

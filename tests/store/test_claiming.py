@@ -100,6 +100,41 @@ async def test_of_what_is_due_the_longest_waiting_comes_first(desk: Desk) -> Non
     assert [work.nft_instance_id for work in claimed] == [badges[1].id, badges[0].id]
 
 
+async def test_burns_and_mints_of_a_type_take_turns(desk: Desk) -> None:
+    """A burn behind a flood of mints waits for one message of them, and the other way round."""
+    old = await desk.world.badges(2)
+    await desk.world.to_mint(6)
+    await desk.world.sql("UPDATE nft_mint_queue SET run_after = now() - interval '1 day'")
+    await desk.world.enqueue(old, TaskOperation.BURN)
+    turns = list[list[TaskOperation]]()
+    for kind in ("deploy", "burn", "mint", "burn"):
+        await desk.world.sql(
+            """
+            INSERT INTO chain_message (chain_wallet_id, chain_collection_id, kind, status, query_seq,
+                                       signed_at, valid_until, boc, message_hash)
+            SELECT chain_wallet_id, id, :kind, 'settled',
+                   (SELECT count(*) FROM chain_message), now(), now(), '', ''
+              FROM chain_collection
+            """,
+            kind=kind,
+        )
+        turns.append([work.operation for work in await desk.claim(LeaseToken(uuid4()), limit=1)])
+    mint, burn = [TaskOperation.MINT], [TaskOperation.BURN]
+    assert turns == [burn, mint, burn, mint]
+    # of one kind alone there is no turn to wait for
+    await desk.world.sql("UPDATE nft_mint_queue SET hold_reason = 'operator'")
+    await desk.world.enqueue(await desk.world.badges(), TaskOperation.BURN)
+    assert [work.operation for work in await desk.claim(LeaseToken(uuid4()))] == burn
+
+
+async def test_of_each_type_as_much_is_claimed_as_a_message_carries(desk: Desk) -> None:
+    await desk.world.to_mint(5)
+    late = await desk.world.to_mint(1, "quest_author")
+    claimed = await desk.claim(LeaseToken(uuid4()), limit=2)
+    assert [work.type_code for work in claimed] == ["explorer", "explorer", "quest_author"]
+    assert claimed[-1].nft_instance_id == late[0].id
+
+
 async def test_a_mint_to_be_signed_again_comes_before_all_that_waited_longer(desk: Desk) -> None:
     """The indexes behind its own cannot be minted before it."""
     lease = LeaseToken(uuid4())

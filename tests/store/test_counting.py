@@ -1,6 +1,5 @@
-"""Staging, deduplication and merge, at both ends of the supported PostgreSQL versions."""
+"""Sums, members and merge, at both ends of the supported PostgreSQL versions."""
 
-from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
@@ -12,8 +11,9 @@ import pytest
 from sqlalchemy import text
 
 from store import counting
-from store.counting import Progress, Staging
+from store.counting import Progress, Sums
 from store.engine import Connection, Database
+from store.merge_statement import MergeStatement
 from store.values.catalog import CounterBinding, CounterOperation
 from store.values.names import CounterName
 from tests.builders.sql import column, rows, value
@@ -62,25 +62,18 @@ def added(counter: int, operation: int, what: Any) -> Added:
     return Added(counter, operation, None if member else what, what if member else None)
 
 
-async def count(
-    conn: Connection,
-    type_id: UUID,
-    *lines: tuple[Any, ...],
-    left_out: Collection[int] = (),
-) -> list[Progress]:
+async def count(conn: Connection, type_id: UUID, *lines: tuple[Any, ...]) -> list[Progress]:
     """Count lines of (event number, user, counter, operation, amount or member)."""
-    staging = Staging()
+    sums = Sums(MergeStatement.of(bindings(type_id)))
     for number, of_event in groupby(lines, key=itemgetter(0)):
         at = NOON + timedelta(minutes=number)
         additions = [line[1:] for line in of_event]
         (user_id,) = {who for who, *_ in additions}
-        staging.add(f"{number:032x}", at, user_id, [added(*addition) for _, *addition in additions])
-    await counting.prepare(conn)
-    await counting.stage(conn, [staging])
-    await counting.leave_out(conn, [f"{number:032x}" for number in left_out])
-    if staging.has_pairs:
-        await counting.pair(conn)
-    return await counting.merge(conn, bindings(type_id))
+        sums.add(user_id, at, [added(*addition) for _, *addition in additions])
+    await counting.prepare(conn, sums.statement)
+    await counting.stage_members(conn, sums)
+    await counting.add_members(conn, sums)
+    return await counting.merge(conn, sums)
 
 
 async def counters(conn: Connection) -> dict[str, str]:
@@ -90,17 +83,11 @@ async def counters(conn: Connection) -> dict[str, str]:
     return {row[0]: row[1] for row in found}
 
 
-def test_every_operation_has_a_branch_of_the_merge() -> None:
-    statements = (counting.NEW_PAIRS, counting.KNOWN_PAIRS, counting.MERGE)
-    bound = {value for each in statements for value in each.compile().params.values()}
-    assert bound - {None} == set(CounterOperation)
-
-
 async def test_amounts_add_up_exactly(database: Database, type_id: UUID) -> None:
     async with database.transaction() as conn:
         for number in range(10):
             await count(conn, type_id, (number, ANN, 1, ADD, Decimal("0.1")))
-            await conn.execute(text("TRUNCATE batch_event, batch_undo"))
+            await conn.execute(text("TRUNCATE batch_progress_4, batch_member"))
         assert await counters(conn) == {"total": "1.0"}
 
 
@@ -121,14 +108,22 @@ async def test_only_users_who_reach_or_pass_a_threshold_come_back(
         ]
 
 
-async def test_an_event_that_is_left_out_adds_nothing_to_any_counter(
+async def test_what_no_type_shows_changes_nobodys_progress(
     database: Database, type_id: UUID
 ) -> None:
-    lines = ((1, ANN, 1, ADD, 1), (2, ANN, 2, DISTINCT, "berlin"), (3, ANN, 1, ADD, 5))
+    """Its members are kept: a type that shows it later has the whole."""
     async with database.transaction() as conn:
-        await count(conn, type_id, *lines, left_out={2, 3})
+        assert (
+            await count(conn, type_id, (1, ANN, 9, DISTINCT, "berlin"), (2, ANN, 8, ADD, 1)) == []
+        )
+        assert await counters(conn) == {}
+    assert await column(database, "SELECT counter_id FROM progress_member") == [9]
+
+
+async def test_a_batch_without_counters_writes_nothing(database: Database, type_id: UUID) -> None:
     async with database.transaction() as conn:
-        assert await counters(conn) == {"total": "1"}
+        assert not Sums(MergeStatement.of(bindings(type_id)))
+        assert await count(conn, type_id) == []
 
 
 async def test_a_member_counts_once_whatever_its_characters(

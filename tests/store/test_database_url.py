@@ -1,7 +1,11 @@
 """LAUREL_DATABASE_URL: what is taken, what is refused, and several hosts on two real servers."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -13,7 +17,10 @@ from sandbox.ports import reserved
 from sandbox.postgres import PostgresServer, postgres
 from store.database_url import address_of, place_of
 from store.engine import Database, DatabaseUnreachable
+from tests.builders.certificates import a_ca, openssl, signed
 from tests.builders.sql import rows, value
+from tests.fixtures.parts import missing
+from tests.fixtures.postgres import DEBIAN_15
 
 # A write that changes nothing.
 WRITE = "COMMENT ON DATABASE postgres IS NULL"
@@ -185,3 +192,52 @@ async def test_a_value_that_no_client_knows_is_refused_without_it() -> None:
         with pytest.raises(UsageError, match="no such value of sslmode") as caught:
             await value(database, "SELECT 1")
     assert "hunter2" not in caught.value.message
+
+
+@pytest.fixture
+def server_with_tls(tmp_path: Path) -> Iterator[tuple[PostgresServer, Path, Path]]:
+    """A server that takes encrypted connections alone, its CA, and another one's."""
+    if not openssl() or not DEBIAN_15.is_dir():
+        missing(
+            f"there is no openssl, or no PostgreSQL 15 in {DEBIAN_15}"
+        )  # the wheel's has no TLS
+    ca = a_ca(tmp_path)
+    pair = signed(ca, "server", "DNS:localhost")
+    with postgres(binaries=DEBIAN_15) as server:
+        data = server.directory / "data"
+        for source, name in ((pair.cert, "server.crt"), (pair.key, "server.key")):
+            place = Path(shutil.copy(source, data / name))
+            os.chown(place, data.stat().st_uid, data.stat().st_gid)
+            place.chmod(0o600)
+        hba = server.directory / "pg_hba.conf"
+        with psycopg.connect(server.url, autocommit=True) as conn:
+            conn.execute("CREATE ROLE badges LOGIN PASSWORD 'run?t#i@me/%41 ö'")
+            conn.execute("ALTER SYSTEM SET ssl = on")
+            hba.write_text(hba.read_text().replace("host ", "hostssl "))
+            conn.execute("SELECT pg_reload_conf()")
+        yield server, ca.cert, a_ca(tmp_path, "stranger").cert
+
+
+@pytest.mark.postgres15
+async def test_a_servers_certificate_is_checked_as_the_url_asks(
+    server_with_tls: tuple[PostgresServer, Path, Path],
+) -> None:
+    server, ca, stranger = server_with_tls
+    port = make_url(server.url).port
+    user = f"postgresql://badges:{quote('run?t#i@me/%41 ö', safe='')}"
+    encrypted = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+
+    def url(host: str, by: Path) -> str:
+        return f"{user}@{host}:{port}/postgres?sslmode=verify-full&sslrootcert={by}"
+
+    async with Database(url("localhost", ca)) as database:
+        assert await value(database, encrypted) is True
+    for host, by, reason in (
+        ("localhost", stranger, "certificate verify failed"),
+        ("127.0.0.1", ca, "does not match host name"),
+        ("localhost", ca.with_name("absent.pem"), "does not exist"),
+    ):
+        async with Database(url(host, by)) as database:
+            with pytest.raises(DatabaseUnreachable, match=reason) as refused:
+                await value(database, encrypted)
+        assert "run" not in refused.value.message.replace("running", "")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -24,9 +24,10 @@ from store import (
     reevaluation,
     user_badges,
 )
-from store.counting import Progress, Staging
+from store.counting import Progress, Sums
 from store.engine import Connection, Database
 from store.instances import NewInstance, Provenance
+from store.merge_statement import MergeStatement
 from store.models.badges import NFTAuditLog, NFTProgress
 from store.values.catalog import CounterBinding, CounterOperation
 from store.values.names import CounterName
@@ -55,17 +56,16 @@ async def count(conn: Connection) -> list[Progress]:
     catalog = await catalogs.current(conn)
     assert catalog is not None
     ids = {counter.name: counter.id for counter in catalog.counters}
-    staging, now = Staging(), datetime.now(UTC)
-    for name, number in NUMBERS.items():
-        added = Contribution(ids[CounterName(name)], CounterOperation.ADD, amount=number)
-        staging.add(uuid4().hex, now, USER, [added])
-    await counting.prepare(conn)
-    await counting.stage(conn, [staging])
     bindings = [
         CounterBinding(ids[name], TYPE.id, name, False, (NUMBERS[name],))
         for name in map(CounterName, NUMBERS)
     ]
-    return await counting.merge(conn, bindings)
+    sums, now = Sums(MergeStatement.of(bindings)), datetime.now(UTC)
+    for name, number in NUMBERS.items():
+        added = Contribution(ids[CounterName(name)], CounterOperation.ADD, amount=number)
+        sums.add(USER, now, [added])
+    await counting.prepare(conn, sums.statement)
+    return await counting.merge(conn, sums)
 
 
 async def in_the_driver(conn: Connection, *, binary: bool) -> object:

@@ -124,6 +124,21 @@ async def test_only_tasks_that_wait_for_a_wallet_are_freed(world: World) -> None
         assert await mint_queue.sweep_held(conn) == 0
 
 
+async def test_a_sweep_goes_slice_by_slice_through_what_is_held(world: World) -> None:
+    badges = await world.badges(5, wallets=False)
+    for badge in badges:
+        await enqueue(world, NewTask(badge.id, MINT, HoldReason.NO_WALLET))
+    await world.link([badges[1], badges[4]])
+    place, freed = mint_queue.BEFORE_ALL, list[int]()
+    for _ in range(3):
+        async with world.db.transaction() as conn:
+            swept = await mint_queue.sweep_some(conn, place, 2)
+        place = swept.reached
+        freed.append(swept.freed)
+    assert freed == [1, 0, 1]  # two and two and one of them
+    assert place == mint_queue.BEFORE_ALL, "and from the start again"
+
+
 JANUARY = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 

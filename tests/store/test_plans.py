@@ -8,7 +8,13 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import TextClause, text
 
-from store import chain_messages, claiming
+from store import (
+    chain_messages,
+    claiming,
+    fence,
+    mint_queue,
+    reconciliation,
+)
 from store.engine import Database
 from tests.builders.world import World
 
@@ -73,6 +79,29 @@ async def test_the_claim_reads_the_due_index(world: World) -> None:
     assert "Sort" not in {node["Node Type"] for node in due}, (
         "the index's order is the claim's order"
     )
+
+
+async def test_what_is_swept_shown_and_compared_reads_no_whole_queue(world: World) -> None:
+    """Whatever waits there: these come every few seconds, or while a person waits."""
+    await world.sql(
+        """
+        UPDATE nft_mint_queue SET hold_reason = 'no_wallet'
+         WHERE status = 'pending' AND hashtext(id::text) % 2 = 0
+        """
+    )
+    await world.sql("ANALYZE nft_mint_queue")
+    after = {"after_at": mint_queue.BEFORE_ALL.created_at, "after_id": mint_queue.BEFORE_ALL.id}
+    swept = await plan(world, mint_queue.SWEEP, **after, limit=100)
+    held = await plan(world, fence.HOLD, reason="why")
+    ids = [row.id for row in await world.sql("SELECT id FROM nft_instance LIMIT 5")]
+    compared = await plan(world, reconciliation.TOKEN_RECORDS, ids=ids, asked=False)
+    # What comes after these has as many rows as they let through.
+    swept, held = below(swept, "CTE waiting"), below(held, "CTE waiting")
+    compared = below(compared, "CTE task")
+    for nodes in (swept, held, compared):
+        assert "nft_mint_queue" not in scanned(nodes)
+    assert "nft_mint_queue_held_idx" in indexes(swept)
+    assert "nft_mint_queue_due_idx" in indexes(held)
 
 
 async def test_what_is_asked_for_each_message_reads_no_whole_queue(world: World) -> None:

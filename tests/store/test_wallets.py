@@ -60,6 +60,31 @@ async def test_the_order_of_arrival_changes_nothing(database: Database) -> None:
             assert await rows(conn) == [(ANN, ADDRESS, at(3), at(2))]
 
 
+async def test_the_latest_link_says_whether_the_form_is_for_test_networks_only(
+    database: Database,
+) -> None:
+    def linked(minute: int, *, test_only: bool) -> WalletObservation:
+        return WalletObservation(ANN, ADDRESS, at(minute), None, test_only)
+
+    given = [
+        linked(1, test_only=True),
+        linked(2, test_only=False),
+        linked(3, test_only=True),
+        linked(3, test_only=True),
+        observed(unlinked=9),
+    ]
+    at_once = linked(3, test_only=False)  # of two at one time the form for any network
+    async with database.transaction() as conn:
+        for order in permutations(given):
+            for wanted, more in ((True, []), (False, [at_once])):
+                await conn.execute(text("DELETE FROM user_wallet"))
+                await wallets.merge(conn, order[:2])
+                for each in (*order[2:], *more):
+                    await wallets.merge(conn, [each])
+                form = await conn.execute(text("SELECT test_only FROM user_wallet"))
+                assert form.scalar_one() is wanted
+
+
 async def test_only_the_pairs_that_changed_come_back(database: Database) -> None:
     async with database.transaction() as conn:
         first = [

@@ -279,6 +279,7 @@ CREATE TABLE user_wallet (
     address text NOT NULL,
     linked_at timestamptz,
     unlinked_at timestamptz,
+    test_only boolean DEFAULT false NOT NULL,
     CONSTRAINT user_wallet_pkey PRIMARY KEY (user_id, address),
     CONSTRAINT user_wallet_seen_check CHECK (linked_at IS NOT NULL OR unlinked_at IS NOT NULL)
 );
@@ -322,6 +323,15 @@ CREATE TABLE chain_collection (
     CONSTRAINT chain_collection_chain_wallet_id_fkey
         FOREIGN KEY (chain_wallet_id) REFERENCES chain_wallet (id),
     CONSTRAINT chain_collection_address_key UNIQUE (address)
+);
+
+CREATE TABLE collection_decision (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    type_code varchar(64) NOT NULL,
+    stopped_reason text NOT NULL,
+    reason text,
+    actor text NOT NULL,
+    decided_at timestamptz DEFAULT now() NOT NULL
 );
 
 CREATE TABLE nft_level_rule (
@@ -407,6 +417,7 @@ CREATE TABLE chain_message (
     message_hash bytea NOT NULL,
     send_count integer DEFAULT 0 NOT NULL,
     last_sent_at timestamptz,
+    settled_seqno bigint,
     created_at timestamptz DEFAULT now() NOT NULL,
     updated_at timestamptz DEFAULT now() NOT NULL,
     CONSTRAINT chain_message_kind_check CHECK (kind IN ('deploy', 'mint', 'burn')),
@@ -417,6 +428,8 @@ CREATE TABLE chain_message (
     CONSTRAINT chain_message_chain_collection_id_fkey
         FOREIGN KEY (chain_collection_id) REFERENCES chain_collection (id)
 );
+CREATE INDEX chain_message_chain_collection_id_query_seq_idx
+    ON chain_message (chain_collection_id, query_seq);
 CREATE INDEX chain_message_message_hash_idx ON chain_message (message_hash);
 CREATE UNIQUE INDEX chain_message_one_unresolved_key
     ON chain_message (chain_collection_id) WHERE status = 'unresolved';
@@ -482,6 +495,7 @@ CREATE TABLE nft_level_achievement (
 CREATE TABLE nft_mint_queue (
     id uuid DEFAULT gen_random_uuid() PRIMARY KEY,
     nft_instance_id uuid NOT NULL,
+    type_id uuid NOT NULL,
     status varchar(16) DEFAULT 'pending' NOT NULL,
     retry_count integer DEFAULT 0 NOT NULL,
     last_error text,
@@ -520,14 +534,29 @@ CREATE TABLE nft_mint_queue (
 );
 CREATE INDEX nft_mint_queue_chain_message_id_idx ON nft_mint_queue (chain_message_id);
 CREATE INDEX nft_mint_queue_due_idx
-    ON nft_mint_queue (priority, run_after) WHERE status IN ('pending', 'sent') AND hold_reason IS NULL;
-CREATE INDEX nft_mint_queue_held_idx ON nft_mint_queue (hold_reason) WHERE hold_reason IS NOT NULL;
+    ON nft_mint_queue (type_id, operation, priority, run_after)
+    WHERE status = 'pending' AND hold_reason IS NULL;
+CREATE INDEX nft_mint_queue_failed_burn_idx
+    ON nft_mint_queue (nft_instance_id) WHERE status = 'failed' AND operation = 'burn';
+CREATE INDEX nft_mint_queue_held_idx
+    ON nft_mint_queue (hold_reason, created_at, id) WHERE hold_reason IS NOT NULL;
 CREATE INDEX nft_mint_queue_nft_instance_id_idx ON nft_mint_queue (nft_instance_id);
 CREATE UNIQUE INDEX nft_mint_queue_one_open_key
     ON nft_mint_queue (nft_instance_id, operation) WHERE status IN ('pending', 'sent');
 CREATE UNIQUE INDEX nft_mint_queue_token_index_key
     ON nft_mint_queue (chain_collection_id, token_index)
     WHERE operation = 'mint' AND token_index IS NOT NULL;
+
+-- A task's type is its badge's, whoever writes the task; a badge never changes its type.
+CREATE FUNCTION nft_mint_queue_type() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    SELECT instance.type_id INTO NEW.type_id
+      FROM nft_instance AS instance WHERE instance.id = NEW.nft_instance_id;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER nft_mint_queue_type_of_badge BEFORE INSERT OR UPDATE OF nft_instance_id, type_id
+    ON nft_mint_queue FOR EACH ROW EXECUTE FUNCTION nft_mint_queue_type();
 
 CREATE TABLE mint_task_event (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

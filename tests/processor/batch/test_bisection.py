@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from ops.errors import InvariantBroken
-from processor.batch import bisection
+from processor.batch import bisection, pacing
 from processor.batch.attempt import BatchOutcome
 from processor.batch.bisection import PartitionRefused, cut
-from processor.batch.pacing import FEW, LONG_S, REFUSED_MIN, REFUSED_SHARE, STRIKES_MAX, Pace
+from processor.batch.pacing import LONG_S, REFUSED_MIN, REFUSED_SHARE, STRIKES_MAX, Pace
 from processor.batch.staging import ReadChunk, as_rejected
 from processor.events.chunks import Chunk, PlainRecord
 from processor.events.rejection import Rejected
@@ -334,6 +334,8 @@ async def test_a_batch_is_committed_in_parts_that_take_a_fraction_of_a_second(
     counting: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here by a clock on which a record takes a millisecond; all of them are counted once."""
+    few = 500
+    monkeypatch.setattr(pacing, "FEW", few)
     pipeline = await a_pipeline(counting)
     took: list[float] = []
     commit = pipeline.commit
@@ -345,14 +347,14 @@ async def test_a_batch_is_committed_in_parts_that_take_a_fraction_of_a_second(
 
     monkeypatch.setattr(pipeline, "commit", noted)
     log, pace = Log(), Pace()
-    log.append(*(a_partner(ALICE) for _ in range(4 * FEW)))
+    log.append(*(a_partner(ALICE) for _ in range(4 * few)))
     chunks = log.chunks()
     await open_ledger(counting, chunks)
-    pace.broke(3 * FEW)
+    pace.broke(3 * few)
     outcome = await bisection.commit(pipeline, [pipeline.read(chunk) for chunk in chunks], pace)
-    assert (outcome.records, outcome.counted) == (4 * FEW, 4 * FEW)
+    assert (outcome.records, outcome.counted) == (4 * few, 4 * few)
     assert took[0] > LONG_S >= max(took[1:])
-    assert await value(counting, "SELECT counters->'partners_invited' FROM nft_progress") == 4 * FEW
+    assert await value(counting, "SELECT counters->'partners_invited' FROM nft_progress") == 4 * few
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6), records=st.integers(0, 60))

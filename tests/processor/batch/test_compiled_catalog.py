@@ -7,6 +7,7 @@ import pytest
 
 from processor.batch.compiled_catalog import CompiledCatalog
 from processor.rules.conditions import RuleError
+from store.merge_statement import MergeStatement
 from store.values.catalog import Catalog, CounterBinding, CounterKind
 from store.values.names import CounterName
 from tests.builders.catalogs import TENANT, a_catalog, a_counter, a_level, a_type
@@ -34,10 +35,12 @@ def a_numbered_catalog() -> Catalog:
 
 def test_each_type_binds_its_counters_with_the_numbers_that_it_compares() -> None:
     found = compiled(a_numbered_catalog())
-    assert found.bindings == (
-        CounterBinding(2, RUNNER.id, LONGEST, True, (Decimal(30),)),
-        CounterBinding(1, WALKER.id, POINTS, False, (Decimal(5), Decimal(9))),
-        CounterBinding(2, WALKER.id, LONGEST, True, (Decimal(30),)),
+    assert found.merge_statement == MergeStatement.of(
+        [
+            CounterBinding(2, RUNNER.id, LONGEST, True, (Decimal(30),)),
+            CounterBinding(1, WALKER.id, POINTS, False, (Decimal(5), Decimal(9))),
+            CounterBinding(2, WALKER.id, LONGEST, True, (Decimal(30),)),
+        ]
     )
 
 

@@ -24,7 +24,6 @@ from tests.builders.messages import (
     a_command,
     a_partner,
     a_quest,
-    a_review,
     a_visit,
     a_wallet,
     an_address,
@@ -129,18 +128,9 @@ def test_a_rejected_command_becomes_a_dead_letter_unless_a_person_gave_it() -> N
     assert PlacedCommand(placed.command).record_rejected(why) is None
 
 
-def test_an_event_is_staged_once_for_each_counter() -> None:
-    chunk = a_read_chunk(a_visit(ALICE, "ber\tlin"))
-    (line,) = chunk.staging.encoded().decode().splitlines()
-    assert line.split("\t")[4:] == [f"{CounterOperation.DISTINCT:d}", "\\N", "ber\\tlin"]
-    assert not chunk.staging.has_pairs
-    assert a_read_chunk(a_review(ALICE, "r1")).staging.has_pairs
-
-
-def test_an_event_that_adds_nothing_is_not_staged_and_has_its_key() -> None:
+def test_an_event_that_adds_nothing_has_its_key_all_the_same() -> None:
     chunk, event = a_read_chunk(), an_event_read(contributions=())
     chunk.add(event)
-    assert not chunk.staging
     assert chunk.keys == {event.key: event.fingerprint}
 
 
@@ -151,7 +141,7 @@ def test_without_some_events_a_chunk_is_as_if_they_were_repetitions() -> None:
     found = chunk.without({key_of(one), "of another chunk"})
     rest = a_read_chunk(an_event("partner.joined", "no user"), *everything)
     assert [event.id for event in found.events] == [two["id"]]
-    assert (found.keys, found.staging.encoded()) == (rest.keys, rest.staging.encoded())
+    assert found.keys == rest.keys
     assert [event.id for event in found.repeated] == [one["id"], two["id"]]
     assert (found.wallets, found.commands) == (chunk.wallets, chunk.commands)
     assert found.rejected == chunk.rejected

@@ -5,7 +5,7 @@ from binascii import crc_hqx
 
 import pytest
 
-from processor.events.addresses import normalised
+from processor.events.addresses import is_test_only, normalised
 
 ACCOUNT = bytes(range(224, 256))
 RAW = f"0:{ACCOUNT.hex()}"
@@ -32,6 +32,15 @@ def test_every_user_friendly_form_names_the_same_account(flags: int) -> None:
     assert normalised(urlsafe_b64encode(packed(flags)).decode()) == RAW
 
 
+@pytest.mark.parametrize(
+    ("flags", "test_only"), [(0x11, False), (0x51, False), (0x91, True), (0xD1, True)]
+)
+def test_a_form_for_test_networks_only_is_told(flags: int, test_only: bool) -> None:
+    assert is_test_only(b64encode(packed(flags)).decode()) is test_only
+    assert is_test_only(urlsafe_b64encode(packed(flags)).decode()) is test_only
+    assert not is_test_only(RAW)
+
+
 def test_an_address_that_a_wallet_shows_is_read() -> None:
     # TEP-2's own example is on the masterchain; this is the zero address as explorers show it.
     assert normalised("EQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAM9c") == f"0:{'0' * 64}"
@@ -44,6 +53,8 @@ def test_an_address_that_a_wallet_shows_is_read() -> None:
         (f"{RAW}0", "neither 0:hex nor 48 characters of base64"),
         (RAW[:-1], "neither 0:hex nor 48 characters of base64"),
         (f" {RAW}", "neither 0:hex nor 48 characters of base64"),
+        (f"{RAW}\n", "neither 0:hex nor 48 characters of base64"),
+        (b64encode(packed()).decode() + " ", "neither 0:hex nor 48 characters of base64"),
         # A digit zero, but Arabic.
         (f"\u0660:{ACCOUNT.hex()}", "neither 0:hex nor 48 characters of base64"),
         ("E" * 47 + "!", "neither 0:hex nor 48 characters of base64"),

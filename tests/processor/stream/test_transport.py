@@ -34,15 +34,17 @@ from mode import CrashingSupervisor
 from pydantic import SecretStr
 
 from ops.settings import Settings
-from processor.events.chunks import ChunkBounds
+from processor.events.chunks import Chunk, ChunkBounds, PlainRecord
 from processor.events.records import LargeRecord
 from processor.stream import bounded_fetch, guarded_records
 from processor.stream.app import WorkerApp, faust_app
 from processor.stream.consumer_thread import ConsumerOptions, ConsumerThread
+from processor.stream.positions import FetchedChunk
 from processor.stream.room import TAKE_STEPS_BYTES
 from processor.stream.transport import Consumer, Transport
 from store.values.names import Partition
 from store.values.stream import LedgerEntry, PausedPartition, PauseReason
+from tests.builders.patience import PATIENCE_S
 from tests.processor.stream.test_large_batches import Given, a_batch
 
 QUESTS = TP("laurel.quests", 0)
@@ -277,6 +279,28 @@ async def test_the_loop_is_never_held_by_a_record_however_large(
     assert len(turns) >= steps
     # The watchdog hears of each: a record of gigabytes is no stall.
     assert len(PROGRESS) >= steps - 1
+
+
+async def test_nothing_is_taken_while_as_much_as_may_wait_is_not_counted(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[float] = []
+
+    async def take(_consumer: Consumer, timeout: float) -> tuple[dict[TP, Any], None]:  # noqa: ASYNC109
+        taken.append(timeout)
+        return {}, None
+
+    monkeypatch.setattr(base.Consumer, "_wait_next_records", take)
+    chunk = Chunk(*QUESTS, 0, [PlainRecord(0, b"")])
+    message = consumer._to_message(QUESTS, FetchedChunk(chunk, 1, OPTIONS.buffer_bytes_max))
+    waiting = asyncio.create_task(consumer._wait_next_records(PATIENCE_S))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (waiting.done(), taken) == (False, [])
+    consumer.ack(message)
+    assert await waiting == (None, None)
+    await consumer._wait_next_records(1.0)
+    assert taken == [1.0]
 
 
 async def test_the_app_is_made_as_the_guards_say(app: WorkerApp) -> None:
