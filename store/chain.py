@@ -231,7 +231,7 @@ async def take_query_seq(conn: Connection, wallet_id: UUID, unused: int = 0) -> 
 
 async def add_collection(conn: Connection, new: NewCollection) -> Collection:
     """Write a type's collection unless there is one; return the one that stands."""
-    await conn.execute(ADD_COLLECTION, asdict(new))
+    await conn.execute(ADD_COLLECTION, {"id": ordered_id(), **asdict(new)})
     of_type = _COLLECTION.where(ChainCollection.type_id == new.type_id)
     return _collection((await conn.execute(of_type)).one())
 

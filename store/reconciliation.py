@@ -134,8 +134,8 @@ DROP_INDEXES = text("""
 """)
 
 REVOKE_SECOND = text("""
-    INSERT INTO nft_mint_queue (nft_instance_id, operation, token_index, chain_collection_id)
-    VALUES (:instance_id, 'revoke_second', :index, :collection_id)
+    INSERT INTO nft_mint_queue (id, nft_instance_id, operation, token_index, chain_collection_id)
+    VALUES (:task_id, :instance_id, 'revoke_second', :index, :collection_id)
         ON CONFLICT (nft_instance_id, operation) WHERE status IN ('pending', 'sent') DO NOTHING
 """)
 
@@ -233,7 +233,7 @@ async def revoke_second(conn: Connection, seen: TokenRecord, found: FoundToken) 
         "index": found.index,
         "collection_id": found.collection_id,
     }
-    if (await conn.execute(REVOKE_SECOND, place)).rowcount != 1:
+    if (await conn.execute(REVOKE_SECOND, {"task_id": ordered_id(), **place})).rowcount != 1:
         return False
     details = {"repair": "second_token", "token_id": found.token_id}
     entry = AuditEntry(seen.instance_id, AuditAction.METADATA_UPDATED, Actor.ADMIN, details)

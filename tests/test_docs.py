@@ -44,6 +44,7 @@ LOG_METHODS = {"debug", "info", "warning", "error", "exception"}
 
 # Words that pages quote and that the code does not define, each with whose it is.
 FOREIGN = {
+    "search_path": "PostgreSQL",
     "OWNER_URL": "the shell of whoever restores a backup",
     "SERVER_URL": "the same",
     "GRANT": "PostgreSQL",
@@ -67,7 +68,6 @@ FOREIGN = {
     "getLibraries": "TON's lite servers",
     "fsGroup": "Kubernetes",
     "global_balance": "TL-B",
-    "search_path": "PostgreSQL",
     "init_block": "TON's global config",
     "internal_transfer": "highload-wallet-v3's contract",
     "liteServer.error": "TL",

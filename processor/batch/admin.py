@@ -12,8 +12,10 @@ from processor.batch.options import PipelineOptions
 from processor.batch.pipeline import Pipeline
 from processor.events.message_schema import ID_LENGTH_MAX
 from processor.events.reader import BadgeCommand, content_hash
+from store import user_badges
 from store.engine import Database
 from store.values.badges import Actor
+from store.values.names import TypeCode
 from store.values.stream import CommandType
 
 
@@ -82,6 +84,8 @@ async def apply(settings: Settings, request: BadgeRequest) -> dict[str, object]:
         pipeline = Pipeline(db, PipelineOptions.of(settings, cluster_id="admin"))
         await pipeline.load()
         rejected = await pipeline.apply(command)
+        async with db.transaction() as conn:
+            badge = await user_badges.standing(conn, request.user_id, TypeCode(request.type_code))
     if rejected is not None:
         reason = rejected.reason.value
         raise CommandRejected(f"{request.kind}: {rejected.detail} ({reason})", reason=reason)
@@ -90,4 +94,5 @@ async def apply(settings: Settings, request: BadgeRequest) -> dict[str, object]:
         "type": request.kind,
         "user_id": str(request.user_id),
         "type_code": request.type_code,
+        "badge": badge,
     }

@@ -125,7 +125,18 @@ def _apply(console: Console, kind: str, request: dict[str, Any], *, as_json: boo
         from processor.batch.admin import BadgeRequest, apply
 
         document = await apply(console.settings, BadgeRequest(kind, **request))
-        console.result(document, f"{kind}: done, as {document['external_id']}", as_json=as_json)
+        text = f"{kind}: done, as {document['external_id']}"
+        console.result(document, text + _standing(document["badge"]), as_json=as_json)
         return EXIT_OK
 
     console.run_once(main)
+
+
+def _standing(badge: object) -> str:
+    """Return where the badge stands, for a person: an accepted mint may wait, or be over."""
+    if not isinstance(badge, dict):
+        return ""
+    said = f"\nThe badge is {badge['status']}, {badge['onchain_status']}"
+    if badge["task"] is not None:
+        said += f"; its {badge['task']} is {badge['task_status']}"
+    return said + (f", held: {badge['hold']}" if badge["hold"] else "")

@@ -1,10 +1,13 @@
 """A person's request is the command that Kafka would have brought, and is answered at once."""
 
+import asyncio
 from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
+from cli import main
 from ops.errors import UsageError
 from ops.settings import DEFAULT_TENANT, Settings
 from processor.batch import admin
@@ -63,7 +66,21 @@ async def test_a_request_says_what_was_done_and_why_not(
         "type": "badge.mint",
         "user_id": str(ALICE),
         "type_code": "ambassador",
+        # What a person is asked next: why there is no token.
+        "badge": {
+            "status": "active",
+            "onchain_status": "not_minted",
+            "task": "mint",
+            "task_status": "pending",
+            "hold": "no_wallet",
+        },
     }
+    said = CliRunner(env={"LAUREL_DATABASE_URL": database_url})
+    line = ["badge", "mint", str(ALICE), "ambassador"]
+    again = await asyncio.to_thread(said.invoke, main, line)
+    assert again.stdout.splitlines()[1] == (
+        "The badge is active, not_minted; its mint is pending, held: no_wallet"
+    )
     with pytest.raises(CommandRejected, match=r"badge\.burn: the user has no such badge") as caught:
         await admin.apply(settings, BadgeRequest("badge.burn", ALICE, "explorer"))
     assert caught.value.details["reason"] == "no_such_badge"
