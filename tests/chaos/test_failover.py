@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from minter import maintenance
 from sandbox.postgres import PostgresServer
 from sandbox.ton.network import TonNetwork, TonOptions
 from store import migrations
 from store.engine import Database
 from tests.builders import clusters
 from tests.builders.clusters import Clusters, caught_up, crash, cut_off, tell, together
-from tests.builders.minters import funded, minter_on, new_wallet
+from tests.builders.minters import funded, minter_on
 from tests.builders.went_back import (
     CODES,
     HURRY,
@@ -32,31 +31,12 @@ from tests.builders.went_back import (
 )
 from tests.builders.world import World, all_in, minting
 
-pytestmark = pytest.mark.postgres15
-
-
-@pytest.fixture(scope="module")
-def mnemonic_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return new_wallet(tmp_path_factory)
+pytestmark = [pytest.mark.postgres15, pytest.mark.usefixtures("hurried")]
 
 
 @pytest.fixture
 def ton_options(tmp_path: Path) -> TonOptions:
     return TonOptions(block_interval=timedelta(milliseconds=50), directory=tmp_path / "ton")
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a minter does now and then, it does often."""
-    monkeypatch.setattr(maintenance, "_SWEEP_EVERY", timedelta(milliseconds=300))
-    monkeypatch.setattr(maintenance, "_REPAIR_EVERY", timedelta(seconds=1))
-
-
-@pytest.fixture
-def mempool(ton: TonNetwork, monkeypatch: pytest.MonkeyPatch) -> Mempool:
-    made = Mempool(ton, ton.chain.submit)
-    monkeypatch.setattr(ton.chain, "submit", made.submit)
-    return made
 
 
 @pytest.fixture

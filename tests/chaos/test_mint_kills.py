@@ -22,17 +22,12 @@ from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
 from store.engine import Database
 from store.values.minting import TaskOperation
-from tests.builders.minters import funded, minter_on, new_wallet
+from tests.builders.minters import funded, minter_on
 from tests.builders.patience import PATIENCE_S
 from tests.builders.world import World, all_in, items_of, minting
 
 ROOT = Path(__file__).parents[2]
 HURRY = MinterSettings(poll_interval=timedelta(milliseconds=50))
-
-
-@pytest.fixture(scope="module")
-def mnemonic_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return new_wallet(tmp_path_factory)
 
 
 @pytest.fixture

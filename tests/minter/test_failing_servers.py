@@ -1,6 +1,7 @@
 """Minting goes on beside lite servers that fail, wherever they stand in the list."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +25,16 @@ from tests.builders.lite_servers import ACCOUNT, FailingServer, lite_servers
 from tests.builders.world import World, all_in, eventually, minting
 
 pytestmark = pytest.mark.integration
+
+
+@asynccontextmanager
+async def through(
+    servers: Sequence[FailingServer | None], ton: TonNetwork, settings: Settings, directory: Path
+) -> AsyncIterator[Settings]:
+    """Yield settings of a minter that knows these lite servers."""
+    async with lite_servers(ton, servers) as config:
+        write_json(directory / "servers.json", config)
+        yield settings.model_copy(update={"ton_config": directory / "servers.json"})
 
 
 def stall(server: FailingServer) -> None:
@@ -55,14 +66,11 @@ async def test_badges_are_minted_beside_four_lite_servers_that_fail(
     tmp_path: Path,
 ) -> None:
     failing = [FailingServer(ton) for _ in range(4)]
-    async with lite_servers(ton, [*failing, None]) as config:
-        write_json(tmp_path / "five.json", config)
-        five = settings.model_copy(update={"ton_config": tmp_path / "five.json"})
-        async with minting(five):
-            await all_in(world, await world.to_mint(), "active/minted")
-            for server in failing:
-                fail(server)
-            await all_in(world, await world.to_mint(), "active/minted")
+    async with through([*failing, None], ton, settings, tmp_path) as five, minting(five):
+        await all_in(world, await world.to_mint(), "active/minted")
+        for server in failing:
+            fail(server)
+        await all_in(world, await world.to_mint(), "active/minted")
 
 
 async def test_reading_that_takes_longer_than_a_block_lets_one_sign(
@@ -70,14 +78,11 @@ async def test_reading_that_takes_longer_than_a_block_lets_one_sign(
 ) -> None:
     """Newer blocks come and are written down meanwhile: they are no reason to begin anew."""
     only = FailingServer(ton)
-    async with lite_servers(ton, [only]) as config:
-        write_json(tmp_path / "one.json", config)
-        one = settings.model_copy(update={"ton_config": tmp_path / "one.json"})
-        async with minting(one):
-            await all_in(world, await world.to_mint(), "active/minted")
-            only.slow_accounts = {await world.value("SELECT address FROM chain_collection")}
-            only.delay_s = 2.5
-            await all_in(world, await world.to_mint(2), "active/minted")
+    async with through([only], ton, settings, tmp_path) as one, minting(one):
+        await all_in(world, await world.to_mint(), "active/minted")
+        only.slow_accounts = {await world.value("SELECT address FROM chain_collection")}
+        only.delay_s = 2.5
+        await all_in(world, await world.to_mint(2), "active/minted")
 
 
 async def test_an_account_that_nobody_shows_holds_up_no_other(
@@ -85,38 +90,35 @@ async def test_an_account_that_nobody_shows_holds_up_no_other(
 ) -> None:
     """Neither the mints of its message, nor the burns of its type, nor a comparison of all."""
     only = FailingServer(ton)
-    async with lite_servers(ton, [only]) as config:
-        write_json(tmp_path / "one.json", config)
-        one = settings.model_copy(update={"ton_config": tmp_path / "one.json"})
-        async with minting(one) as ctx:
-            await all_in(world, await world.to_mint(), "active/minted")
-            collection = await world.value("SELECT address FROM chain_collection")
-            hidden = tokens.item_address(collection, 2)
-            only.unreadable = {hidden}
-            badges = await world.to_mint(3)
+    async with through([only], ton, settings, tmp_path) as one, minting(one) as ctx:
+        await all_in(world, await world.to_mint(), "active/minted")
+        collection = await world.value("SELECT address FROM chain_collection")
+        hidden = tokens.item_address(collection, 2)
+        only.unreadable = {hidden}
+        badges = await world.to_mint(3)
 
-            async def two_of_three() -> bool:
-                minted = "active/minted"
-                return sorted(await world.statuses(badges)).count(minted) == 2
+        async def two_of_three() -> bool:
+            minted = "active/minted"
+            return sorted(await world.statuses(badges)).count(minted) == 2
 
-            await eventually(world, two_of_three, "the others are minted")
-            report = await reconcile(world.db, ctx.gateway, repair=True)
-            kinds = [(each.finding.kind, each.finding.token_id) for each in report.findings]
-            assert kinds == [(FindingKind.UNREADABLE, hidden)]
-            assert (report.tokens, report.shut) == (3, None)
-            only.unreadable = set()
-            await all_in(world, badges, "active/minted")
+        await eventually(world, two_of_three, "the others are minted")
+        report = await reconcile(world.db, ctx.gateway, repair=True)
+        kinds = [(each.finding.kind, each.finding.token_id) for each in report.findings]
+        assert kinds == [(FindingKind.UNREADABLE, hidden)]
+        assert (report.tokens, report.shut) == (3, None)
+        only.unreadable = set()
+        await all_in(world, badges, "active/minted")
 
-            only.unreadable = {hidden}
-            await world.enqueue(badges, TaskOperation.BURN)
+        only.unreadable = {hidden}
+        await world.enqueue(badges, TaskOperation.BURN)
 
-            async def two_are_burned() -> bool:
-                return (await world.statuses(badges)).count("burned_onchain/minted") == 2
+        async def two_are_burned() -> bool:
+            return (await world.statuses(badges)).count("burned_onchain/minted") == 2
 
-            await eventually(world, two_are_burned, "the others are burned")
-            only.unreadable = set()
-            await all_in(world, badges, "burned_onchain/minted")
-            assert (await reconcile(world.db, ctx.gateway, repair=False)).findings == ()
+        await eventually(world, two_are_burned, "the others are burned")
+        only.unreadable = set()
+        await all_in(world, badges, "burned_onchain/minted")
+        assert (await reconcile(world.db, ctx.gateway, repair=False)).findings == ()
 
 
 async def test_a_minters_comparison_leaves_room_for_its_mints(
@@ -124,9 +126,7 @@ async def test_a_minters_comparison_leaves_room_for_its_mints(
 ) -> None:
     """However many tokens there are, it reads four at a time; `laurel reconcile` reads more."""
     only, clock = FailingServer(ton), FakeClock()
-    async with lite_servers(ton, [only]) as config:
-        write_json(tmp_path / "one.json", config)
-        one = settings.model_copy(update={"ton_config": tmp_path / "one.json"})
+    async with through([only], ton, settings, tmp_path) as one:
         async with minting(one):
             await all_in(world, await world.to_mint(40), "active/minted")
         async with minter_context(one, Readiness(), clock) as ctx:
@@ -145,9 +145,7 @@ async def test_a_collection_that_nobody_shows_holds_up_no_other(
     ton: TonNetwork, world: World, settings: Settings, tmp_path: Path
 ) -> None:
     only = FailingServer(ton)
-    async with lite_servers(ton, [only]) as config:
-        write_json(tmp_path / "one.json", config)
-        one = settings.model_copy(update={"ton_config": tmp_path / "one.json"})
+    async with through([only], ton, settings, tmp_path) as one:
         async with minting(one) as ctx:
             badges = [*await world.to_mint(), *await world.to_mint(2, "quest_author")]
             await all_in(world, badges, "active/minted")
