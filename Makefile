@@ -21,8 +21,8 @@ demo-full: $(VENV)/.run ## The same with 100 000 events; at the end the database
 dev: $(VENV)/.run ## Keep the whole stack up until Ctrl-C.
 	$(BIN)/laurel dev $(ARGS)
 
-test: $(VENV)/.dev ## Run all tests (a real Kafka and PostgreSQL 15 too, where found), shared by N=2 processes.
-	$(BIN)/pytest -n $(or $(N),2) --dist loadscope --max-worker-restart=0 $(ARGS)
+test: $(VENV)/.dev ## Run all tests (a real Kafka and PostgreSQL 15 too, where found), shared by N=3 processes.
+	$(BIN)/pytest -n $(or $(N),3) --dist loadscope --max-worker-restart=0 $(ARGS)
 
 # Bytecode is kept even where the shell says not to: compiling anew is a quarter of the work.
 unit: $(VENV)/.dev ## Run the tests that need no server: a few seconds.

@@ -16,7 +16,7 @@ from minter.startup import minter_context, minting_wallet
 from minter.ton import tokens
 from minter.ton.liteserver import LiteServers
 from minter.ton.values import Account, SendOutcome
-from ops.errors import UsageError
+from ops.errors import Transient, UsageError
 from ops.lifecycle import Part, Readiness
 from ops.setting_parts import MinterSettings
 from ops.settings import Settings
@@ -218,17 +218,19 @@ async def test_a_replayed_message_is_refused_by_the_wallet(
 async def test_an_empty_read_does_not_fail_a_task(
     world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, empty = LiteServers.accounts, 3
+    read, empty = LiteServers.readable, 3
 
-    async def sometimes_nothing(self: LiteServers, *arguments: Any) -> list[Account]:
+    async def sometimes_nothing(
+        self: LiteServers, *arguments: Any, **options: Any
+    ) -> list[Account | Transient]:
         nonlocal empty
-        found = await read(self, *arguments)
+        found = await read(self, *arguments, **options)
         if not found or empty == 0:
             return found
         empty -= 1
         return [Account(0, None) for _ in found]
 
-    monkeypatch.setattr(LiteServers, "accounts", sometimes_nothing)
+    monkeypatch.setattr(LiteServers, "readable", sometimes_nothing)
     (badge,) = await world.to_mint()
     async with minting(settings):
         await all_in(world, [badge], "active/minted")

@@ -134,6 +134,7 @@ OURS = {
     "nft_level_rule": {"onchain_policy", "i18n"},
     "nft_instance": {"tenant_id", "ordinal"},
     "nft_mint_queue": {
+        "type_id",
         "operation",
         "recipient",
         "chain_collection_id",

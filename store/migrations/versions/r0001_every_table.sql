@@ -548,10 +548,12 @@ CREATE UNIQUE INDEX nft_mint_queue_token_index_key
     WHERE operation = 'mint' AND token_index IS NOT NULL;
 
 -- A task's type is its badge's, whoever writes the task; a badge never changes its type.
-CREATE FUNCTION nft_mint_queue_type() RETURNS trigger LANGUAGE plpgsql AS $$
+-- It remembers the schema: pg_restore writes rows with an empty search_path.
+CREATE FUNCTION nft_mint_queue_type() RETURNS trigger LANGUAGE plpgsql
+   SET search_path FROM CURRENT AS $$
 BEGIN
-    SELECT instance.type_id INTO NEW.type_id
-      FROM nft_instance AS instance WHERE instance.id = NEW.nft_instance_id;
+    NEW.type_id := coalesce((SELECT instance.type_id FROM nft_instance AS instance
+                              WHERE instance.id = NEW.nft_instance_id), NEW.type_id);
     RETURN NEW;
 END
 $$;

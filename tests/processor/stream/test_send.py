@@ -265,7 +265,7 @@ def test_the_command_says_what_it_sent_and_where(
     [
         (["quest.dreamt", "--user", ANNA], "laurel: There is no event type quest.dreamt."),
         (["city.visited", "--user", "anna"], "'anna' is not a valid UUID"),
-        (["city.visited", "--user", ANNA, "--times", "0"], "0 is not in the range x>=1"),
+        (["city.visited", "--user", ANNA, "--times", "0"], "0 is not in the range 1<=x<=100000"),
     ],
 )
 def test_the_command_ends_with_2_for_what_is_no_event(words: list[str], message: str) -> None:
