@@ -4,6 +4,7 @@ The message that was signed last is under way meanwhile, and the database that g
 heard of it. Whatever the order of what follows: one token a badge, and every token known.
 """
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -136,7 +137,18 @@ def base_backup_and_archive(servers: Clusters, primary: PostgresServer) -> Postg
 
 
 @pytest.mark.parametrize(
-    "take_over", [files_copied_back, base_backup_alone, base_backup_and_archive, started_again]
+    "take_over",
+    [
+        pytest.param(
+            files_copied_back,
+            marks=pytest.mark.skipif(
+                "LONG_TESTS" not in os.environ, reason="six minutes: `make long` runs it"
+            ),
+        ),
+        base_backup_alone,
+        base_backup_and_archive,
+        started_again,
+    ],
 )
 async def test_a_physical_backup_that_takes_over_makes_no_second_token(
     take_over: Callable[[Clusters, PostgresServer], PostgresServer],

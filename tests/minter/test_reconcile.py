@@ -246,6 +246,10 @@ async def test_a_second_token_is_revoked_on_a_persons_word_and_the_badge_keeps_i
         return (report.findings, report.shut) == ((), None)
 
     await eventually(world, is_clean, "the second token is revoked")
+    # The chain shows it before the minter has written it down.
+    await eventually(
+        world, lambda: has_task(world, badge, "revoke_second confirmed"), "it is confirmed"
+    )
     assert [token.revoked_at > 0 for token in await items_of(ctx)] == [False, False, False, True]
     assert await world.statuses([badge]) == ["active/minted"]
     assert await minted.token_id(badge) == own
