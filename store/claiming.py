@@ -30,6 +30,22 @@ class TaskCount:
     tasks: int
 
 
+def _has_revocations(operation: str) -> str:
+    """Return SQL: whether a type has such tasks that are due, of badges whose mint is over."""
+    return f"""\
+                (SELECT true FROM nft_mint_queue AS task
+                  WHERE task.type_id = type.id AND task.operation = '{operation}'
+                    AND task.status = 'pending' AND task.hold_reason IS NULL
+                    AND task.run_after <= now()
+                    AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
+                    AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS mint
+                                     WHERE mint.nft_instance_id = task.nft_instance_id
+                                       AND mint.operation = 'mint'
+                                       AND mint.status IN ('pending', 'sent'))
+                  ORDER BY task.type_id, task.operation, task.priority, task.run_after
+                  LIMIT 1)"""  # noqa: S608 - one of two words
+
+
 # Type by type, so that a busy type's backlog costs the others nothing; of each one operation, as a
 # message has one: burns and mints take turns, and neither waits for all of the other's backlog.
 # ORDER BY and LIMIT 1 in place of EXISTS: else a large queue is read from its begin.
@@ -38,7 +54,7 @@ class TaskCount:
 # time, also at the end of a long transaction.
 # The audit log can only grow: it knows a token also where the other tables were restored alone.
 # In a CTE: inside IN (...) a SKIP LOCKED sub-select may be run again and lock more than its limit.
-CLAIM_DUE = text("""
+CLAIM_DUE = text(f"""
     WITH idle AS MATERIALIZED (
          SELECT type.id,
                 (SELECT true FROM nft_mint_queue AS task
@@ -48,28 +64,8 @@ CLAIM_DUE = text("""
                     AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
                   ORDER BY task.type_id, task.operation, task.priority, task.run_after
                   LIMIT 1) AS has_mints,
-                (SELECT true FROM nft_mint_queue AS task
-                  WHERE task.type_id = type.id AND task.operation = 'burn'
-                    AND task.status = 'pending' AND task.hold_reason IS NULL
-                    AND task.run_after <= now()
-                    AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
-                    AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS mint
-                                     WHERE mint.nft_instance_id = task.nft_instance_id
-                                       AND mint.operation = 'mint'
-                                       AND mint.status IN ('pending', 'sent'))
-                  ORDER BY task.type_id, task.operation, task.priority, task.run_after
-                  LIMIT 1) AS has_burns,
-                (SELECT true FROM nft_mint_queue AS task
-                  WHERE task.type_id = type.id AND task.operation = 'revoke_second'
-                    AND task.status = 'pending' AND task.hold_reason IS NULL
-                    AND task.run_after <= now()
-                    AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
-                    AND NOT EXISTS (SELECT 1 FROM nft_mint_queue AS mint
-                                     WHERE mint.nft_instance_id = task.nft_instance_id
-                                       AND mint.operation = 'mint'
-                                       AND mint.status IN ('pending', 'sent'))
-                  ORDER BY task.type_id, task.operation, task.priority, task.run_after
-                  LIMIT 1) AS has_seconds,
+{_has_revocations("burn")} AS has_burns,
+{_has_revocations("revoke_second")} AS has_seconds,
                 (SELECT message.kind = 'burn' FROM chain_message AS message
                   WHERE message.chain_collection_id = collection.id
                   ORDER BY message.query_seq DESC
@@ -115,7 +111,7 @@ CLAIM_DUE = text("""
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
            JOIN nft_type AS type ON type.id = taken.type_id
      ORDER BY taken.priority, taken.run_after
-""")
+""")  # noqa: S608 - of the above
 
 # By way of the few unresolved messages: the queue may hold a million rows that are not due.
 CLAIM_SENT = text("""
