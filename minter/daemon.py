@@ -31,7 +31,7 @@ from store import chain, chain_messages, claiming
 from store.chain import Collection
 from store.chain_messages import MessageRecord
 from store.engine import DatabaseUnreachable
-from store.values.minting import LeasedTask
+from store.values.minting import LeasedTask, MessageKind, TaskOperation
 from store.values.names import LeaseToken, TypeCode
 
 log = logger("minter")
@@ -63,8 +63,8 @@ class Daemon:
         self._busy: dict[UUID, asyncio.Task[None]] = {}
         self._collections: dict[UUID, Collection] = {}
         self._wake = asyncio.Event()
-        # Type -> why nothing was signed, so that a reason is logged once and not every turn.
-        self._reasons: dict[UUID, str] = {}
+        # Why nothing was signed, so that a reason is logged once and not every turn.
+        self._reasons: dict[tuple[UUID, MessageKind], str] = {}
         self._stopped: tuple[UUID, ...] = ()
         self._rests = Rests(ctx.settings.poll_interval.total_seconds())
         self._balance_nano = 0
@@ -193,6 +193,9 @@ class Daemon:
 
     async def _claim_due(self) -> bool:
         ctx, lease = self._ctx, LeaseToken(uuid4())
+        self._notice_money()
+        now = ctx.clock.monotonic()
+        unpaid = {kind: self._rests.unpaid(kind, now) for kind in MessageKind}
         async with ctx.db.transaction() as conn:
             # Of each type as much as a message carries: what is claimed and not signed only costs.
             due = await claiming.claim_due(
@@ -200,9 +203,13 @@ class Daemon:
                 lease,
                 ctx.settings.lease,
                 ctx.settings.claim_limit,
-                [*self._busy, *self._stopped, *self._resting()],
+                [*self._busy, *self._stopped, *self._rests.resting(now)],
+                without_mints=unpaid[MessageKind.MINT],
+                without_burns=unpaid[MessageKind.BURN],
             )
         if not due:
+            if not self._busy:
+                self._show_paid()
             return False
         reach(Point.MINTER_CLAIMED)
         for type_id in dict.fromkeys(task.type_id for task in due):
@@ -210,31 +217,37 @@ class Daemon:
             self._start(type_id, self._sign_and_watch(tasks, lease), lease, tasks)
         return True
 
-    def _resting(self) -> list[UUID]:
+    def _notice_money(self) -> None:
         balance_nano = self._ctx.view.current[1].balance_nano
         if balance_nano > self._balance_nano:
             self._rests.money_came()
         self._balance_nano = balance_nano
-        return self._rests.resting(self._ctx.clock.monotonic())
+
+    def _show_paid(self) -> None:
+        """Show in /ready that the wallet can pay, unless something rests for want of money."""
+        now = self._ctx.clock.monotonic()
+        if not any(self._rests.unpaid(kind, now) for kind in MessageKind):
+            self._readiness.arrived(Part.WALLET)
 
     async def _sign_and_watch(self, tasks: Sequence[LeasedTask], lease: LeaseToken) -> None:
         """Sign one message out of leased tasks of one type and operation, and see it through."""
         ctx, operation = self._ctx, tasks[0].operation
+        kind = MessageKind.MINT if operation is TaskOperation.MINT else MessageKind.BURN
         collection = await self._collection(tasks[0].type_id, tasks[0].type_code)
         if collection.deployed_at is None:
             message = await signing.sign_deploy(ctx, collection)
             if isinstance(message, MessageRecord):
                 await watch_deploy(ctx, message, collection, self._stop)
             else:
-                self._not_signed(collection, message)
+                self._not_signed(collection, kind, message)
             return
         signed = await signing.sign(ctx, lease, tasks, collection)
         if isinstance(signed, NothingSigned):
-            self._not_signed(collection, signed)
+            self._not_signed(collection, kind, signed)
             return
-        self._readiness.arrived(Part.WALLET)
-        self._reasons.pop(collection.type_id, None)
-        self._rests.forget(collection.type_id)
+        self._reasons.pop((collection.type_id, kind), None)
+        self._rests.forget(collection.type_id, kind)
+        self._show_paid()
         reach(Point.MINTER_SIGNED)
         log.info(
             "message_signed",
@@ -271,16 +284,18 @@ class Daemon:
             wallet = (ctx.wallet_id, ctx.wallet.address)
             return await collections.add(conn, wallet, ctx.metadata_base_url, (type_id, code))
 
-    def _not_signed(self, collection: Collection, nothing: NothingSigned) -> None:
+    def _not_signed(
+        self, collection: Collection, kind: MessageKind, nothing: NothingSigned
+    ) -> None:
         now = self._ctx.clock.monotonic()
         if nothing.insufficient_funds:
             self._readiness.wait_for(Part.WALLET, nothing.reason)
-            self._rests.rest_for_money(collection.type_id, now)
+            self._rests.rest_for_money(collection.type_id, kind, now)
         else:
             self._rests.rest(collection.type_id, now)
-        if self._reasons.get(collection.type_id) != nothing.reason:
+        if self._reasons.get((collection.type_id, kind)) != nothing.reason:
             log.warning("not_signed", type=collection.type_code, reason=nothing.reason)
-        self._reasons[collection.type_id] = nothing.reason
+        self._reasons[collection.type_id, kind] = nothing.reason
 
     def _start(
         self,

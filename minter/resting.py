@@ -2,14 +2,17 @@
 
 What cannot be signed is not claimed again and again: every claim writes rows, and giving tasks back
 must not cost them their place in the queue. A rest doubles until something is signed; one for want
-of money lasts until the wallet's balance rises.
+of money lasts until the wallet's balance rises, and is of one kind of message: a burn may be
+affordable where a mint is not.
 """
 
 from dataclasses import dataclass
 from uuid import UUID
 
+from store.values.minting import MessageKind
+
 _LONGEST_S = 5.0
-# Also without a richer wallet: a burn may be affordable where a mint was not.
+# Also without a richer wallet: less may be promised to others by then.
 _WITHOUT_MONEY_S = 600.0
 
 
@@ -17,7 +20,6 @@ _WITHOUT_MONEY_S = 600.0
 class _Rest:
     until: float
     seconds: float
-    for_money: bool = False
 
 
 class Rests:
@@ -26,26 +28,36 @@ class Rests:
     def __init__(self, first_s: float) -> None:
         self._first_s = first_s
         self._rests: dict[UUID, _Rest] = {}
+        self._unpaid_until: dict[tuple[UUID, MessageKind], float] = {}
 
     def rest(self, type_id: UUID, now: float) -> None:
         """Leave a type alone for a moment, twice as long as the last time."""
         before = self._rests.get(type_id)
-        doubled_s = self._first_s if before is None or before.for_money else 2 * before.seconds
+        doubled_s = self._first_s if before is None else 2 * before.seconds
         seconds = min(doubled_s, _LONGEST_S)
         self._rests[type_id] = _Rest(now + seconds, seconds)
 
-    def rest_for_money(self, type_id: UUID, now: float) -> None:
-        """Leave a type alone until there is more money."""
-        self._rests[type_id] = _Rest(now + _WITHOUT_MONEY_S, _WITHOUT_MONEY_S, for_money=True)
+    def rest_for_money(self, type_id: UUID, kind: MessageKind, now: float) -> None:
+        """Leave a type's messages of one kind alone until there is more money."""
+        self._unpaid_until[type_id, kind] = now + _WITHOUT_MONEY_S
 
     def money_came(self) -> None:
         """End the rests for want of money."""
-        self._rests = {key: rest for key, rest in self._rests.items() if not rest.for_money}
+        self._unpaid_until.clear()
 
-    def forget(self, type_id: UUID) -> None:
-        """End a type's rest: something was signed for it."""
+    def forget(self, type_id: UUID, kind: MessageKind) -> None:
+        """End a type's rest: a message of this kind was signed for it."""
         self._rests.pop(type_id, None)
+        self._unpaid_until.pop((type_id, kind), None)
 
     def resting(self, now: float) -> list[UUID]:
         """Return the types that are left alone at `now`."""
         return [type_id for type_id, rest in self._rests.items() if now < rest.until]
+
+    def unpaid(self, kind: MessageKind, now: float) -> list[UUID]:
+        """Return the types for which no message of this kind can be paid at `now`."""
+        return [
+            type_id
+            for (type_id, of_kind), until in self._unpaid_until.items()
+            if of_kind is kind and now < until
+        ]

@@ -47,7 +47,8 @@ def _has_revocations(operation: str) -> str:
 
 
 # Type by type, so that a busy type's backlog costs the others nothing; of each one operation, as a
-# message has one: burns and mints take turns, and neither waits for all of the other's backlog.
+# message has one: revocations and mints take turns, and neither waits for all of the other's
+# backlog, nor for money where the other costs less.
 # ORDER BY and LIMIT 1 in place of EXISTS: else a large queue is read from its begin.
 # Two clocks on purpose: now() is constant in a statement, so an index condition may hold it, and a
 # little late only means "claimed by the next turn"; clock_timestamp() starts the lease at the true
@@ -57,6 +58,7 @@ def _has_revocations(operation: str) -> str:
 CLAIM_DUE = text(f"""
     WITH idle AS MATERIALIZED (
          SELECT type.id,
+                type.id <> ALL(CAST(:without_mints AS uuid[])) AND
                 (SELECT true FROM nft_mint_queue AS task
                   WHERE task.type_id = type.id AND task.operation = 'mint'
                     AND task.status = 'pending' AND task.hold_reason IS NULL
@@ -64,7 +66,9 @@ CLAIM_DUE = text(f"""
                     AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
                   ORDER BY task.type_id, task.operation, task.priority, task.run_after
                   LIMIT 1) AS has_mints,
+                type.id <> ALL(CAST(:without_burns AS uuid[])) AND
 {_has_revocations("burn")} AS has_burns,
+                type.id <> ALL(CAST(:without_burns AS uuid[])) AND
 {_has_revocations("revoke_second")} AS has_seconds,
                 (SELECT message.kind = 'burn' FROM chain_message AS message
                   WHERE message.chain_collection_id = collection.id
@@ -82,10 +86,9 @@ CLAIM_DUE = text(f"""
                 SELECT task.id FROM nft_mint_queue AS task
                  WHERE task.type_id = idle.id
                    AND task.operation =
-                       CASE WHEN idle.has_seconds THEN 'revoke_second'
-                            WHEN idle.has_burns
-                             AND (idle.has_mints AND idle.burned_last) IS NOT TRUE
-                            THEN 'burn' ELSE 'mint' END
+                       CASE WHEN idle.has_mints AND idle.burned_last THEN 'mint'
+                            WHEN idle.has_seconds THEN 'revoke_second'
+                            WHEN idle.has_burns THEN 'burn' ELSE 'mint' END
                    AND task.status = 'pending' AND task.hold_reason IS NULL
                    AND task.run_after <= now()
                    AND (task.lease_expires_at IS NULL OR task.lease_expires_at < now())
@@ -228,12 +231,19 @@ COUNTS = text("""
 
 
 async def claim_due(
-    conn: Connection, lease: LeaseToken, ttl: timedelta, limit: int, busy_types: Sequence[UUID]
+    conn: Connection,
+    lease: LeaseToken,
+    ttl: timedelta,
+    limit: int,
+    busy_types: Sequence[UUID],
+    *,
+    without_mints: Sequence[UUID] = (),
+    without_burns: Sequence[UUID] = (),
 ) -> list[LeasedTask]:
-    """Lease pending tasks that may be signed now: of each type, mints or burns.
+    """Lease pending tasks that may be signed now: of each type, mints or revocations.
 
-    Of types without an unresolved message, burns only after their mint. Where a type has both due,
-    they take turns, message by message.
+    Of types without an unresolved message, revocations only after their mint. Where a type has both
+    due, they take turns, message by message; of revocations those of second tokens go first.
 
     Args:
         conn: a transaction of the caller's.
@@ -241,8 +251,17 @@ async def claim_due(
         ttl: how long it lasts, by the database's clock.
         limit: tasks of a type at most.
         busy_types: types that this process works on already.
+        without_mints: types of which only revocations are leased.
+        without_burns: types of which only mints are leased.
     """
-    parameters = {"lease": lease, "ttl": ttl, "limit": limit, "busy": list(busy_types)}
+    parameters = {
+        "lease": lease,
+        "ttl": ttl,
+        "limit": limit,
+        "busy": list(busy_types),
+        "without_mints": list(without_mints),
+        "without_burns": list(without_burns),
+    }
     return [_leased(row) for row in await conn.execute(CLAIM_DUE, parameters)]
 
 

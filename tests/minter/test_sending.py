@@ -5,6 +5,7 @@ What the chain shows is all that counts.
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -269,6 +270,38 @@ async def test_a_wallet_without_money_signs_nothing_and_says_what_it_needs(
         await ton.fund(wallet.address, 10 * 10**9)
         await all_in(world, badges, "active/minted")
         assert readiness.ready
+
+
+async def test_a_burn_that_can_be_paid_does_not_wait_for_money_for_a_mint(
+    ton: TonNetwork, world: World, settings: Settings
+) -> None:
+    """Also where it is the mint's turn: a burn was the last message."""
+    dear = settings.minter.model_copy(update={"item_value": Decimal(1_000)})
+    poor, readiness = settings.model_copy(update={"minter": dear}), Readiness()
+    async with minting(settings) as ctx:
+        first, second = badges = await world.to_mint(2)
+        await all_in(world, badges, "active/minted")
+        await world.enqueue([first], TaskOperation.BURN)
+        await all_in(world, [first], "burned_onchain/minted")
+        wallet = ctx.wallet.address
+    await world.to_mint()
+    async with minting(poor, readiness):
+
+        async def insufficient_funds() -> bool:
+            return Part.WALLET in readiness.waits
+
+        await eventually(world, insufficient_funds, "a mint costs more than there is")
+        await world.enqueue([second], TaskOperation.BURN)
+        await all_in(world, [second], "burned_onchain/minted")
+        assert "each mint takes 1000" in readiness.waits[Part.WALLET]
+        # Once there is nothing left to pay for, nothing is waited for.
+        await world.sql("UPDATE nft_mint_queue SET status = 'failed' WHERE status = 'pending'")
+        await ton.fund(wallet, 1)
+
+        async def is_ready() -> bool:
+            return readiness.ready
+
+        await eventually(world, is_ready, "nothing waits for money any more")
 
 
 async def test_a_database_of_another_network_is_refused(

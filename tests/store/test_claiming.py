@@ -50,6 +50,29 @@ async def due_since(desk: Desk, badge: Badge, ago: timedelta) -> None:
     )
 
 
+async def message(desk: Desk, kind: str) -> None:
+    """Let the collection's last message be of `kind`, and over."""
+    await desk.world.sql(
+        """
+        INSERT INTO chain_message (chain_wallet_id, chain_collection_id, kind, status, query_seq,
+                                   signed_at, valid_until, boc, message_hash)
+        SELECT chain_wallet_id, id, :kind, 'settled',
+               (SELECT count(*) FROM chain_message), now(), now(), '', ''
+          FROM chain_collection
+        """,
+        kind=kind,
+    )
+
+
+async def turns(desk: Desk, *kinds: str) -> list[list[TaskOperation]]:
+    """Return what is leased, one task at a time, after a message of each of `kinds`."""
+    found = []
+    for kind in kinds:
+        await message(desk, kind)
+        found.append([work.operation for work in await desk.claim(LeaseToken(uuid4()), limit=1)])
+    return found
+
+
 async def test_a_task_is_leased_once(desk: Desk) -> None:
     await desk.world.to_mint(3)
     first, second = (
@@ -106,25 +129,57 @@ async def test_burns_and_mints_of_a_type_take_turns(desk: Desk) -> None:
     await desk.world.to_mint(6)
     await desk.world.sql("UPDATE nft_mint_queue SET run_after = now() - interval '1 day'")
     await desk.world.enqueue(old, TaskOperation.BURN)
-    turns = list[list[TaskOperation]]()
-    for kind in ("deploy", "burn", "mint", "burn"):
-        await desk.world.sql(
-            """
-            INSERT INTO chain_message (chain_wallet_id, chain_collection_id, kind, status, query_seq,
-                                       signed_at, valid_until, boc, message_hash)
-            SELECT chain_wallet_id, id, :kind, 'settled',
-                   (SELECT count(*) FROM chain_message), now(), now(), '', ''
-              FROM chain_collection
-            """,
-            kind=kind,
-        )
-        turns.append([work.operation for work in await desk.claim(LeaseToken(uuid4()), limit=1)])
     mint, burn = [TaskOperation.MINT], [TaskOperation.BURN]
-    assert turns == [burn, mint, burn, mint]
+    assert await turns(desk, "deploy", "burn", "mint", "burn") == [burn, mint, burn, mint]
     # of one kind alone there is no turn to wait for
     await desk.world.sql("UPDATE nft_mint_queue SET hold_reason = 'operator'")
     await desk.world.enqueue(await desk.world.badges(), TaskOperation.BURN)
     assert [work.operation for work in await desk.claim(LeaseToken(uuid4()))] == burn
+
+
+async def test_a_second_token_is_revoked_before_any_burn_and_in_turns_with_mints(
+    desk: Desk,
+) -> None:
+    burned, *twins = await desk.world.badges(3)
+    await desk.world.enqueue([burned], TaskOperation.BURN)
+    await desk.world.enqueue(twins, TaskOperation.REVOKE_SECOND)
+    await desk.world.to_mint(2)
+    mint, burn = [TaskOperation.MINT], [TaskOperation.BURN]
+    second = [TaskOperation.REVOKE_SECOND]
+    after = ("deploy", "burn", "mint", "burn", "mint")
+    assert await turns(desk, *after) == [second, mint, second, mint, burn]
+
+
+async def test_a_second_token_is_revoked_once_its_badges_mint_is_over(desk: Desk) -> None:
+    twins = await desk.world.to_mint(1)
+    await desk.world.enqueue(twins, TaskOperation.REVOKE_SECOND)
+    assert await turns(desk, "deploy", "mint") == [[TaskOperation.MINT], []]
+    await desk.world.sql("UPDATE nft_mint_queue SET status = 'failed' WHERE operation = 'mint'")
+    assert await turns(desk, "mint") == [[TaskOperation.REVOKE_SECOND]]
+
+
+@pytest.mark.parametrize("revocation", [TaskOperation.BURN, TaskOperation.REVOKE_SECOND])
+async def test_what_cannot_be_paid_keeps_nothing_waiting_that_can(
+    revocation: TaskOperation, desk: Desk
+) -> None:
+    """Whoever's turn it is."""
+    old = await desk.world.badges(2)
+    await desk.world.enqueue(old, revocation)
+    await desk.world.to_mint(2)
+    poor = [await desk.world.value("SELECT id FROM nft_type")]
+
+    async def claim(after: str, **without: list[UUID]) -> list[TaskOperation]:
+        await message(desk, after)
+        async with desk.world.db.transaction() as conn:
+            lease = LeaseToken(uuid4())
+            return [
+                each.operation
+                for each in await claiming.claim_due(conn, lease, TTL, 1, [], **without)
+            ]
+
+    assert await claim("burn", without_mints=poor) == [revocation]
+    assert await claim("mint", without_burns=poor) == [TaskOperation.MINT]
+    assert await claim("mint", without_mints=poor, without_burns=poor) == []
 
 
 async def test_of_each_type_as_much_is_claimed_as_a_message_carries(desk: Desk) -> None:

@@ -3,7 +3,7 @@
 import json
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import TextClause, text
@@ -70,8 +70,9 @@ def scanned(nodes: list[dict[str, Any]]) -> set[str]:
 
 
 async def test_the_claim_reads_the_due_index(world: World) -> None:
+    types: dict[str, list[UUID]] = {"busy": [], "without_mints": [], "without_burns": []}
     nodes = await plan(
-        world, claiming.CLAIM_DUE, lease=uuid4(), ttl=timedelta(minutes=1), limit=120, busy=[]
+        world, claiming.CLAIM_DUE, lease=uuid4(), ttl=timedelta(minutes=1), limit=120, **types
     )
     due = below(nodes, "CTE due")  # what comes after has `limit` rows, whatever the backlog
     assert "nft_mint_queue_due_idx" in indexes(due)
