@@ -229,7 +229,7 @@ def _as_signed(assignments: Sequence[Assignment], message: MessageRecord) -> tup
 def _measure_queued(signing: Signing, assignments: Sequence[Assignment]) -> None:
     now = signing.ctx.clock.now()
     for task in (each.task for each in assignments if each.task.token_index is None):
-        queued = (now - task.created_at).total_seconds()
+        queued = (now - task.ready_at).total_seconds()
         metrics.MINT_STAGE_SECONDS.labels(task.operation.value, "queued").observe(queued)
 
 

@@ -333,10 +333,10 @@ def _confirmed(watched: _WatchedTask, token: Token) -> Settlement:
 
 def _measure(ctx: MinterContext, settled: Sequence[Settlement], *, sent_for_s: float) -> None:
     now = ctx.clock.now()
-    for task in (settlement.task for settlement in settled):
+    for task in (each.task for each in settled if each.to_status is TaskStatus.CONFIRMED):
         operation = task.operation.value
         metrics.MINT_STAGE_SECONDS.labels(operation, "sent").observe(sent_for_s)
-        total = (now - task.created_at).total_seconds()
+        total = (now - task.ready_at).total_seconds()
         metrics.MINT_STAGE_SECONDS.labels(operation, "total").observe(total)
 
 

@@ -90,8 +90,9 @@ TASKS = Gauge(
 )
 MINT_STAGE_SECONDS = Histogram(
     "laurel_mint_stage_seconds",
-    "Time a mint or burn spends in a stage: queued (created to signed), sent (signed to seen on "
-    "chain), total.",
+    "Time a mint or burn spends in a stage: queued (to its first signature), sent (signed to seen "
+    "on chain), total. It begins where nobody but the minter is waited for: no wallet, no person, "
+    "and of a burn not its mint.",
     ("operation", "stage"),
     buckets=_MINT_SECONDS,
 )

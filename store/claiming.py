@@ -30,6 +30,16 @@ class TaskCount:
     tasks: int
 
 
+# Since when a task waits for nobody but the minter: not for a wallet, a person or a shut breaker,
+# and of a revocation not for its badge's mint.
+_READY_AT = """\
+greatest(taken.run_after,
+                    (SELECT max(mint.updated_at) FROM nft_mint_queue AS mint
+                      WHERE taken.operation <> 'mint' AND mint.operation = 'mint'
+                        AND mint.nft_instance_id = taken.nft_instance_id
+                        AND mint.status = 'confirmed')) AS ready_at"""
+
+
 def _has_revocations(operation: str) -> str:
     """Return SQL: whether a type has such tasks that are due, of badges whose mint is over."""
     return f"""\
@@ -110,14 +120,15 @@ CLAIM_DUE = text(f"""
            instance.onchain_status = 'minted'
              OR EXISTS (SELECT 1 FROM nft_audit_log AS audit
                          WHERE audit.nft_instance_id = instance.id
-                           AND audit.action = 'minted_onchain') AS is_minted
+                           AND audit.action = 'minted_onchain') AS is_minted,
+           {_READY_AT}
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
            JOIN nft_type AS type ON type.id = taken.type_id
      ORDER BY taken.priority, taken.run_after
 """)  # noqa: S608 - of the above
 
 # By way of the few unresolved messages: the queue may hold a million rows that are not due.
-CLAIM_SENT = text("""
+CLAIM_SENT = text(f"""
     WITH due AS MATERIALIZED (
          SELECT task.id
            FROM chain_message AS message
@@ -134,11 +145,11 @@ CLAIM_SENT = text("""
            FROM due WHERE task.id = due.id
          RETURNING task.*)
     SELECT taken.*, instance.user_id, type.code, instance.onchain_token_id,
-           instance.onchain_status = 'minted' AS is_minted
+           instance.onchain_status = 'minted' AS is_minted, {_READY_AT}
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
            JOIN nft_type AS type ON type.id = taken.type_id
      ORDER BY taken.chain_message_id, taken.token_index
-""")
+""")  # noqa: S608 - of the above
 
 # The lease of another minter is overwritten: the caller holds the collection's lock and knows that
 # it has no unresolved message, so whoever leased these has signed nothing.
@@ -155,7 +166,8 @@ TAKE_RESERVED = text("""
            instance.onchain_status = 'minted'
              OR EXISTS (SELECT 1 FROM nft_audit_log AS audit
                          WHERE audit.nft_instance_id = instance.id
-                           AND audit.action = 'minted_onchain') AS is_minted
+                           AND audit.action = 'minted_onchain') AS is_minted,
+           taken.run_after AS ready_at
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
            JOIN nft_type AS type ON type.id = taken.type_id
      ORDER BY taken.token_index
@@ -391,6 +403,6 @@ def _leased(row: Row[Any]) -> LeasedTask:
         row.chain_message_id,
         HoldReason(row.hold_reason) if row.hold_reason else None,
         row.lease_token,
-        row.created_at,
+        row.ready_at,
         row.is_minted,
     )

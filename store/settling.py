@@ -110,8 +110,7 @@ SETTLE = text("""
                 token_index = CASE WHEN given.drop_index THEN NULL ELSE task.token_index END,
                 priority = CASE WHEN given.to_status = 'pending' AND task.token_index IS NOT NULL
                                 THEN :priority_again ELSE task.priority END,
-                run_after = clock_timestamp(), lease_token = NULL, lease_expires_at = NULL,
-                updated_at = clock_timestamp()
+                lease_token = NULL, lease_expires_at = NULL, updated_at = clock_timestamp()
            FROM given
           WHERE task.id = given.id AND task.status = given.from_status
             AND task.lease_token = :lease AND task.lease_expires_at > clock_timestamp()

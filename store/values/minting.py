@@ -88,7 +88,8 @@ class LeasedTask:
     """A row of nft_mint_queue under our lease, with what the minter needs of its badge.
 
     `token_id` is the badge's own token, which a burn revokes. `lease` is None for a held mint that
-    came along with its collection's reserved indexes. `is_minted`: the badge has its token already.
+    came along with its collection's reserved indexes. `ready_at`: since when nobody but the minter
+    is waited for. `is_minted`: the badge has its token already.
     """
 
     id: UUID
@@ -105,7 +106,7 @@ class LeasedTask:
     chain_message_id: UUID | None
     hold_reason: HoldReason | None
     lease: LeaseToken | None
-    created_at: datetime
+    ready_at: datetime
     is_minted: bool = False
 
     @property

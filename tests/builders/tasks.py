@@ -29,6 +29,6 @@ def a_leased_task(
         "chain_message_id": uuid4(),
         "hold_reason": None,
         "lease": LeaseToken(uuid4()),
-        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "ready_at": datetime(2026, 1, 1, tzinfo=UTC),
     }
     return LeasedTask(**fields | changes)

@@ -18,6 +18,7 @@ from store import mint_queue
 from store.values.minting import TaskOperation
 from store.values.names import RawAddress
 from tests.builders.clock import FakeClock
+from tests.builders.metrics import Moved
 from tests.builders.world import (
     World,
     all_in,
@@ -103,6 +104,26 @@ async def test_a_badge_without_a_wallet_is_minted_once_one_is_linked(
         )  # by a transaction that did not see the task: only the sweep can free it
         await all_in(world, [badge], "active/minted")
     assert await world.tasks(badge) == ["mint confirmed"]
+
+
+async def test_neither_a_users_wait_for_a_wallet_nor_a_burns_for_its_mint_is_the_minters(
+    world: World, settings: Settings
+) -> None:
+    (badge,) = await world.badges(wallets=False)
+    await world.enqueue([badge])
+    await world.enqueue([badge], TaskOperation.BURN)
+    ago = "now() - interval '30 days'"
+    await world.sql(f"UPDATE nft_mint_queue SET run_after = {ago}, created_at = {ago}")
+    moved = Moved()
+    async with minting(settings):
+        held = "SELECT hold_reason FROM nft_mint_queue WHERE operation = 'mint'"
+        await eventually(world, lambda: is_value(world, held, "no_wallet"), "the mint is held")
+        await world.link([badge])
+        await all_in(world, [badge], "burned_onchain/minted")
+    stages = {(word, stage) for word in ("mint", "burn") for stage in ("queued", "sent", "total")}
+    assert moved.by("laurel_mint_stage_seconds_count") == dict.fromkeys(stages, 1)
+    seconds = moved.by("laurel_mint_stage_seconds_sum")
+    assert max(seconds.values()) < timedelta(days=1).total_seconds()
 
 
 async def test_every_type_has_a_collection_and_a_message_carries_many_mints(

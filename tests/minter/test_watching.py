@@ -31,6 +31,7 @@ from minter.ton.values import Account, Block, Execution, SendOutcome, SendResult
 from minter.watching import (
     _execution,
     _Look,
+    _measure,
     _send,
     _send_due,
     _settle,
@@ -59,6 +60,7 @@ from store.values.minting import (
 )
 from store.values.names import RawAddress, TypeCode
 from tests.builders.clock import FakeClock
+from tests.builders.metrics import Moved
 from tests.builders.minters import claimed, collection_of, refreshing, sign_due
 from tests.builders.tasks import a_leased_task
 from tests.builders.world import World, eventually, is_value
@@ -269,6 +271,15 @@ async def test_a_message_whose_tasks_are_all_void_is_void(ctx: MinterContext, wo
     first, second = (void(task) for task in batch.tasks)
     await _settle(look_at(batch, ctx), batch.lease, [first, second], left=0)
     assert await message_status(world, batch.message) == "void"
+
+
+def test_only_what_is_seen_on_chain_is_measured_to_its_end(ctx: MinterContext) -> None:
+    moved, (one, other) = Moved(), (a_leased_task(), a_leased_task())
+    _measure(ctx, [void(one), confirmed(other)], sent_for_s=1.0)
+    assert moved.by("laurel_mint_stage_seconds_count") == {
+        ("mint", "sent"): 1,
+        ("mint", "total"): 1,
+    }
 
 
 async def test_a_message_with_a_confirmed_task_is_settled(ctx: MinterContext, world: World) -> None:

@@ -182,6 +182,16 @@ async def test_what_cannot_be_paid_keeps_nothing_waiting_that_can(
     assert await claim("mint", without_mints=poor, without_burns=poor) == []
 
 
+async def test_a_mint_that_is_signed_again_waits_since_it_waited_first(desk: Desk) -> None:
+    lease = LeaseToken(uuid4())
+    (badge,), (leased,), _ = await sent(desk, lease)
+    await due_since(desk, badge, timedelta(days=30))
+    await make_void(desk, lease, leased)
+    (again,) = await desk.claim(LeaseToken(uuid4()))
+    due = "SELECT run_after < now() - interval '29 days', run_after FROM nft_mint_queue"
+    assert await desk.world.sql(due) == [(True, again.ready_at)]
+
+
 async def test_of_each_type_as_much_is_claimed_as_a_message_carries(desk: Desk) -> None:
     await desk.world.to_mint(5)
     late = await desk.world.to_mint(1, "quest_author")
