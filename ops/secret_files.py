@@ -39,6 +39,20 @@ def check(path: Path, setting: str) -> None:
         )
 
 
+def content(path: Path) -> bytes:
+    """Return the beginning of a file, more than any secret has.
+
+    A pipe is read to its end; one that nobody writes to is empty, or it would be waited for without
+    end.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        os.set_blocking(file.fileno(), True)
+        return file.read(_BYTES_MAX + 1)
+
+
 def read(path: Path, setting: str) -> str:
     """Return the secret in the file, without the newline at its end.
 
@@ -50,11 +64,8 @@ def read(path: Path, setting: str) -> str:
     """
     check(path, setting)
     try:
-        # Of a pipe that nobody writes to, it would be waited for without end.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            os.set_blocking(file.fileno(), True)
-            content = file.read(_BYTES_MAX + 1)
-        text = content.decode("utf-8-sig")  # Windows' editors begin a file with a mark
+        found = content(path)
+        text = found.decode("utf-8-sig")  # Windows' editors begin a file with a mark
     except OSError as error:
         raise _unreadable(path, setting, error.strerror) from None
     except UnicodeDecodeError:
@@ -62,7 +73,7 @@ def read(path: Path, setting: str) -> str:
     secret = text.rstrip("\r\n")
     if not secret:
         raise _unreadable(path, setting, "it is empty")
-    if len(content) > _BYTES_MAX:
+    if len(found) > _BYTES_MAX:
         raise _unreadable(path, setting, "it is too long")
     return secret
 

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+from ops import plain_files
 from ops.errors import UsageError
 
 Json = dict[str, Any]
@@ -20,8 +21,10 @@ def read_config(path: Path) -> Json:
     """Return a TON global config.
 
     Raises:
-        UsageError: the file is missing, is no JSON, or lacks lite servers or the zero state.
+        UsageError: the file is missing or no plain one, is no JSON, or lacks the zero state, lite
+            servers, or what it takes to ask one of those.
     """
+    plain_files.check(path, SETTING)
     way_out = (
         f"{SETTING} should name a TON global config, such as https://ton.org/global.config.json."
     )
@@ -32,7 +35,7 @@ def read_config(path: Path) -> Json:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: no JSON ({error}). {way_out}", setting=SETTING) from None
     try:
-        servers = config["liteservers"]
+        servers = list(config["liteservers"])
         zero = base64.b64decode(config["validator"]["zero_state"]["root_hash"], validate=True)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
@@ -41,7 +44,26 @@ def read_config(path: Path) -> Json:
     # tonlib takes a hash of zeros for "not configured", and would check nothing against it.
     if not servers or len(zero) != 32 or not any(zero):
         raise UsageError(f"{path}: no lite servers, or no zero state. {way_out}", setting=SETTING)
+    # Here, and not where it is asked first: that may be while the others are at work.
+    for number, server in enumerate(servers, 1):
+        if not _can_be_asked(server):
+            raise UsageError(
+                f"{path}: lite server {number} of {len(servers)} lacks an ip, a port or a key. "
+                f"{way_out}",
+                setting=SETTING,
+            )
     return dict(config)
+
+
+def _can_be_asked(server: Json) -> bool:
+    """Return whether a lite server's entry has what a client needs, as tonlib reads it."""
+    try:
+        ip, port = int(server["ip"]), int(server["port"])
+        key = base64.b64decode(server["id"]["key"], validate=True)
+        of_kind = server["id"]["@type"] == "pub.ed25519"
+    except (KeyError, TypeError, ValueError):
+        return False
+    return of_kind and -(2**31) <= ip < 2**32 and 0 < port < 2**16 and len(key) == 32
 
 
 def zero_state_hash(config: Mapping[str, Any]) -> bytes:
@@ -54,6 +76,4 @@ def place(server: Json) -> str:
 
     Its `ip` is the IPv4 address as a signed 32-bit integer.
     """
-    ip = server.get("ip")
-    host = str(IPv4Address(ip & 0xFFFFFFFF)) if isinstance(ip, int) else "an unnamed address"
-    return f"{host}:{server.get('port')}"
+    return f"{IPv4Address(int(server['ip']) & 0xFFFFFFFF)}:{server['port']}"

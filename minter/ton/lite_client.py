@@ -135,13 +135,17 @@ class LiteClient:
         async with self._making:
             if self._client is None:
                 loop = _ClientLoop()
-                client = TonlibClient(
-                    self._index,
-                    self._config,
-                    self._keystore,
-                    loop=loop,
-                    tonlib_timeout=ANSWER_TIMEOUT_S,
-                )
+                try:
+                    client = TonlibClient(
+                        self._index,
+                        self._config,
+                        self._keystore,
+                        loop=loop,
+                        tonlib_timeout=ANSWER_TIMEOUT_S,
+                    )
+                except OSError as error:  # the keystore was taken away meanwhile
+                    loop.close()
+                    raise ChainUnreachable(f"tonlib cannot start: {error}") from None
                 try:
                     await client.init()
                 except (TonlibException, RuntimeError) as error:

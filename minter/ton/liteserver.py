@@ -9,6 +9,7 @@ Sends go to all, and are never repeated here: an error of a send means unknown, 
 import asyncio
 import base64
 import random
+import tempfile
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -105,6 +106,9 @@ class LiteServers:
         directory = self._state_dir / base64.urlsafe_b64encode(str(key).encode()).decode()
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # tonlib writes there at its leisure, and says nothing where it cannot.
+            with tempfile.NamedTemporaryFile(dir=directory, prefix="laurel-") as tried:
+                tried.write(b"can be written")
         except OSError as error:
             raise UsageError(
                 f"LAUREL_TON_STATE_DIR: {directory}: {error.strerror}. Name a directory that this "

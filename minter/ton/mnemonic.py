@@ -53,7 +53,7 @@ def from_file(path: Path) -> MnemonicSigner:
             message never repeats a word.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin a file with a mark
+        text = secret_files.content(path).decode("utf-8-sig")  # a mark: Windows' editors begin so
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UsageError(

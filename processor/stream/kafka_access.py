@@ -23,7 +23,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from ops import secret_files
+from ops import plain_files, secret_files
 from ops.errors import Transient, UsageError
 from ops.kafka_settings import KafkaSettings
 from ops.settings import Settings
@@ -211,6 +211,9 @@ def _sasl(kafka: KafkaSettings) -> Iterator[tuple[str, Any]]:
 
 
 def _tls(kafka: KafkaSettings) -> ssl.SSLContext:
+    for name in ("ca_file", "cert_file", "key_file"):
+        if (named := getattr(kafka, name)) is not None:
+            plain_files.check(named, f"LAUREL_KAFKA__{name.upper()}")
     try:
         # With a CA of its own nobody else is trusted: not whom this system trusts for web pages.
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=kafka.ca_file)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from ton_core.boc.address import Address
 
-from minter.ton.global_config import zero_state_hash
+from minter.ton.global_config import place, read_config, zero_state_hash
+from ops.errors import UsageError
 from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
 from tests.builders.world import World, all_in, eventually, has_task, minting
@@ -222,6 +223,16 @@ async def test_half_a_wallet_is_no_wallet(tmp_path: Path) -> None:
     assert said.decode() == f"laurel: {path} cannot be written: File too large.\n"
 
 
+A_KEY = "radeh+usHwp7BXQNbrAAeF0cui0Yyet+m6N+zRnjxYI="
+A_SERVER = {"ip": 1, "port": 1, "id": {"@type": "pub.ed25519", "key": A_KEY}}
+
+
+def of_servers(*servers: object) -> str:
+    """Return a network's config with these lite servers."""
+    zero_state = {"zero_state": {"root_hash": A_KEY}}
+    return json.dumps({"liteservers": servers, "validator": zero_state})
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -237,19 +248,53 @@ async def test_half_a_wallet_is_no_wallet(tmp_path: Path) -> None:
             % ("A" * 43 + "="),
             "no zero state",
         ),
+        *(
+            (of_servers(A_SERVER, {**A_SERVER, **wrong}), "lite server 2 of 2 lacks an ip, a port")
+            for wrong in (
+                {"ip": None},
+                {"ip": "127.0.0.1"},
+                {"ip": 2**32},
+                {"port": 0},
+                {"port": 2**16},
+                {"id": {"@type": "pub.ed25519", "key": "AAAA"}},
+                {"id": {"@type": "pub.ed25519", "key": "*"}},
+                {"id": {"@type": "pub.aes", "key": A_KEY}},
+            )
+        ),
+        (of_servers(1), "lite server 1 of 1 lacks an ip, a port"),
     ],
 )
-async def test_a_broken_network_config_is_an_error_of_usage(
-    text: str, complaint: str, tmp_path: Path, mnemonic_file: Path
+def test_a_broken_network_config_is_an_error_of_usage(
+    text: str, complaint: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "config.json"
     path.write_text(text, encoding="utf-8")
-    said = await laurel(
-        "wallet",
-        "show",
-        LAUREL_WALLET_MNEMONIC_FILE=str(mnemonic_file),
-        LAUREL_TON_CONFIG=str(path),
-    )
+    with pytest.raises(UsageError) as caught:
+        read_config(path)
+    assert str(path) in caught.value.message
+    assert complaint in caught.value.message
+
+
+def test_numbers_in_a_network_config_may_be_strings_and_negative(tmp_path: Path) -> None:
+    """As tonlib takes them; an address is a signed number in most."""
+    path = tmp_path / "config.json"
+    path.write_text(of_servers({**A_SERVER, "ip": "-1062731776", "port": "443"}))
+    (server,) = read_config(path)["liteservers"]
+    assert place(server) == "192.168.0.0:443"
+
+
+@pytest.mark.parametrize("setting", ["LAUREL_TON_CONFIG", "LAUREL_WALLET_MNEMONIC_FILE"])
+@pytest.mark.parametrize("kind", ["pipe", "directory", "device"])
+async def test_what_never_ends_is_not_read(
+    kind: str, setting: str, ton: TonNetwork, tmp_path: Path, mnemonic_file: Path
+) -> None:
+    """Neither a pipe that nobody writes to, nor a device without an end."""
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    named = {"pipe": tmp_path / "pipe", "directory": tmp_path, "device": Path("/dev/zero")}[kind]
+    files = {
+        "LAUREL_TON_CONFIG": str(ton.config_path),
+        "LAUREL_WALLET_MNEMONIC_FILE": str(mnemonic_file),
+    }
+    said = await laurel("wallet", "show", **{**files, setting: str(named)})
     assert said.exit_code == 2
-    assert str(path) in said.err
-    assert complaint in said.err
+    assert str(named) in said.err

@@ -6,6 +6,7 @@ Several, mortal, and never believed without a proof.
 import asyncio
 import base64
 import copy
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -185,6 +186,31 @@ async def test_a_place_that_cannot_be_written_is_named(ton: TonNetwork, tmp_path
     with pytest.raises(UsageError, match=r"LAUREL_TON_STATE_DIR: .*Name a directory"):
         async with LiteServers(ton.config, state_dir=tmp_path / "file" / "proven"):
             pass
+
+
+async def test_a_place_in_which_no_file_can_be_made_is_named_too(
+    ton: TonNetwork, tmp_path: Path
+) -> None:
+    """The directory is there, and its path nearly as long as one may be, 4 095 bytes."""
+    key = ton.config["liteservers"][0]["id"]["key"]
+    inner = base64.urlsafe_b64encode(key.encode()).decode()
+    proven = tmp_path
+    while (left := 4090 - len(f"{proven}/{inner}")) > 0:
+        proven /= "d" * (left - 1 if left < 150 else 100)
+    (proven / inner).mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"LAUREL_TON_STATE_DIR: .*File name too long"):
+        async with LiteServers(ton.config, state_dir=proven):
+            pass
+
+
+async def test_a_place_that_is_lost_is_no_end(ton: TonNetwork, tmp_path: Path) -> None:
+    """A minter that works beside it goes on, and says what is missing where it cannot."""
+    async with LiteServers(ton.config, state_dir=tmp_path / "proven") as gateway:
+        await gateway.newest_block()
+        await gateway._servers[0].close()
+        shutil.rmtree(tmp_path / "proven")
+        with pytest.raises(ChainUnreachable, match="tonlib cannot start"):
+            await gateway.newest_block()
 
 
 async def test_a_network_with_another_zero_state_proves_nothing(ton: TonNetwork) -> None:

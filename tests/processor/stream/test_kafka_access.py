@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import time
 from inspect import signature
 from pathlib import Path
@@ -140,7 +141,8 @@ def test_repr_has_no_secret() -> None:
 
 
 def test_certificates_that_are_none_are_refused_at_the_start(tmp_path: Path) -> None:
-    absent, empty = tmp_path / "absent.pem", tmp_path / "empty.pem"
+    absent, empty, pipe = tmp_path / "absent.pem", tmp_path / "empty.pem", tmp_path / "pipe.pem"
+    os.mkfifo(pipe, 0o600)
     empty.write_text("nothing\n")
     empty.chmod(0o600)
     refused: list[tuple[dict[str, Path], str]] = [
@@ -148,6 +150,9 @@ def test_certificates_that_are_none_are_refused_at_the_start(tmp_path: Path) -> 
         ({"ca_file": empty}, f"CA_FILE: {empty} cannot be used .NO_CERTIFICATE"),
         ({"cert_file": absent}, f"CERT_FILE: {absent} cannot be read .No such file"),
         ({"cert_file": empty}, f"CERT_FILE, LAUREL_KAFKA__KEY_FILE: {empty} and {empty} are no"),
+        ({"ca_file": pipe}, f"CA_FILE: {pipe} is a pipe"),
+        ({"cert_file": pipe}, f"CERT_FILE: {pipe} is a pipe"),
+        ({"cert_file": empty, "key_file": pipe}, f"KEY_FILE: {pipe} is a pipe"),
     ]
     for files, words in refused:
         settings = access_to("localhost:9092", security_protocol="SSL", **files)
