@@ -8,6 +8,7 @@ import re
 from difflib import get_close_matches
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -71,6 +72,18 @@ def place_of(address: URL) -> str:
     )
     user = f"{address.username}@" if address.username else ""
     return f"postgresql://{user}{netloc}/{address.database or ''}"
+
+
+def conninfos_of(address: URL) -> list[str]:
+    """Return how libpq connects to each host of `address` alone, with no settings of a session."""
+    arguments = dict(address.get_dialect()().create_connect_args(address)[1])
+    for name in ("context", "options", "target_session_attrs"):
+        arguments.pop(name, None)
+    hosts, ports = _places(address)
+    return [
+        make_conninfo(**arguments | {"host": host or None, "port": port or None})
+        for host, port in zip(hosts, ports, strict=False)
+    ]
 
 
 def _with_hosts_as_options(url: str) -> str:

@@ -31,7 +31,7 @@ from ops.errors import Permanent, Transient, UsageError
 from ops.progress import went_on
 from ops.setting_parts import DatabaseSettings
 from store import exact_json, login
-from store.database_url import address_of, place_of
+from store.database_url import address_of, conninfos_of, place_of
 from store.session import REFUSED_OPTIONS, WAY_OUT, Session
 
 Connection = AsyncConnection
@@ -184,6 +184,7 @@ class Database:
         event.listen(self.engine.sync_engine, "handle_error", _drop_read_only)
         event.listen(self.engine.sync_engine, "after_cursor_execute", _went_on)
         self.place = place_of(address)
+        self._conninfos = conninfos_of(address)
         self._was_let_in = False
 
     def _take_note(self, *_connection: object) -> None:
@@ -214,7 +215,8 @@ class Database:
                 yield conn
         except (DBAPIError, PoolTimeoutError, psycopg.Error, OSError) as error:
             reason = _reason(error.orig if isinstance(error, DBAPIError) else error)
-            if not (connected or self._was_let_in) and login.is_refused(reason):
+            known = connected or self._was_let_in or isinstance(error, PoolTimeoutError)
+            if not known and await login.is_refused(reason, self._conninfos):
                 raise login.refused(self.place, reason) from error
             raise translated(error, self.place, connected=connected) from error
         finally:

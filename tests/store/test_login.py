@@ -1,17 +1,23 @@
 """Who is not let in at the start hears it at once; who was let in before is let wait."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import URL, make_url
 
 from sandbox.ports import reserved
+from sandbox.postgres import postgres
 from store.engine import Database, DatabaseUnreachable
 from store.login import LoginRefused
 from tests.builders.cli import laurel_beside
+from tests.builders.clusters import tell
 from tests.builders.sql import rows
+from tests.fixtures.parts import missing
 from tests.fixtures.pooler import Pooler
+from tests.fixtures.postgres import DEBIAN_15
 
 
 def shown(url: URL) -> str:
@@ -53,6 +59,64 @@ async def test_what_passes_by_itself_is_an_absence(database: Database, role: URL
     async with Database(shown(role)) as full:
         with pytest.raises(DatabaseUnreachable, match="too many connections"):
             await full.ping()
+
+
+MESSAGES = Path("/usr/share/locale/de/LC_MESSAGES/postgres-15.mo")
+
+
+@pytest.fixture(scope="module")
+def german() -> Iterator[URL]:
+    """The URL of a server that speaks German."""
+    if not (DEBIAN_15 / "postgres").is_file() or not MESSAGES.is_file():
+        missing(f"PostgreSQL 15 is not installed in {DEBIAN_15}, or {MESSAGES} is missing")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("LANGUAGE", "de")
+        with postgres(binaries=DEBIAN_15) as server:
+            # LANGUAGE counts in every locale but C.
+            tell(server, "ALTER SYSTEM SET lc_messages = 'C.UTF-8'")
+            tell(server, "SELECT pg_reload_conf()")
+            tell(server, "CREATE ROLE full_up LOGIN PASSWORD 'p' CONNECTION LIMIT 0")
+            tell(server, "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC")
+            tell(server, "CREATE ROLE outsider LOGIN PASSWORD 'p'")
+            yield make_url(server.url)
+
+
+@pytest.mark.postgres15
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"password": "hunter2"}, "Passwort-Authentifizierung"),
+        ({"username": "nobody_of_ours"}, "nobody_of_ours"),
+        ({"database": "no_such_database"}, "existiert nicht"),
+        ({"username": "outsider", "password": "p"}, "Datenbank"),
+    ],
+)
+async def test_a_refusal_in_another_language_is_one(
+    german: URL, wrong: dict[str, Any], words: str
+) -> None:
+    message = await refused(german.set(**wrong))
+    assert words in message
+    assert "hunter2" not in message
+
+
+@pytest.mark.postgres15
+async def test_what_passes_is_an_absence_in_another_language_too(german: URL) -> None:
+    async with Database(shown(german.set(username="full_up", password="p"))) as full:
+        with pytest.raises(DatabaseUnreachable, match="zu viele Verbindungen"):
+            await full.ping()
+    async with Database(shown(german)) as running:
+        await running.ping()
+
+
+@pytest.mark.postgres15
+async def test_of_several_hosts_one_that_refuses_in_another_language_is_heard(german: URL) -> None:
+    with reserved() as nobody_listens:
+        url = german.set(host=None, port=None, password="wrong").update_query_dict(
+            {"host": f"{german.host},{german.host}", "port": f"{nobody_listens},{german.port}"}
+        )
+        message = await refused(url)
+    assert "Connection refused" in message
+    assert "Passwort-Authentifizierung" in message
 
 
 async def test_a_password_that_changes_under_a_process_is_waited_for(
