@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 from minter import collections, signing
 from minter.context import MinterContext, count_error
 from minter.maintenance import Maintenance
-from minter.message_signing import NothingSigned, SignedBatch
+from minter.message_signing import NothingSigned, SignedBatch, spendable_nano
 from minter.resting import Rests
 from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
 from minter.waiting import first_of
@@ -67,7 +67,6 @@ class Daemon:
         self._reasons: dict[tuple[UUID, MessageKind], str] = {}
         self._stopped: tuple[UUID, ...] = ()
         self._rests = Rests(ctx.settings.poll_interval.total_seconds())
-        self._balance_nano = 0
         # turns in a row that ended with an error
         self._failures = 0
 
@@ -193,10 +192,10 @@ class Daemon:
 
     async def _claim_due(self) -> bool:
         ctx, lease = self._ctx, LeaseToken(uuid4())
-        self._notice_money()
         now = ctx.clock.monotonic()
-        unpaid = {kind: self._rests.unpaid(kind, now) for kind in MessageKind}
         async with ctx.db.transaction() as conn:
+            if self._rests.for_money(now):
+                self._rests.can_spend(await spendable_nano(conn, ctx))
             # Of each type as much as a message carries: what is claimed and not signed only costs.
             due = await claiming.claim_due(
                 conn,
@@ -204,8 +203,8 @@ class Daemon:
                 ctx.settings.lease,
                 ctx.settings.claim_limit,
                 [*self._busy, *self._stopped, *self._rests.resting(now)],
-                without_mints=unpaid[MessageKind.MINT],
-                without_burns=unpaid[MessageKind.BURN],
+                without_mints=self._rests.unpaid(MessageKind.MINT, now),
+                without_burns=self._rests.unpaid(MessageKind.BURN, now),
             )
         if not due:
             if not self._busy:
@@ -217,16 +216,9 @@ class Daemon:
             self._start(type_id, self._sign_and_watch(tasks, lease), lease, tasks)
         return True
 
-    def _notice_money(self) -> None:
-        balance_nano = self._ctx.view.current[1].balance_nano
-        if balance_nano > self._balance_nano:
-            self._rests.money_came()
-        self._balance_nano = balance_nano
-
     def _show_paid(self) -> None:
         """Show in /ready that the wallet can pay, unless something rests for want of money."""
-        now = self._ctx.clock.monotonic()
-        if not any(self._rests.unpaid(kind, now) for kind in MessageKind):
+        if not self._rests.for_money(self._ctx.clock.monotonic()):
             self._readiness.arrived(Part.WALLET)
 
     async def _sign_and_watch(self, tasks: Sequence[LeasedTask], lease: LeaseToken) -> None:
@@ -287,12 +279,13 @@ class Daemon:
     def _not_signed(
         self, collection: Collection, kind: MessageKind, nothing: NothingSigned
     ) -> None:
-        now = self._ctx.clock.monotonic()
+        type_id, now = collection.type_id, self._ctx.clock.monotonic()
         if nothing.insufficient_funds:
             self._readiness.wait_for(Part.WALLET, nothing.reason)
-            self._rests.rest_for_money(collection.type_id, kind, now)
+        if nothing.needed_nano:
+            self._rests.rest_for_money(type_id, kind, nothing.needed_nano, now)
         else:
-            self._rests.rest(collection.type_id, now)
+            self._rests.rest(type_id, now)
         if self._reasons.get((collection.type_id, kind)) != nothing.reason:
             log.warning("not_signed", type=collection.type_code, reason=nothing.reason)
         self._reasons[collection.type_id, kind] = nothing.reason

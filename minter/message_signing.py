@@ -46,10 +46,12 @@ class SignedBatch:
 class NothingSigned:
     """Nothing was signed, and why; the tasks were released, held or settled.
 
-    `insufficient_funds`: the wallet needs more money.
+    `needed_nano`: what the wallet must be able to spend first; 0 where money is not the matter.
+    `insufficient_funds`: a person has to send it more; else what is promised to others comes free.
     """
 
     reason: str
+    needed_nano: int = 0
     insufficient_funds: bool = False
 
 
@@ -185,10 +187,21 @@ async def find_obstacle(
 async def room_for(conn: Connection, signing: Signing) -> int:
     """Return how many actions the message may carry: what fits, is allowed and can be paid for."""
     ctx = signing.ctx
-    commitments = await chain_messages.commitments(conn, ctx.wallet_id)
-    spendable = budget.spendable_nano(signing.account.balance_nano, commitments, ctx.prices)
+    spendable = await spendable_nano(conn, ctx, signing.account)
     affordable = budget.room(signing.kind, spendable, ctx.prices)
     return min(ctx.settings.claim_limit, ACTIONS_MAX, affordable)
+
+
+async def spendable_nano(
+    conn: Connection, ctx: MinterContext, account: Account | None = None
+) -> int:
+    """Return what the wallet may spend beside all messages that are signed.
+
+    `account`: the wallet's at some block, the newest unless given.
+    """
+    balance_nano = (account or ctx.view.current[1]).balance_nano
+    commitments = await chain_messages.commitments(conn, ctx.wallet_id)
+    return budget.spendable_nano(balance_nano, commitments, ctx.prices)
 
 
 async def _refuse_taken(conn: Connection, signing: Signing, actions: int) -> None:
@@ -200,8 +213,7 @@ async def _refuse_taken(conn: Connection, signing: Signing, actions: int) -> Non
     block, account = ctx.view.current
     if block.seqno < (seen := await chain.seqno_seen(conn, ctx.wallet_id)):
         raise MoneyTaken(f"another minter has seen block {seen}, this one {block.seqno}")
-    commitments = await chain_messages.commitments(conn, ctx.wallet_id)
-    spendable = budget.spendable_nano(account.balance_nano, commitments, ctx.prices)
+    spendable = await spendable_nano(conn, ctx, account)
     if budget.cost_nano(signing.kind, actions, ctx.prices) > spendable:
         raise MoneyTaken("the message of another collection took the money meanwhile")
 
@@ -234,17 +246,20 @@ def _measure_queued(signing: Signing, assignments: Sequence[Assignment]) -> None
 
 
 def insufficient_funds(signing: Signing) -> NothingSigned:
-    """Say where to pay, and how much the message takes."""
+    """Say where to pay, and how much the message takes; or that the money is promised to others."""
     prices, balance_nano = signing.ctx.prices, signing.account.balance_nano
+    needed_nano = budget.cost_nano(signing.kind, 1, prices)
+    missing_nano = prices.reserve_nano + needed_nano - balance_nano
+    if missing_nano <= 0:
+        return NothingSigned("messages under way may take the wallet's money yet", needed_nano)
     deployed = signing.account.data is not None
     address = tokens.user_friendly(signing.ctx.wallet.address, bounceable=deployed)
-    needed_nano = prices.reserve_nano + budget.cost_nano(signing.kind, 1, prices)
     # What is under way may take some of the balance yet.
-    missing_nano = max(needed_nano - balance_nano, budget.cost_nano(signing.kind, 1, prices))
+    missing_nano = max(missing_nano, needed_nano)
     reason = (
         f"the wallet {address} has {balance_nano / 1e9:.3f} Grams, of which "
         f"{shown_grams(prices.reserve_nano)} are kept back: send it {missing_nano / 1e9:.3f} or "
         f"more; each {signing.kind.value} takes {shown_grams(prices.value_nano(signing.kind))} and "
         "its fees"
     )
-    return NothingSigned(reason, insufficient_funds=True)
+    return NothingSigned(reason, needed_nano, insufficient_funds=True)

@@ -2,8 +2,8 @@
 
 What cannot be signed is not claimed again and again: every claim writes rows, and giving tasks back
 must not cost them their place in the queue. A rest doubles until something is signed; one for want
-of money lasts until the wallet's balance rises, and is of one kind of message: a burn may be
-affordable where a mint is not.
+of money lasts until there is enough for one such message: a burn may be affordable where a mint is
+not.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from uuid import UUID
 from store.values.minting import MessageKind
 
 _LONGEST_S = 5.0
-# Also without a richer wallet: less may be promised to others by then.
+# However poor the wallet stays: what was to be paid for may be gone.
 _WITHOUT_MONEY_S = 600.0
 
 
@@ -28,7 +28,8 @@ class Rests:
     def __init__(self, first_s: float) -> None:
         self._first_s = first_s
         self._rests: dict[UUID, _Rest] = {}
-        self._unpaid_until: dict[tuple[UUID, MessageKind], float] = {}
+        # nanograms that the wallet must be able to spend, and until when they are waited for
+        self._needed: dict[tuple[UUID, MessageKind], tuple[int, float]] = {}
 
     def rest(self, type_id: UUID, now: float) -> None:
         """Leave a type alone for a moment, twice as long as the last time."""
@@ -37,18 +38,24 @@ class Rests:
         seconds = min(doubled_s, _LONGEST_S)
         self._rests[type_id] = _Rest(now + seconds, seconds)
 
-    def rest_for_money(self, type_id: UUID, kind: MessageKind, now: float) -> None:
-        """Leave a type's messages of one kind alone until there is more money."""
-        self._unpaid_until[type_id, kind] = now + _WITHOUT_MONEY_S
+    def rest_for_money(
+        self, type_id: UUID, kind: MessageKind, needed_nano: int, now: float
+    ) -> None:
+        """Leave a type's messages of one kind alone until so much can be spent."""
+        self._needed[type_id, kind] = (needed_nano, now + _WITHOUT_MONEY_S)
 
-    def money_came(self) -> None:
-        """End the rests for want of money."""
-        self._unpaid_until.clear()
+    def can_spend(self, nano: int) -> None:
+        """End the rests for want of money that this much is enough for."""
+        self._needed = {key: rest for key, rest in self._needed.items() if rest[0] > nano}
+
+    def for_money(self, now: float) -> bool:
+        """Return whether something rests for want of money at `now`."""
+        return any(now < until for _, until in self._needed.values())
 
     def forget(self, type_id: UUID, kind: MessageKind) -> None:
         """End a type's rest: a message of this kind was signed for it."""
         self._rests.pop(type_id, None)
-        self._unpaid_until.pop((type_id, kind), None)
+        self._needed.pop((type_id, kind), None)
 
     def resting(self, now: float) -> list[UUID]:
         """Return the types that are left alone at `now`."""
@@ -58,6 +65,6 @@ class Rests:
         """Return the types for which no message of this kind can be paid at `now`."""
         return [
             type_id
-            for (type_id, of_kind), until in self._unpaid_until.items()
+            for (type_id, of_kind), (_, until) in self._needed.items()
             if of_kind is kind and now < until
         ]
