@@ -50,7 +50,10 @@ class _ClientLoop:
     def run_in_executor(
         self, _executor: None, work: Callable[[], Result]
     ) -> "asyncio.Future[Result]":
-        return self._loop.run_in_executor(self._threads, work)
+        running = self._loop.run_in_executor(self._threads, work)
+        # pytonlib does not wait for what it sends, and a client may be closed meanwhile
+        running.add_done_callback(_looked_at)
+        return running
 
     def close(self) -> None:
         self._threads.shutdown(wait=False)
@@ -174,7 +177,7 @@ class LiteClient:
             await self.close()
 
 
-def _looked_at(inner: "asyncio.Future[Json]") -> None:
+def _looked_at(inner: "asyncio.Future[Any]") -> None:
     if not inner.cancelled():
         # retrieved, so that an answer nobody waits for any more is not reported as lost
         inner.exception()

@@ -1,7 +1,9 @@
 """Minting goes on beside lite servers that fail, wherever they stand in the list."""
 
+import asyncio
+import copy
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,11 +20,13 @@ from ops import metrics
 from ops.lifecycle import Part, Readiness, Stop
 from ops.settings import Settings
 from ops.watchdog import Watchdog
-from sandbox.ton.network import TonNetwork, write_json
+from sandbox.ton.cells import Address
+from sandbox.ton.chain import ChainOptions
+from sandbox.ton.network import TonNetwork, TonOptions, write_json
 from store.values.minting import TaskOperation
 from tests.builders.clock import FakeClock
 from tests.builders.lite_servers import ACCOUNT, FailingServer, lite_servers
-from tests.builders.world import World, all_in, eventually, minting
+from tests.builders.world import World, all_in, eventually, items_of, minting
 
 pytestmark = pytest.mark.integration
 
@@ -71,6 +75,68 @@ async def test_badges_are_minted_beside_four_lite_servers_that_fail(
         for server in failing:
             fail(server)
         await all_in(world, await world.to_mint(), "active/minted")
+
+
+async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def babble(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while not writer.is_closing():
+            writer.write(b"\xff" * 65_536)
+            await writer.drain()
+
+
+async def repeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while heard := await reader.read(65_536):
+            writer.write(heard)
+            await writer.drain()
+    writer.close()
+
+
+async def test_badges_are_minted_beside_what_is_no_lite_server_at_all(
+    ton: TonNetwork, world: World, settings: Settings, tmp_path: Path
+) -> None:
+    """Whoever has taken over its address: it hangs up, or says what nobody asked."""
+    config = copy.deepcopy(ton.config)
+    (own,) = config["liteservers"]
+    async with AsyncExitStack() as stack:
+        for speak in (hang_up, babble, repeat):
+            other = await asyncio.start_server(speak, "127.0.0.1", 0)
+            stack.callback(other.close)
+            port = other.sockets[0].getsockname()[1]
+            config["liteservers"].insert(0, own | {"port": port})
+        write_json(tmp_path / "servers.json", config)
+        four = settings.model_copy(update={"ton_config": tmp_path / "servers.json"})
+        async with minting(four):
+            for _ in range(3):
+                await all_in(world, await world.to_mint(), "active/minted")
+
+
+async def test_badges_are_minted_beside_lite_servers_of_another_network(
+    ton: TonNetwork, world: World, settings: Settings, tmp_path: Path
+) -> None:
+    """Listed first, with more blocks; its wallet has money, and gets what is signed here, too."""
+    options = TonOptions(
+        chain=ChainOptions(seed="another"),
+        block_interval=timedelta(milliseconds=50),
+        directory=tmp_path / "another",
+    )
+    async with TonNetwork.start(options) as other:
+        config = copy.deepcopy(ton.config)
+        config["liteservers"] = [*other.config["liteservers"] * 3, *config["liteservers"]]
+        write_json(tmp_path / "servers.json", config)
+        mixed = settings.model_copy(update={"ton_config": tmp_path / "servers.json"})
+        async with minting(mixed) as ctx:
+            await other.fund(ctx.wallet.address, 10**9)
+            for _ in range(3):
+                await all_in(world, await world.to_mint(), "active/minted")
+            assert len(await items_of(ctx)) == 3
+        elsewhere = other.chain.account(Address.parse(ctx.wallet.address))
+        assert elsewhere is not None
+        assert elsewhere.balance_nano == 10**9, "it executed nothing"
 
 
 async def test_reading_that_takes_longer_than_a_block_lets_one_sign(
