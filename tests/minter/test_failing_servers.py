@@ -13,7 +13,7 @@ from minter.comparison import FindingKind
 from minter.daemon import Daemon
 from minter.maintenance import Maintenance
 from minter.reconcile import reconcile
-from minter.startup import minter_context
+from minter.startup import minter_context, minting_wallet
 from minter.ton import tokens
 from minter.ton.gateway import ChainUnreachable
 from ops import metrics
@@ -118,7 +118,7 @@ async def test_badges_are_minted_beside_what_is_no_lite_server_at_all(
 async def test_badges_are_minted_beside_lite_servers_of_another_network(
     ton: TonNetwork, world: World, settings: Settings, tmp_path: Path
 ) -> None:
-    """Listed first, with more blocks; its wallet has money, and gets what is signed here, too."""
+    """Listed first, with more blocks; the key's wallet has money there, and they get each message."""
     options = TonOptions(
         chain=ChainOptions(seed="another"),
         block_interval=timedelta(milliseconds=50),
@@ -129,12 +129,13 @@ async def test_badges_are_minted_beside_lite_servers_of_another_network(
         config["liteservers"] = [*other.config["liteservers"] * 3, *config["liteservers"]]
         write_json(tmp_path / "servers.json", config)
         mixed = settings.model_copy(update={"ton_config": tmp_path / "servers.json"})
+        _, theirs = minting_wallet(settings.model_copy(update={"ton_config": other.config_path}))
+        await other.fund(theirs.address, 10**9)
         async with minting(mixed) as ctx:
-            await other.fund(ctx.wallet.address, 10**9)
             for _ in range(3):
                 await all_in(world, await world.to_mint(), "active/minted")
             assert len(await items_of(ctx)) == 3
-        elsewhere = other.chain.account(Address.parse(ctx.wallet.address))
+        elsewhere = other.chain.account(Address.parse(theirs.address))
         assert elsewhere is not None
         assert elsewhere.balance_nano == 10**9, "it executed nothing"
 
