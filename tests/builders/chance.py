@@ -4,6 +4,7 @@ Counters of every kind, shared by types; conditions of every comparison, nested;
 every policy; ids that repeat, conflict and tie in time.
 """
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -28,7 +29,7 @@ from tests.builders.catalogs import an_event as an_event_type
 from tests.builders.messages import NOW
 from tests.builders.plain_rules import BadgeType, Counted, Level, Message, Rules, holds
 
-USERS = [UUID(int=0x20000 + number) for number in range(5)]
+USERS = [UUID(int=0x20000 + number) for number in range(4)]
 OTHER_TENANT = UUID(int=0x99)
 
 _ID, _WHOLE, _DECIMAL = FieldKind.ID, FieldKind.INTEGER, FieldKind.NUMBER
@@ -132,10 +133,12 @@ class CatalogTeller:
         return {self._chance.choice(("so_many", "shown")) + name: name for name in shown}
 
     def _levels(self, counters: tuple[str, ...], number: int) -> tuple[Level, ...]:
+        ladder = self._chance.choice(counters) if self._chance.random() < 0.5 else None
+        step = self._chance.choice((1, 2))
         return tuple(
             Level(
                 level,
-                self._conditions(counters, level),
+                {ladder: {"gte": step * level}} if ladder else self._conditions(counters, level),
                 auto_mint=self._chance.random() < 0.6,
                 policy=self._chance.choice(
                     (None, None, None, "by_user_request", "always", "never")
@@ -220,20 +223,27 @@ class MessageTeller:
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
         self._told: list[Message] = []
+        self._users = list(USERS)
+        self._newcomers = itertools.count(0x30000)
+
+    def somebody_joins(self) -> None:
+        """Tell of users from now on of whom nothing was told, beside those whom all tell of."""
+        self._users = [*USERS, *(UUID(int=next(self._newcomers)) for _ in range(3))]
 
     def some(self, number: int) -> list[Message]:
         return [
-            self._again() if self._chance.random() < 0.2 else self._new() for _ in range(number)
+            self._again() if self._chance.random() < 0.3 else self._new() for _ in range(number)
         ]
 
     def _again(self) -> Message:
         if not self._told:
             return self._new()
-        again = dict(self._chance.choice(self._told))
+        told = self._told if self._chance.random() < 0.4 else self._told[-12:]
+        again = dict(self._chance.choice(told))
         odd = self._chance.random()
-        if odd < 0.1:
-            again["subject"] = str(self._chance.choice(USERS))
-        elif odd < 0.2:
+        if odd < 0.06:
+            again["subject"] = str(self._chance.choice(self._users))
+        elif odd < 0.12:
             again |= {"type": "noise.made", "data": {"noise_id": "n"}}
         elif odd < 0.4:
             again["time"] = self._time()
@@ -249,7 +259,7 @@ class MessageTeller:
             "specversion": "1.0",
             "id": f"e{len(self._told) // 2}",
             "type": kind,
-            "subject": str(self._chance.choice(USERS)),
+            "subject": str(self._chance.choice(self._users)),
             "time": self._time(),
             "data": self._data(kind),
             **self._chance.choice((*places, other)),
@@ -258,7 +268,7 @@ class MessageTeller:
         return made
 
     def _time(self) -> str:
-        at = NOW - timedelta(days=self._chance.randrange(4), seconds=self._chance.randrange(3))
+        at = NOW - timedelta(days=self._chance.randrange(4) // 2, seconds=self._chance.randrange(3))
         return at.isoformat()
 
     def _data(self, kind: str) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class History:
     async def step(self) -> None:
         """Do something."""
         steps = (self.stream, self.fill, self.catalog, self.work, self.revoke, self.award)
-        (step,) = self._chance.choices(steps, (50, 20, 12, 6, 6, 6))
+        (step,) = self._chance.choices(steps, (46, 24, 12, 6, 6, 6))
         await step()
 
     async def end(self) -> None:
@@ -87,6 +87,8 @@ class History:
 
     async def stream(self) -> None:
         """Count in two pipelines at once, and work at a job beside them."""
+        if self._chance.random() < 0.5:
+            self._messages.somebody_joins()
         parts = [list(self._batches(partitions)) for partitions in LOUD]
         beside = [self._slices(self._chance.randrange(4))] if self._beside else []
         await asyncio.gather(*(self._count(batches) for batches in parts), *beside)

@@ -20,7 +20,8 @@ from store.engine import Database
 from tests.builders.equality import differences
 from tests.builders.told_history import History
 
-SEEDS = range(200 if os.environ.get("LONG_TESTS") else 6)
+# The few are among those that see a badge made in silence and raised in silence.
+SEEDS = range(200) if "LONG_TESTS" in os.environ else (2, 16, 19, 26, 28, 47)
 STEPS = 24
 
 
