@@ -30,7 +30,7 @@ from tests.builders.messages import (
     count,
     open_ledger,
 )
-from tests.builders.plain_rules import Command, Rules, Run
+from tests.builders.plain_rules import Command, Message, Rules, Run
 from tests.builders.sql import column, rows
 
 # Partitions of the first pipeline, of the second, and of those who count in silence.
@@ -47,10 +47,13 @@ class FixedSize(SliceSize):
 
 
 class History:
-    """Does something of chance to a database, and notes what."""
+    """Does something of chance to a database, and notes what.
 
-    def __init__(self, database: Database, chance: random.Random) -> None:
-        self.told = Told(
+    `told` is what another one has told before.
+    """
+
+    def __init__(self, database: Database, chance: random.Random, told: Told | None = None) -> None:
+        self.told = told or Told(
             {each: [] for each in PARTITIONS}, dict.fromkeys(PARTITIONS, Run()) | SILENT
         )
         self.wallets = USERS[:2]
@@ -90,7 +93,7 @@ class History:
         if self._chance.random() < 0.5:
             self._messages.somebody_joins()
         parts = [list(self._batches(partitions)) for partitions in LOUD]
-        beside = [self._slices(self._chance.randrange(4))] if self._beside else []
+        beside = [self.slices(self._chance.randrange(4))] if self._beside else []
         await asyncio.gather(*(self._count(batches) for batches in parts), *beside)
 
     async def fill(self) -> None:
@@ -99,17 +102,22 @@ class History:
         run = SILENT[partition]
         await self._count(list(self._batches([partition])), publish=run.publish, mint=run.mint)
 
+    def tell(self, partition: int, number: int) -> list[Message]:
+        """Tell messages that nobody counts yet."""
+        messages = self._messages.some(number)
+        self.told.messages[partition] += messages
+        return messages
+
     def _batches(self, partitions: Sequence[int]) -> Iterator[list[Chunk]]:
         """Yield what is told to partitions in batches of one or both of them."""
         for _ in range(self._chance.randint(1, 4)):
             batch = []
             size = self._chance.choice((1, 1, 3, 8))
             for each in partitions:
-                told = self.told.messages[each]
-                messages = self._messages.some(self._chance.randint(0, size))
+                position = len(self.told.messages[each])
+                messages = self.tell(each, self._chance.randint(0, size))
                 if messages:
-                    batch.append(a_chunk(each, len(told), messages))
-                    told += messages
+                    batch.append(a_chunk(each, position, messages))
             if batch:
                 yield batch
 
@@ -120,7 +128,7 @@ class History:
             assert not outcome.fenced
             assert sum(len(each.records) for each in batch) == outcome.records
 
-    async def _slices(self, number: int) -> None:
+    async def slices(self, number: int) -> None:
         """Do some slices of an open job that give or take over something."""
         for _ in range(number):
             if await column(self._database, _METADATA_IS_NEXT):
@@ -128,12 +136,15 @@ class History:
                 return
             await self._runner._next(only_counters=False, idle_for=None)
 
-    async def catalog(self) -> None:
-        """Put another catalog in force, and leave what follows from it."""
-        await self._apply(self._catalogs.following(self.told.catalogs[-1]))
+    async def catalog(self, *, silent: bool | None = None) -> None:
+        """Put another catalog in force, and leave what follows from it, loud or not."""
+        options = [(False, False)] * 3 + [(True, True), (False, True)]
+        silent, no_mint = self._chance.choice(options if silent is None else [(silent, silent)])
+        await self._apply(
+            self._catalogs.following(self.told.catalogs[-1]), silent=silent, no_mint=no_mint
+        )
 
-    async def _apply(self, rules: Rules) -> None:
-        silent, no_mint = self._chance.choice([(False, False)] * 3 + [(True, True), (False, True)])
+    async def _apply(self, rules: Rules, *, silent: bool = False, no_mint: bool = False) -> None:
         options = {"silent": silent, "no_mint": no_mint}
         try:
             applied = await self._applied(rules, **options)
