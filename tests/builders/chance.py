@@ -268,7 +268,9 @@ class MessageTeller:
         return made
 
     def _time(self) -> str:
-        at = NOW - timedelta(days=self._chance.randrange(4) // 2, seconds=self._chance.randrange(3))
+        at = NOW - timedelta(
+            days=self._chance.randrange(4) // 2, seconds=self._chance.randrange(3) // 2
+        )
         return at.isoformat()
 
     def _data(self, kind: str) -> dict[str, Any]:
