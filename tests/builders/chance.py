@@ -41,13 +41,13 @@ _EVENTS: Mapping[str, Sequence[FieldSpec]] = {
     ),
     "place.seen": (
         FieldSpec("place_id", _ID, required=True),
-        FieldSpec("depth", _DECIMAL, minimum=0),
+        FieldSpec("depth", _DECIMAL, minimum=-9),
     ),
     "review.put": (FieldSpec("review_id", _ID, required=True), FieldSpec("stars", _WHOLE)),
     "review.cut": (FieldSpec("review_id", _ID, required=True),),
     "noise.made": (
         FieldSpec("noise_id", _ID, required=True),
-        FieldSpec("volume", _DECIMAL, minimum=0),
+        FieldSpec("volume", _DECIMAL, minimum=-9),
     ),
 }
 _COUNTERS: Mapping[str, Counted] = {
@@ -66,6 +66,9 @@ _COUNTERS: Mapping[str, Counted] = {
 }
 _BOUNDS = (0, 1, 2, 3, 4, 5, 6, 8, Decimal("0.5"), Decimal("2.5"), Decimal("3.0"))
 _AMOUNTS = (0, 1, 2, 3, Decimal("0.1"), Decimal("2.5"), Decimal("0.40"), Decimal("1E-30"), 10**29)
+# Of counters that keep the greatest: where it lies below 0, its user stands there from the first on.
+_BELOW = (-1, Decimal("-1.5"), -2, -4)
+_DEPTHS = (*_AMOUNTS, -1, Decimal("-2.5"), -4)
 _OPS = ("gte", "gte", "gte", "gte", "gt", "gt", "lte", "lt", "eq", "ne")
 
 
@@ -160,7 +163,8 @@ class CatalogTeller:
             name = self._chance.choice(counters)
             if self._chance.random() < 0.4:
                 return {name: {"gte": level + self._chance.randint(0, 2)}}
-            return {name: {self._chance.choice(_OPS): self._chance.choice(_BOUNDS)}}
+            below = _BELOW if _COUNTERS[name].kind == "max" else ()
+            return {name: {self._chance.choice(_OPS): self._chance.choice((*_BOUNDS, *below))}}
         if self._chance.random() < 0.15:
             return {"not": self._tree(counters, level, depth - 1)}
         parts = [self._tree(counters, level, depth - 1) for _ in range(self._chance.randint(2, 3))]
@@ -284,5 +288,5 @@ class MessageTeller:
             elif each.kind is _WHOLE:
                 data[each.name] = chance.randrange(7)
             else:
-                data[each.name] = chance.choice(_AMOUNTS)
+                data[each.name] = chance.choice(_AMOUNTS if each.minimum == 0 else _DEPTHS)
         return data
