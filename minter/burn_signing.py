@@ -21,6 +21,7 @@ from minter.ton.metadata_uris import item_suffix
 from minter.ton.values import Execution, Token
 from ops import metrics
 from ops.errors import InvariantBroken
+from store import claiming
 from store.chain import Collection
 from store.engine import Connection
 from store.settlement_effects import Settlement
@@ -28,7 +29,6 @@ from store.settling import Assignment
 from store.values.minting import LeasedTask, TaskEvent, TaskOperation, TaskStatus
 from store.values.names import LeaseToken, RawAddress
 
-_AT_ONCE = timedelta()
 _LATER = timedelta(seconds=2)
 
 
@@ -41,14 +41,18 @@ async def sign_burns(
     settled = {settlement.task.id for settlement in settlements}
     remaining = [task for task in tasks if task.id not in settled]
 
-    async def choose(_conn: Connection, locked: Collection, room: int) -> Selection:
-        revocable = [task for task in remaining if task.id in token_indexes][:room]
-        entries = tuple(_revocation(signing, task, token_indexes[task.id]) for task in revocable)
+    async def choose(conn: Connection, locked: Collection, room: int) -> Selection:
+        revocable = [task for task in remaining if task.id in token_indexes]
+        entries = tuple(
+            _revocation(signing, task, token_indexes[task.id]) for task in revocable[:room]
+        )
         reason = None if token_indexes else "nothing to burn"
-        # A burn whose token no block shows yet must not keep the head of the queue.
+        if room:
+            # A burn whose token no block shows yet must not keep the head of the queue.
+            unseen = [task.id for task in remaining if task.id not in token_indexes]
+            await claiming.release(conn, lease, unseen, _LATER)
         others = left_over(remaining, entries)
-        delay = _LATER if room else _AT_ONCE
-        return Selection(entries, others, locked.next_index, delay, reason=reason)
+        return Selection(entries, others, locked.next_index, reason=reason)
 
     return await sign_chosen(signing, lease, remaining, choose)
 

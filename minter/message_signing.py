@@ -84,14 +84,13 @@ class TaskAction:
 class Selection:
     """What a message is to carry, and what becomes of the tasks that it does not.
 
-    `unsigned` are released in their old places, or due again after `delay`; what is neither was
-    held. `reason` says why nothing is carried, where it is not money.
+    `unsigned` are released in their old places; what is neither was held, or released for later.
+    `reason` says why nothing is carried, where it is not money.
     """
 
     entries: tuple[TaskAction, ...]
     unsigned: tuple[LeasedTask, ...]
     next_index: int
-    delay: timedelta
     reason: str | None = None
 
 
@@ -111,7 +110,7 @@ async def sign_chosen(
         await claiming.lock_references(conn, [task.id for task in tasks], locked.id)
         choice = await choose(conn, locked, await room_for(conn, signing))
         unsigned = [task.id for task in choice.unsigned]
-        await claiming.release(conn, lease, unsigned, choice.delay)
+        await claiming.release(conn, lease, unsigned, _AT_ONCE)
         if choice.entries:
             # Before the wallet's row (lock order), and before a query number is used up: a lease
             # that is lost ends here.

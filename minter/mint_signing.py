@@ -90,16 +90,16 @@ async def sign_mints(
                 # matter.
                 reason = "no mint is left to sign" if room else None
                 others = left_over(candidates, entries)
-                return Selection(entries, others, plan.next_index, _AT_ONCE, reason=reason)
+                return Selection(entries, others, plan.next_index, reason=reason)
             case IndexMismatch(reason):
                 # Only what has no index is held: what has one waits for reconcile in its place.
                 # Under the collection's lock, or a repair might come between look and hold.
                 held = [_held(task, HoldReason.BREAKER, reason) for task in new]
                 await settling.settle(conn, lease, held, signing.block.time)
                 await fence.break_collection(conn, locked.id, reason)
-                return Selection((), tuple(reserved), locked.next_index, _AT_ONCE, reason=reason)
+                return Selection((), tuple(reserved), locked.next_index, reason=reason)
             case HeadOfLineBlocked(reason):
-                return Selection((), candidates, locked.next_index, _AT_ONCE, reason=reason)
+                return Selection((), candidates, locked.next_index, reason=reason)
 
     return await sign_chosen(signing, lease, tasks, choose)
 

@@ -58,7 +58,8 @@ def read_config(path: Path) -> Json:
 def _can_be_asked(server: Json) -> bool:
     """Return whether a lite server's entry has what a client needs, as tonlib reads it."""
     try:
-        ip, port = int(server["ip"]), int(server["port"])
+        # by way of a string: neither a fraction nor `true` is a whole number
+        ip, port = int(str(server["ip"])), int(str(server["port"]))
         key = base64.b64decode(server["id"]["key"], validate=True)
         of_kind = server["id"]["@type"] == "pub.ed25519"
     except (KeyError, TypeError, ValueError):

@@ -254,6 +254,8 @@ def of_servers(*servers: object) -> str:
                 {"ip": None},
                 {"ip": "127.0.0.1"},
                 {"ip": 2**32},
+                {"ip": 1.5},
+                {"port": True},
                 {"port": 0},
                 {"port": 2**16},
                 {"id": {"@type": "pub.ed25519", "key": "AAAA"}},
