@@ -1,7 +1,7 @@
 """What is read whole is a plain file: nothing else ends for certain."""
 
 import os
-import socket
+import stat
 from pathlib import Path
 
 import pytest
@@ -22,13 +22,12 @@ def test_a_plain_file_is_one_and_one_that_is_absent_is_its_readers_to_name(tmp_p
 
 def test_what_is_none_is_named_by_its_kind(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "socket"))
-        for path, kind in (
-            (tmp_path, "a directory"),
-            (tmp_path / "pipe", "a pipe"),
-            (tmp_path / "socket", "a socket"),
-            (Path("/dev/zero"), "a device"),
-        ):
-            with pytest.raises(UsageError, match=f"^{NAME}: {path} is {kind}[.]"):
-                plain_files.check(path, NAME)
+    os.mknod(tmp_path / "socket", 0o600 | stat.S_IFSOCK)
+    for path, kind in (
+        (tmp_path, "a directory"),
+        (tmp_path / "pipe", "a pipe"),
+        (tmp_path / "socket", "a socket"),
+        (Path("/dev/zero"), "a device"),
+    ):
+        with pytest.raises(UsageError, match=f"^{NAME}: {path} is {kind}[.]"):
+            plain_files.check(path, NAME)
