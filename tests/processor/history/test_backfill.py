@@ -6,6 +6,7 @@ from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
@@ -18,7 +19,12 @@ from ops.settings import Settings
 from processor.events.records import HEAD_BYTES
 from processor.history import backfill as filling
 from processor.history import lines
-from processor.history.backfill import BackfillOptions, BackfillReport, ProgressLines
+from processor.history.backfill import (
+    BackfillOptions,
+    BackfillReport,
+    LinesRefused,
+    ProgressLines,
+)
 from store.engine import Database
 from store.rights import RightsMissing
 from tests.builders.clock import FakeClock
@@ -338,3 +344,39 @@ async def test_a_signal_and_the_database_are_heard_while_a_long_line_is_read(
     assert (report.broken, report.counted) == (1, 1)
     assert len(parts) >= 8
     assert await invited(counting) == 1
+
+
+async def test_where_postgresql_refuses_line_after_line_the_place_and_the_way_out_are_named(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """A trigger here; mended, the same command goes on with the line that is named."""
+    await refuse(counting, BOB)
+    lines = [*(a_partner(ALICE) for _ in range(3)), *(a_partner(BOB) for _ in range(3))]
+    path = a_file(tmp_path / "history.jsonl", *lines)
+    with pytest.raises(LinesRefused, match="not today") as refused:
+        await backfill(settings, path)
+    assert refused.value.message.startswith(f"{path}:5: ")
+    assert "run the same command again" in refused.value.message
+    assert await number_of(counting, "dead_letter") == 1
+    async with counting.transaction() as conn:
+        await conn.execute(text("DROP TRIGGER refuse ON nft_progress"))
+    report = await backfill(settings, path)
+    assert (report.resumed_at, report.counted, report.finished) == (4, 2, True)
+    assert await invited(counting) == 5
+
+
+async def refuse(database: Database, who: UUID) -> None:
+    """Let a constraint stand against every row of `who`."""
+    async with database.transaction() as conn:
+        await conn.execute(
+            text(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE EXCEPTION 'not today' USING ERRCODE = 'check_violation'; END $$"
+            )
+        )
+        await conn.execute(
+            text(
+                "CREATE TRIGGER refuse BEFORE INSERT ON nft_progress FOR EACH ROW "
+                f"WHEN (NEW.user_id = '{who}') EXECUTE FUNCTION refuse()"
+            )
+        )

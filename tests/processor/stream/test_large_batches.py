@@ -86,6 +86,22 @@ def test_a_record_of_many_megabytes_is_known_by_its_hash() -> None:
     assert found == bounded(PlainRecord(0, value, b"k", [("h", None)], 1_780_000_000_000), 1 << 20)
 
 
+def test_of_one_of_very_many_headers_few_are_kept() -> None:
+    headers: list[tuple[str, bytes | None]] = [("", None)] * 300_000
+    (found,) = read(a_batch([(None, b"v", headers)]), 100_000)
+    assert found == bounded(PlainRecord(0, b"v", None, headers, 1_780_000_000_000), 100_000)
+
+
+def test_a_part_that_is_longer_than_its_record_is_not_read() -> None:
+    """It may say that it is as long as all that follows, which may be gigabytes."""
+    batch = bytearray(a_batch([(None, b"v" * 300, []), (None, b"w" * 300, [])], 0))
+    records = batch[61:]
+    assert records[5] == 1  # no key
+    records[5:6] = b"\xfe\x07"  # zigzag of 511: more than the record, less than the batch
+    with pytest.raises(CorruptRecordException, match="longer than"):
+        list(read(bytes(batch[:61] + records)))
+
+
 def test_a_header_of_any_bytes_is_read() -> None:
     (found,) = read(a_batch([(None, b"v", [(RawName("x"), b"1")])]))
     assert found.headers == [(RAW_NAME.decode("utf-8", "surrogateescape"), b"1")]
