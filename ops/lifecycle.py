@@ -25,7 +25,7 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from ops import metrics, stacks
+from ops import garbage, metrics, stacks
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import Transient
 from ops.logs import logger
@@ -149,6 +149,7 @@ def run(main: Callable[[Stop], Awaitable[int]], drain_timeout: timedelta) -> int
         drain_timeout: how long it may take after SIGTERM or the first SIGINT before the process
             exits hard with code 1.
     """
+    garbage.collect_seldom()
     return asyncio.run(_supervised(main, drain_timeout))
 
 

@@ -8,7 +8,7 @@ Sources: PostgreSQL's manual, COPY, "Binary Format"; array_recv of its source.
 
 import struct
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
 
@@ -29,7 +29,6 @@ NULL = b"\xff\xff\xff\xff"
 # PostgreSQL counts days and microseconds from this one.
 _FIRST_DAY = date(2000, 1, 1).toordinal()
 _FIRST_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 # pg_type.oid of uuid and uuid[].
 _UUID, _UUIDS = 2950, 2951
 # One dimension, no null, elements of this type; how many there are, and the number of the first.
@@ -68,7 +67,8 @@ def day_number(day: date) -> int:
 
 def moment_number(moment: datetime) -> int:
     """Return an instant as PostgreSQL stores it: microseconds since 2000-01-01 in UTC."""
-    return (moment - _FIRST_MOMENT) // _MICROSECOND
+    passed = moment - _FIRST_MOMENT  # to divide it by a microsecond takes half as long again
+    return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
 
 
 def numeric_field(value: Number) -> bytes:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Context, Decimal, Inexact
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from sqlalchemy import text
@@ -50,9 +50,13 @@ NEW_MEMBERS = text("""
          SELECT user_id, counter_id, member, posted, undone FROM batch_member
           ORDER BY user_id, counter_id, member
              ON CONFLICT DO NOTHING
-         RETURNING user_id, counter_id, posted, undone)
-    SELECT user_id, counter_id, count(*) AS step
-      FROM added WHERE posted AND NOT undone GROUP BY user_id, counter_id
+         RETURNING user_id, counter_id, posted, undone),
+         -- Thousands of users are a few values for Python, and no row each.
+         changed AS (
+         SELECT user_id, counter_id, count(*) AS step
+           FROM added WHERE posted AND NOT undone GROUP BY user_id, counter_id)
+    SELECT counter_id, step, string_agg(uuid_send(user_id), '') AS users
+      FROM changed GROUP BY counter_id, step
 """)
 
 # ... then, in a statement of its own to see what others committed meanwhile, the flags of known
@@ -77,8 +81,11 @@ KNOWN_MEMBERS = text("""
             AND pair.member = known.member
          RETURNING known.user_id, known.counter_id,
                    (known.posted_now AND NOT known.undone_now)::int
-                   - (known.posted AND NOT known.undone)::int AS step)
-    SELECT user_id, counter_id, sum(step) AS step FROM flagged GROUP BY user_id, counter_id
+                   - (known.posted AND NOT known.undone)::int AS step),
+         changed AS (
+         SELECT user_id, counter_id, sum(step) AS step FROM flagged GROUP BY user_id, counter_id)
+    SELECT counter_id, step, string_agg(uuid_send(user_id), '') AS users
+      FROM changed WHERE step <> 0 GROUP BY counter_id, step
 """)
 
 # The merge looks each row up by user and type, however many there are. The planner knows nothing of
@@ -116,17 +123,8 @@ class Addition(Protocol):
     def member(self) -> str | None: ...  # noqa: D102
 
 
-@dataclass(slots=True)
-class _Cell:
-    """What the batch adds to one user and type; an amount is None where it says nothing."""
-
-    last_event_at: datetime
-    amounts: list[Number | None]
-
-
-# User, counter, member; and user, type. As bytes: a UUID takes ten times as long to hash.
-_Member = tuple[bytes, int, str]
-_Holder = tuple[bytes, bytes]
+# A user, as the 16 bytes of the id: a UUID takes ten times as long to hash.
+_User = bytes
 # What is done to a member: it is posted, it is undone, or both.
 _Flags = tuple[bool, bool]
 _FLAGS: Mapping[int, _Flags] = {
@@ -137,16 +135,32 @@ _FLAGS: Mapping[int, _Flags] = {
 _UNDOABLE = frozenset({CounterOperation.POST, CounterOperation.UNDO})
 
 # Rows of the COPYs: the number of fields, and each after its length.
-_MEMBER_HEAD = struct.Struct("!hi16sihi").pack
-_MEMBER_FLAGS = struct.Struct("!i?i?").pack
-_CELL_HEAD = struct.Struct("!hi16si16si16siq").pack
+_MEMBER_KEY = struct.Struct("!hi16sihi").pack
+_MEMBER_FLAGS: Mapping[_Flags, bytes] = {
+    (posted, undone): struct.pack("!i?i?", 1, posted, 1, undone)
+    for posted in (False, True)
+    for undone in (False, True)
+}
+_ROW_HEAD = struct.Struct("!hi12s").pack
+_HOLDER = struct.Struct("!i16si16siq").pack
 
 # Wider than any sum of the numbers that events may have: 60 digits before the point, 60 after.
 _EXACT = Context(prec=400, traps=[Inexact])
 
 
+class _Counter(NamedTuple):
+    """What the batch adds to one counter, by user, and when the latest of those events was.
+
+    A dict for each: nothing in them is for the garbage collector to look through.
+    """
+
+    is_max: bool
+    amounts: dict[_User, Number]
+    latest: dict[_User, datetime]
+
+
 class Sums:
-    """What a batch adds to counters.
+    """What a batch adds to counters, by user.
 
     What members add is known only when the database has them (`add_members`).
     """
@@ -154,11 +168,12 @@ class Sums:
     def __init__(self, statement: MergeStatement) -> None:
         self.statement = statement
         self.undoable = set[int]()
-        self._members: dict[_Member, _Flags] = {}
-        self._cells: dict[_Holder, _Cell] = {}
-        self._places = {
-            counter_id: [(place.type_id.bytes, place.number - 1, place.is_max) for place in places]
-            for counter_id, places in statement.places.items()
+        # Of each member the row for COPY_MEMBERS but for its end.
+        self._members: dict[bytes, _Flags] = {}
+        self._counters = {
+            counter_id: _Counter(counter_id in statement.maxima, {}, {})
+            for counter_ids in statement.columns.values()
+            for counter_id in counter_ids
         }
 
     def __bool__(self) -> bool:
@@ -167,7 +182,7 @@ class Sums:
     @property
     def has_progress(self) -> bool:
         """Return whether some user's counters of a type change."""
-        return bool(self._cells)
+        return any(counter.amounts for counter in self._counters.values())
 
     @property
     def has_members(self) -> bool:
@@ -176,60 +191,104 @@ class Sums:
 
     def add(self, user_id: UUID, occurred_at: datetime, additions: Iterable[Addition]) -> None:
         """Add an event's part in each counter."""
-        user, cells = user_id.bytes, self._cells
+        user = user_id.bytes
         for each in additions:
-            counter_id, member, amount = each.counter_id, each.member, each.amount
+            counter_id, amount, member = each.counter_id, each.amount, each.member
             if member is not None:
-                self._add_member((user, counter_id, member), each.operation)
+                self._add_member(user, counter_id, member, each.operation)
+            counter = self._counters.get(counter_id)
+            if counter is None:  # no type shows it
+                continue
             if amount is None:  # a counter that a known member leaves as it is has its place too
                 amount = 0
-            for type_id, place, is_max in self._places.get(counter_id, ()):
-                cell = cells.get((user, type_id))
-                if cell is None:
-                    amounts: list[Number | None] = [None] * self.statement.amounts
-                    cells[user, type_id] = _Cell(occurred_at, amounts)
-                    amounts[place] = amount
-                    continue
-                if cell.last_event_at < occurred_at:
-                    cell.last_event_at = occurred_at
-                cell.amounts[place] = _together(cell.amounts[place], amount, is_max)
+            is_max, amounts, latest = counter
+            last = latest.get(user)
+            if last is None:
+                amounts[user], latest[user] = amount, occurred_at
+                continue
+            amounts[user] = _together(amounts[user], amount, is_max)
+            if last < occurred_at:
+                latest[user] = occurred_at
 
-    def add_step(self, user_id: UUID, counter_id: int, step: int) -> None:
-        """Add what members have changed, of events that are added already."""
-        for type_id, place, is_max in self._places.get(counter_id, ()):
-            amounts = self._cells[user_id.bytes, type_id].amounts
-            amounts[place] = _together(amounts[place], step, is_max)
+    def add_steps(self, counter_id: int, step: int, users: bytes) -> None:
+        """Add what members have changed, of events that are added already.
+
+        Args:
+            counter_id: of the members.
+            step: to be added for each of the users.
+            users: their ids, 16 bytes each.
+        """
+        counter = self._counters.get(counter_id)
+        if counter is None:
+            return
+        is_max, amounts, _ = counter
+        for start in range(0, len(users), 16):
+            user = users[start : start + 16]
+            amounts[user] = _together(amounts[user], step, is_max)
 
     def member_rows(self) -> Iterable[bytes]:
-        """Yield the rows of COPY_MEMBERS, in the order of their keys."""
-        for (user, counter_id, member), (posted, undone) in sorted(self._members.items()):
-            encoded = member.encode()
-            head = _MEMBER_HEAD(5, 16, user, 2, counter_id, len(encoded))
-            yield b"".join((head, encoded, _MEMBER_FLAGS(1, posted, 1, undone)))
+        """Return the rows of COPY_MEMBERS."""
+        return [key + _MEMBER_FLAGS[flags] for key, flags in self._members.items()]
 
     def progress_rows(self) -> Iterable[bytes]:
-        """Yield the rows of the merge's COPY, with ids in the order of users and types."""
-        fields, prefix = 4 + self.statement.amounts, bytes.fromhex(id_prefix())
-        for number, holder in enumerate(sorted(self._cells)):
-            (user, type_id), cell = holder, self._cells[holder]
-            row_id, moment = prefix + number.to_bytes(4, "big"), moment_number(cell.last_event_at)
-            head = _CELL_HEAD(fields, 16, row_id, 16, user, 16, type_id, 8, moment)
-            amounts = [NULL if each is None else numeric_field(each) for each in cell.amounts]
-            yield b"".join((head, *amounts))
+        """Return the rows of the merge's COPY, with ids in the order of users and types."""
+        rows = [row for type_id in self.statement.columns for row in self._rows_of(type_id)]
+        rows.sort()  # they begin with user and type
+        head = _ROW_HEAD(4 + self.statement.amounts, 16, bytes.fromhex(id_prefix()))
+        return [head + number.to_bytes(4, "big") + row for number, row in enumerate(rows)]
 
-    def _add_member(self, member: _Member, operation: int) -> None:
-        posted, undone = _FLAGS[operation]
+    def _rows_of(self, type_id: UUID) -> Iterable[bytes]:
+        """Yield a row, but for its id, for each user who has something of the type."""
+        columns = [self._counters[counter_id] for counter_id in self.statement.columns[type_id]]
+        holders = columns[0].latest if len(columns) == 1 else _latest_of(columns)
+        type_bytes, fields = type_id.bytes, _Fields()
+        nothing_more = NULL * (self.statement.amounts - len(columns))
+        amounts_of = [counter.amounts.get for counter in columns]
+        for user, moment in holders.items():
+            holder = _HOLDER(16, user, 16, type_bytes, 8, moment_number(moment))
+            amounts = [
+                fields[amount] if type(amount) is int else _field(amount)
+                for amount in [amount_of(user) for amount_of in amounts_of]
+            ]
+            yield b"".join((holder, *amounts, nothing_more))
+
+    def _add_member(self, user: _User, counter_id: int, member: str, operation: int) -> None:
+        flags = _FLAGS[operation]
         if operation in _UNDOABLE:
-            self.undoable.add(member[1])
-        found = self._members.get(member)
-        if found is not None:
-            posted, undone = posted or found[0], undone or found[1]
-        self._members[member] = posted, undone
+            self.undoable.add(counter_id)
+        encoded = member.encode()
+        key = _MEMBER_KEY(5, 16, user, 2, counter_id, len(encoded)) + encoded
+        found = self._members.setdefault(key, flags)
+        if found is not flags:
+            self._members[key] = flags[0] or found[0], flags[1] or found[1]
 
 
-def _together(old: Number | None, amount: Number, is_max: bool) -> Number:
-    if old is None:
-        return amount
+class _Fields(dict[int, bytes]):
+    """The fields of whole numbers: nearly all amounts of a batch are of ten or twenty values."""
+
+    def __missing__(self, value: int) -> bytes:
+        field = self[value] = numeric_field(value)
+        return field
+
+
+def _field(amount: Number | None) -> bytes:
+    return NULL if amount is None else numeric_field(amount)
+
+
+def _latest_of(counters: Iterable[_Counter]) -> Mapping[_User, datetime]:
+    found: dict[_User, datetime] = {}
+    for counter in counters:
+        if not found:
+            found |= counter.latest
+            continue
+        for user, moment in counter.latest.items():
+            last = found.get(user)
+            if last is None or last < moment:
+                found[user] = moment
+    return found
+
+
+def _together(old: Number, amount: Number, is_max: bool) -> Number:
     if is_max:
         return max(old, amount)
     if type(old) is int and type(amount) is int:
@@ -257,10 +316,10 @@ async def add_members(conn: Connection, sums: Sums) -> None:
     """Write the members that are new, set the flags of known ones, and add what that changes."""
     if sums.has_members:
         for row in await conn.execute(NEW_MEMBERS):
-            sums.add_step(row.user_id, row.counter_id, row.step)
+            sums.add_steps(row.counter_id, row.step, row.users)
     if sums.undoable:
         for row in await conn.execute(KNOWN_MEMBERS, {"undoable": sorted(sums.undoable)}):
-            sums.add_step(row.user_id, row.counter_id, row.step)
+            sums.add_steps(row.counter_id, row.step, row.users)
 
 
 async def merge(conn: Connection, sums: Sums) -> list[Progress]:

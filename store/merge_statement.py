@@ -20,39 +20,28 @@ from store.values.names import CounterName
 
 
 @dataclass(frozen=True, slots=True)
-class AmountColumn:
-    """Where a counter stands in the rows of one type: `number` 1 means amount_1."""
-
-    type_id: UUID
-    number: int
-    is_max: bool
-
-
-@dataclass(frozen=True, slots=True)
 class MergeStatement:
     """A batch's way into nft_progress.
 
     `table` makes the temporary table unless it is there, `copy` fills it, `merge` adds it to
-    nft_progress. `places` has every column of each counter, by its id; `amounts` is the number of
-    columns for amounts.
+    nft_progress. `columns` has the counters of each type, by their ids: amount_1 belongs to the
+    first. `amounts` is the number of those columns. `maxima` are the counters that keep the largest
+    number instead of the sum.
     """
 
     table: str
     copy: str
     merge: str
-    places: Mapping[int, Sequence[AmountColumn]]
+    columns: Mapping[UUID, Sequence[int]]
     amounts: int
+    maxima: frozenset[int]
 
     @classmethod
     def of(cls, bindings: Sequence[CounterBinding]) -> Self:
         """Write the statements for the counters of all types; of one type in their order."""
         types: dict[UUID, list[CounterBinding]] = {}
-        places: dict[int, list[AmountColumn]] = {}
         for binding in bindings:
-            of_type = types.setdefault(binding.type_id, [])
-            of_type.append(binding)
-            place = AmountColumn(binding.type_id, len(of_type), binding.is_max)
-            places.setdefault(binding.counter_id, []).append(place)
+            types.setdefault(binding.type_id, []).append(binding)
         amounts = max(map(len, types.values()), default=0)
         # In its name, since a table of another catalog may be there, and have other columns.
         table = f"batch_progress_{amounts}"
@@ -63,8 +52,9 @@ class MergeStatement:
             f" last_event_at timestamptz NOT NULL{columns}) ON COMMIT DELETE ROWS",
             f"COPY {table} FROM STDIN (FORMAT binary)",
             _merge(table, types) if types else "",
-            places,
+            {type_id: [each.counter_id for each in of] for type_id, of in types.items()},
             amounts,
+            frozenset(binding.counter_id for binding in bindings if binding.is_max),
         )
 
 
@@ -187,10 +177,14 @@ def _crossings(bindings: Sequence[CounterBinding]) -> list[str]:
             found.append(f"{amount} <> 0 AND {now} >= {thresholds[0]}")
             continue
         listed = f"'{{{','.join(map(str, thresholds))}}}'::numeric[]"
-        # width_bucket: how many thresholds are not above a value. They are as many before and now
-        # where none was crossed, and where the lower of the two values is one itself.
+        # Most counters are below all of their thresholds, or have left them all behind: that is
+        # quick to see, and the rest is not looked at. width_bucket: how many thresholds are not
+        # above a value. They are as many before and now where none was crossed, and where the lower
+        # of the two values is one itself.
         found.append(
             f"""{amount} <> 0
+                         AND ({now} >= {thresholds[0]} OR {amount} < 0)
+                         AND ({now} <= {thresholds[-1]} + {amount} OR {amount} < 0)
                          AND (width_bucket({now}, {listed})
                               <> width_bucket({now} - {amount}, {listed})
                               OR least({now}, {now} - {amount}) = ANY ({listed}))"""

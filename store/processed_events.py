@@ -14,7 +14,6 @@ import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter
 from typing import Protocol
 
 from sqlalchemy import text
@@ -55,7 +54,6 @@ REMEMBER_WHAT_IS_LEFT = text("""
       FROM unnest(:keys, CAST(:versions AS integer[]), CAST(:fingerprints AS integer[]),
                   CAST(:days AS date[]))
            AS listed (event_key, first_version, fingerprint, occurred_on)
-     -- Batches that share events wait for each other in one order, and never in a circle.
      ORDER BY event_key
         ON CONFLICT DO NOTHING
     RETURNING event_key
@@ -125,7 +123,7 @@ async def remember(
         psycopg.errors.UniqueViolation: another batch has just counted one of them; store/engine.py
             makes it a TransactionConflict.
     """
-    left = sorted(events, key=attrgetter("key"))
+    left = list(events)
     if by.waits:
         taken = await _remember_what_is_left(conn, left, by)
         left = [event for event in left if event.key not in taken]
@@ -148,11 +146,13 @@ async def remember(
             del known[key]
     fresh = [event for event in left if event.key not in known] if known else left
     if fresh:
-        await copy_rows(conn, REMEMBER, _rows(fresh, by))
+        # Batches that share events wait for each other in one order, and never in a circle.
+        await copy_rows(conn, REMEMBER, sorted(_rows(fresh, by)))
     return known
 
 
 def _rows(events: Iterable[IdentifiedEvent], by: CountedBy) -> Iterable[bytes]:
+    """Yield the rows of REMEMBER; they begin with the key."""
     silent = by.silent
     for event in events:
         key, day = bytes.fromhex(event.key), day_number(event.time)

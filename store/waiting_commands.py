@@ -5,7 +5,7 @@ is written, and taken away because of a decision, only by who holds the claim on
 there: so nobody meets another's new row. When its time is over it is taken away without one.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -184,7 +184,7 @@ COUNT = text("SELECT count(*) FROM waiting_command")
 
 async def of_users(
     conn: Connection,
-    user_ids: Collection[UUID],
+    user_ids: Iterable[UUID],
     brought: Mapping[str, bytes] | None = None,
     *,
     silent: bool,
@@ -193,16 +193,16 @@ async def of_users(
 
     Args:
         conn: in the batch's transaction.
-        user_ids: of the users of the batch.
+        user_ids: of the users of the batch; looked at only where anything waits at all.
         brought: content hashes by external id of the batch's own commands. Where it is not silent,
             nor is what waits under them from now on.
         silent: what silent runs have left, and only that.
     """
-    if not user_ids or not (await conn.execute(ANY)).scalar_one():
+    if not (await conn.execute(ANY)).scalar_one():
         return []
     if brought and not silent:
         await conn.execute(SPEAK_UP, {"ids": list(brought), "hashes": list(brought.values())})
-    given = {"users": list(user_ids), "silent": silent, "limit": OF_A_BATCH_MAX}
+    given = {"users": list(set(user_ids)), "silent": silent, "limit": OF_A_BATCH_MAX}
     return await _read(conn, OF_USERS, given)
 
 

@@ -293,7 +293,9 @@ class Pipeline:
         await counting.add_members(conn, sums)
         reach(Point.BATCH_PAIRED)
         await _adopt(conn, batch)
-        progress = await counting.merge(conn, sums) if sums else []
+        changed = await counting.merge(conn, sums) if sums else []
+        types = compiled.rulebook.by_id
+        progress = [each for each in changed if types[each.type_id].any_holds(each.counters)]
         reach(Point.BATCH_MERGED)
         return Merged(
             known, held, heard, heard_commands, linked, commands, claims, beside, progress

@@ -7,6 +7,7 @@ not see it yet, the worker's sweep finds (processor/stream/waiting_sweep.py).
 """
 
 from collections.abc import Collection, Iterable
+from itertools import chain
 
 import msgspec
 
@@ -29,8 +30,10 @@ async def of_batch(
     `silent`: what silent runs have left; a run that is silent tries no other. One that is not also
     tries what silent runs have left of its own commands.
     """
-    users = {event.user_id for event in batch.events}
-    users.update(placed.command.user_id for placed in own)
+    own = list(own)
+    users = chain(
+        (event.user_id for event in batch.events), (placed.command.user_id for placed in own)
+    )
     brought = {placed.command.external_id: placed.command.content_hash for placed in own}
     found = await waiting_commands.of_users(conn, users, brought, silent=silent)
     return [_placed(each) for each in found]

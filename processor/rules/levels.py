@@ -48,6 +48,13 @@ class TypeRules:
         ordered = sorted(spec.levels, key=lambda level: level.order)
         return cls(spec, tuple(map(LevelRules.compile, ordered)))
 
+    def any_holds(self, counters: Mapping[CounterName, Number]) -> bool:
+        """Return whether `counters` are enough for a level; where not, `evaluate` changes nothing.
+
+        Whatever the user's badge is: to ask this first saves reading and locking it.
+        """
+        return any(level.holds(counters) for level in self.levels)
+
 
 @dataclass(frozen=True, slots=True)
 class Rulebook:

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from store import counting
 from store.counting import Progress, Sums
 from store.engine import Connection, Database
-from store.merge_statement import AmountColumn, MergeStatement
+from store.merge_statement import MergeStatement
 from store.values.catalog import CounterBinding, CounterOperation
 from store.values.names import CounterName, Number
 from tests.builders.sql import rows, somebody_waits
@@ -65,12 +65,10 @@ def test_the_statement_reads_as_in_the_golden_file() -> None:
     assert shown == GOLDEN.read_text()
 
 
-def test_a_counter_has_a_place_in_each_type_that_shows_it() -> None:
-    assert MergeStatement.of(TWO_TYPES).places == {
-        1: [AmountColumn(EXPLORER, 1, False), AmountColumn(RUNNER, 2, False)],
-        2: [AmountColumn(EXPLORER, 2, False)],
-        3: [AmountColumn(RUNNER, 1, True)],
-    }
+def test_a_counter_has_a_column_in_each_type_that_shows_it() -> None:
+    statement = MergeStatement.of(TWO_TYPES)
+    assert statement.columns == {EXPLORER: [1, 2], RUNNER: [3, 1]}
+    assert statement.maxima == {3}
 
 
 # ---------------------------------------------------------------- beside the statements before

@@ -27,6 +27,8 @@ WITH -- Rows that are there. They are locked in the order of the ids, which is t
      RETURNING batch.id, progress.user_id, progress.type_id,
                CASE WHEN batch.type_id = '00000000-0000-0000-0000-000000000001'
                          AND batch.amount_1 <> 0
+                         AND ((progress.counters -> 'quests')::numeric >= 5 OR batch.amount_1 < 0)
+                         AND ((progress.counters -> 'quests')::numeric <= 10 + batch.amount_1 OR batch.amount_1 < 0)
                          AND (width_bucket((progress.counters -> 'quests')::numeric, '{5,10}'::numeric[])
                               <> width_bucket((progress.counters -> 'quests')::numeric - batch.amount_1, '{5,10}'::numeric[])
                               OR least((progress.counters -> 'quests')::numeric, (progress.counters -> 'quests')::numeric - batch.amount_1) = ANY ('{5,10}'::numeric[]))
@@ -34,6 +36,8 @@ WITH -- Rows that are there. They are locked in the order of the ids, which is t
                          AND batch.amount_1 <> 0 AND (progress.counters -> 'longest')::numeric >= 30
                       OR batch.type_id = '00000000-0000-0000-0000-000000000002'
                          AND batch.amount_2 <> 0
+                         AND ((progress.counters -> 'quests')::numeric >= 2.5 OR batch.amount_2 < 0)
+                         AND ((progress.counters -> 'quests')::numeric <= 2.5 + batch.amount_2 OR batch.amount_2 < 0)
                          AND (width_bucket((progress.counters -> 'quests')::numeric, '{2.5}'::numeric[])
                               <> width_bucket((progress.counters -> 'quests')::numeric - batch.amount_2, '{2.5}'::numeric[])
                               OR least((progress.counters -> 'quests')::numeric, (progress.counters -> 'quests')::numeric - batch.amount_2) = ANY ('{2.5}'::numeric[]))
