@@ -49,9 +49,10 @@ class BadgeRequest:
         Raises:
             UsageError: `external_id` is no id, or `reason` no reason.
         """
-        external_id = self.external_id or f"admin-{uuid4()}"
-        if len(external_id) > ID_LENGTH_MAX or "\x00" in external_id:
-            raise UsageError(f"--external-id: an id has at most {ID_LENGTH_MAX} characters.")
+        # Not `or`: an empty one is a script's mistake, and a new one would be applied once more.
+        external_id = f"admin-{uuid4()}" if self.external_id is None else self.external_id
+        if not 0 < len(external_id) <= ID_LENGTH_MAX or "\x00" in external_id:
+            raise UsageError(f"--external-id: an id has 1 to {ID_LENGTH_MAX} characters.")
         if self.reason is not None and not 0 < len(self.reason) <= TEXT_LENGTH_MAX:
             raise UsageError(f"--reason: a reason has 1 to {TEXT_LENGTH_MAX} characters.")
         data: dict[str, object] = {"external_id": external_id, "type_code": self.type_code}
