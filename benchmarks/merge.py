@@ -19,6 +19,7 @@ from benchmarks import _fair_peer, _peers
 from benchmarks._database import database, hush
 from benchmarks._events import Partition, by_partition
 from benchmarks._table import Rate, backend_ratio, ratio, show
+from ops.garbage import collect_seldom
 from ops.settings import DEFAULT_TENANT
 from processor.batch.options import PipelineOptions
 from processor.batch.pipeline import Pipeline
@@ -146,6 +147,7 @@ async def contest(db: Database, url: str) -> None:
 async def main() -> None:
     """Run the contest on a PostgreSQL of its own."""
     print(f"  batches of {BATCH}, PostgreSQL 18, fsync on")
+    collect_seldom()  # as a worker does
     with postgres() as server:
         async with database(server, "merge") as db:
             await contest(db, server.url_of("merge"))

@@ -45,6 +45,13 @@ class WorkerSettings(SettingsPart):
     batch_records_max: int = Field(
         20_000, ge=1, le=1_000_000, description="records counted in one transaction"
     )
+    writers: int = Field(
+        2,
+        ge=1,
+        le=8,
+        description="batches at the same time, each of other partitions; one where the topics "
+        "differ in how many partitions they have",
+    )
     chunk_records_max: int = Field(
         5_000,
         ge=1,

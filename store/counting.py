@@ -34,7 +34,7 @@ PREPARE = (
     text("SET LOCAL client_min_messages = warning"),
     text("""
     CREATE TEMPORARY TABLE IF NOT EXISTS batch_member (
-           user_id uuid NOT NULL, counter_id smallint NOT NULL, member text NOT NULL,
+           user_id uuid NOT NULL, counter_id smallint NOT NULL, member text COLLATE "C" NOT NULL,
            posted boolean NOT NULL, undone boolean NOT NULL
            ) ON COMMIT DELETE ROWS
     """),

@@ -26,6 +26,7 @@ DEFINED_TWICE = {
 
 # Modules without a test file of their own, and where they are tested.
 TESTED_ELSEWHERE = {
+    "processor/events/event.py": "tests/processor/events/test_reader.py",
     "processor/stream/partition_commands.py": "tests/processor/stream/test_partition_decisions.py",
     "minter/context.py": "tests/minter/test_daemon.py",
     "minter/burn_signing.py": "tests/minter/test_signing.py",

@@ -11,7 +11,7 @@ from processor.batch.command_set import Claims, CommandDecisions, CommandSet, He
 from processor.batch.decisions import Decisions
 from processor.batch.staging import Batch, Held, RejectedRecord
 from processor.batch.stats import BatchStats
-from processor.events.reader import Event
+from processor.events.event import Event
 from store import counting
 from store.processed_events import CountedEvent
 from store.values.names import Partition, RawAddress

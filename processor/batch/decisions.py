@@ -13,7 +13,8 @@ from typing import assert_never
 from uuid import UUID
 
 from processor.batch.command_rules import Accepted, Command
-from processor.events.reader import Event, service_of
+from processor.events.event import Event
+from processor.events.reader import service_of
 from processor.rules.badge_ids import FIRST_ORDINAL, instance_id
 from processor.rules.levels import Award, LevelUp, TypeRules, Unchanged, evaluate
 from processor.rules.onchain_policy import mints_by_itself

@@ -12,7 +12,7 @@ from uuid import UUID
 from processor.batch.command_set import HeardCommand
 from processor.batch.decisions import Decisions
 from processor.batch.staging import Held
-from processor.events.reader import Event
+from processor.events.event import Event
 from processor.rules.levels import Rulebook
 from store import instances, processed_events, silenced_badges
 from store.engine import Connection

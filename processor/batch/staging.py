@@ -18,12 +18,8 @@ from uuid import UUID
 
 from processor.batch.command_rules import Command
 from processor.events.chunks import Chunk
-from processor.events.reader import (
-    BadgeCommand,
-    Event,
-    EventReader,
-    WalletChange,
-)
+from processor.events.event import Event
+from processor.events.reader import BadgeCommand, EventReader, WalletChange
 from processor.events.records import LargeRecord, Record
 from processor.events.rejection import Rejected
 from store.dead_letters import NewDeadLetter
@@ -203,14 +199,16 @@ def read_chunk(chunk: Chunk, reader: EventReader, now: datetime, topic: str | No
     """
     result = ReadChunk(chunk, reader.catalog.version, reader.floor)
     read = reader.at(now, topic)
-    keys, add = result.keys, result.add
+    keys, take = result.keys, result.events.append
     for record in chunk.records:
         parsed = read(record)
         if type(parsed) is Event:  # by far the most frequent first
-            if parsed.key in keys:
+            key = parsed.key
+            if key in keys:
                 result.repeated.append(parsed)
             else:
-                add(parsed)
+                keys[key] = parsed.fingerprint
+                take(parsed)
             continue
         match parsed:
             case WalletChange():

@@ -6,19 +6,19 @@ message that does not keep to the contract never becomes an event. Pure.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from functools import partial
-from typing import Annotated, Any, Literal, assert_never, cast
+from typing import Annotated, Any, Literal, Self, assert_never, cast
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from processor.events.rejection import ContractViolation
-from processor.rules.conditions import within_bounds
+from processor.rules.conditions import DIGITS_MAX, within_bounds
 from store.values.catalog import Catalog, EventSpec, FieldKind, FieldSpec
 from store.values.stream import CommandType, Reason
 
@@ -109,7 +109,7 @@ BUILT_IN_TOPICS: Mapping[str, str] = {
 ENVELOPE = msgspec.json.Decoder(Envelope)
 
 
-def _exact(number: str) -> Decimal:
+def exact(number: str) -> Decimal:
     """Return a JSON number with a fraction or an exponent.
 
     Raises:
@@ -123,9 +123,9 @@ def _exact(number: str) -> Decimal:
 
 
 # Numbers of undeclared fields stay exact: filters compare them with what the catalog says.
-ANY_DATA: Callable[[bytes], object] = msgspec.json.Decoder(float_hook=_exact).decode
+ANY_DATA: Callable[[bytes], object] = msgspec.json.Decoder(float_hook=exact).decode
 OBJECT: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(
-    dict[str, Any], float_hook=_exact
+    dict[str, Any], float_hook=exact
 ).decode
 
 _ATTRIBUTES = {
@@ -161,29 +161,63 @@ def data_violation(error: msgspec.DecodeError) -> ContractViolation:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class DataType:
+    """The data of one event type, as msgspec decodes it.
+
+    `attributes` says by the name of a field what it is called in `struct`, where None is a field
+    that is missing. Those of the kind number are Raw there, and msgspec checks nothing about them:
+    `numbers` has the attribute of each.
+    """
+
+    struct: type[msgspec.Struct]
+    attributes: Mapping[str, str]
+    numbers: tuple[tuple[str, FieldSpec], ...]
+
+    @classmethod
+    def of(cls, spec: EventSpec, also: Iterable[str] = (), *, only: bool = False) -> Self:
+        """Return the type for the declared fields of `spec`, and for the undeclared ones in `also`.
+
+        The latter may hold anything, null too. `only`: there may be no others.
+        """
+        declared = [(each.name, _field_type(each), each.required) for each in spec.fields]
+        names = {name for name, _, _ in declared}
+        undeclared = [(name, Any, False) for name in also if name not in names]
+        attributes: dict[str, str] = {}
+        fields: list[tuple[str, Any, Any]] = []
+        for position, (name, kind, required) in enumerate([*declared, *undeclared]):
+            attributes[name] = attribute = f"field_{position}"
+            info = msgspec.field(name=name) if required else msgspec.field(default=None, name=name)
+            fields.append((attribute, kind, info))
+        struct = msgspec.defstruct(
+            "Data", fields, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=only
+        )
+        numbers = [each for each in spec.fields if each.kind is FieldKind.NUMBER]
+        return cls(struct, attributes, tuple((attributes[each.name], each) for each in numbers))
+
+    def check_numbers(self, decoded: msgspec.Struct) -> None:
+        """Check the fields of the kind number.
+
+        Raises:
+            ContractViolation: one is no decimal of at most 30 digits, or out of its range.
+        """
+        for attribute, field in self.numbers:
+            raw = getattr(decoded, attribute)
+            if raw is not None:
+                _check_number(field, bytes(raw))
+
+
 def checker(spec: EventSpec) -> Callable[[bytes], None]:
     """Return the function that checks the data of one event type against its declared fields.
 
     It raises msgspec.ValidationError (missing, null, of another type, out of range), or
     ContractViolation for a number that is no decimal of at most 30 digits.
     """
-    fields: list[tuple[str, Any, Any]] = []
-    for position, field in enumerate(spec.fields):
-        kind = _field_type(field)
-        name = f"field_{position}"
-        fields.append(
-            (name, kind, msgspec.field(name=field.name))
-            if field.required
-            else (name, kind | UnsetType, _optional(field))
-        )
-    struct = msgspec.defstruct("Data", fields, frozen=True, gc=False, kw_only=True)
-    decode = msgspec.json.Decoder(struct).decode
-    numbers = tuple(
-        (f"field_{position}", field)
-        for position, field in enumerate(spec.fields)
-        if field.kind is FieldKind.NUMBER
-    )
-    return partial(_check, decode, numbers) if numbers else cast("Callable[[bytes], None]", decode)
+    data_type = DataType.of(spec)
+    decode = msgspec.json.Decoder(data_type.struct).decode
+    if not data_type.numbers:
+        return cast("Callable[[bytes], None]", decode)
+    return lambda data: data_type.check_numbers(decode(data))
 
 
 def integer_bounds(field: FieldSpec) -> tuple[int, int]:
@@ -191,10 +225,6 @@ def integer_bounds(field: FieldSpec) -> tuple[int, int]:
     low = 0 if field.minimum is None else field.minimum
     high = INTEGER_MAX if field.maximum is None else min(field.maximum, INTEGER_MAX)
     return low, high
-
-
-def _optional(field: FieldSpec) -> Any:  # noqa: ANN401 - msgspec.field has no public type
-    return msgspec.field(default=UNSET, name=field.name)
 
 
 def _field_type(field: FieldSpec) -> Any:  # noqa: ANN401 - a type built at run time
@@ -212,26 +242,18 @@ def _field_type(field: FieldSpec) -> Any:  # noqa: ANN401 - a type built at run 
             assert_never(unreachable)
 
 
-def _check(
-    decode: Callable[[bytes], object], numbers: tuple[tuple[str, FieldSpec], ...], data: bytes
-) -> None:
-    decoded = decode(data)
-    for attribute, field in numbers:
-        raw = getattr(decoded, attribute)
-        if raw is not UNSET:
-            _check_number(field, bytes(raw))
-
-
 def _check_number(field: FieldSpec, raw: bytes) -> None:
     if raw == b"null":
         raise ContractViolation(Reason.NULL_FIELD, f"`{field.name}` is null")
-    if len(raw) > _NUMBER_BYTES_MAX or not _JSON_NUMBER.fullmatch(raw):
+    number = None if len(raw) > _NUMBER_BYTES_MAX else _JSON_NUMBER.fullmatch(raw)
+    if number is None:
         raise ContractViolation(Reason.BAD_FIELD, f"`{field.name}` is no number")
     try:
-        value = _exact(raw.decode())
+        value = exact(raw.decode())
     except ValueError as error:
         raise ContractViolation(Reason.BAD_FIELD, f"`{field.name}`: {error}") from None
-    if not within_bounds(value):
+    # A short one without an exponent keeps to the bounds; looking at digits takes long.
+    if (len(raw) > DIGITS_MAX or number[3]) and not within_bounds(value):
         raise ContractViolation(
             Reason.BAD_FIELD, f"`{field.name}` has more than 30 digits, or an exponent beyond 30"
         )

@@ -4,11 +4,14 @@ Reading never raises: what does not keep to the contract comes out as `Rejected`
 a detail for a person, and the records beside it are read all the same. So does what nobody thought
 of: whatever one record does to a decoder is that record's trouble (`unreadable`).
 
+What is certainly an event is read by quick_reader.py; here is what decides about all the others,
+and could decide about those too.
+
 Pure: the time that messages are held against is given.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -19,6 +22,7 @@ from msgspec import UNSET
 from processor.events import message_schema
 from processor.events.addresses import is_test_only, normalised
 from processor.events.envelope import opened
+from processor.events.event import Event
 from processor.events.identity import event_key, fingerprint
 from processor.events.message_schema import (
     AwardData,
@@ -27,33 +31,13 @@ from processor.events.message_schema import (
     WalletData,
     WalletType,
 )
+from processor.events.quick_reader import QuickRead, QuickReader
 from processor.events.records import LargeRecord, Record
 from processor.events.rejection import UNKNOWN, ContractViolation, Rejected
-from processor.rules.counters import Contribution, Listeners, listeners_by_type
-from store.values.catalog import Catalog
+from processor.rules.counters import Listeners, listeners_by_type
+from store.values.catalog import Catalog, EventSpec
 from store.values.names import RawAddress
 from store.values.stream import CommandType, Reason
-
-
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """A counted event, and the offset of its record.
-
-    `key` (32 hex digits) and `fingerprint` are of processor/events/identity.py; `contributions` is
-    empty where no filter lets it pass. `heard` is False where no counter listens to its type: then
-    its id is taken all the same, and a later catalog may count it.
-    """
-
-    type: str
-    offset: int
-    key: str
-    fingerprint: int
-    user_id: UUID
-    time: datetime
-    source: str
-    id: str
-    tenant_id: UUID
-    contributions: tuple[Contribution, ...]
-    heard: bool = True
 
 
 class WalletChange(msgspec.Struct, frozen=True, gc=False):
@@ -115,19 +99,30 @@ class EventReader:
         self._tenant_id = tenant_id
         self._tolerance = future_tolerance
         self.floor = floor
+        self._earliest = datetime.combine(floor or date.min, time(), UTC)
         self._specs = {spec.type: spec for spec in catalog.events}
         self._checks: dict[str, Callable[[bytes], None]] = {
             spec.type: message_schema.checker(spec) for spec in catalog.events
         }
         self._listeners: Mapping[str, Listeners] = listeners_by_type(catalog)
+        self._quick = {
+            topic: QuickReader(specs, self._listeners, tenant_id)
+            for topic, specs in _by_topic(self._specs.values()).items()
+        }
 
     def at(self, now: datetime, topic: str | None) -> Callable[[Record], Parsed]:
         """Return the function that reads one record at the time `now`.
 
         `topic` is the contract's name of its topic; None for a file, which may hold any type.
         """
+        fully = self.fully_at(now, topic)
+        if topic not in self._quick:
+            return fully
+        return _quick_or(self._quick[topic].at(self._earliest, now + self._tolerance), fully)
+
+    def fully_at(self, now: datetime, topic: str | None) -> Callable[[Record], Parsed]:
+        """Return the function that says the same as that of `at`, by looking at everything."""
         latest = now + self._tolerance
-        earliest = None if self.floor is None else datetime.combine(self.floor, time(), UTC)
 
         def read(record: Record) -> Parsed:
             declared = UNKNOWN
@@ -159,7 +154,7 @@ class EventReader:
                     )
                 if declared in _BUILT_IN:
                     return self._built_in(envelope, data)
-                if earliest is not None and envelope.time < earliest:
+                if envelope.time < self._earliest:
                     raise ContractViolation(
                         Reason.TOO_OLD,
                         f"time is {envelope.time.isoformat()}, and ids of events before "
@@ -230,6 +225,28 @@ class EventReader:
             return _command(envelope, data, envelope.tenantid or self._tenant_id)
         except msgspec.DecodeError as error:
             raise message_schema.data_violation(error) from None
+
+
+def _by_topic(specs: Iterable[EventSpec]) -> dict[str | None, list[EventSpec]]:
+    """Return the event types of each topic; under None all of them, where there are any."""
+    found: dict[str | None, list[EventSpec]] = {}
+    for spec in specs:
+        if spec.type in _BUILT_IN:
+            continue
+        for topic in (spec.topic, None):
+            found.setdefault(topic, []).append(spec)
+    return found
+
+
+def _quick_or(quick: QuickRead, fully: Callable[[Record], Parsed]) -> Callable[[Record], Parsed]:
+    def read(record: Record) -> Parsed:
+        try:
+            event = quick(record)
+        except Exception:  # noqa: BLE001 - whatever it is, the full reader says what is wrong
+            event = None
+        return fully(record) if event is None else event
+
+    return read
 
 
 _WALLET_TYPES = frozenset(WalletType)

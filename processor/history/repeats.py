@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
-from processor.events.reader import Event
+from processor.events.event import Event
 
 # Key, fingerprint, line, and whether a counter listens.
 _ENTRY = struct.Struct(">16siq?")

@@ -19,9 +19,9 @@ from processor.catalog import load
 from processor.catalog.in_force import floor_in_force, in_force
 from processor.catalog.spelling import did_you_mean
 from processor.events import message_schema
+from processor.events.event import Event
 from processor.events.reader import (
     BadgeCommand,
-    Event,
     EventReader,
     Parsed,
     WalletChange,

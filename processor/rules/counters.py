@@ -5,10 +5,12 @@ batching and any number of workers give the same counters (docs/data-model.md, C
 database adds the contributions up (store/counting.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Self
+from typing import Any, Self
+
+import msgspec
 
 from processor.rules.conditions import (
     DIGITS_MAX,
@@ -33,6 +35,8 @@ from store.values.names import CounterName, Number
 
 # As of every opaque id of the contract (docs/data-model.md, Events).
 MEMBER_LENGTH_MAX = 128
+# The least whole number of more digits than an amount may have.
+_TOO_LONG = 10**DIGITS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +85,22 @@ def _is_paired(counter: CounterSpec) -> bool:
     return counter.undo_event_type is not None and KINDS[counter.kind].is_undoable
 
 
-@dataclass(frozen=True, slots=True)
-class Contribution:
+class Contribution(msgspec.Struct, frozen=True, gc=False):
     """One event's part in one counter: an amount (ADD, MAX) or a member (the others)."""
 
     counter_id: int
     operation: CounterOperation
     amount: Number | None = None
     member: str | None = None
+
+
+# Of an event's data, in whatever form it was decoded: takes the value of one field, None where that
+# is missing or null.
+FieldGetter = Callable[[Any], object]
+# Says what data in that form adds. It raises ValueError where a field holds something that cannot
+# be counted; only an undeclared field can, declared ones were checked.
+Adding = Callable[[Any], Contribution | None]
+AddingAll = Callable[[Any], tuple[Contribution, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,31 +115,64 @@ class Listener:
     @property
     def constant(self) -> Contribution | None:
         """Return the contribution that is the same for every event; None if it needs the data."""
-        if self.operation is CounterOperation.ADD and self.field is None and self.filter is None:
-            return Contribution(self.counter_id, CounterOperation.ADD, amount=1)
-        return None
+        return self._one if self.filter is None else None
 
-    def contribution(self, data: Mapping[str, object]) -> Contribution | None:
-        """Return what an event with `data` adds to the counter.
+    @property
+    def reads(self) -> frozenset[str]:
+        """Return the names of the fields that it looks at."""
+        filtered = () if self.filter is None else comparisons(self.filter)
+        own = () if self._one is not None else (self.field or "",)
+        return frozenset((*own, *(each.name for each in filtered)))
 
-        None where the filter does not match, or the field is missing or null.
+    def adding(self, getter: Callable[[str], FieldGetter]) -> Adding:
+        """Return the function that says what data adds to the counter.
 
-        Raises:
-            ValueError: the field holds something that cannot be counted. Only an undeclared field
-                can: declared ones were checked.
+        It adds nothing where the filter does not match, or the field is missing or null.
+
+        Args:
+            getter: how the field of a name is taken from the data.
         """
-        if self.filter is not None and not matches(self.filter, data):
-            return None
+        add = self._adding_any(getter)
+        condition = self.filter
+        if condition is None:
+            return add
+        getters = {each.name: getter(each.name) for each in comparisons(condition)}
+
+        def add_if(data: object) -> Contribution | None:
+            found = {name: get(data) for name, get in getters.items()}
+            return add(data) if matches(condition, found) else None
+
+        return add_if
+
+    def _adding_any(self, getter: Callable[[str], FieldGetter]) -> Adding:
+        """Return what `adding` does but for the filter."""
+        one, counter_id, operation = self._one, self.counter_id, self.operation
+        if one is not None:
+            return lambda _: one
+        get, amount, member = getter(self.field or ""), self._amount, self._member
+
+        def add_amount(data: object) -> Contribution | None:
+            value = get(data)
+            return None if value is None else Contribution(counter_id, operation, amount(value))
+
+        def add_member(data: object) -> Contribution | None:
+            value = get(data)
+            if value is None:
+                return None
+            return Contribution(counter_id, operation, None, member(value))
+
+        return add_amount if operation in _OF_AMOUNTS else add_member
+
+    @property
+    def _one(self) -> Contribution | None:
+        """Return what each event adds that the filter lets through, where events are counted."""
         if self.operation is CounterOperation.ADD and self.field is None:
             return Contribution(self.counter_id, self.operation, amount=1)
-        value = data.get(self.field or "")
-        if value is None:
-            return None
-        if self.operation in (CounterOperation.ADD, CounterOperation.MAX):
-            return Contribution(self.counter_id, self.operation, amount=self._amount(value))
-        return Contribution(self.counter_id, self.operation, member=self._member(value))
+        return None
 
     def _amount(self, value: object) -> Number:
+        if type(value) is int and 0 <= value < _TOO_LONG:
+            return value  # nearly every one; to look at its digits takes ten times as long
         if not is_number(value) or not within_bounds(value):
             raise ValueError(f"`{self.field}` is no number of at most {DIGITS_MAX} digits")
         if self.operation is CounterOperation.ADD and value < 0:
@@ -137,11 +182,16 @@ class Listener:
         return value
 
     def _member(self, value: object) -> str:
+        if type(value) is str and 0 < len(value) <= MEMBER_LENGTH_MAX:
+            return value  # nearly every one
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, str) or not 0 < len(value) <= MEMBER_LENGTH_MAX:
             raise ValueError(f"`{self.field}` is no id of 1 to {MEMBER_LENGTH_MAX} characters")
         return value
+
+
+_OF_AMOUNTS = frozenset({CounterOperation.ADD, CounterOperation.MAX})
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,18 +201,38 @@ class Listeners:
     counters: tuple[Listener, ...]
     # The contributions, where none of them depends on the data.
     constant: tuple[Contribution, ...] | None
+    # Says what an event with such data adds to each counter that takes it.
+    contributions: Callable[[Mapping[str, object]], tuple[Contribution, ...]]
 
     @classmethod
     def of(cls, counters: tuple[Listener, ...]) -> Self:
         """Return `counters` with their constant contributions worked out once."""
         fixed = tuple(listener.constant for listener in counters)
         known = tuple(contribution for contribution in fixed if contribution is not None)
-        return cls(counters, known if len(known) == len(fixed) else None)
+        by_name = _adding_all(counters, lambda name: lambda data: data.get(name))
+        return cls(counters, known if len(known) == len(fixed) else None, by_name)
 
-    def contributions(self, data: Mapping[str, object]) -> tuple[Contribution, ...]:
-        """Return what an event with `data` adds to each counter that takes it."""
-        found = (listener.contribution(data) for listener in self.counters)
-        return tuple(contribution for contribution in found if contribution is not None)
+    @property
+    def reads(self) -> frozenset[str]:
+        """Return the names of the fields that some counter looks at."""
+        return frozenset(name for listener in self.counters for name in listener.reads)
+
+    def adding(self, getter: Callable[[str], FieldGetter]) -> AddingAll:
+        """Return `contributions` for data whose fields are taken by `getter`."""
+        return _adding_all(self.counters, getter)
+
+
+def _adding_all(counters: tuple[Listener, ...], getter: Callable[[str], FieldGetter]) -> AddingAll:
+    each = [listener.adding(getter) for listener in counters]
+    if len(each) != 1:
+        return lambda data: tuple([found for add in each if (found := add(data)) is not None])
+    (only,) = each
+
+    def add(data: object) -> tuple[Contribution, ...]:
+        found = only(data)
+        return () if found is None else (found,)
+
+    return add
 
 
 def listeners_by_type(catalog: Catalog) -> dict[str, Listeners]:

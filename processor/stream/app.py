@@ -18,16 +18,16 @@ from mode import CrashingSupervisor
 
 from ops.errors import InvariantBroken
 from ops.settings import Settings
-from processor.batch.pipeline import Pipeline
 from processor.events.chunks import ChunkBounds
 from processor.stream import kafka_access
-from processor.stream.batcher import Batcher, InFlight
+from processor.stream.batcher import InFlight
 from processor.stream.consumer_thread import FAUST_LOGGER, ConsumerOptions
 from processor.stream.offset_store import OffsetStore
 from processor.stream.pausing import Pausing
 from processor.stream.positions import FetchedChunk
 from processor.stream.transport import Consumer, Transport
 from processor.stream.watchdog import StreamProgress
+from processor.stream.writers import Writers
 from store.values.names import Partition
 from store.values.stream import LedgerEntry, PausedPartition, PauseReason
 
@@ -59,8 +59,7 @@ class Stream:
     Args:
         settings: brokers, group, and how records are fetched.
         topics: what is read from the start.
-        pipeline: reads chunks.
-        batcher: counts what was read.
+        writers: read chunks, and count them.
         offsets: tells where to read on.
         pausing: told of partitions that cannot be read on.
     """
@@ -69,14 +68,12 @@ class Stream:
         self,
         settings: Settings,
         topics: Iterable[str],
-        pipeline: Pipeline,
-        batcher: Batcher,
+        writers: Writers,
         offsets: OffsetStore,
         pausing: Callable[[Callable[[], Consumer]], Pausing],
     ) -> None:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.batcher = batcher
-        self._pipeline = pipeline
+        self.writers = writers
         self._offsets = offsets
         self.pausing = pausing(lambda: self.consumer)
         self._pauses: set[asyncio.Task[None]] = set()
@@ -92,7 +89,7 @@ class Stream:
             offsets.positions,
             offsets.strangers,
             self._pause,
-            progressed=batcher.progressed,
+            progressed=writers.progressed,
         )
         self.append_times = options.append_times
         self.app = faust_app(settings, options)
@@ -132,8 +129,8 @@ class Stream:
         return StreamProgress(
             positions=self.consumer.positions() if in_group else {},
             is_standby=in_group and self.consumer.is_standby(),
-            counted_to=self.batcher.counted_to,
-            committed_at=self.batcher.committed_at,
+            counted_to=self.writers.counted_to,
+            committed_at=self.writers.committed_at,
             paused=self.pausing.partitions,
             group_trouble=self.consumer.group_trouble,
             denied_topics=self.consumer.denied_topics() if in_group else (),
@@ -187,16 +184,16 @@ class Stream:
             except Exception as error:  # noqa: BLE001 - a main loop: whatever it is ends the worker, with its ledger as it was
                 self._fail(error)
                 return
-            await self.batcher.add(in_flight)
+            await self.writers.add(in_flight)
 
     def _in_flight(self, fetched: FetchedChunk, event: Any) -> InFlight:  # noqa: ANN401
-        chunk = self._pipeline.read(fetched.chunk)
+        chunk = self.writers.read(fetched.chunk)
         return InFlight(chunk, lambda: self.consumer.is_current(fetched), event.ack, fetched.memory)
 
     async def _revoked(self, *args: Any, **_kwargs: Any) -> None:
         _, revoked = args  # the app, and the partitions
         partitions = [(tp.topic, tp.partition) for tp in revoked]
-        self.batcher.drop_partitions(partitions)
+        self.writers.drop_partitions(partitions)
         self.pausing.forget(partitions)
 
 

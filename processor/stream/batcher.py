@@ -96,8 +96,8 @@ class Batcher:
 
     Attributes:
         counted_to: the next offset of each partition, as of the last commit of this process.
-        committed_at: the last commit, of a batch or a part of one, or the start, on `clock`'s
-            monotonic scale.
+        committed_at: the last commit, of a batch or a part of one, or when there was something to
+            do again, or the start; on `clock`'s monotonic scale.
     """
 
     def __init__(
@@ -116,11 +116,19 @@ class Batcher:
         self._filled = asyncio.Event()
         self._has_room = asyncio.Event()
         self._stopping = False
+        self._committing = False
         self.counted_to: dict[Partition, int] = {}
         self.committed_at = clock.monotonic()
 
+    @property
+    def is_busy(self) -> bool:
+        """Return whether a batch is being committed, or chunks wait for the next one."""
+        return self._committing or bool(self._queue)
+
     async def add(self, in_flight: InFlight) -> None:
         """Queue a chunk for the next batch; return once there is room for another."""
+        if not self.is_busy:
+            self.progressed()  # nothing has stood still before there was something to do
         self._queue.append(in_flight)
         self._queued.add(in_flight)
         self._filled.set()
@@ -162,8 +170,13 @@ class Batcher:
         while not self._stopping:
             await self._filled.wait()
             batch = self._next_batch()
-            if batch:
+            if not batch:
+                continue
+            self._committing = True
+            try:
                 await self._commit_batch(batch, rewind, set_aside)
+            finally:
+                self._committing = False
 
     def _next_batch(self) -> list[InFlight]:
         batch: list[InFlight] = []

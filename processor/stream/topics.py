@@ -4,9 +4,9 @@ Only whole-cluster metadata is asked for: a request that names a missing topic w
 some brokers (Tansu, or Kafka with auto.create.topics.enable), with the wrong number of partitions.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -47,12 +47,21 @@ class Cluster:
         topics: those that the client may see.
         unreadable: those of them that it may not read.
         principal: who the client is to the brokers; empty where all are alike.
+        partitions: how many of them each topic has.
     """
 
     id: str
     topics: frozenset[str]
     unreadable: frozenset[str] = frozenset()
     principal: str = ""
+    partitions: Mapping[str, int] = field(default_factory=dict)
+
+    def co_partitioned(self, names: Iterable[str]) -> bool:
+        """Return whether the topics `names` have as many partitions as each other.
+
+        Then a key lies in partitions of the same number in all of them.
+        """
+        return len({self.partitions.get(name) for name in names}) == 1
 
     @property
     def readable(self) -> frozenset[str]:
@@ -98,7 +107,10 @@ async def cluster(settings: Settings) -> Cluster:
     """
     async with _admin(settings) as admin:
         described = await admin.describe_cluster()
-        found = Cluster(str(described["cluster_id"]), frozenset(await admin.list_topics()))
+        partitions = {
+            str(topic["topic"]): len(topic["partitions"]) for topic in await admin.describe_topics()
+        }
+        found = Cluster(str(described["cluster_id"]), frozenset(partitions), partitions=partitions)
         if settings.kafka.security_protocol == "PLAINTEXT":
             return found  # everybody is ANONYMOUS there
         refused = await kafka_rights.unreadable(admin)

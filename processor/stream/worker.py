@@ -42,6 +42,7 @@ from processor.stream.topics import Cluster, TopicsMissing
 from processor.stream.transport import Consumer
 from processor.stream.waiting_sweep import WaitingSweep
 from processor.stream.watchdog import StreamWatchdog
+from processor.stream.writers import Writer, Writers
 from store import catalogs, migrations, rights
 from store import clock as database_clock
 from store.engine import Database, DatabaseUnreachable
@@ -168,9 +169,17 @@ class Worker:
             readiness=self._readiness,
             clock=self._clock,
         )
-        pipeline = Pipeline(
-            self._db, PipelineOptions.of(self._settings, cluster.id), clock=self._clock
-        )
+        offsets = OffsetStore(self._db, cluster.id, self._readiness, self._clock)
+        wanted = cluster.readable.intersection(topics.incoming(self._settings.kafka, catalog))
+        number = self._settings.worker.writers if cluster.co_partitioned(wanted) else 1
+        writers = Writers([await self._writer(cluster.id) for _ in range(number)])
+        log.info("worker_prepared", cluster_id=cluster.id, catalog=catalog.version, writers=number)
+        pausing = partial(self._pausing, cluster.id)
+        return Stream(self._settings, wanted, writers, offsets, pausing)
+
+    async def _writer(self, cluster_id: str) -> Writer:
+        options = PipelineOptions.of(self._settings, cluster_id)
+        pipeline, pace = Pipeline(self._db, options, clock=self._clock), Pace()
         await until_available(
             Part.POSTGRESQL,
             pipeline.load,
@@ -178,7 +187,6 @@ class Worker:
             readiness=self._readiness,
             clock=self._clock,
         )
-        pace = Pace()
         batcher = Batcher(
             self._summary.over(
                 lambda chunks: bisection.commit(pipeline, chunks, pace, batcher.progressed)
@@ -189,11 +197,7 @@ class Worker:
             self._readiness,
             self._clock,
         )
-        offsets = OffsetStore(self._db, cluster.id, self._readiness, self._clock)
-        wanted = cluster.readable.intersection(topics.incoming(self._settings.kafka, catalog))
-        log.info("worker_prepared", cluster_id=cluster.id, catalog=catalog.version)
-        pausing = partial(self._pausing, cluster.id)
-        return Stream(self._settings, wanted, pipeline, batcher, offsets, pausing)
+        return Writer(pipeline.read, batcher)
 
     def _pausing(self, cluster_id: str, consumer: Callable[[], Consumer]) -> Pausing:
         return Pausing(self._db, cluster_id, self._readiness, consumer, self._clock)
@@ -228,7 +232,7 @@ class Worker:
     async def _process(self, stream: Stream, stopping: "asyncio.Task[None]") -> None:
         """Run the parts of the stream until `stopping`, or until one of them fails."""
         batching = asyncio.create_task(
-            stream.batcher.run(stream.rewind, stream.set_aside), name="batcher"
+            stream.writers.run(stream.rewind, stream.set_aside), name="writers"
         )
         own = [batching]
         own += [asyncio.create_task(part, name=name) for name, part in self._beside(stream).items()]
@@ -238,7 +242,7 @@ class Worker:
             for part in parts - {stopping}:
                 if part.done():
                     part.result()
-            stream.batcher.stop()
+            stream.writers.stop()
             await self._drained(batching)
         finally:
             for part in own:

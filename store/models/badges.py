@@ -10,6 +10,7 @@ from sqlalchemy import (
     Index,
     SmallInteger,
     String,
+    Text,
     UniqueConstraint,
     text,
 )
@@ -94,7 +95,9 @@ class ProgressMember(Base):
     # counter_definition.id, without a foreign key: checking one costs more than the insert
     # (docs/adr/0008-batch-merge.md), and the catalog refuses to remove a counter that has members.
     counter_id: Mapped[int] = mapped_column(SmallInteger, primary_key=True)
-    member: Mapped[str] = mapped_column(primary_key=True)
+    # By bytes, whatever the database's locale is: comparing as people sort costs several times as
+    # much, and an operating system that sorts otherwise after an update would break the index.
+    member: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
     posted: Mapped[bool]
     undone: Mapped[bool] = mapped_column(server_default=text("false"))
 

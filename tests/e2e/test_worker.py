@@ -228,10 +228,12 @@ async def test_a_worker_that_makes_no_progress_ends(
             await until(ended, "the end of a stalled worker")
         assert worker.process.returncode == EXIT_FAILURE
         assert [line["code"] for line in worker.logged("worker_failed")] == ["stalled"]
-        (batcher,) = (
-            line["stack"] for line in worker.logged("task_stack") if line["task"] == "batcher"
+        (stuck,) = (
+            line["stack"]
+            for line in worker.logged("task_stack")
+            if line["task"].startswith("writer ") and "pipeline.py" in line["stack"]
         )
-        assert re.search(r"store/ledger\.py:\d+ lock\n", batcher)
+        assert re.search(r"store/ledger\.py:\d+ lock\n", stuck)
 
 
 async def test_workers_take_up_a_new_catalogs_topic_without_a_restart(

@@ -188,3 +188,15 @@ async def test_the_last_event_is_the_latest_by_its_own_time(
             await count(conn, type_id, (number, ANN, 1, ADD, 1))
     found = await value(database, "SELECT last_event_at FROM nft_progress")
     assert found == NOON + timedelta(minutes=5)
+
+
+async def test_members_are_compared_by_bytes_whatever_the_databases_locale(
+    database: Database,
+) -> None:
+    """An index by an operating system's order is broken by the update that changes that order."""
+    found = await column(
+        database,
+        "SELECT collation_name FROM information_schema.columns"
+        " WHERE table_name = 'progress_member' AND column_name = 'member'",
+    )
+    assert found == ["C"]

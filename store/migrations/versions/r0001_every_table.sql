@@ -376,7 +376,7 @@ CREATE INDEX nft_progress_type_id_idx ON nft_progress (type_id);
 CREATE TABLE progress_member (
     user_id uuid NOT NULL,
     counter_id smallint NOT NULL,
-    member text NOT NULL,
+    member text COLLATE "C" NOT NULL,
     posted boolean NOT NULL,
     undone boolean DEFAULT false NOT NULL,
     CONSTRAINT progress_member_pkey PRIMARY KEY (user_id, counter_id, member)

@@ -10,7 +10,7 @@ import pytest
 
 from processor.batch.command_rules import Accepted, BadgeState, decide_award
 from processor.batch.decisions import Decisions, provenance_of
-from processor.events.reader import Event
+from processor.events.event import Event
 from processor.rules.badge_ids import instance_id
 from processor.rules.levels import Award, LevelUp, TypeRules
 from store.counting import Progress

@@ -6,7 +6,8 @@ import pytest
 
 from processor.batch.forecast import Forecast
 from processor.events.chunks import PlainRecord
-from processor.events.reader import BadgeCommand, Event, Parsed
+from processor.events.event import Event
+from processor.events.reader import BadgeCommand, Parsed
 from processor.events.rejection import Rejected
 from store.engine import Database
 from tests.builders.messages import ALICE, NOW, Log, a_command, a_partner, count, encoded

@@ -8,8 +8,8 @@ import pytest
 
 from ops.settings import DEFAULT_TENANT
 from processor.batch.staging import Batch, PlacedCommand, ReadChunk, events_of, latest
+from processor.events.event import Event
 from processor.events.identity import event_key, fingerprint
-from processor.events.reader import Event
 from processor.events.rejection import Rejected
 from processor.rules.counters import Contribution
 from store.dead_letters import NewDeadLetter

@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 
 from ops.settings import DEFAULT_TENANT
 from processor.catalog import load
-from processor.events import reader
+from processor.events import identity
 from processor.events.chunks import PlainRecord
+from processor.events.event import Event
 from processor.events.identity import event_key, fingerprint
 from processor.events.message_schema import WalletType
 from processor.events.reader import (
     BadgeCommand,
-    Event,
     EventReader,
     Parsed,
     WalletChange,
@@ -555,7 +555,7 @@ def test_what_nobody_thought_of_is_one_records_trouble(monkeypatch: pytest.Monke
     def broken(*_: object) -> bytes:
         raise ZeroDivisionError("so what")
 
-    monkeypatch.setattr(reader, "event_key", broken)
+    monkeypatch.setattr(identity, "sha256", broken)
     rejected = a_reader().at(NOW, "cities")(PlainRecord(0, encoded(a_visit())))
     assert rejected == Rejected(
         Reason.UNREADABLE, "ZeroDivisionError while reading: so what", "city.visited"

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import pytest
 
+from processor.events.event import Event
 from processor.events.identity import event_key, fingerprint
-from processor.events.reader import Event
 from processor.history import repeats
 from processor.history.repeats import Repeat
 from tests.builders.catalogs import TENANT

@@ -155,7 +155,18 @@ class TestContributions:
 
 class TestWhatCannotBeCounted:
     @pytest.mark.parametrize(
-        "value", ["5", True, 0.5, Decimal("NaN"), Decimal("1e31"), 10**DIGITS_MAX, [], {}]
+        "value",
+        [
+            "5",
+            True,
+            0.5,
+            Decimal("NaN"),
+            Decimal("1e31"),
+            10**DIGITS_MAX,
+            -(10**DIGITS_MAX),
+            [],
+            {},
+        ],
     )
     @pytest.mark.parametrize("kind", [CounterKind.SUM, CounterKind.MAX])
     def test_an_amount_is_a_number_within_bounds(self, kind: CounterKind, value: object) -> None:
@@ -167,12 +178,13 @@ class TestWhatCannotBeCounted:
         counter = a_counter(id=3, kind=CounterKind.SUM, field="km")
         assert contributions(counter, {"km": value}) == (Contribution(3, ADD, amount=value),)
 
-    def test_a_sum_takes_nothing_negative(self) -> None:
+    @pytest.mark.parametrize("value", [Decimal("-0.1"), -1])
+    def test_a_sum_takes_nothing_negative(self, value: int | Decimal) -> None:
         counter = a_counter(kind=CounterKind.SUM, field="km")
         with pytest.raises(
             ValueError, match=r"^`km` is negative: a sum would not commute with its conditions$"
         ):
-            contributions(counter, {"km": Decimal("-0.1")})
+            contributions(counter, {"km": value})
 
     @pytest.mark.parametrize("value", ["", "x" * (MEMBER_LENGTH_MAX + 1), True, 1.5, [], {}])
     def test_a_member_is_an_id(self, value: object) -> None:

@@ -19,7 +19,8 @@ from ops.clock import SYSTEM_CLOCK
 from ops.errors import UsageError
 from ops.settings import Settings
 from processor.catalog import load
-from processor.events.reader import BadgeCommand, Event, EventReader, WalletChange
+from processor.events.event import Event
+from processor.events.reader import BadgeCommand, EventReader, WalletChange
 from processor.stream import send, topics
 from processor.stream.kafka_access import KafkaUnreachable
 from processor.stream.send import PublishFailed, TypedEvent
