@@ -124,6 +124,6 @@ def _head(source: ByteSource, magic: int) -> _Head:
     head = _HEADS[magic]
     offset, length, _, found, attributes, *time = head.unpack(source.read(head.size))
     end = source.position + length - (head.size - LegacyRecordBase.LOG_OVERHEAD)
-    if found != magic or end < source.position:
+    if found != magic:
         raise CorruptRecordException(f"no message of its set's format, at {source.position}")
     return _Head(offset, end, attributes, *time)

@@ -1,6 +1,7 @@
 """`laurel backfill`: a file counts like the stream, once, and a broken one not at all."""
 
 import asyncio
+import re
 import threading
 from datetime import timedelta
 from hashlib import sha256
@@ -380,3 +381,23 @@ async def refuse(database: Database, who: UUID) -> None:
                 f"WHEN (NEW.user_id = '{who}') EXECUTE FUNCTION refuse()"
             )
         )
+
+
+async def test_dead_letters_are_given_again_as_the_runbook_says(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """A type that the catalog did not declare; here what lacked was one letter of its name."""
+    page = (Path(__file__).parents[3] / "docs" / "runbook.md").read_text()
+    (statement,) = re.findall(r'again\.jsonl -c "(SELECT [^"]+)"', page)
+    log = Log()
+    event = a_partner(ALICE) | {"data": {"partner_id": "Grüße, \n\u2028", "sum": 0.1}}
+    log.append(event | {"type": "partner.joinde"}, b"{}", topic="laurel.partners")
+    await count(counting, log)
+    async with counting.transaction() as conn:
+        printed = text(f"SELECT CAST(found AS text) FROM ({statement}) AS letters (found)")
+        given = list((await conn.execute(printed)).scalars())
+    path = tmp_path / "again.jsonl"
+    path.write_text("".join(f"{line}\n".replace("joinde", "joined") for line in given))
+    report = await backfill(settings, path, publish=True, mint=True)
+    assert (report.lines, report.counted, report.levels) == (1, 1, 1)
+    assert await invited(counting) == 1

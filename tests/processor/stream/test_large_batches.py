@@ -1,5 +1,6 @@
 """Records of a batch that is not expanded at once are the ones that aiokafka would read."""
 
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,8 +89,13 @@ def test_a_record_of_many_megabytes_is_known_by_its_hash() -> None:
 
 def test_of_one_of_very_many_headers_few_are_kept() -> None:
     headers: list[tuple[str, bytes | None]] = [("", None)] * 300_000
-    (found,) = read(a_batch([(None, b"v", headers)]), 100_000)
+    batch = a_batch([(None, b"v", headers)])
+    tracemalloc.start()
+    (found,) = read(batch, 100_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert found == bounded(PlainRecord(0, b"v", None, headers, 1_780_000_000_000), 100_000)
+    assert peak < 5_000_000  # all of them: 19 MB
 
 
 def test_a_part_that_is_longer_than_its_record_is_not_read() -> None:

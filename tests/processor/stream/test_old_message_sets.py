@@ -61,18 +61,18 @@ def as_rows(records: Sequence[Any]) -> list[tuple[Any, ...]]:
 @kinds
 @given(
     records=st.lists(st.tuples(*[st.none() | st.binary(max_size=300)] * 2), min_size=1, max_size=5),
-    first=st.integers(0, 2**40),
+    # A set whose own offset was not written yet has those of its messages.
+    last=st.just(0) | st.integers(0, 2**40),
 )
 def test_they_are_the_ones_that_aiokafka_reads(
-    magic: int, codec: str, records: Given, first: int
+    magic: int, codec: str, records: Given, last: int
 ) -> None:
-    message = a_set(magic, codec, records, offset=first + len(records) - 1)
+    message = a_set(magic, codec, records, offset=last)
     found, theirs = read(message), list(LegacyRecordBatch(bytes(message), magic))
     assert as_rows(found) == as_rows(theirs)
     assert [each.timestamp for each in found] == [
         -1 if magic == 0 else each.timestamp for each in theirs
     ]
-    assert found[0].offset == (first if magic else 0)
 
 
 def test_where_the_broker_gives_the_time_it_is_the_sets() -> None:
@@ -138,8 +138,8 @@ def expanded(packed: bytes) -> bytes:
     ("at", "content", "words"),
     [
         pytest.param(8, struct.pack(">i", 2**31 - 1), "end", id="a length beyond the end"),
-        pytest.param(8, struct.pack(">i", 3), "no message", id="a length of less than a head"),
-        pytest.param(8, struct.pack(">i", -1), "no message", id="a negative length"),
+        pytest.param(8, struct.pack(">i", 3), "longer|no message", id="a length of less than a head"),
+        pytest.param(8, struct.pack(">i", -1), "longer|no message", id="a negative length"),
         pytest.param(16, b"\0", "no message", id="another format"),
         pytest.param(17, b"\1", "within a message set", id="compressed twice"),
         pytest.param(26, struct.pack(">i", 2**31 - 1), "longer", id="a key beyond its message"),
