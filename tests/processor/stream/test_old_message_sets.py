@@ -138,7 +138,9 @@ def expanded(packed: bytes) -> bytes:
     ("at", "content", "words"),
     [
         pytest.param(8, struct.pack(">i", 2**31 - 1), "end", id="a length beyond the end"),
-        pytest.param(8, struct.pack(">i", 3), "longer|no message", id="a length of less than a head"),
+        pytest.param(
+            8, struct.pack(">i", 3), "longer|no message", id="a length of less than a head"
+        ),
         pytest.param(8, struct.pack(">i", -1), "longer|no message", id="a negative length"),
         pytest.param(16, b"\0", "no message", id="another format"),
         pytest.param(17, b"\1", "within a message set", id="compressed twice"),
