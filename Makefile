@@ -31,8 +31,8 @@ unit: $(VENV)/.dev ## Run the tests that need no server: a few seconds.
 fuzz: $(VENV)/.dev ## Look for records that Laurel cannot take, for FUZZ=60 seconds.
 	$(BIN)/python tests/fuzz.py --seconds $(or $(FUZZ),60)
 
-long: $(VENV)/.dev .cache/kafka/.fetched ## Run what takes too long for every run: 1 200 MB of compressed garbage through a worker of 700 MB, and a server whose files are copied back.
-	LONG_TESTS=1 LAUREL_REQUIRE_ALL_PARTS=1 $(BIN)/pytest tests/e2e/test_large_messages.py tests/chaos/test_failover.py $(ARGS)
+long: $(VENV)/.dev .cache/kafka/.fetched ## Run what takes too long for every run: 1 200 MB of compressed garbage through a worker of 700 MB, a server whose files are copied back, and some hundred histories of chance, undisturbed and killed.
+	LONG_TESTS=1 LAUREL_REQUIRE_ALL_PARTS=1 $(BIN)/pytest tests/e2e/test_large_messages.py tests/chaos/test_failover.py tests/processor/batch/test_equality.py tests/chaos/test_random_kills.py $(ARGS)
 
 cov: $(VENV)/.dev ## Run tests and say which lines of each package they reach (ARGS="tests/store").
 	rm -f .cache/coverage/.coverage*

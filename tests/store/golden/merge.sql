@@ -33,7 +33,7 @@ WITH -- Rows that are there. They are locked in the order of the ids, which is t
                               <> width_bucket((progress.counters -> 'quests')::numeric - batch.amount_1, '{5,10}'::numeric[])
                               OR least((progress.counters -> 'quests')::numeric, (progress.counters -> 'quests')::numeric - batch.amount_1) = ANY ('{5,10}'::numeric[]))
                       OR batch.type_id = '00000000-0000-0000-0000-000000000002'
-                         AND batch.amount_1 <> 0 AND (progress.counters -> 'longest')::numeric >= 30
+                         AND (batch.amount_1 <> 0 AND (progress.counters -> 'longest')::numeric >= 30 OR batch.amount_1 <= 0 AND (progress.counters -> 'longest')::numeric <= 0)
                       OR batch.type_id = '00000000-0000-0000-0000-000000000002'
                          AND batch.amount_2 <> 0
                          AND ((progress.counters -> 'quests')::numeric >= 2.5 OR batch.amount_2 < 0)
@@ -84,7 +84,7 @@ WITH -- Rows that are there. They are locked in the order of the ids, which is t
                       OR progress.type_id = '00000000-0000-0000-0000-000000000001'
                          AND ((progress.counters -> 'quests')::numeric >= 5 OR (progress.counters -> 'quests')::numeric < 0)
                       OR progress.type_id = '00000000-0000-0000-0000-000000000002'
-                         AND (progress.counters -> 'longest')::numeric <> 0 AND (progress.counters -> 'longest')::numeric >= 30
+                         AND ((progress.counters -> 'longest')::numeric >= 30 OR (progress.counters -> 'longest')::numeric <= 0)
                       OR progress.type_id = '00000000-0000-0000-0000-000000000002'
                          AND ((progress.counters -> 'quests')::numeric >= 2.5 OR (progress.counters -> 'quests')::numeric < 0)
                     THEN progress.counters END AS counters)
