@@ -4,7 +4,6 @@ A parked mint is tried again only where a proven block shows that its token is n
 message for it can execute any more; what the chain shows otherwise is told.
 """
 
-import getpass
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -16,6 +15,7 @@ from minter.ton.metadata_uris import item_suffix
 from minter.ton.values import Block, Item
 from ops.errors import UsageError
 from ops.settings import Settings
+from ops.whoami import operator
 from store import chain, migrations, queue_decisions
 from store.engine import Database
 from store.queue_decisions import StoppedCollection, TaskHistory, WaitingTask
@@ -131,12 +131,8 @@ async def go_on(settings: Settings, code: str, *, dry_run: bool, reason: str | N
             known = ", ".join(stopped) or "none"
             raise UsageError(f"{code}: no collection of that type is stopped (stopped: {known}).")
         if not dry_run:
-            await queue_decisions.go_on(conn, code, actor=_actor(), reason=reason)
+            await queue_decisions.go_on(conn, code, actor=operator(), reason=reason)
     return was
-
-
-def _actor() -> str:
-    return f"admin:{getpass.getuser()}"
 
 
 async def _tasks(db: Database, ids: Sequence[UUID]) -> list[WaitingTask]:
@@ -226,7 +222,7 @@ async def _carried_out(
     chosen = [each.task for each in outcomes if each.refusal is None]
     burns = [task.id for task in chosen if task.status is TaskStatus.FAILED]
     held = [task.id for task in chosen if task.status is TaskStatus.PENDING]
-    actor = _actor()
+    actor = operator()
     async with db.transaction() as conn:
         done = await queue_decisions.free(conn, held, event, actor=actor, reason=request.reason)
         done |= await queue_decisions.burn_again(conn, burns, actor=actor, reason=request.reason)

@@ -68,12 +68,15 @@ APPEND = text("""
     INSERT INTO dead_letter (cluster_id, topic, partition, "offset", record_timestamp_ms,
                              key, value, value_length, value_sha256, content_sha256, headers,
                              reason, detail)
-    SELECT :cluster_id, listed.*
+    SELECT :cluster_id, topic, partition, "offset", timestamp, key, value, length, value_hash,
+           content_hash, CAST(convert_from(headers, 'UTF8') AS jsonb), reason, detail
       FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
                   CAST(:timestamps AS bigint[]), CAST(:keys AS bytea[]), CAST(:values AS bytea[]),
                   CAST(:lengths AS bigint[]), CAST(:value_hashes AS bytea[]),
-                  CAST(:content_hashes AS bytea[]), CAST(:headers AS jsonb[]),
-                  CAST(:reasons AS text[]), CAST(:details AS text[])) AS listed
+                  CAST(:content_hashes AS bytea[]), CAST(:headers AS bytea[]),
+                  CAST(:reasons AS text[]), CAST(:details AS text[]))
+        AS listed (topic, partition, "offset", timestamp, key, value, length, value_hash,
+                   content_hash, headers, reason, detail)
         -- A record that is delivered again, by Kafka or a file, is the same letter.
         ON CONFLICT DO NOTHING
 """)
@@ -104,7 +107,9 @@ def columns(letters: Sequence[NewDeadLetter]) -> dict[str, object]:
         "lengths": [mark.value_length for mark in marks],
         "value_hashes": [mark.value_sha256 for mark in marks],
         "content_hashes": [mark.content_sha256 for mark in marks],
-        "headers": [_headers(letter.headers) for letter in letters],
+        # As bytes: within a list, psycopg escapes each quote of a text by itself, and a record may
+        # have thousands of headers.
+        "headers": [_headers(letter.headers).encode() for letter in letters],
         "reasons": [letter.reason.value for letter in letters],
         "details": [detail(letter.detail) for letter in letters],
     }

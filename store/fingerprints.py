@@ -35,10 +35,10 @@ def fingerprint(key: bytes | None, value: bytes | None, headers: Headers) -> Fin
 def _marked(headers: Headers) -> Iterator[bytes]:
     for name, header in headers:
         encoded = name.encode("utf-8", "surrogatepass")
-        yield length_prefix(encoded)
-        yield encoded
-        yield length_prefix(header)
-        yield header or b""
+        if header is None:
+            yield b"%d:%b-:" % (len(encoded), encoded)
+        else:
+            yield b"%d:%b%d:%b" % (len(encoded), encoded, len(header), header)
 
 
 def of_value(length: int, digest: bytes) -> Fingerprint:

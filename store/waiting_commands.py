@@ -115,7 +115,7 @@ KEEP = text("""
                                  content_sha256, headers)
     SELECT listed.external_id, content_hash, user_id, command, :silent, reason, detail,
            clock_timestamp() + :wait, :cluster_id, topic, partition, "offset", timestamp, key,
-           value, length, value_hash, letter_hash, headers
+           value, length, value_hash, letter_hash, CAST(convert_from(headers, 'UTF8') AS jsonb)
       FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS bytea[]), CAST(:users AS uuid[]),
                   CAST(:commands AS jsonb[])) WITH ORDINALITY
              AS listed (external_id, content_hash, user_id, command, place)
@@ -123,7 +123,7 @@ KEEP = text("""
                   CAST(:offsets AS bigint[]), CAST(:timestamps AS bigint[]),
                   CAST(:keys AS bytea[]), CAST(:values AS bytea[]), CAST(:lengths AS bigint[]),
                   CAST(:value_hashes AS bytea[]), CAST(:content_hashes AS bytea[]),
-                  CAST(:headers AS jsonb[]), CAST(:reasons AS text[]), CAST(:details AS text[])
+                  CAST(:headers AS bytea[]), CAST(:reasons AS text[]), CAST(:details AS text[])
              ) WITH ORDINALITY
              AS letter (topic, partition, "offset", timestamp, key, value, length, value_hash,
                         letter_hash, headers, reason, detail, place) USING (place)

@@ -10,7 +10,7 @@ from ops.errors import Permanent, UsageError
 from ops.settings import Settings
 from processor.batch.options import PipelineOptions
 from processor.batch.pipeline import Pipeline
-from processor.events.message_schema import ID_LENGTH_MAX
+from processor.events.message_schema import ID_LENGTH_MAX, TEXT_LENGTH_MAX
 from processor.events.reader import BadgeCommand, content_hash
 from store import user_badges
 from store.engine import Database
@@ -47,11 +47,14 @@ class BadgeRequest:
             tenant_id: of a badge that it makes.
 
         Raises:
-            UsageError: `external_id` is no id.
+            UsageError: `external_id` is no id, or `reason` no reason.
         """
-        external_id = self.external_id or f"admin-{uuid4()}"
-        if len(external_id) > ID_LENGTH_MAX or "\x00" in external_id:
-            raise UsageError(f"--external-id: an id has at most {ID_LENGTH_MAX} characters.")
+        # Not `or`: an empty one is a script's mistake, and a new one would be applied once more.
+        external_id = f"admin-{uuid4()}" if self.external_id is None else self.external_id
+        if not 0 < len(external_id) <= ID_LENGTH_MAX or "\x00" in external_id:
+            raise UsageError(f"--external-id: an id has 1 to {ID_LENGTH_MAX} characters.")
+        if self.reason is not None and not 0 < len(self.reason) <= TEXT_LENGTH_MAX:
+            raise UsageError(f"--reason: a reason has 1 to {TEXT_LENGTH_MAX} characters.")
         data: dict[str, object] = {"external_id": external_id, "type_code": self.type_code}
         data |= {
             name: value
@@ -77,7 +80,7 @@ async def apply(settings: Settings, request: BadgeRequest) -> dict[str, object]:
 
     Raises:
         CommandRejected: it cannot be carried out; the message says why.
-        UsageError: its `external_id` is no id.
+        UsageError: its `external_id` is no id, or its `reason` no reason.
     """
     command = request.command(settings.tenant_id)
     async with Database(settings.need("database_url"), settings.database) as db:

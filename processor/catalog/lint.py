@@ -61,10 +61,22 @@ class _Lint:
     def diagnostics(self) -> Iterator[Diagnostic]:
         for event in self.catalog.events:
             yield from _event(event)
+        yield from self._topics()
         for counter in self.catalog.counters:
             yield from self._counter(counter)
         for badge_type in self.catalog.types:
             yield from self._type(badge_type)
+
+    def _topics(self) -> Iterator[Diagnostic]:
+        """Kafka takes `.` and `_` in topics for the same, and makes only one of two such topics."""
+        alike: dict[str, str] = {}
+        for event in self.catalog.events:
+            other = alike.setdefault(event.topic.replace(".", "_"), event.topic)
+            if other != event.topic:
+                yield Diagnostic(
+                    ("events", event.type, "topic"),
+                    f"to Kafka {event.topic} is the same as {other}: rename one of the two.",
+                )
 
     # -------------------------------------------------------------- counters
 

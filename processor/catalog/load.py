@@ -339,8 +339,8 @@ def _explained(item: ErrorDetails) -> str:
         case "missing":
             return f"`{key}` is missing: add it."
         case "extra_forbidden":
-            near = get_close_matches(key, _KEYS, n=1)
-            return f"there is no key `{key}`: " + (
+            near = get_close_matches(key, _KEYS - {key}, n=1)
+            return f"there is no key `{key}` here: " + (
                 f"did you mean `{near[0]}`?" if near else "remove it."
             )
         case _:

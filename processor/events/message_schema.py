@@ -24,6 +24,8 @@ from store.values.stream import CommandType, Reason
 
 # Characters of an opaque id (docs/data-model.md, Events).
 ID_LENGTH_MAX = 128
+# And of a text that comes to stand beside every badge: what is kept for ever is not a megabyte.
+TEXT_LENGTH_MAX = 1024
 # RFC 8259, section 6: what every JSON reader agrees on.
 INTEGER_MAX = 2**53 - 1
 _JSON_NUMBER = re.compile(rb"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
@@ -31,7 +33,7 @@ _JSON_NUMBER = re.compile(rb"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 _NUMBER_BYTES_MAX = 128
 
 Identifier = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
-Text = Annotated[str, Meta(min_length=1)]
+Text = Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH_MAX)]
 # RFC 4648, section 4; Python's decoder takes more padding than that.
 BASE64 = "([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 # PostgreSQL's integer, as a catalog's levels.

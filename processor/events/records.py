@@ -15,9 +15,9 @@ Headers = Sequence[tuple[str, bytes | None]]
 # Bytes that are kept of a record that is too large: of its key, its value, and all its headers.
 HEAD_BYTES = 4096
 
-# Of a header beside its name and content: their lengths, a byte each. A record may be nothing but
-# headers that are empty.
-HEADER_BYTES = 2
+# What a header counts for beside its name and content. A record may be nothing but headers that are
+# empty, half a million in a megabyte, and whoever looks at a record looks at each of them.
+HEADER_BYTES = 32
 
 # About what Python keeps for a record beside its bytes: the object, its numbers, the headers of its
 # bytes objects. An estimate: the bounds that it enters are far from the limits of a machine.
@@ -70,7 +70,7 @@ class LargeRecord:
 
 
 def size_of(record: Record) -> int:
-    """Return the bytes of its key, value and headers, as they come at least over the wire."""
+    """Return the bytes of its key, value and headers, and HEADER_BYTES for each of these."""
     size = len(record.key or b"") + len(record.value or b"")
     if record.headers:
         size += HEADER_BYTES * len(record.headers)
@@ -108,7 +108,7 @@ def heads(headers: Headers) -> Headers:
         if left <= 0:
             break
         shown = name[:left]
-        left -= len(shown)
+        left -= HEADER_BYTES + len(shown)
         kept.append((shown, None if content is None else content[: max(0, left)]))
         left -= len(content or b"")
     return kept

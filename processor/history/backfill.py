@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from ops.clock import SYSTEM_CLOCK, Clock
-from ops.errors import UsageError
+from ops.errors import Permanent, UsageError
 from ops.lifecycle import Stop
 from ops.progress import went_on
 from ops.settings import Settings
 from ops.watchdog import Watchdog
 from processor.batch import bisection
+from processor.batch.bisection import PartitionRefused
 from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline
@@ -43,6 +44,12 @@ CLUSTER = "file"
 # Of broken lines in the report.
 _EXAMPLES_MAX = 10
 _PROGRESS_EVERY = timedelta(seconds=2)
+
+
+class LinesRefused(Permanent):
+    """PostgreSQL refuses so many lines that they are not the reason: it has to be mended first."""
+
+    code = "lines_refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +131,7 @@ async def backfill(
     Raises:
         UsageError: the file cannot be read, changed since an earlier run, or has broken lines that
             are not to become dead letters.
+        LinesRefused: what came before is counted.
         RightsMissing: the role may not count. A dry run needs to read only.
     """
     async with Database(settings.need("database_url"), settings.database) as db:
@@ -238,7 +246,10 @@ class _Backfill:
                 if stop.requested:
                     return
                 read = [self._pipeline.read(chunk) for chunk in batch]
-                outcome = await bisection.commit(self._pipeline, read, pace)
+                try:
+                    outcome = await bisection.commit(self._pipeline, read, pace)
+                except PartitionRefused as refused:
+                    raise await self._refused(refused) from refused
                 if outcome.fenced:
                     raise UsageError(
                         f"{self._name} is being counted by another backfill at this moment. "
@@ -257,6 +268,16 @@ class _Backfill:
         async with self._db.transaction() as conn:
             await ledger.open_partitions(conn, CLUSTER, {key: 0})
             return (await ledger.read(conn, CLUSTER, [key]))[key]
+
+    async def _refused(self, refused: PartitionRefused) -> LinesRefused:
+        entry = await self._opened()
+        return LinesRefused(
+            f"{self._name}:{entry.next_offset + 1}: PostgreSQL refuses this line, and not for what "
+            f"it says: {refused.message}. Mend that in the database (a constraint, a trigger, a "
+            "limit), and run the same command again: it goes on with this line. Lines that were "
+            f"refused before it are dead letters ({Reason.REFUSED_BY_DATABASE}); give those again "
+            "in a file of their own."
+        )
 
     def _skip(self, records: Iterator[Record], entry: LedgerEntry) -> None:
         """Pass over the lines that are counted, which must be those that were."""

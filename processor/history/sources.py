@@ -6,6 +6,7 @@ same bytes piped in again go on where an interrupted run stopped. The copying is
 waits for a writer that never comes can still be asked to end.
 """
 
+import codecs
 import gzip
 import os
 import re
@@ -32,12 +33,14 @@ from processor.history import lines
 STDIN = Path("-")
 _PART_BYTES = 1024 * 1024
 _GZIP = b"\x1f\x8b"
-# First bytes of what is packed otherwise -> how to read it.
-_PACKED = {
+# First bytes of what is packed or written otherwise -> how to read it.
+_OTHERWISE = {
     b"\x28\xb5\x2f\xfd": "zstd: zstdcat",
     b"\xfd7zXZ": "xz: xzcat",
     b"BZh": "bzip2: bzcat",
     b"PK\x03\x04": "zip: unzip -p",
+    codecs.BOM_UTF16_LE: "UTF-16: iconv -f UTF-16 -t UTF-8",
+    codecs.BOM_UTF16_BE: "UTF-16: iconv -f UTF-16 -t UTF-8",
 }
 # Names that mean another file in each process.
 _OF_THE_PROCESS = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/(self|\d+)/fd/\d+")
@@ -145,18 +148,27 @@ def _started(path: Path, spool: BufferedRandom) -> "Future[str]":
 def _records(
     file: BufferedReader | BufferedRandom, name: str, record_bytes_max: int
 ) -> Iterator[Record]:
+    if not file.peek(8).startswith(_GZIP):
+        yield from _lines(file, name, record_bytes_max)
+        return
+    with gzip.GzipFile(fileobj=file) as unpacked:
+        try:
+            yield from _lines(unpacked, name, record_bytes_max)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UsageError(f"{name}: its gzip data are broken: {error}") from error
+
+
+def _lines(
+    file: BufferedReader | BufferedRandom | gzip.GzipFile, name: str, record_bytes_max: int
+) -> Iterator[Record]:
     head = file.peek(8)
-    for magic, program in _PACKED.items():
+    for magic, program in _OTHERWISE.items():
         if head.startswith(magic):
             raise UsageError(
                 f"{name}: this is {program} it, and give the lines by a pipe:"
                 f" {program.partition(': ')[2]} FILE | laurel ... -"
             )
-    if not head.startswith(_GZIP):
-        yield from lines.records(file, record_bytes_max)
-        return
-    with gzip.GzipFile(fileobj=file) as unpacked:
-        try:
-            yield from lines.records(unpacked, record_bytes_max)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UsageError(f"{name}: its gzip data are broken: {error}") from error
+    # Editors put it before the first line; RFC 8259 (section 8.1) lets a reader pass it over.
+    if head.startswith(codecs.BOM_UTF8):
+        file.read(len(codecs.BOM_UTF8))
+    yield from lines.records(file, record_bytes_max)

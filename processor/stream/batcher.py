@@ -220,8 +220,9 @@ class Batcher:
             if chunk.key in outcome.fenced:
                 continue
             self.counted_to[chunk.key] = chunk.reached.next_offset
-            age = self._clock.now().timestamp() - chunk.records[-1].timestamp / 1000
-            metrics.EVENT_LAG_SECONDS.labels(chunk.topic).set(max(0.0, age))
+            if (timestamp := chunk.records[-1].timestamp) >= 0:  # -1: it has none
+                age = self._clock.now().timestamp() - timestamp / 1000
+                metrics.EVENT_LAG_SECONDS.labels(chunk.topic).set(max(0.0, age))
             in_flight.ack()
         if outcome.fenced:
             await self._rewind(outcome.fenced, rewind)

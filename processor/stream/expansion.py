@@ -85,7 +85,16 @@ def pieces(batch: memoryview) -> Generator[bytes, None, None]:
         CorruptRecordException, UnsupportedCodecError: it cannot be expanded.
         BatchTooLarge: it does not end.
     """
-    codec, data = codec_of(batch), batch[_HEADER_BYTES:]
+    return pieces_of(codec_of(batch), batch[_HEADER_BYTES:])
+
+
+def pieces_of(codec: int, data: memoryview) -> Generator[bytes, None, None]:
+    """Return what `data` of a codec, as Kafka numbers them, expand to, piece by piece.
+
+    Raises:
+        CorruptRecordException, UnsupportedCodecError: they cannot be expanded.
+        BatchTooLarge: there is no end of it.
+    """
     of_codec: Generator[bytes, None, None]
     if codec == DefaultRecordBase.CODEC_NONE:
         of_codec = (bytes(data[at : at + _PIECE_BYTES]) for at in range(0, len(data), _PIECE_BYTES))
@@ -102,7 +111,7 @@ def pieces(batch: memoryview) -> Generator[bytes, None, None]:
         for piece in of_codec:
             total += len(piece)
             if total > BATCH_BYTES_MAX:
-                raise BatchTooLarge(f"a batch of {len(batch)} bytes expands to more than {total}")
+                raise BatchTooLarge(f"a batch of {len(data)} bytes expands to more than {total}")
             yield piece
 
 
@@ -130,22 +139,25 @@ def _at_once(codec: Any, data: memoryview) -> bytes | None:  # noqa: ANN401 - a 
 
 
 def _gzip_pieces(data: memoryview) -> Generator[bytes, None, None]:
-    decoder, at, empty = zlib.decompressobj(wbits=_GZIP), 0, 0
+    decoder, at, empty, is_whole = zlib.decompressobj(wbits=_GZIP), 0, 0, True
     try:
         while at < len(data):
             given: memoryview | bytes = data[at : at + _INPUT_BYTES]
             at += len(given)
+            is_whole = False
             while piece := decoder.decompress(given, _PIECE_BYTES):
                 empty = -1
                 yield piece
                 given = decoder.unconsumed_tail
             if decoder.eof:  # another member may follow
                 at -= len(decoder.unused_data)
-                decoder, empty = zlib.decompressobj(wbits=_GZIP), empty + 1
+                decoder, empty, is_whole = zlib.decompressobj(wbits=_GZIP), empty + 1, True
             if empty > _EMPTY_MAX:
                 raise CorruptRecordException(f"gzip: more than {_EMPTY_MAX} members of nothing")
     except zlib.error as error:
         raise CorruptRecordException(f"gzip: {error}") from error
+    if not is_whole:
+        raise CorruptRecordException("gzip: it is cut off")
 
 
 def _piped(codec: Any, data: memoryview) -> Generator[bytes, None, None]:  # noqa: ANN401 - a module of cramjam

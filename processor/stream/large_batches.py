@@ -5,7 +5,7 @@ it comes by (processor/events/records.py). That may take longer than a consumer 
 between two steps there is an `Unfinished` in the place of the next record.
 """
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -15,6 +15,7 @@ from aiokafka.record.util import calc_crc32c, decode_varint
 
 from processor.events.records import HEAD_BYTES, HEADER_BYTES, Headers, LargeRecord, heads
 from processor.stream import expansion
+from processor.stream.byte_source import ByteSource
 from processor.stream.room import STEP_BYTES, Unfinished
 from store.fingerprints import Fingerprint, value_mark
 
@@ -55,7 +56,7 @@ def records(
     header = DefaultRecordBase.HEADER_STRUCT.unpack_from(batch)
     offset, attributes, first_time, last_time, count = (header[n] for n in (0, 5, 7, 8, 12))
     by_broker = bool(attributes & DefaultRecordBase.TIMESTAMP_TYPE_MASK)
-    source = _Source(expansion.pieces(batch))
+    source = ByteSource(expansion.pieces(batch))
     for _ in range(count):
         length = source.varint()
         end = source.position + length
@@ -63,12 +64,13 @@ def records(
         time = _int64(first_time + source.varint())
         place, time = offset + source.varint(), last_time if by_broker else time
         if length > 2 * record_bytes_max:
-            yield from _large(source, place, time, record_bytes_max)
+            yield from large_record(source, place, time, record_bytes_max)
         else:
-            yield from _whole(source, place, time, int(by_broker))
+            yield from _whole(source, end, place, time, int(by_broker))
         if source.position != end:
             raise CorruptRecordException(f"a record does not end where it says, at {end}")
-    source.expect_end()
+    if not source.is_at_end():
+        raise CorruptRecordException("there is more after the last record")
 
 
 def has_large(batch: memoryview | bytes, record_bytes_max: int) -> bool:
@@ -113,20 +115,21 @@ def checked(batch: memoryview) -> Generator[Unfinished, None, None]:
 
 
 def _whole(
-    source: "_Source", offset: int, timestamp: int, timestamp_type: int
+    source: ByteSource, end: int, offset: int, timestamp: int, timestamp_type: int
 ) -> Generator[StreamedRecord | Unfinished, None, None]:
-    key, value = source.part(), source.part()
+    key, value = source.part(end), source.part(end)
     headers: list[tuple[str, bytes | None]] = []
-    for _ in range(source.varint()):
-        headers.append((_name(source.part()), source.part()))
+    for _ in range(source.header_count()):
+        headers.append((_name(source.part(end)), source.part(end)))
         if unfinished := source.step(_HEADER_STEP_BYTES):
             yield unfinished
     yield StreamedRecord(offset, timestamp, timestamp_type, key, value, headers)
 
 
-def _large(
-    source: "_Source", offset: int, timestamp: int, size_max: int
+def large_record(
+    source: ByteSource, offset: int, timestamp: int, size_max: int
 ) -> Generator[LargeRecord | Unfinished, None, None]:
+    """Return what is kept of a record that is too large, from its key on."""
     content, of_value = sha256(), sha256()
 
     def key_is(length: int) -> None:
@@ -138,7 +141,7 @@ def _large(
     size += value_length
     headers: list[tuple[str, bytes | None]] = []
     held = 0
-    for _ in range(source.varint()):
+    for _ in range(source.header_count()):
         name, name_length = source.short(key_is, content.update) or (
             yield from source.head(key_is, content.update)
         )
@@ -148,7 +151,7 @@ def _large(
         size += HEADER_BYTES + name_length + header_length
         if held < HEAD_BYTES:
             headers.append((_name(name), header))
-            held += name_length + header_length
+            held += HEADER_BYTES + name_length + header_length
         elif name is None:
             raise CorruptRecordException("a header has no name")
         if unfinished := source.step(_HEADER_STEP_BYTES):
@@ -166,121 +169,3 @@ def _name(part: bytes | None) -> str:
 def _int64(number: int) -> int:
     """Return the number as Kafka's other clients have it, which add without looking."""
     return (number + 2**63) % 2**64 - 2**63
-
-
-class _Source:
-    """Pieces of bytes, read as one."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = iter(pieces)
-        self._held = b""
-        self._at = 0
-        self._stepped = 0
-        self.position = 0
-
-    def varint(self) -> int:
-        """Read a number as Kafka writes it: zigzag, seven bits a byte."""
-        if self._at < len(self._held) and (byte := self._held[self._at]) < 0x80:
-            # By far the most: one byte that is here.
-            self._at += 1
-            self.position += 1
-            return (byte >> 1) ^ -(byte & 1)
-        number = 0
-        for shift in range(0, 7 * _VARINT_BYTES_MAX, 7):
-            (byte,) = self.read(1)
-            number |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return (number >> 1) ^ -(number & 1)
-        raise CorruptRecordException("a number is too long")
-
-    def part(self) -> bytes | None:
-        """Read bytes with their length before them."""
-        length = self.varint()
-        return None if length < 0 else self.read(length)
-
-    def read(self, length: int) -> bytes:
-        """Read so many bytes."""
-        if length <= len(self._held) - self._at:
-            found_here = self._held[self._at : self._at + length]
-            self._at += length
-            self.position += length
-            return found_here
-        found = bytearray()
-        self._pass_on(length, (found.extend,))
-        return bytes(found)
-
-    def head(
-        self, told: Callable[[int], None], sink: Callable[[bytes], None]
-    ) -> Generator[Unfinished, None, tuple[bytes | None, int]]:
-        """Read bytes with their length before them, of any length, step by step.
-
-        Args:
-            told: given the length; negative for no bytes.
-            sink: given all of the bytes.
-
-        Return how they begin, and how many there are.
-        """
-        length = self.varint()
-        told(length)
-        if length < 0:
-            return None, 0
-        found = bytearray()
-
-        def keep(piece: bytes) -> None:
-            if len(found) < HEAD_BYTES:
-                found.extend(piece[: HEAD_BYTES - len(found)])
-
-        for start in range(0, length, STEP_BYTES):
-            size = min(STEP_BYTES, length - start)
-            self._pass_on(size, (keep, sink))
-            if unfinished := self.step(size):
-                yield unfinished
-        return bytes(found), length
-
-    def short(
-        self, told: Callable[[int], None], sink: Callable[[bytes], None]
-    ) -> tuple[bytes | None, int] | None:
-        """Read as `head` does what is short and here; None, and nothing read, where it is not.
-
-        A record may have millions of headers, nearly all of them so.
-        """
-        begin = self._at + 1
-        if begin > len(self._held) or (byte := self._held[self._at]) >= 0x80:
-            return None
-        length = (byte >> 1) ^ -(byte & 1)
-        end = begin + max(0, length)
-        if end > len(self._held):
-            return None
-        self._at, self.position = end, self.position + end - begin + 1
-        told(length)
-        if length < 0:
-            return None, 0
-        found = self._held[begin:end]
-        sink(found)
-        return found, length
-
-    def step(self, size: int) -> Unfinished | None:
-        """Note that so much was read; return it where it is a step, with what was before."""
-        self._stepped += size
-        if self._stepped < STEP_BYTES:
-            return None
-        size, self._stepped = self._stepped, 0
-        return Unfinished(size)
-
-    def expect_end(self) -> None:
-        """Raise CorruptRecordException where anything is left."""
-        if self._at < len(self._held) or any(self._pieces):
-            raise CorruptRecordException("there is more after the last record")
-
-    def _pass_on(self, length: int, sinks: Iterable[Callable[[bytes], object]]) -> None:
-        self.position += length
-        while length > 0:
-            if self._at == len(self._held):
-                self._held, self._at = next(self._pieces, b""), 0
-                if not self._held:
-                    raise CorruptRecordException("the records end before the last of them")
-            piece = self._held[self._at : self._at + length]
-            self._at += len(piece)
-            length -= len(piece)
-            for sink in sinks:
-                sink(piece)

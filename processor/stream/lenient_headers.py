@@ -16,7 +16,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
-from processor.stream import expansion, large_batches
+from processor.stream import expansion, large_batches, old_message_sets
 from processor.stream.room import ROOM, Room, Unfinished
 
 # Outside a worker, records are taken as they are.
@@ -73,6 +73,20 @@ class _Batch:
             yield from islice(_LenientBatch(whole), done, None)
 
 
+class _OldSet:
+    """A compressed message set as aiokafka parses it, expanded message by message."""
+
+    def __init__(self, batch: Any, raw: Any) -> None:  # noqa: ANN401 - aiokafka has no types
+        self._batch = batch
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._batch, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return old_message_sets.records(self._raw, ROOM.get(_NO_BOUND).record_bytes_max)
+
+
 class LenientRecords(_MemoryRecordsPy):  # type: ignore[misc]
     """The batches of a fetch, none of which fails for a header's name."""
 
@@ -80,8 +94,10 @@ class LenientRecords(_MemoryRecordsPy):  # type: ignore[misc]
         """Return the next batch; None after the last."""
         raw = self._next_slice
         batch = super().next_batch(*arguments)
-        if batch is None or raw[self.MAGIC_OFFSET] < _MAGIC_WITH_HEADERS or batch.is_control_batch:
+        if batch is None or batch.is_control_batch:
             return batch
+        if raw[self.MAGIC_OFFSET] < _MAGIC_WITH_HEADERS:
+            return _OldSet(batch, raw) if old_message_sets.is_compressed(raw) else batch
         return _Batch(batch, raw)
 
 

@@ -4,11 +4,11 @@ The bodies of `laurel partitions`. A decision is one transaction: the ledger mov
 and who decided it is written down (partition_decision).
 """
 
-import getpass
 from dataclasses import dataclass
 
 from ops.errors import UsageError
 from ops.settings import Settings
+from ops.whoami import operator
 from store import migrations, paused_partitions
 from store.engine import Connection, Database
 from store.paused_partitions import PauseRow, Place
@@ -49,8 +49,10 @@ async def decide(
 
     Raises:
         UsageError: there is no such partition, it is not paused, or `skip` goes back over records
-            that were counted.
+            that were counted, or does not say why.
     """
+    if skip is not None and not skip.reason.strip():
+        raise UsageError("--reason: say why; what lies between is not counted.")
     async with (
         Database(settings.need("database_url"), settings.database) as db,
         db.transaction() as conn,
@@ -64,7 +66,7 @@ async def decide(
                 conn,
                 place,
                 to=to,
-                actor=f"admin:{getpass.getuser()}",
+                actor=operator(),
                 reason=None if skip is None else skip.reason,
             )
     return {

@@ -1,6 +1,11 @@
 """Every client, codec, mode and way of delivery that a producer may choose: what it sends is counted once."""
 
+import asyncio
 import itertools
+import os
+import re
+import shutil
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +18,8 @@ from sqlalchemy import text
 from ops.lifecycle import EXIT_OK
 from sandbox.broker import Broker
 from store.engine import Database
-from tests.builders.messages import a_partner, a_quest, a_review, a_visit, user
+from tests.builders.messages import a_partner, a_quest, a_review, a_visit, encoded, user
+from tests.builders.sql import column
 from tests.e2e.clients import (
     BINARY,
     CODECS,
@@ -31,7 +37,8 @@ from tests.e2e.clients import (
     by_the_java_console,
     written,
 )
-from tests.e2e.workers import Site, a_worker, until_counted
+from tests.e2e.workers import ROOT, Site, a_producer, a_worker, until_counted
+from tests.fixtures.parts import missing
 
 pytestmark = pytest.mark.kafka
 
@@ -114,3 +121,30 @@ async def dead_letters(database: Database) -> int:
     """How many messages were rejected."""
     async with database.transaction() as conn:
         return int((await conn.execute(text("SELECT count(*) FROM dead_letter"))).scalar_one())
+
+
+async def test_a_range_of_a_topic_is_counted_as_the_runbook_says(
+    kafka_site: Site, database: Database
+) -> None:
+    page = (ROOT / "docs" / "runbook.md").read_text()
+    (line,) = re.findall(r"^kcat -C .*$", page, re.MULTILINE)
+    topic = f"{kafka_site.prefix}.quests"
+    for word, ours in (
+        ("laurel.quests", topic),
+        ("-o 1000 -c 500", "-o 2 -c 3"),
+        ("laurel backfill", f"{sys.executable} -m cli backfill"),
+    ):
+        assert word in line
+        line = line.replace(word, ours)
+    if shutil.which("kcat") is None:
+        missing("kcat is not installed (Debian: apt-get install kcat)")
+    events = [a_quest(user(number)) for number in range(7)]
+    async with a_producer(kafka_site) as producer:
+        for event in events:
+            await producer.send_and_wait(topic, encoded(event), partition=0)
+    process = await asyncio.create_subprocess_shell(
+        line, cwd=ROOT, env=os.environ | kafka_site.environment
+    )
+    assert await process.wait() == 0
+    found = await column(database, "SELECT user_id FROM nft_progress ORDER BY user_id")
+    assert found == [user(number) for number in (2, 3, 4)]

@@ -12,7 +12,7 @@ from ops.errors import UsageError
 from ops.settings import DEFAULT_TENANT, Settings
 from processor.batch import admin
 from processor.batch.admin import BadgeRequest, CommandRejected
-from processor.events.message_schema import ID_LENGTH_MAX
+from processor.events.message_schema import ID_LENGTH_MAX, TEXT_LENGTH_MAX
 from store.engine import Database
 from tests.builders.messages import ALICE, Log, a_command, a_partner, count
 from tests.builders.reading import a_read_chunk
@@ -45,12 +45,20 @@ def test_without_an_id_each_request_is_a_command_of_its_own() -> None:
     assert one.external_id != two.external_id
 
 
-@pytest.mark.parametrize("external_id", ["x" * (ID_LENGTH_MAX + 1), "a\x00b"])
-def test_an_id_that_the_database_cannot_hold_is_rejected(external_id: str) -> None:
+@pytest.mark.parametrize("external_id", ["", "x" * (ID_LENGTH_MAX + 1), "a\x00b"])
+def test_an_id_that_is_none_is_rejected(external_id: str) -> None:
     with pytest.raises(UsageError, match="--external-id"):
         BadgeRequest("badge.mint", ALICE, "ambassador", external_id).command(DEFAULT_TENANT)
     longest = BadgeRequest("badge.mint", ALICE, "ambassador", "x" * ID_LENGTH_MAX)
     assert longest.command(DEFAULT_TENANT).external_id == "x" * ID_LENGTH_MAX
+
+
+@pytest.mark.parametrize("reason", ["", "x" * (TEXT_LENGTH_MAX + 1)])
+def test_a_reason_that_nobody_would_read_is_rejected(reason: str) -> None:
+    with pytest.raises(UsageError, match="--reason"):
+        BadgeRequest("badge.revoke", ALICE, "ambassador", reason=reason).command(DEFAULT_TENANT)
+    longest = BadgeRequest("badge.revoke", ALICE, "ambassador", reason="x" * TEXT_LENGTH_MAX)
+    assert longest.command(DEFAULT_TENANT).reason == longest.reason
 
 
 async def test_a_request_says_what_was_done_and_why_not(

@@ -173,6 +173,7 @@ LONG = "x" * 129
         pytest.param(a_quest(id="a\x00b"), Reason.BAD_TEXT, id="NUL in the id"),
         pytest.param(a_quest(source=None), Reason.BAD_ENVELOPE, id="no source"),
         pytest.param(a_quest(source=""), Reason.BAD_ENVELOPE, id="an empty source"),
+        pytest.param(a_quest(source="/" * 1025), Reason.BAD_ENVELOPE, id="a long source"),
         pytest.param(a_quest(subject=None), Reason.BAD_SUBJECT, id="no subject"),
         pytest.param(a_quest(subject="alice"), Reason.BAD_SUBJECT, id="a subject that is no UUID"),
         pytest.param(a_quest(tenantid="mine"), Reason.BAD_TENANT, id="a tenant that is no UUID"),
@@ -264,6 +265,11 @@ LONG = "x" * 129
             id="a revocation without a reason",
         ),
         pytest.param(
+            a_command("revoke", type_code="explorer", reason="x" * 1025),
+            Reason.BAD_FIELD,
+            id="a reason that is a book",
+        ),
+        pytest.param(
             a_command("award", instance_id=str(ALICE)),
             Reason.MISSING_FIELD,
             id="an award that names no type",
@@ -299,6 +305,7 @@ def test_a_message_that_breaks_the_contract_is_a_dead_letter(
 def test_the_edges_of_the_contract_are_inside() -> None:
     for event in (
         a_quest(id="x" * 128),
+        a_quest(source="/" * 1024),
         a_quest(time=(NOW + timedelta(minutes=10)).isoformat()),
         a_quest(time="0001-01-01T00:00:00Z"),
         a_quest(data={"quest_id": "q", "rating": 5, "duration_s": 2**53 - 1}),

@@ -33,7 +33,7 @@ def test_of_a_larger_one_the_beginning_is_kept_and_the_whole_is_known() -> None:
         timestamp=1_000,
         key=b"k" * HEAD_BYTES,
         value=b"v" * HEAD_BYTES,
-        headers=[("h", b"x" * (HEAD_BYTES - 1))],
+        headers=[("h", b"x" * (HEAD_BYTES - HEADER_BYTES - 1))],
         size=SIZE,
         size_max=SIZE - 1,
         whole=fingerprint(RECORD.key, RECORD.value, RECORD.headers),
@@ -47,6 +47,13 @@ def test_what_it_has_not_stays_nothing() -> None:
     found = bounded(PlainRecord(0, None, b"k" * 20, (("h", None),)), 5)
     assert isinstance(found, LargeRecord)
     assert (found.value, found.key, found.headers) == (None, b"k" * 20, [("h", None)])
+
+
+def test_one_of_very_many_headers_is_large_and_few_of_them_are_kept() -> None:
+    """Half a million took a second, and a row of megabytes, though they are empty."""
+    found = bounded(PlainRecord(0, b"{}", None, [("", None)] * 40_000), 1024 * 1024)
+    assert isinstance(found, LargeRecord)
+    assert 0 < len(found.headers) <= HEAD_BYTES // HEADER_BYTES
 
 
 @pytest.mark.parametrize(

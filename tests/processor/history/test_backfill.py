@@ -1,11 +1,13 @@
 """`laurel backfill`: a file counts like the stream, once, and a broken one not at all."""
 
 import asyncio
+import re
 import threading
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
@@ -18,7 +20,12 @@ from ops.settings import Settings
 from processor.events.records import HEAD_BYTES
 from processor.history import backfill as filling
 from processor.history import lines
-from processor.history.backfill import BackfillOptions, BackfillReport, ProgressLines
+from processor.history.backfill import (
+    BackfillOptions,
+    BackfillReport,
+    LinesRefused,
+    ProgressLines,
+)
 from store.engine import Database
 from store.rights import RightsMissing
 from tests.builders.clock import FakeClock
@@ -337,4 +344,60 @@ async def test_a_signal_and_the_database_are_heard_while_a_long_line_is_read(
     report = await backfill(settings, path, dead_letter=True)
     assert (report.broken, report.counted) == (1, 1)
     assert len(parts) >= 8
+    assert await invited(counting) == 1
+
+
+async def test_where_postgresql_refuses_line_after_line_the_place_and_the_way_out_are_named(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """A trigger here; mended, the same command goes on with the line that is named."""
+    await refuse(counting, BOB)
+    lines = [*(a_partner(ALICE) for _ in range(3)), *(a_partner(BOB) for _ in range(3))]
+    path = a_file(tmp_path / "history.jsonl", *lines)
+    with pytest.raises(LinesRefused, match="not today") as refused:
+        await backfill(settings, path)
+    assert refused.value.message.startswith(f"{path}:5: ")
+    assert "run the same command again" in refused.value.message
+    assert await number_of(counting, "dead_letter") == 1
+    async with counting.transaction() as conn:
+        await conn.execute(text("DROP TRIGGER refuse ON nft_progress"))
+    report = await backfill(settings, path)
+    assert (report.resumed_at, report.counted, report.finished) == (4, 2, True)
+    assert await invited(counting) == 5
+
+
+async def refuse(database: Database, who: UUID) -> None:
+    """Let a constraint stand against every row of `who`."""
+    async with database.transaction() as conn:
+        await conn.execute(
+            text(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE EXCEPTION 'not today' USING ERRCODE = 'check_violation'; END $$"
+            )
+        )
+        await conn.execute(
+            text(
+                "CREATE TRIGGER refuse BEFORE INSERT ON nft_progress FOR EACH ROW "
+                f"WHEN (NEW.user_id = '{who}') EXECUTE FUNCTION refuse()"
+            )
+        )
+
+
+async def test_dead_letters_are_given_again_as_the_runbook_says(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """A type that the catalog did not declare; here what lacked was one letter of its name."""
+    page = (Path(__file__).parents[3] / "docs" / "runbook.md").read_text()
+    (statement,) = re.findall(r'again\.jsonl -c "(SELECT [^"]+)"', page)
+    log = Log()
+    event = a_partner(ALICE) | {"data": {"partner_id": "Grüße, \n\u2028", "sum": 0.1}}
+    log.append(event | {"type": "partner.joinde"}, b"{}", topic="laurel.partners")
+    await count(counting, log)
+    async with counting.transaction() as conn:
+        printed = text(f"SELECT CAST(found AS text) FROM ({statement}) AS letters (found)")
+        given = list((await conn.execute(printed)).scalars())
+    path = tmp_path / "again.jsonl"
+    path.write_text("".join(f"{line}\n".replace("joinde", "joined") for line in given))
+    report = await backfill(settings, path, publish=True, mint=True)
+    assert (report.lines, report.counted, report.levels) == (1, 1, 1)
     assert await invited(counting) == 1

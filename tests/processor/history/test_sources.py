@@ -1,9 +1,11 @@
 """Files, pipes and standard input: their lines, what they are known by, and what is refused."""
 
 import asyncio
+import codecs
 import gzip
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,15 @@ async def test_what_gzip_packed_is_read(tmp_path: Path, *, piped: bool) -> None:
     assert (await read(path))[1:] == (READ, READ)
 
 
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+async def test_a_byte_order_mark_before_the_first_line_is_no_part_of_it(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_bytes(pack(codecs.BOM_UTF8 + b"".join(LINES)))
+    assert (await read(path))[1:] == (READ, READ)
+
+
 @pytest.mark.parametrize(
     ("content", "word"),
     [
@@ -80,8 +91,15 @@ async def test_what_gzip_packed_is_read(tmp_path: Path, *, piped: bool) -> None:
         (b"BZh91AY", "this is bzip2: bzcat it"),
         (b"\xfd7zXZ\x00", "this is xz: xzcat it"),
         (b"PK\x03\x04", "this is zip: unzip -p it"),
+        ("one\ntwo\n".encode("utf-16"), "this is UTF-16: iconv -f UTF-16 -t UTF-8 it"),
+        (codecs.BOM_UTF16_BE + "one\n".encode("utf-16-be"), "this is UTF-16"),
+        (gzip.compress("one\n".encode("utf-16")), "this is UTF-16"),
+        (gzip.compress(b"PK\x03\x04"), "this is zip"),
     ],
-    ids=["cut off", "no gzip", "zstd", "bzip2", "xz", "zip"],
+    ids=[
+        *("cut off", "no gzip", "zstd", "bzip2", "xz", "zip"),
+        *("UTF-16", "UTF-16 of the other order", "UTF-16 in gzip", "zip in gzip"),
+    ],
 )
 async def test_what_holds_no_lines_is_refused_with_a_word(
     tmp_path: Path, content: bytes, word: str

@@ -305,6 +305,15 @@ async def test_a_commit_is_dated_by_the_clock_and_the_age_of_its_last_record_is_
     assert age == pytest.approx(42.0)
 
 
+async def test_a_record_without_a_time_has_no_age() -> None:
+    bench = Bench()
+    metrics.EVENT_LAG_SECONDS.labels(CITIES[0]).set(7.0)
+    async with bench.running():
+        await bench.add(Chunk(*CITIES, 0, [PlainRecord(0, b"", timestamp=-1)]))
+        await settle()
+    assert metrics.EVENT_LAG_SECONDS.labels(CITIES[0])._value.get() == 7.0
+
+
 async def test_a_record_of_a_clock_that_is_ahead_has_no_negative_age() -> None:
     bench = Bench()
     ahead = PlainRecord(0, b"", timestamp=round((bench.clock.now().timestamp() + 30) * 1_000))

@@ -1,5 +1,6 @@
 """Records of a batch that is not expanded at once are the ones that aiokafka would read."""
 
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,6 +85,27 @@ def test_a_record_of_many_megabytes_is_known_by_its_hash() -> None:
     value = b"0123456789abcdef" * (1 << 20)
     (found,) = read(a_batch([(b"k", value, [("h", None)])]), 1 << 20)
     assert found == bounded(PlainRecord(0, value, b"k", [("h", None)], 1_780_000_000_000), 1 << 20)
+
+
+def test_of_one_of_very_many_headers_few_are_kept() -> None:
+    headers: list[tuple[str, bytes | None]] = [("", None)] * 300_000
+    batch = a_batch([(None, b"v", headers)])
+    tracemalloc.start()
+    (found,) = read(batch, 100_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == bounded(PlainRecord(0, b"v", None, headers, 1_780_000_000_000), 100_000)
+    assert peak < 5_000_000  # all of them: 19 MB
+
+
+def test_a_part_that_is_longer_than_its_record_is_not_read() -> None:
+    """It may say that it is as long as all that follows, which may be gigabytes."""
+    batch = bytearray(a_batch([(None, b"v" * 300, []), (None, b"w" * 300, [])], 0))
+    records = batch[61:]
+    assert records[5] == 1  # no key
+    records[5:6] = b"\xfe\x07"  # zigzag of 511: more than the record, less than the batch
+    with pytest.raises(CorruptRecordException, match="longer than"):
+        list(read(bytes(batch[:61] + records)))
 
 
 def test_a_header_of_any_bytes_is_read() -> None:

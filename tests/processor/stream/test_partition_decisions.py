@@ -40,6 +40,11 @@ async def laurel(database: Database, *arguments: str) -> tuple[int, str]:
             ("skip", TOPIC, "0", "--to", "4", "--reason", "no"),
             "--to 4 lies before 5",
         ),
+        (
+            PauseReason.RECORDS_REMOVED,
+            ("skip", TOPIC, "0", "--to", "8", "--reason", " "),
+            "say why",
+        ),
     ],
 )
 async def test_what_cannot_be_decided_is_refused_and_changes_nothing(
