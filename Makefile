@@ -69,8 +69,14 @@ kafka: .cache/kafka/.fetched ## Fetch Apache Kafka's jars for the tests (Java 17
 	mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)
 	touch $@
 
-bench: $(VENV)/.dev ## Print the benchmarks' ratios (minutes; never part of the tests).
+bench: $(VENV)/.dev .cache/quix/.made ## Print the benchmarks' ratios (half an hour; never part of the tests).
 	$(BIN)/python -m benchmarks
+
+# An environment of its own: Quix Streams wants older confluent-kafka and pydantic than Laurel has.
+.cache/quix/.made: benchmarks/quix-requirements.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip --disable-pip-version-check -q install --only-binary ':all:' -r $<
+	touch $@
 
 docs: $(VENV)/.dev ## Write docs/cli.md, docs/metrics.md and docs/events from the code.
 	$(BIN)/python docs/generate.py

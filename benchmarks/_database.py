@@ -18,6 +18,7 @@ from processor.catalog.apply import apply_catalog
 from sandbox.postgres import PostgresServer
 from store import migrations
 from store.engine import Database
+from store.values.catalog import Catalog
 
 
 def hush() -> None:
@@ -29,8 +30,10 @@ def hush() -> None:
 
 
 @asynccontextmanager
-async def database(server: PostgresServer, name: str) -> AsyncIterator[Database]:
-    """Make a database called `name`, ready to count into.
+async def database(
+    server: PostgresServer, name: str, catalog: Catalog | None = None
+) -> AsyncIterator[Database]:
+    """Make a database called `name`, ready to count into by `catalog`, or by the shipped one.
 
     The tables of the hand-written peers are there too.
     """
@@ -42,7 +45,7 @@ async def database(server: PostgresServer, name: str) -> AsyncIterator[Database]
         await conn.execute(_peers.SCHEMA.encode())
         await conn.execute(_fair_peer.SCHEMA.encode())
     async with Database(url) as db:
-        await apply_catalog(db, load.load(load.SHIPPED), tenant_id=DEFAULT_TENANT)
+        await apply_catalog(db, catalog or load.load(load.SHIPPED), tenant_id=DEFAULT_TENANT)
     # One connection: all work is that backend's.
     async with Database(url, DatabaseSettings(pool_size=1)) as db:
         yield db

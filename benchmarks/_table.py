@@ -14,7 +14,8 @@ from pathlib import Path
 class Rate:
     """How many units one contender did, in how much time and how much CPU.
 
-    `cpu_seconds` is this process's, `backend_seconds` that of one backend of PostgreSQL.
+    `cpu_seconds` is the client's, `backend_seconds` that of one backend of PostgreSQL, or of all of
+    it where processes are measured from outside, `broker_seconds` the broker's.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Rate:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     backend_seconds: float = 0.0
+    broker_seconds: float = 0.0
 
     @contextmanager
     def doing(self, units: int, backend: int | None = None) -> Iterator[None]:
@@ -51,6 +53,7 @@ class Rate:
             self.seconds + other.seconds,
             self.cpu_seconds + other.cpu_seconds,
             self.backend_seconds + other.backend_seconds,
+            self.broker_seconds + other.broker_seconds,
         )
 
 
@@ -61,18 +64,25 @@ def _cpu_seconds_of(pid: int | None) -> float:
 
 
 def show(rates: list[Rate], unit: str = "events") -> None:
-    """Print a line for each.
+    """Print a line for each, with the microseconds of CPU of an event and how many cores were busy.
 
-    The CPU is this process's, then the backend's; left out where the work is done elsewhere.
+    The CPU is the client's, the database's and the broker's; left out where nobody looked.
     """
     width = max(len(rate.name) for rate in rates)
+    has_broker = any(rate.broker_seconds for rate in rates)
     heads = f"{unit + '/s':>12}  {'us each':>8}  {'CPU us':>7}  {'backend':>7}"
-    print(f"  {'':{width}}  {heads}")
+    print(f"  {'':{width}}  {heads}" + (f"  {'broker':>7}  {'cores':>5}" if has_broker else ""))
     for rate in rates:
         each = 1e6 * rate.seconds / rate.units
-        cpu = f"{1e6 * rate.cpu_seconds / rate.units:7.1f}" if rate.cpu_seconds else f"{'':7}"
-        backend = f"{1e6 * rate.backend_seconds / rate.units:7.1f}" if rate.backend_seconds else ""
-        print(f"  {rate.name:{width}}  {rate.per_second:12,.0f}  {each:8.1f}  {cpu}  {backend}")
+        parts = [rate.cpu_seconds, rate.backend_seconds]
+        cores = ""
+        if has_broker:
+            parts.append(rate.broker_seconds)
+            cores = f"{sum(parts) / rate.seconds:5.2f}"
+        cpu = "  ".join(f"{1e6 * part / rate.units:7.1f}" if part else " " * 7 for part in parts)
+        print(
+            f"  {rate.name:{width}}  {rate.per_second:12,.0f}  {each:8.1f}  {cpu}  {cores}".rstrip()
+        )
 
 
 def backend_ratio(ours: Rate, other: Rate, aim: str = "") -> None:

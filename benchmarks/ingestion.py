@@ -1,277 +1,129 @@
 """Reading Kafka, and the whole way into PostgreSQL.
 
-Laurel beside plain aiokafka, on each broker that is found.
-
-First the transport alone: the Faust application whose message is a chunk, against aiokafka's
-`getmany`, taking turns over the same topics. Then one `laurel worker` process from the first fetch
-to the last commit, against the hand-written aiokafka + COPY merge.
+First the transport alone, against aiokafka's `getmany`. Then `laurel worker` from the first fetch
+to the last commit, against what others would take: by hand, Quix Streams, Faust with SQLAlchemy;
+and two of it against one.
 """
 
 import asyncio
 import os
-import statistics
 import sys
-import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
-from typing import Any, cast
-from uuid import UUID
 
-import psycopg
-from mode import CrashingSupervisor
-from pydantic import SecretStr
-
-from benchmarks import _peers
-from benchmarks._broker import BROKERS, fill, reader, start_at_zero
-from benchmarks._database import database, hush
-from benchmarks._events import PARTITIONS, TOPICS, Partition, by_partition
+from benchmarks import _fair_peer, _peers
+from benchmarks._arena import FAIR_OFFSETS, FAIR_SEEN, Arena, Program, arena, running, worker
+from benchmarks._broker import BROKERS
+from benchmarks._database import hush
+from benchmarks._events import by_partition, messages
+from benchmarks._hand import by_hand
+from benchmarks._processes import load
 from benchmarks._table import Rate, ratio, show
-from ops.kafka_settings import KafkaSettings
-from ops.settings import Settings
-from processor.events.chunks import ChunkBounds
-from processor.stream import topics, transport
-from processor.stream.app import WorkerApp
-from processor.stream.consumer_thread import ConsumerOptions
+from benchmarks._transport import compare_reading
+from sandbox.broker import Broker
 from sandbox.postgres import PostgresServer, postgres
 from sandbox.process import PartMissing
-from store.values.stream import LedgerEntry, PausedPartition
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "200000"))
-ROUNDS = 3
-BATCH = 20_000
-_ROOT = Path(__file__).parents[1]
-_QUEUED = 2  # batches read ahead by the hand-written peer, as the worker reads ahead
-_POLL_S = 0.02
+NAIVE_EVENTS = 3_000
+# What was counted for one contender is not cleaned up while the next one counts.
+_SERVER = {"autovacuum": "off", "max_wal_size": "8GB", "checkpoint_timeout": "1h"}
+QUIX_PYTHON = Path(os.environ.get("BENCH_QUIX_PYTHON", ".cache/quix/bin/python"))
+_HAS_QUIX = QUIX_PYTHON.exists()
+_NAIVE = Program([sys.executable, "-m", "benchmarks._naive_faust"], "naive", FAIR_SEEN)
+_QUIX = Program([str(QUIX_PYTHON), "-m", "benchmarks._quix"], "quix", FAIR_OFFSETS)
 
 
-async def _from_the_beginning(
-    partitions: Mapping[Partition, int],
-) -> Mapping[Partition, LedgerEntry]:
-    """Return an empty ledger: everything is read from its first record."""
-    return {place: LedgerEntry(*place, 0) for place in partitions}
+class Comparison:
+    """All contenders on one kind of broker.
 
-
-async def _no_strangers(_topic_ids: Mapping[Partition, UUID]) -> list[PausedPartition]:
-    """Take every topic as it comes."""
-    return []
-
-
-def _fail(error: PausedPartition) -> None:
-    """End the benchmark."""
-    raise RuntimeError(error.detail)
-
-
-class Chunks:
-    """The transport in an agent that does nothing but count records and acknowledge."""
-
-    def __init__(self, address: str) -> None:
-        self.app = WorkerApp(
-            "benchmark",
-            broker=f"kafka://{address}",
-            web_enabled=False,
-            topic_disable_leader=True,
-            topic_allow_declare=False,
-            stream_buffer_maxsize=32,
-            stream_wait_empty=False,
-            broker_commit_interval=1.0,
-            broker_session_timeout=6.0,
-            broker_heartbeat_interval=1.5,
-            agent_supervisor=CrashingSupervisor,
-            loghandlers=[],
-            logging_config=None,
-        )
-        options = ConsumerOptions(
-            ChunkBounds(5_000, 1 << 22, 1 << 20),
-            1 << 24,
-            1 << 26,
-            50,
-            _from_the_beginning,
-            _no_strangers,
-            _fail,
-        )
-        self.app.transport = transport.Transport(self.app.conf.broker_consumer, self.app, options)
-        topic = self.app.topic(*TOPICS, key_serializer="raw", value_serializer="raw")
-        self.app.agent(topic, name="benchmark", supervisor_strategy=CrashingSupervisor)(self._read)
-        self._seen = 0
-        self._wanted = EVENTS
-        self._done = asyncio.Event()
-
-    @property
-    def _consumer(self) -> transport.Consumer:
-        return cast("transport.Consumer", self.app.consumer)
-
-    async def _read(self, stream: Any) -> None:  # noqa: ANN401 - Faust is untyped
-        async for event in stream.noack().events():
-            if self._consumer.is_current(event.value):
-                self._seen += len(event.value.chunk.records)
-                if self._seen >= self._wanted:
-                    self._done.set()
-            event.ack()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator["Chunks"]:
-        """Run the application; yield once it has read everything a first time."""
-        started = asyncio.create_task(self.app.start())
-        await self._done.wait()
-        try:
-            yield self
-        finally:
-            await started
-            await self.app.stop()
-
-    async def read_again(self) -> None:
-        """Go back to the beginning, and read to the end."""
-        self._seen = 0
-        self._done.clear()
-        await self._consumer.seek_to_ledger(
-            LedgerEntry(topic, part, 0) for topic in TOPICS for part in range(PARTITIONS)
-        )
-        await self._done.wait()
-
-
-async def compare_reading(address: str, places: list[Partition]) -> None:
-    """Print how fast the transport reads, beside `getmany`."""
-    ours, limit = Rate("Faust, a chunk a message"), Rate("aiokafka getmany")
-    ratios = []
-    consumer = reader(address)
-    await consumer.start()
-    try:
-        async with Chunks(address).running() as chunks:
-            for _ in range(ROUNDS):
-                ours_before, limit_before = ours.seconds, limit.seconds
-                with limit.doing(EVENTS):
-                    start_at_zero(consumer, places)
-                    seen = 0
-                    while seen < EVENTS:
-                        seen += sum(map(len, (await consumer.getmany(timeout_ms=1000)).values()))
-                with ours.doing(EVENTS):
-                    await chunks.read_again()
-                ratios.append((limit.seconds - limit_before) / (ours.seconds - ours_before))
-    finally:
-        await consumer.stop()
-    show([ours, limit])
-    ratio(ours, limit, "0.85")
-    print(
-        f"  {'':4}round by round: {', '.join(f'{each:.2f}' for each in ratios)}, "
-        f"median {statistics.median(ratios):.2f}"
-    )
-
-
-async def by_hand(address: str, url: str, places: list[Partition]) -> Rate:
-    """Count the topics with aiokafka, COPY and one merge.
-
-    Reading and writing overlap, a batch is what is there.
+    Args:
+        name: of the broker, as a part of a database's name.
+        start: starts one.
+        server: has a database for each contender.
     """
-    rate = Rate("aiokafka + COPY merge by hand, end to end")
-    queue: asyncio.Queue[tuple[int, str, dict[Partition, int]]] = asyncio.Queue(_QUEUED)
-    consumer = reader(address)
-    await consumer.start()
 
-    async def read() -> None:
-        start_at_zero(consumer, places)
-        seen = 0
-        while seen < EVENTS:
-            found = await consumer.getmany(timeout_ms=1000, max_records=BATCH)
-            size = sum(map(len, found.values()))
-            if not size:
-                continue
-            staged = "".join(
-                _peers.lines(record.value for record in records) for records in found.values()
-            )
-            reached = {
-                (tp.topic, tp.partition): records[-1].offset + 1 for tp, records in found.items()
-            }
-            await queue.put((size, staged, reached))
-            seen += size
+    def __init__(
+        self,
+        name: str,
+        start: Callable[[], AbstractContextManager[Broker]],
+        server: PostgresServer,
+    ) -> None:
+        self._name = name
+        self._start = start
+        self._server = server
+        self._records = by_partition(messages(EVENTS))
 
-    async def write() -> None:
-        counted = 0
-        async with await psycopg.AsyncConnection.connect(url) as conn:
-            while counted < EVENTS:
-                size, staged, reached = await queue.get()
-                while not queue.empty() and size < BATCH:
-                    more, lines, places_reached = queue.get_nowait()
-                    size, staged, reached = size + more, staged + lines, reached | places_reached
-                await _peers.merge(conn, staged, reached)
-                counted += size
+    def _arena(self, name: str) -> AbstractAsyncContextManager[Arena]:
+        return arena(self._server, self._start, f"{self._name}_{name}")
 
-    try:
-        with rate.doing(EVENTS):
-            await asyncio.gather(read(), write())
-    finally:
-        await consumer.stop()
-    return rate
+    async def by_hand(self) -> tuple[Rate, Rate]:
+        """Compare reading, then count by hand: the least, and the fair peer."""
+        places = list(self._records)
+        async with self._arena("least") as place:
+            await place.fill(self._records)
+            await compare_reading(place.broker.address, places, EVENTS)
+            least = await by_hand("by hand, the least", _peers.merge, place, places, EVENTS)
+        async with self._arena("fair") as place:
+            await place.fill(self._records)
+            fair = await by_hand("by hand, fair", _fair_peer.merge, place, places, EVENTS)
+        return least, fair
 
-
-async def by_worker(address: str, url: str) -> Rate:
-    """Count the topics with one `laurel worker`.
-
-    From the moment that its ledger is opened, before the first fetch, to the last commit.
-    """
-    rate = Rate("laurel worker, end to end")
-    variables = os.environ | {
-        "LAUREL_DATABASE_URL": url,
-        "LAUREL_KAFKA_BROKERS": address,
-        "LAUREL_LOG__LEVEL": "ERROR",
-        "LAUREL_HTTP__ENABLED": "false",
-    }
-    worker = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "cli", "worker", cwd=_ROOT, env=variables
-    )
-    try:
-        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as conn:
-            began = 0.0
-            while True:
-                found = await conn.execute(
-                    "SELECT count(*), coalesce(sum(next_offset), 0) FROM offset_ledger"
-                )
-                entries, counted = await found.fetchone() or (0, 0)
-                if entries and not began:
-                    began = time.perf_counter()
-                if counted >= EVENTS:
-                    rate.add(EVENTS, time.perf_counter() - began)
-                    return rate
-                if worker.returncode is not None:
-                    raise ChildProcessError(f"the worker ended with {worker.returncode}")
-                await asyncio.sleep(_POLL_S)
-    finally:
-        if worker.returncode is None:
-            worker.terminate()
-            await worker.wait()
+    async def processes(self, name: str, program: Program, events: int = EVENTS) -> Rate:
+        """Count with processes of a program."""
+        rate = Rate(name)
+        records = self._records if events == EVENTS else by_partition(messages(events))
+        # What is sent twice is one row where rows are looked at.
+        units = (
+            len({value for values in records.values() for value in values})
+            if program.progress == FAIR_SEEN
+            else events
+        )
+        async with (
+            self._arena(name.replace(" ", "_")) as place,
+            running(place, program) as found,
+        ):
+            await found.race(place, records, rate, units)
+            if program.group == "laurel-worker":
+                found.print_memory(name)
+        return rate
 
 
 async def on(
-    name: str, address: str, server: PostgresServer, records: dict[Partition, list[bytes]]
+    name: str, start: Callable[[], AbstractContextManager[Broker]], server: PostgresServer
 ) -> None:
-    """Fill the topics of one broker, and compare."""
-    print(f" {name}, {EVENTS} events")
-    base = name.partition(" ")[0].lower()
-    async with database(server, base):
-        url = server.url_of(base)
-        settings = Settings(
-            database_url=SecretStr(url),
-            kafka_brokers=address,
-            kafka=KafkaSettings(partitions=PARTITIONS),
-        )
-        await topics.prepare(settings, dry_run=False)
-        await fill(address, records)
-        await compare_reading(address, list(records))
-        peer, ours = await by_hand(address, url, list(records)), await by_worker(address, url)
-        show([ours, peer])
-        ratio(ours, peer, "0.9 against confluent-kafka and the same merge")
+    """Compare on one kind of broker."""
+    print(f" {name}, {EVENTS} events, {load()}")
+    field = Comparison(name.partition(" ")[0].lower(), start, server)
+    least, fair = await field.by_hand()
+    ours = await field.processes("laurel worker", worker())
+    one = await field.processes("one worker, one writer", worker(worker__writers="1"))
+    two = await field.processes("two workers, one writer each", worker(2, worker__writers="1"))
+    naive = await field.processes("naive Faust", _NAIVE, NAIVE_EVENTS)
+    peers = [least, fair, naive]
+    if _HAS_QUIX:
+        peers.append(await field.processes("Quix Streams, same merge", _QUIX))
+    else:
+        print(f"  Quix Streams is left out: there is no {QUIX_PYTHON} (`make bench` makes it).")
+    print(f"  afterwards {load()}")
+    show([ours, one, two, *peers])
+    ratio(ours, least, "0.5 at least, 0.9")
+    ratio(ours, fair, "0.8 at least, 1.0")
+    for peer in peers[2:]:
+        ratio(ours, peer, "50 at least, 100" if peer is naive else "1.0 at least, 1.5")
+    ratio(two, one, "1.5 at least, 1.8")
+    ratio(ours, one)
 
 
 async def main() -> None:
     """Compare on each broker."""
-    records = by_partition(EVENTS)
-    with postgres() as server:
-        for name, start in BROKERS.items():
-            try:
-                with start() as found:
-                    await on(name, found.address, server, records)
-            except PartMissing as error:
-                print(f" {name} is left out: {error.message}")
+    for name, start in BROKERS.items():
+        try:
+            with postgres(settings=_SERVER) as server:
+                await on(name, start, server)
+        except PartMissing as error:
+            print(f" {name} is left out: {error.message}")
 
 
 if __name__ == "__main__":

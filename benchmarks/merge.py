@@ -9,7 +9,7 @@ neighbour's load or a checkpoint meets them all. No Kafka here: benchmarks/inges
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,38 +17,39 @@ import psycopg
 
 from benchmarks import _fair_peer, _peers
 from benchmarks._database import database, hush
-from benchmarks._events import Partition, by_partition
+from benchmarks._events import Message, Partition, by_partition, messages
+from benchmarks._naive_peer import NaivePeer
 from benchmarks._table import Rate, backend_ratio, ratio, show
 from ops.garbage import collect_seldom
 from ops.settings import DEFAULT_TENANT
 from processor.batch.options import PipelineOptions
 from processor.batch.pipeline import Pipeline
 from processor.events.chunks import Chunk, PlainRecord
-from sandbox.postgres import postgres
+from sandbox.postgres import PostgresServer, postgres
 from store import ledger
 from store.engine import Database
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "200000"))
 BATCH = 20_000
-CHUNK = BATCH // 4
 NAIVE_SAMPLE = 400
 CLUSTER = "benchmark"
 
 
-def batches(number: int) -> Iterator[list[Chunk]]:
+def batches(made: Iterable[Message], size: int = BATCH) -> Iterator[list[Chunk]]:
     """Return the events as a worker under load meets them.
 
     A chunk of each partition, batch after batch.
     """
-    waiting = by_partition(number)
+    waiting = by_partition(made)
+    share = size // len(waiting)
     reached = dict.fromkeys(waiting, 0)
     while any(waiting.values()):
         batch = []
         for (topic, partition), values in waiting.items():
             first = reached[topic, partition]
-            taken = values[:CHUNK]
+            taken = values[:share]
             if taken:
-                del values[:CHUNK]
+                del values[:share]
                 records = [PlainRecord(offset, value) for offset, value in enumerate(taken, first)]
                 batch.append(Chunk(topic, partition, first, records))
                 reached[topic, partition] = first + len(taken)
@@ -115,30 +116,37 @@ class Contestants:
             await _peers.copy(hand, staged.encode(), table=_peers.STAGING, statement=_peers.COPY)
 
 
-async def contest(db: Database, url: str) -> None:
+async def naively(server: PostgresServer) -> Rate:
+    """Count a few events in a transaction each."""
+    rate = Rate("a transaction an event")
+    sample = [message.value for message in messages(NAIVE_SAMPLE)]
+    async with database(server, "naive") as db:
+        peer = NaivePeer(db.engine)
+        with rate.doing(NAIVE_SAMPLE):
+            await peer.count(sample)
+    return rate
+
+
+async def contest(db: Database, server: PostgresServer) -> None:
     """Count twice EVENTS: the first half meets an empty database, the second one a used one."""
     pipeline = Pipeline(
         db, PipelineOptions(CLUSTER, "laurel", DEFAULT_TENANT, timedelta(days=3650))
     )
     await pipeline.load()
-    partitions: dict[Partition, int] = dict.fromkeys(by_partition(0), 0)
+    partitions: dict[Partition, int] = dict.fromkeys(by_partition(()), 0)
     async with db.transaction() as conn:
         await ledger.open_partitions(conn, CLUSTER, partitions)
         # The pool's only connection: whoever counts next has it.
         backend = (await conn.exec_driver_sql("SELECT pg_backend_pid()")).scalar_one()
     cold, steady = Round(), Round()
-    async with await psycopg.AsyncConnection.connect(url) as by_hand:
+    async with await psycopg.AsyncConnection.connect(server.url_of("merge")) as by_hand:
         everybody = Contestants(pipeline, backend, by_hand)
-        for batch in batches(2 * EVENTS):
+        for batch in batches(messages(2 * EVENTS)):
             await everybody.turn(batch, cold if cold.count.units < EVENTS else steady)
     for name, result in (("from cold", cold), ("then, on what is there", steady)):
         print(f"\n  {name}: {result.count.units} events")
         result.print()
-    naive = Rate("a transaction an event")
-    await _peers.create_naive(db.engine)
-    sample = [record.value or b"" for chunk in next(batches(EVENTS)) for record in chunk.records]
-    with naive.doing(NAIVE_SAMPLE):
-        await _peers.count_naively(db.engine, sample[:NAIVE_SAMPLE])
+    naive = await naively(server)
     print()
     show([naive])
     ratio(cold.read + cold.count, naive, "100")
@@ -150,7 +158,7 @@ async def main() -> None:
     collect_seldom()  # as a worker does
     with postgres() as server:
         async with database(server, "merge") as db:
-            await contest(db, server.url_of("merge"))
+            await contest(db, server)
 
 
 if __name__ == "__main__":
