@@ -21,6 +21,7 @@ import psycopg
 
 from benchmarks._database import database, hush
 from benchmarks._events import PARTITIONS, Message, Partition, messages
+from benchmarks._filling import fill_progress
 from benchmarks.merge import BATCH, CLUSTER
 from ops.setting_parts import DatabaseSettings
 from ops.settings import DEFAULT_TENANT
@@ -44,23 +45,6 @@ MEASUREMENTS = 3
 _BINARIES = os.environ.get("BENCH_POSTGRES")  # another installation's bin directory
 _SAMPLE_S = 0.01
 
-_USERS = "CREATE UNLOGGED TABLE filled (id uuid)"
-_COPY_USERS = "COPY filled FROM STDIN"
-_FILL = """
-    INSERT INTO nft_progress (user_id, type_id, counters, last_event_at)
-    SELECT filled.id, type.id, type.counters::jsonb, now()
-      FROM filled CROSS JOIN (
-           SELECT id, CASE code WHEN 'explorer'
-                           THEN '{"quest_completed_count": 4, "unique_cities_visited": 2}'
-                           ELSE '{"unique_cities_visited": 2}' END
-             FROM nft_type WHERE code IN ('explorer', 'city_explorer')) AS type (id, counters);
-    INSERT INTO progress_member (user_id, counter_id, member, posted)
-    SELECT filled.id, counter.id, 'd-' || number, true
-      FROM filled CROSS JOIN generate_series(1, 2) AS number
-           CROSS JOIN counter_definition AS counter
-     WHERE counter.name = 'unique_cities_visited';
-    ANALYZE;
-"""
 _WAITS = """
     SELECT pid, extract(epoch FROM clock_timestamp() - waitstart) FROM pg_locks WHERE NOT granted
 """
@@ -177,21 +161,6 @@ def lowered(catalog: Catalog) -> Catalog:
     return replace(catalog, types=types)
 
 
-async def fill(url: str, known: Iterable[UUID]) -> None:
-    """Give half as many users as there are to be rows a row for each of two types."""
-    async with await psycopg.AsyncConnection.connect(url) as conn:
-        await conn.execute(_USERS)
-        async with conn.cursor() as cursor, cursor.copy(_COPY_USERS) as copy:
-            for user in known:
-                await copy.write_row([user])
-        await conn.execute(
-            "INSERT INTO filled SELECT gen_random_uuid()"
-            " FROM generate_series(1, %s - (SELECT count(*) FROM filled))",
-            [ROWS // 2],
-        )
-        await conn.execute(_FILL)
-
-
 async def apply(db: Database, catalogs: Iterable[Catalog]) -> None:
     """Put one catalog after the other in force, and say how long each took to be."""
     for catalog in catalogs:
@@ -224,7 +193,7 @@ async def main() -> None:
         url = server.url_of("catalog")
         shipped = load.load(load.SHIPPED)
         async with database(server, "catalog"), AsyncExitStack() as stack:
-            await fill(url, users)
+            await fill_progress(url, users, ROWS // 2)
             workers = []
             for worker in range(WORKERS):
                 db = await stack.enter_async_context(Database(url, DatabaseSettings(pool_size=1)))
