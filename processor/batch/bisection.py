@@ -140,12 +140,25 @@ class _Search:
 
     async def _commit_parts(self, chunks: Sequence[ReadChunk]) -> BatchOutcome:
         """Commit as much as goes into one transaction, again and again: what that is may change."""
-        first, left = self._cut(chunks, self._pace.records_max)
+        first, left = self._cut(chunks, self._part(chunks))
         outcome = await self.commit(first)
         while left:
-            first, left = self._cut(left, self._pace.records_max)
+            first, left = self._cut(left, self._part(left))
             outcome = outcome.followed_by(await self.commit(first))
         return outcome
+
+    def _part(self, chunks: Sequence[ReadChunk]) -> int:
+        """Return how many records go into the next transaction.
+
+        Those of whole chunks, where one fits: a chunk that is cut has to be read again.
+        """
+        whole = 0
+        for each in chunks:
+            size = len(each.chunk.records)
+            if whole + size > self._pace.records_max:
+                break
+            whole += size
+        return whole or self._pace.records_max
 
     def _cut(
         self, chunks: Sequence[ReadChunk], records: int

@@ -14,6 +14,7 @@ from processor.batch import bisection, pacing
 from processor.batch.attempt import BatchOutcome
 from processor.batch.bisection import PartitionRefused, cut
 from processor.batch.pacing import LONG_S, REFUSED_MIN, REFUSED_SHARE, STRIKES_MAX, Pace
+from processor.batch.pipeline import Pipeline
 from processor.batch.staging import ReadChunk, as_rejected
 from processor.events.chunks import Chunk, PlainRecord
 from processor.events.rejection import Rejected
@@ -355,6 +356,39 @@ async def test_a_batch_is_committed_in_parts_that_take_a_fraction_of_a_second(
     assert (outcome.records, outcome.counted) == (4 * few, 4 * few)
     assert took[0] > LONG_S >= max(took[1:])
     assert await value(counting, "SELECT counters->'partners_invited' FROM nft_progress") == 4 * few
+
+
+async def test_a_part_ends_with_a_chunk_where_one_fits_and_nothing_is_read_again(
+    counting: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = await a_pipeline(counting)
+    log = Log()
+    log.append(*(a_partner(ALICE) for _ in range(9)))
+    chunks = log.chunks(records_max=3)
+    await open_ledger(counting, chunks)
+    given = [pipeline.read(chunk) for chunk in chunks]
+    sizes, commit, read = list[list[int]](), pipeline.commit, list[int]()
+
+    async def noted(parts: Sequence[ReadChunk]) -> BatchOutcome:
+        sizes.append([len(each.chunk.records) for each in parts])
+        return await commit(parts)
+
+    def read_again(chunk: Chunk) -> ReadChunk:
+        read.append(chunk.position)
+        return Pipeline.read(pipeline, chunk)
+
+    monkeypatch.setattr(pipeline, "commit", noted)
+    monkeypatch.setattr(pipeline, "read", read_again)
+    pace = Pace()
+    pace.broke(14)  # seven at once are tried
+    await bisection.commit(pipeline, given, pace)
+    assert (sizes, read) == ([[3, 3], [3]], [])
+    log.append(*(a_partner(ALICE) for _ in range(4)))
+    large = [Pipeline.read(pipeline, chunk) for chunk in log.chunks()]
+    pace.broke(6)  # and three
+    await bisection.commit(pipeline, large, pace)
+    assert sizes[2][0] == 3
+    assert await value(counting, "SELECT counters->'partners_invited' FROM nft_progress") == 13
 
 
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6), records=st.integers(0, 60))
