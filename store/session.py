@@ -55,6 +55,8 @@ class Session:
                 "array_nulls": "on",
                 "DateStyle": "ISO, MDY",
                 "IntervalStyle": "postgres",
+                # Without it psycopg doubles the backslashes of bytes within a list.
+                "standard_conforming_strings": "on",
                 "TimeZone": "UTC",
                 # Short statements: compiling them costs more than it saves.
                 "jit": "off",

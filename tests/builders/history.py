@@ -97,7 +97,7 @@ async def facts(url: str) -> Mapping[str, object]:
         "wallets": "SELECT user_id, address FROM user_wallet",
         "commands": "SELECT type, nft_instance_id IS NOT NULL FROM command_log",
         "waiting": "SELECT user_id, command->>'type', reason FROM waiting_command",
-        "dead letters": 'SELECT topic, "offset", reason FROM dead_letter',
+        "dead letters": 'SELECT topic, "offset", reason, substr(value, 1, 8), headers FROM dead_letter',
     }
     async with Database(url) as database:
         return {

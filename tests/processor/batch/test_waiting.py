@@ -386,15 +386,15 @@ async def two_at_once(database: Database, *logs: Log) -> list[Pipeline]:
 
 
 async def test_one_command_by_two_ways_at_once_waits_once(counting: Database) -> None:
-    """The second waits for the claim of the first, and then finds its row."""
-    first, second = Log(), Log()
-    broken = b"{"
-    first.append(mint())
-    first.append(broken, topic="laurel.commands")
-    second.append(mint(), partition=1)
-    await two_at_once(counting, first, second)
+    """Whoever claims it second waits for the first, and then finds its row."""
+    logs = Log(), Log()
+    for partition, log in enumerate(logs):
+        log.append(mint(), partition=partition)
+        # Its dead letter holds up whichever is first.
+        log.append(b"{", topic="laurel.commands", partition=partition)
+    await two_at_once(counting, *logs)
     assert await waiting(counting) == [("m1", "no_such_badge")]
-    assert await letters(counting) == ["not_json"]
+    assert await letters(counting) == ["not_json", "not_json"]
 
 
 async def test_two_batches_that_share_users_and_ids_in_two_orders_both_commit(
