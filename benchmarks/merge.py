@@ -1,7 +1,8 @@
 """Counting batches into PostgreSQL.
 
 Laurel's pipeline beside the least that one could write by hand (_peers.py), the same tables by hand
-(_fair_peer.py), a bare COPY, and a transaction an event.
+(_fair_peer.py), a bare COPY, and a transaction an event. The peers give out no badges: Laurel
+counts a second time by a catalog whose levels nobody reaches.
 
 The contenders take turns batch by batch on one server, each in tables of its own, so that a
 neighbour's load or a checkpoint meets them all. No Kafka here: benchmarks/ingestion.py has it.
@@ -10,8 +11,9 @@ neighbour's load or a checkpoint meets them all. No Kafka here: benchmarks/inges
 import asyncio
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Self
 
 import psycopg
 
@@ -24,10 +26,12 @@ from ops.garbage import collect_seldom
 from ops.settings import DEFAULT_TENANT
 from processor.batch.options import PipelineOptions
 from processor.batch.pipeline import Pipeline
+from processor.catalog import load
 from processor.events.chunks import Chunk, PlainRecord
 from sandbox.postgres import PostgresServer, postgres
 from store import ledger
 from store.engine import Database
+from store.values.catalog import Catalog, LevelSpec
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "200000"))
 BATCH = 20_000
@@ -62,6 +66,7 @@ class Round:
     def __init__(self) -> None:
         self.read = Rate("read")
         self.count = Rate("count")
+        self.unearned = Rate("count, no level reached")
         self.hand_read = Rate("read by hand")
         self.hand_count = Rate("count by hand")
         self.fair_count = Rate("count by hand, same tables")
@@ -72,15 +77,17 @@ class Round:
         """Print the table."""
         both, by_hand = self.read + self.count, self.hand_read + self.hand_count
         fair = self.hand_read + self.fair_count
-        counts = [self.count, self.fair_count, self.hand_count, self.bare]
+        counts = [self.count, self.unearned, self.fair_count, self.hand_count, self.bare]
         show([self.read, self.hand_read, *counts, both, fair, by_hand])
         print(
             f"  Laurel has also given out {self.levels} levels, with audit, outbox and mint tasks; "
-            "the others have none."
+            "the others have none, and nor has it where the levels are out of reach."
         )
         backend_ratio(self.count, self.fair_count, "1.6 cold")
+        backend_ratio(self.unearned, self.fair_count)
         backend_ratio(self.count, self.hand_count)
         ratio(self.count, self.fair_count, "1.0")
+        ratio(self.unearned, self.fair_count)
         ratio(self.count, self.hand_count)
         ratio(self.read, self.hand_read)
         ratio(both, fair)
@@ -88,21 +95,60 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Contestants:
-    """Who counts, and over which connection; `backend` is that of the pipeline's."""
+class Counting:
+    """A pipeline, and the backend of PostgreSQL that is its connection."""
 
     pipeline: Pipeline
     backend: int
+
+    @classmethod
+    async def over(cls, db: Database) -> Self:
+        """Begin the ledger of all partitions."""
+        options = PipelineOptions(CLUSTER, "laurel", DEFAULT_TENANT, timedelta(days=3650))
+        pipeline = Pipeline(db, options)
+        await pipeline.load()
+        partitions: dict[Partition, int] = dict.fromkeys(by_partition(()), 0)
+        async with db.transaction() as conn:
+            await ledger.open_partitions(conn, CLUSTER, partitions)
+            # The pool's only connection: whoever counts next has it.
+            backend = (await conn.exec_driver_sql("SELECT pg_backend_pid()")).scalar_one()
+        return cls(pipeline, backend)
+
+
+def out_of_reach() -> Catalog:
+    """Return the shipped catalog, with a thousand million in place of each number of a level."""
+    shipped = load.load(load.SHIPPED)
+    types = tuple(
+        replace(
+            each, levels=tuple(replace(level, conditions=_raised(level)) for level in each.levels)
+        )
+        for each in shipped.types
+    )
+    return replace(shipped, types=types)
+
+
+def _raised(level: LevelSpec) -> dict[str, object]:
+    return {name: {"gte": 10**9 + level.level} for name in level.conditions}
+
+
+@dataclass(frozen=True, slots=True)
+class Contestants:
+    """Who counts: Laurel, Laurel with levels that nobody reaches, and by hand."""
+
+    laurel: Counting
+    unearned: Counting
     by_hand: "psycopg.AsyncConnection[object]"
 
     async def turn(self, batch: list[Chunk], result: Round) -> None:
         """Let everybody count the same events, one after the other."""
         size, hand = sum(len(chunk.records) for chunk in batch), self.by_hand
         with result.read.doing(size):
-            chunks = [self.pipeline.read(chunk) for chunk in batch]
-        with result.count.doing(size, self.backend):
-            outcome = await self.pipeline.commit(chunks)
+            chunks = [self.laurel.pipeline.read(chunk) for chunk in batch]
+        with result.count.doing(size, self.laurel.backend):
+            outcome = await self.laurel.pipeline.commit(chunks)
         result.levels += outcome.levels
+        with result.unearned.doing(size, self.unearned.backend):
+            await self.unearned.pipeline.commit(chunks)
         with result.hand_read.doing(size):
             staged = "".join(
                 _peers.lines(record.value or b"" for record in chunk.records) for chunk in batch
@@ -127,20 +173,15 @@ async def naively(server: PostgresServer) -> Rate:
     return rate
 
 
-async def contest(db: Database, server: PostgresServer) -> None:
-    """Count twice EVENTS: the first half meets an empty database, the second one a used one."""
-    pipeline = Pipeline(
-        db, PipelineOptions(CLUSTER, "laurel", DEFAULT_TENANT, timedelta(days=3650))
-    )
-    await pipeline.load()
-    partitions: dict[Partition, int] = dict.fromkeys(by_partition(()), 0)
-    async with db.transaction() as conn:
-        await ledger.open_partitions(conn, CLUSTER, partitions)
-        # The pool's only connection: whoever counts next has it.
-        backend = (await conn.exec_driver_sql("SELECT pg_backend_pid()")).scalar_one()
+async def contest(db: Database, other: Database, server: PostgresServer) -> None:
+    """Count twice EVENTS: the first half meets an empty database, the second one a used one.
+
+    `other` has the catalog whose levels are out of reach.
+    """
+    laurel, unearned = await Counting.over(db), await Counting.over(other)
     cold, steady = Round(), Round()
     async with await psycopg.AsyncConnection.connect(server.url_of("merge")) as by_hand:
-        everybody = Contestants(pipeline, backend, by_hand)
+        everybody = Contestants(laurel, unearned, by_hand)
         for batch in batches(messages(2 * EVENTS)):
             await everybody.turn(batch, cold if cold.count.units < EVENTS else steady)
     for name, result in (("from cold", cold), ("then, on what is there", steady)):
@@ -157,8 +198,11 @@ async def main() -> None:
     print(f"  batches of {BATCH}, PostgreSQL 18, fsync on")
     collect_seldom()  # as a worker does
     with postgres() as server:
-        async with database(server, "merge") as db:
-            await contest(db, server)
+        async with (
+            database(server, "merge") as db,
+            database(server, "unearned", out_of_reach()) as other,
+        ):
+            await contest(db, other, server)
 
 
 if __name__ == "__main__":

@@ -68,8 +68,8 @@ def _merge(table: str, types: Mapping[UUID, Sequence[CounterBinding]]) -> str:
         first.append((type_id, _first_counters(bindings)))
         added.append((type_id, _counters_and(bindings, _staged)))
         added_meanwhile.append((type_id, _counters_and(bindings, _excluded)))
-        crossed += _of_type(f"batch.type_id = '{type_id}'", _crossings(bindings))
-        reached += _of_type(f"progress.type_id = '{type_id}'", _reached(bindings))
+        crossed.append((type_id, _any(_crossings(bindings))))
+        reached.append((type_id, _any(_reached(bindings))))
     return f"""\
 WITH -- Rows that are there. They are locked in the order of the ids, which is that of users and
      -- types, by every batch: two of them never wait in a circle.
@@ -83,7 +83,7 @@ WITH -- Rows that are there. They are locked in the order of the ids, which is t
       WHERE progress.user_id = batch.user_id AND progress.type_id = batch.type_id
      -- The counters come back of whom one reached or passed a number that some level asks for.
      RETURNING batch.id, progress.user_id, progress.type_id,
-               CASE WHEN {_any(crossed)}
+               CASE WHEN {_by_type("batch.type_id", crossed)}
                     THEN progress.counters END AS counters),
      -- Rows that are not there: `id NOT IN` is a hash of ids, where NOT EXISTS would be a join.
      created AS (
@@ -102,7 +102,7 @@ WITH -- Rows that are there. They are locked in the order of the ids, which is t
      -- whoever decides finds out.
      RETURNING progress.user_id, progress.type_id,
                CASE WHEN progress.updated_at <> progress.created_at
-                      OR {_any(reached)}
+                      OR {_by_type("progress.type_id", reached)}
                     THEN progress.counters END AS counters)
 SELECT user_id, type_id, counters FROM updated WHERE counters IS NOT NULL
  UNION ALL
@@ -119,11 +119,7 @@ def _by_type(type_id: str, expressions: Sequence[tuple[UUID, str]]) -> str:
 
 
 def _any(conditions: Sequence[str]) -> str:
-    return "\n                      OR ".join(conditions) or "false"
-
-
-def _of_type(is_of_type: str, conditions: Sequence[str]) -> list[str]:
-    return [f"{is_of_type}\n                         AND {each}" for each in conditions]
+    return "\n                     OR ".join(conditions) or "false"
 
 
 def _first_counters(bindings: Sequence[CounterBinding]) -> str:
@@ -182,11 +178,12 @@ def _crossings(bindings: Sequence[CounterBinding]) -> list[str]:
             continue
         listed = f"'{{{','.join(map(str, thresholds))}}}'::numeric[]"
         # Most counters are below all of their thresholds, or have left them all behind: that is
-        # quick to see, and the rest is not looked at. width_bucket: how many thresholds are not
+        # quick to see, and the rest is not looked at; nor is it where the batch says nothing of the
+        # counter, which AND would not end at null. width_bucket: how many thresholds are not
         # above a value. They are as many before and now where none was crossed, and where the lower
         # of the two values is one itself.
         found.append(
-            f"""{amount} <> 0
+            f"""coalesce({amount}, 0) <> 0
                          AND ({now} >= {thresholds[0]} OR {amount} < 0)
                          AND ({now} <= {thresholds[-1]} + {amount} OR {amount} < 0)
                          AND (width_bucket({now}, {listed})

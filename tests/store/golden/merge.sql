@@ -25,22 +25,23 @@ WITH -- Rows that are there. They are locked in the order of the ids, which is t
       WHERE progress.user_id = batch.user_id AND progress.type_id = batch.type_id
      -- The counters come back of whom one reached or passed a number that some level asks for.
      RETURNING batch.id, progress.user_id, progress.type_id,
-               CASE WHEN batch.type_id = '00000000-0000-0000-0000-000000000001'
-                         AND batch.amount_1 <> 0
+               CASE WHEN CASE batch.type_id
+                WHEN '00000000-0000-0000-0000-000000000001' THEN
+                     coalesce(batch.amount_1, 0) <> 0
                          AND ((progress.counters -> 'quests')::numeric >= 5 OR batch.amount_1 < 0)
                          AND ((progress.counters -> 'quests')::numeric <= 10 + batch.amount_1 OR batch.amount_1 < 0)
                          AND (width_bucket((progress.counters -> 'quests')::numeric, '{5,10}'::numeric[])
                               <> width_bucket((progress.counters -> 'quests')::numeric - batch.amount_1, '{5,10}'::numeric[])
                               OR least((progress.counters -> 'quests')::numeric, (progress.counters -> 'quests')::numeric - batch.amount_1) = ANY ('{5,10}'::numeric[]))
-                      OR batch.type_id = '00000000-0000-0000-0000-000000000002'
-                         AND (batch.amount_1 <> 0 AND (progress.counters -> 'longest')::numeric >= 30 OR batch.amount_1 <= 0 AND (progress.counters -> 'longest')::numeric <= 0)
-                      OR batch.type_id = '00000000-0000-0000-0000-000000000002'
-                         AND batch.amount_2 <> 0
+                WHEN '00000000-0000-0000-0000-000000000002' THEN
+                     (batch.amount_1 <> 0 AND (progress.counters -> 'longest')::numeric >= 30 OR batch.amount_1 <= 0 AND (progress.counters -> 'longest')::numeric <= 0)
+                     OR coalesce(batch.amount_2, 0) <> 0
                          AND ((progress.counters -> 'quests')::numeric >= 2.5 OR batch.amount_2 < 0)
                          AND ((progress.counters -> 'quests')::numeric <= 2.5 + batch.amount_2 OR batch.amount_2 < 0)
                          AND (width_bucket((progress.counters -> 'quests')::numeric, '{2.5}'::numeric[])
                               <> width_bucket((progress.counters -> 'quests')::numeric - batch.amount_2, '{2.5}'::numeric[])
                               OR least((progress.counters -> 'quests')::numeric, (progress.counters -> 'quests')::numeric - batch.amount_2) = ANY ('{2.5}'::numeric[]))
+            END
                     THEN progress.counters END AS counters),
      -- Rows that are not there: `id NOT IN` is a hash of ids, where NOT EXISTS would be a join.
      created AS (
@@ -81,12 +82,13 @@ WITH -- Rows that are there. They are locked in the order of the ids, which is t
      -- whoever decides finds out.
      RETURNING progress.user_id, progress.type_id,
                CASE WHEN progress.updated_at <> progress.created_at
-                      OR progress.type_id = '00000000-0000-0000-0000-000000000001'
-                         AND ((progress.counters -> 'quests')::numeric >= 5 OR (progress.counters -> 'quests')::numeric < 0)
-                      OR progress.type_id = '00000000-0000-0000-0000-000000000002'
-                         AND ((progress.counters -> 'longest')::numeric >= 30 OR (progress.counters -> 'longest')::numeric <= 0)
-                      OR progress.type_id = '00000000-0000-0000-0000-000000000002'
-                         AND ((progress.counters -> 'quests')::numeric >= 2.5 OR (progress.counters -> 'quests')::numeric < 0)
+                      OR CASE progress.type_id
+                WHEN '00000000-0000-0000-0000-000000000001' THEN
+                     ((progress.counters -> 'quests')::numeric >= 5 OR (progress.counters -> 'quests')::numeric < 0)
+                WHEN '00000000-0000-0000-0000-000000000002' THEN
+                     ((progress.counters -> 'longest')::numeric >= 30 OR (progress.counters -> 'longest')::numeric <= 0)
+                     OR ((progress.counters -> 'quests')::numeric >= 2.5 OR (progress.counters -> 'quests')::numeric < 0)
+            END
                     THEN progress.counters END AS counters)
 SELECT user_id, type_id, counters FROM updated WHERE counters IS NOT NULL
  UNION ALL
