@@ -90,14 +90,33 @@ class Decisions:
             provenance: what the badge names as its source.
         """
         decision = evaluate(rules, progress.counters, instance)
+        if isinstance(decision, Unchanged):
+            return instance
+        return self.take(rules, progress.user_id, decision, instance, provenance)
+
+    def take(
+        self,
+        rules: TypeRules,
+        user_id: UUID,
+        decision: Award | LevelUp,
+        instance: Instance | None,
+        provenance: Provenance,
+    ) -> Instance:
+        """Gather what a level asks for; return the badge as it is afterwards.
+
+        Args:
+            rules: the type.
+            user_id: whose badge.
+            decision: what `evaluate` says of the counters that the batch commits.
+            instance: the user's badge, under its lock.
+            provenance: what the badge names as its source.
+        """
         match decision:
-            case Unchanged():
-                return instance
             case Award():
                 made = NewInstance(
-                    instance_id(progress.user_id, rules.spec.code, FIRST_ORDINAL),
+                    instance_id(user_id, rules.spec.code, FIRST_ORDINAL),
                     rules.spec.id,
-                    progress.user_id,
+                    user_id,
                     FIRST_ORDINAL,
                     decision.level.level,
                     decision.metadata,

@@ -8,7 +8,7 @@ whole is retried on a deadlock. Between every two statements there is a fault po
 kills the process there and counts again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
@@ -41,6 +41,7 @@ from processor.events import message_schema
 from processor.events.chunks import Chunk
 from processor.events.reader import WalletChange
 from processor.events.rejection import Rejected
+from processor.rules.levels import Award, LevelUp, Rulebook, Unchanged, evaluate
 from store import (
     adoption,
     catalog_jobs,
@@ -58,9 +59,10 @@ from store import (
 )
 from store.engine import Connection, Database
 from store.processed_events import CountedBy, CountedEvent
+from store.values.badges import Instance
 from store.values.catalog import Catalog
 from store.values.minting import TokenState
-from store.values.names import Partition
+from store.values.names import Holder, Partition
 from store.values.stream import LedgerEntry
 
 # So often a batch runs again because another one has just counted one of its events, or for another
@@ -343,18 +345,21 @@ class Pipeline:
         await silence.say(conn, rows, rulebook, told)
         silence.say_revoked(rows, rulebook, locked, merged.heard_commands)
         reach(Point.BATCH_SAID)
+        changes = _changes(rulebook, merged.progress, badges)
         fresh = (event for event in batch.events if event.key not in merged.known)
-        events = events_of(fresh, {user_id for user_id, _ in holders})
-        for each in merged.progress:
-            holder = (each.user_id, each.type_id)
-            event = latest(events.get(each.user_id, ()), compiled.counters_of[each.type_id])
+        events = events_of(fresh, {user_id for user_id, _ in changes})
+        for holder, decision in changes.items():
+            user_id, type_id = holder
+            event = latest(events.get(user_id, ()), compiled.counters_of[type_id])
             if event is None:
                 raise InvariantBroken("counters changed without an event")
-            after = rows.take_level(
-                rulebook.by_id[each.type_id], each, badges.get(holder), provenance_of(event)
+            badges[holder] = rows.take(
+                rulebook.by_id[type_id],
+                user_id,
+                decision,
+                badges.get(holder),
+                provenance_of(event),
             )
-            if after is not None:
-                badges[holder] = after
         if not commands:
             return rows, CommandDecisions()
         # As the levels of this batch leave them; a badge that the batch makes has no token yet.
@@ -394,6 +399,19 @@ def _summed(
         if event.contributions and event.key not in known:
             sums.add(event.user_id, event.time, event.contributions)
     return sums
+
+
+def _changes(
+    rulebook: Rulebook, changed: Iterable[counting.Progress], badges: Mapping[Holder, Instance]
+) -> dict[Holder, Award | LevelUp]:
+    """Return what the changed counters make of each badge, where that is anything."""
+    found: dict[Holder, Award | LevelUp] = {}
+    for each in changed:
+        holder = (each.user_id, each.type_id)
+        decision = evaluate(rulebook.by_id[each.type_id], each.counters, badges.get(holder))
+        if not isinstance(decision, Unchanged):
+            found[holder] = decision
+    return found
 
 
 async def _adopt(conn: Connection, batch: Batch) -> None:

@@ -246,10 +246,12 @@ def _id_conflict(event: Event) -> Rejected:
 
 def events_of(events: Iterable[Event], users: Collection[UUID]) -> dict[UUID, list[Event]]:
     """Return the events of each of `users`."""
+    numbers = {user_id.int for user_id in users}  # a UUID takes several times as long to look up
     found: dict[UUID, list[Event]] = {}
-    for event in events:
-        if event.user_id in users:
-            found.setdefault(event.user_id, []).append(event)
+    if numbers:
+        for event in events:
+            if event.user_id.int in numbers:
+                found.setdefault(event.user_id, []).append(event)
     return found
 
 
