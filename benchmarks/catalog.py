@@ -19,10 +19,11 @@ from uuid import UUID
 import msgspec
 import psycopg
 
+from benchmarks._counting import CLUSTER
 from benchmarks._database import database, hush
 from benchmarks._events import PARTITIONS, Message, Partition, messages
 from benchmarks._filling import fill_progress
-from benchmarks.merge import BATCH, CLUSTER
+from benchmarks.merge import BATCH
 from ops.setting_parts import DatabaseSettings
 from ops.settings import DEFAULT_TENANT
 from processor.batch import bisection

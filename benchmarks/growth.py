@@ -9,18 +9,16 @@ import asyncio
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 import psycopg
 
 from benchmarks import _plot
+from benchmarks._counting import Counting
 from benchmarks._database import database, hush
 from benchmarks._events import (
     START,
     Message,
     NewId,
-    Partition,
-    by_partition,
     messages,
     random_id,
     time_led_id,
@@ -30,15 +28,11 @@ from benchmarks._filling import fill_keys, fill_progress
 from benchmarks._plot import Axes
 from benchmarks._processes import load
 from benchmarks._table import Rate
-from benchmarks.merge import BATCH, CLUSTER, batches
+from benchmarks.merge import BATCH, batches
 from ops.garbage import collect_seldom
-from ops.settings import DEFAULT_TENANT
-from processor.batch.options import PipelineOptions
-from processor.batch.pipeline import Pipeline
 from processor.catalog.load import SHIPPED, type_id
 from processor.catalog.load import load as loaded
 from sandbox.postgres import PostgresServer, postgres
-from store import ledger
 from store.engine import Database
 from store.values.catalog import Catalog
 from store.values.names import TypeCode
@@ -85,13 +79,8 @@ async def cost(
     db: Database, url: str, size: int, made: Iterable[Message], batch_size: int = BATCH
 ) -> Cost:
     """Count one batch that is not measured, and then the others; return what an event took."""
-    options = PipelineOptions(CLUSTER, "laurel", DEFAULT_TENANT, timedelta(days=3650))
-    pipeline = Pipeline(db, options)
-    await pipeline.load()
-    places: dict[Partition, int] = dict.fromkeys(by_partition(()), 0)
-    async with db.transaction() as conn:
-        await ledger.open_partitions(conn, CLUSTER, places)
-        backend = (await conn.exec_driver_sql("SELECT pg_backend_pid()")).scalar_one()
+    counting = await Counting.over(db)
+    pipeline, backend = counting.pipeline, counting.backend
     rate, waiting = Rate("counting"), batches(made, batch_size)
     await pipeline.run(next(waiting))
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as conn:

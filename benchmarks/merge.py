@@ -12,31 +12,25 @@ import asyncio
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import Self
 
 import psycopg
 
 from benchmarks import _fair_peer, _peers
+from benchmarks._counting import Counting
 from benchmarks._database import database, hush
-from benchmarks._events import Message, Partition, by_partition, messages
+from benchmarks._events import Message, by_partition, messages
 from benchmarks._naive_peer import NaivePeer
 from benchmarks._table import Rate, backend_ratio, ratio, show
 from ops.garbage import collect_seldom
-from ops.settings import DEFAULT_TENANT
-from processor.batch.options import PipelineOptions
-from processor.batch.pipeline import Pipeline
 from processor.catalog import load
 from processor.events.chunks import Chunk, PlainRecord
 from sandbox.postgres import PostgresServer, postgres
-from store import ledger
 from store.engine import Database
 from store.values.catalog import Catalog, LevelSpec
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "200000"))
 BATCH = 20_000
 NAIVE_SAMPLE = 400
-CLUSTER = "benchmark"
 
 
 def batches(made: Iterable[Message], size: int = BATCH) -> Iterator[list[Chunk]]:
@@ -92,27 +86,6 @@ class Round:
         ratio(self.read, self.hand_read)
         ratio(both, fair)
         ratio(both, by_hand, "0.9 one worker end to end, where the two overlap")
-
-
-@dataclass(frozen=True, slots=True)
-class Counting:
-    """A pipeline, and the backend of PostgreSQL that is its connection."""
-
-    pipeline: Pipeline
-    backend: int
-
-    @classmethod
-    async def over(cls, db: Database) -> Self:
-        """Begin the ledger of all partitions."""
-        options = PipelineOptions(CLUSTER, "laurel", DEFAULT_TENANT, timedelta(days=3650))
-        pipeline = Pipeline(db, options)
-        await pipeline.load()
-        partitions: dict[Partition, int] = dict.fromkeys(by_partition(()), 0)
-        async with db.transaction() as conn:
-            await ledger.open_partitions(conn, CLUSTER, partitions)
-            # The pool's only connection: whoever counts next has it.
-            backend = (await conn.exec_driver_sql("SELECT pg_backend_pid()")).scalar_one()
-        return cls(pipeline, backend)
 
 
 def out_of_reach() -> Catalog:

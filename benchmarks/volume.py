@@ -16,22 +16,18 @@ import msgspec
 import psycopg
 from sqlalchemy import text
 
+from benchmarks._counting import Counting
 from benchmarks._database import database, hush
 from benchmarks._table import Rate
 from ops.garbage import collect_seldom
-from ops.settings import DEFAULT_TENANT
-from processor.batch.options import PipelineOptions
-from processor.batch.pipeline import Pipeline
 from processor.events.chunks import Chunk, PlainRecord
 from sandbox.postgres import postgres
-from store import ledger
 from store.engine import Connection, Database
 
 EVENTS = int(os.environ.get("BENCH_EVENTS", "2000000"))
 USERS = int(os.environ.get("BENCH_USERS", str(max(1, EVENTS // 20))))
 BATCH = 20_000
 LINES = 20
-CLUSTER = "benchmark"
 _CITIES = 5_000
 _START = datetime(2026, 3, 1, tzinfo=UTC)
 _PLACES = (("laurel.quests", 0), ("laurel.cities", 0))
@@ -94,20 +90,15 @@ def batches() -> Iterator[list[Chunk]]:
 
 async def count(db: Database) -> None:
     """Count all events, with a line for each twentieth of them."""
-    pipeline = Pipeline(
-        db, PipelineOptions(CLUSTER, "laurel", DEFAULT_TENANT, timedelta(days=3650))
-    )
-    await pipeline.load()
+    counting = await Counting.over(db)
     async with db.transaction() as conn:
-        await ledger.open_partitions(conn, CLUSTER, dict.fromkeys(_PLACES, 0))
-        backend = (await conn.exec_driver_sql("SELECT pg_backend_pid()")).scalar_one()
         wal = await _wal(conn)
     print(f"  {'events':>12}  {'us each':>8}  {'CPU us':>7}  {'backend':>7}  {'WAL bytes':>9}  MiB")
     rate, total = Rate("count"), 0
     for batch in batches():
         size = sum(len(chunk.records) for chunk in batch)
-        with rate.doing(size, backend):
-            await pipeline.run(batch)
+        with rate.doing(size, counting.backend):
+            await counting.pipeline.run(batch)
         total += size
         if rate.units >= EVENTS // LINES:
             async with db.transaction() as conn:
