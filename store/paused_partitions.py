@@ -16,10 +16,16 @@ from store.engine import Connection
 from store.values.names import Partition
 from store.values.stream import LedgerEntry, PartitionAction, PausedPartition, PauseReason
 
+# An operator may decide before this is written: /ready and the log name a pause first.
 SAVE = text("""
     INSERT INTO paused_partition AS known
            (cluster_id, topic, partition, "offset", reason, detail, skip_to, topic_id)
-    VALUES (:cluster_id, :topic, :partition, :offset, :reason, :detail, :skip_to, :topic_id)
+    SELECT cluster_id, topic, partition, :offset, :reason, :detail, CAST(:skip_to AS bigint),
+           CAST(:topic_id AS uuid)
+      FROM offset_ledger
+     WHERE cluster_id = :cluster_id AND topic = :topic AND partition = :partition
+       AND next_offset <= :offset
+       FOR SHARE
         ON CONFLICT (cluster_id, topic, partition) DO UPDATE
        SET "offset" = excluded."offset", reason = excluded.reason, detail = excluded.detail,
            skip_to = excluded.skip_to, topic_id = excluded.topic_id,
@@ -102,7 +108,10 @@ class Place:
 
 
 async def save(conn: Connection, cluster_id: str, paused: PausedPartition) -> None:
-    """Write that a partition is paused; the same again keeps its time."""
+    """Write that a partition is paused; the same again keeps its time.
+
+    Nothing is written where its ledger stands behind the fault already: somebody has skipped it.
+    """
     await conn.execute(
         SAVE,
         {

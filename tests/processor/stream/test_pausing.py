@@ -45,6 +45,25 @@ async def test_a_pause_lasts_until_an_operator_decides(database: Database) -> No
     assert (readiness.degraded, pausing.partitions) == ({}, frozenset())
 
 
+async def test_a_partition_that_is_skipped_before_the_database_shows_it_is_read_on(
+    database: Database,
+) -> None:
+    reader, readiness = Reader(), Readiness()
+    pausing = Pausing(database, "a", readiness, lambda: reader)
+    async with database.transaction() as conn:
+        await ledger.open_partitions(conn, "a", {QUESTS: 5})
+    await pausing.pause(PAUSED)
+    async with database.transaction() as conn:
+        (place,) = await paused_partitions.lock_places(conn, QUESTS, None)
+        await paused_partitions.decide(conn, place, to=8, actor="eve", reason="known")
+    await pausing.look()
+    assert reader.asked == [("pause", QUESTS, False), ("read on", QUESTS)]
+    assert (readiness.degraded, pausing.partitions) == ({}, frozenset())
+    async with database.transaction() as conn:
+        (place,) = await paused_partitions.lock_places(conn, QUESTS, None)
+    assert place.pause_reason is None
+
+
 async def test_a_revoked_partition_is_its_new_owners(database: Database) -> None:
     reader, readiness = Reader(), Readiness()
     pausing = Pausing(database, "a", readiness, lambda: reader)
