@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import assert_never
 from uuid import UUID
 
+from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError
 from ops.faults import Point, reach
@@ -265,6 +266,7 @@ async def take_up_idle_jobs(runner: JobRunner, clock: Clock = SYSTEM_CLOCK) -> N
         except DatabaseUnreachable:
             continue  # the batcher waits for it, and says so
         except LaurelError as error:
+            metrics.ERRORS.labels(error.code).inc()
             log.warning("catalog_job_waits", reason=error.message, code=error.code)
             continue
         if job is not None:

@@ -220,7 +220,8 @@ class Batcher:
             if chunk.key in outcome.fenced:
                 continue
             self.counted_to[chunk.key] = chunk.reached.next_offset
-            if (timestamp := chunk.records[-1].timestamp) >= 0:  # -1: it has none
+            # Of a partition that was lost meanwhile its new owner tells; -1: it has no time.
+            if in_flight.is_current() and (timestamp := chunk.records[-1].timestamp) >= 0:
                 age = self._clock.now().timestamp() - timestamp / 1000
                 metrics.EVENT_LAG_SECONDS.labels(chunk.topic).set(max(0.0, age))
             in_flight.ack()

@@ -13,7 +13,9 @@ from ops import metrics
 from ops.errors import InvariantBroken
 from ops.lifecycle import Part
 from processor.batch.bisection import PartitionRefused
+from processor.batch.staging import ReadChunk
 from processor.events.chunks import Chunk, PlainRecord
+from processor.stream.batcher import InFlight
 from store.engine import (
     ConstraintRefused,
     DatabaseUnreachable,
@@ -22,7 +24,7 @@ from store.engine import (
 )
 from store.values.stream import LedgerEntry
 from tests.builders.batching import CITIES, QUESTS, REVIEWS, Bench, a_chunk, settle
-from tests.builders.metrics import Moved
+from tests.builders.metrics import Moved, series
 
 
 async def test_chunks_are_counted_in_their_order_and_then_acknowledged() -> None:
@@ -236,6 +238,22 @@ async def test_a_batch_is_tried_again_until_postgresql_answers() -> None:
     assert waits == [{Part.POSTGRESQL: "nobody listens"}] * 2
     assert bench.readiness.ready
     assert moved.by("laurel_retries_total") == {("postgresql", "database_unreachable"): 2}
+
+
+async def test_of_a_partition_that_was_lost_while_it_was_counted_no_age_is_shown() -> None:
+    """Its new owner tells it; a figure that nobody moves would stay for ever."""
+    bench = Bench()
+    metrics.EVENT_LAG_SECONDS.clear()
+    lost = False
+    for partition, is_current in ((QUESTS, lambda: not lost), (CITIES, lambda: True)):
+        chunk = ReadChunk(a_chunk(0, 2, partition), 1)
+        await bench.batcher.add(InFlight(chunk, is_current, lambda: None))
+    bench.gate.clear()
+    async with bench.running():
+        lost = True
+        bench.gate.set()
+        await settle()
+    assert set(series("laurel_event_lag_seconds")) == {("laurel.cities",)}
 
 
 async def test_any_other_error_ends_the_batcher_and_acknowledges_nothing() -> None:
