@@ -12,7 +12,7 @@ from processor.batch.command_sequence import Waiting
 from processor.batch.command_set import Claims, CommandDecisions, CommandSet, HeardCommand
 from processor.batch.decisions import Decisions
 from processor.batch.staging import Batch, Held, RejectedRecord
-from processor.batch.stats import BatchStats
+from processor.batch.stats import BatchStats, observe_levels
 from processor.events.event import Event
 from store import counting
 from store.processed_events import CountedEvent
@@ -118,8 +118,7 @@ def reported(
         for each in batch.chunks:
             event_age.observe(each.chunk, committed_at)
     metrics.DEAD_LETTERS_REPEATED.inc(attempt.letters_repeated)
-    for (code, level), number in attempt.rows.levels.items():
-        metrics.LEVELS.labels(code, str(level)).inc(number)
+    observe_levels(attempt.rows.levels)
     metrics.BATCH_RECORDS.observe(batch.records)
     outcome = BatchOutcome(
         batch.records,

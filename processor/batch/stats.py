@@ -4,7 +4,7 @@ For the metrics, the log line and the report of a backfill.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -34,6 +34,12 @@ class MessageOutcome(StrEnum):
     WAITING = "waiting"
     """A command that waits for its badge or token; what becomes of it counts once more."""
     DEAD_LETTER = "dead_letter"
+
+
+def observe_levels(levels: Mapping[tuple[str, int], int]) -> None:
+    """Add badges that were created or raised to the metric, by type and the level reached."""
+    for (code, level), number in levels.items():
+        metrics.LEVELS.labels(code, str(level)).inc(number)
 
 
 @dataclass(frozen=True, slots=True)

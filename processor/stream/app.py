@@ -16,8 +16,7 @@ from faust.auth import OAuthCredentials, SASLCredentials, SSLCredentials
 from faust.types.auth import CredentialsT
 from mode import CrashingSupervisor
 
-from ops import metrics
-from ops.errors import InvariantBroken, code_of
+from ops.errors import InvariantBroken
 from ops.settings import Settings
 from processor.events.chunks import ChunkBounds
 from processor.stream import kafka_access
@@ -139,7 +138,6 @@ class Stream:
 
     async def set_aside(self, partition: Partition, fault: Exception) -> None:
         """Pause a partition whose records cannot be counted, where the ledger stands."""
-        metrics.ERRORS.labels(code_of(fault)).inc()
         entry = (await self._offsets.positions({partition: 0}))[partition]
         reason = (
             PauseReason.INVARIANT_BROKEN

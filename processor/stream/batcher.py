@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
-from ops.errors import InvariantBroken
+from ops.errors import InvariantBroken, code_of
 from ops.lifecycle import Part, Readiness, until_available
 from ops.logs import logger
 from processor.batch.attempt import BatchOutcome
@@ -204,6 +204,7 @@ class Batcher:
             outcome = await self._until_committed([each.chunk for each in batch])
         except PartitionRefused as refused:
             rest = [each for each in batch if each.chunk.chunk.key != refused.partition]
+            metrics.ERRORS.labels(code_of(refused.fault)).inc()
             await set_aside(refused.partition, refused.fault)
             for in_flight in batch:
                 if in_flight.chunk.chunk.key == refused.partition:
@@ -240,6 +241,7 @@ class Batcher:
                 await self._commit_batch(part, rewind, set_aside)
             return
         ((partition, part),) = parts.items()
+        metrics.ERRORS.labels(code_of(fault)).inc()
         await set_aside(partition, fault)
         for in_flight in part:
             in_flight.ack()
