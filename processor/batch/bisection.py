@@ -13,6 +13,7 @@ reason, `PartitionRefused` names it: whoever reads on leaves that partition, and
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from ops import metrics
 from ops.errors import InvariantBroken, LaurelError, Permanent
 from ops.logs import logger
 from processor.batch.attempt import BatchOutcome
@@ -128,6 +129,7 @@ class _Search:
 
     def _note_too_much(self, chunks: Sequence[ReadChunk], error: LaurelError) -> None:
         size = _records(chunks)
+        metrics.ERRORS.labels(error.code).inc()
         log.warning("batch_too_large", records=size, reason=error.message, code=error.code)
         self._pace.broke(size)
         if size == 1:
