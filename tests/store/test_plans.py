@@ -13,6 +13,7 @@ from store import (
     claiming,
     fence,
     mint_queue,
+    queue_figures,
     reconciliation,
 )
 from store.engine import Database
@@ -121,3 +122,18 @@ async def test_what_is_asked_for_each_message_reads_no_whole_queue(world: World)
     references = await plan(world, claiming.REFERENCES, ids=ids, collection_id=uuid4())
     badges = await plan(world, claiming.SHARE_BADGES, ids=ids[:10])
     assert scanned(references) | scanned(badges) == set()
+
+
+async def test_what_is_open_is_counted_without_what_is_over(world: World) -> None:
+    """Every few seconds, for the gauges: however many tasks a database has seen."""
+    await world.sql(
+        """
+        UPDATE nft_mint_queue SET hold_reason = 'no_wallet'
+         WHERE status = 'pending' AND hashtext(id::text) % 2 = 0
+        """
+    )
+    await world.sql("ANALYZE nft_mint_queue")
+    counted = await plan(world, queue_figures.OPEN)
+    assert "nft_mint_queue" not in scanned(counted)
+    assert "nft_mint_queue_held_idx" in indexes(counted)
+    assert "nft_mint_queue" in scanned(await plan(world, queue_figures.OVER))
