@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import yaml
 from prometheus_client import Counter, Histogram
@@ -156,6 +157,25 @@ def test_a_section_tells_what_it_means_why_what_to_look_at_and_what_is_safe(name
     assert "```promql" in section
 
 
+def statements() -> list[str]:
+    """Return the SQL that alerts and page tell a person to type."""
+    told = [alert.annotations["description"] for alert in alerts()]
+    told = [text.replace("{{ $labels.topic }}", "laurel.quests") for text in told]
+    typed = re.findall(r'-c "(SELECT .+?)"', PAGE.read_text())
+    return [
+        *typed,
+        *(found for text in told for found in re.findall(r"(SELECT [^.]+?'[^']+'.*?)\.", text)),
+    ]
+
+
+def test_what_is_to_be_asked_of_the_database_can_be_asked(database_url: str) -> None:
+    asked = statements()
+    assert len({re.findall(r"FROM (\w+)", each)[0] for each in asked}) == 2
+    with psycopg.connect(database_url) as connection:
+        for statement in asked:
+            connection.execute(f"EXPLAIN {statement}".encode())
+
+
 def labels_of() -> dict[str, set[str]]:
     """Return the labels of each series that a process shows."""
     found = dict(FOREIGN)
@@ -197,6 +217,21 @@ def test_an_expression_asks_for_metrics_and_labels_that_there_are(place: str) ->
         else:
             assert label in there[metric] | OF_TARGETS, metric
         assert value in VALUES.get(label, {value}), label
+
+
+def test_what_an_expression_names_is_seen() -> None:
+    asked = parsed(
+        'sum by (topic) (rate(a_total{topic=~"x|y"}[5m] offset 1h)) > 1e9 '
+        'and on (job) laurel:b{job=~"c-(d|e)"} unless time() - f_seconds == 0'
+    )
+    assert asked.metrics == {"a_total", "laurel:b", "f_seconds"}
+    assert asked.grouped_by == {"topic", "job"}
+    assert asked.matchers == {
+        ("a_total", "topic", "x"),
+        ("a_total", "topic", "y"),
+        ("laurel:b", "job", "c-d"),
+        ("laurel:b", "job", "c-e"),
+    }
 
 
 def test_an_objective_stands_at_the_bound_of_a_bucket() -> None:
