@@ -2,18 +2,23 @@
 processes against a real Kafka, PostgreSQL and Prometheus."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 import pytest
 
-from tests.builders.compose import SERVICES, environment, mounts
+from tests.builders.compose import ROOT, SERVICES, environment, mounts
 from tests.builders.patience import PATIENCE_S
-from tests.e2e.compose_stack import ComposeStack
+from tests.e2e.compose_stack import PROMETHEUS, ComposeStack, laurel
 
 pytestmark = [pytest.mark.integration, pytest.mark.kafka]
 
@@ -99,3 +104,55 @@ def test_a_healthcheck_tells_a_frozen_service_from_one_that_works(
 def test_what_the_minter_has_proved_of_the_chain_is_in_its_volume(stack: ComposeStack) -> None:
     volume, _ = mounts("minter")[environment("minter")["LAUREL_TON_STATE_DIR"]]
     assert any(each.is_file() for each in (stack.directory / volume).rglob("*"))
+
+
+def test_the_verification_for_a_person_with_docker_does_what_it_says(
+    stack: ComposeStack, tmp_path: Path
+) -> None:
+    """deploy/verify-docker.sh to the letter, with a `docker` whose containers are these processes."""
+    root = tmp_path / "checkout"
+    shutil.copytree(ROOT / "deploy", root / "deploy")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    python = f"#!/bin/sh\nexec {sys.executable}"
+    for name, text in {
+        "docker": f"{python} {ROOT}/tests/e2e/docker_here.py",
+        "laurel": f"{python} {ROOT}/cli.py",
+        "python": python,
+        # Only root may give files away.
+        "chown": "#!/bin/sh\necho chown",
+    }.items():
+        (tools / name).write_text(f'{text} "$@"\n')
+        (tools / name).chmod(0o755)
+    place = {
+        "asked": str(tmp_path / "asked"),
+        "path": str(tools),
+        "programs": {"laurel": laurel([]), "promtool": [str(PROMETHEUS / "promtool")]},
+        "prometheus": f"http://{stack.address('prometheus', 9090)[0]}",
+        "faucet": f"http://{stack.address('ton', 20480)[0]}",
+        "environments": {each.name: dict(each.environment) for each in stack.services.values()},
+    }
+    (tmp_path / "place.json").write_text(json.dumps(place))
+    run = subprocess.run(
+        ["bash", root / "deploy" / "verify-docker.sh"],
+        env=os.environ
+        | {
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "DOCKER_HERE": str(tmp_path / "place.json"),
+            "PYTHONPATH": str(ROOT),
+        },
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
+    assert run.stdout.splitlines()[-1].startswith("VERIFIED")
+    made = root / ".laurel" / "verify-docker"
+    assert {each.name: each.stat().st_mode & 0o777 for each in made.iterdir()} == {
+        "wallet.mnemonic": 0o640,
+        "grafana.password": 0o640,
+    }
+    asked = (tmp_path / "asked").read_text().splitlines()
+    # What was started is ended.
+    assert asked[-1] == "compose down"
