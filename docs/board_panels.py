@@ -50,7 +50,8 @@ def shown(value: float, unit: str, decimals: int | None = None) -> str:
         if unit == name:
             size, word = max((step for step in steps if abs(value) >= step[0]), default=min(steps))
             return f"{_number(value / size, decimals)}{word}"
-    return _number(value, decimals) + unit.removeprefix("suffix:").removeprefix("short")
+    # Grafana puts a blank before a word of one's own.
+    return _number(value, decimals) + unit.replace("suffix:", " ")
 
 
 _SCALES = {
