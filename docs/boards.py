@@ -1,4 +1,4 @@
-"""Draw docs/boards/*.png: each Grafana board as it looks after a quarter of an hour with Laurel.
+"""Draw docs/boards/*.png: each Grafana board as it looks after ten minutes with Laurel.
 
 Grafana is not needed: the panels, their expressions, units and thresholds are read from
 deploy/grafana/dashboards, and a real Prometheus answers.
@@ -189,7 +189,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True, dest="command")
     drawing = commands.add_parser("draw", help="draw docs/boards/*.png")
     drawing.add_argument("--prometheus", metavar="URL", help="ask this one, and run nothing")
-    drawing.add_argument("--minutes", type=float, default=15, help="how long to run and draw")
+    drawing.add_argument("--minutes", type=float, default=10, help="how long to run and draw")
     drawing.add_argument(
         "--to", metavar="FOLDER", type=Path, default=DOCS / "boards", help="where they go"
     )

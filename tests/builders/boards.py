@@ -9,6 +9,8 @@ from typing import Any
 
 GRAFANA = Path(__file__).parents[2] / "deploy" / "grafana"
 NAMES = ("overview", "counting", "minting")
+# Of a picture in docs/boards: pages with them are to open fast.
+PICTURE_BYTES_MAX = 200_000
 # Wider than code: an expression and what it is drawn with are read together.
 _WIDTH = 150
 

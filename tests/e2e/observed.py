@@ -24,7 +24,7 @@ from store import inspection, testing
 from store.engine import Database
 from tests.builders.messages import a_command, a_partner, a_wallet, user
 from tests.builders.prometheus import Prometheus, prometheus
-from tests.e2e.workers import Site, a_producer, produce
+from tests.e2e.workers import Site, a_producer, produce, until
 
 # By the catalog as it is shipped: an Ambassador III, whose badge is minted by itself.
 _PARTNERS = 6
@@ -72,9 +72,18 @@ class Observed:
             named = next((badge for badge in found.badges if badge.token_id), None)
             return named is not None and await testing.drop_token_id(conn, named.id)
 
-    async def has(self, expression: str) -> bool:
-        """Return whether `expression` has data."""
-        return bool(await asyncio.to_thread(self.prometheus.query, expression))
+    async def until(self, expression: str) -> None:
+        """Wait until `expression` has data.
+
+        Raises:
+            PartFailed: a process ended meanwhile.
+        """
+
+        async def has_data() -> bool:
+            self.stack.check()
+            return bool(await asyncio.to_thread(self.prometheus.query, expression))
+
+        await until(has_data, expression)
 
     @asynccontextmanager
     async def without_database(self) -> AsyncIterator[None]:
@@ -129,4 +138,8 @@ async def observed(
                 job = "laurel-minter" if name == "minter" else "laurel-worker"
                 targets.setdefault(job, {})[name] = service.url.removeprefix("http://")
             async with entered(prometheus(server, directory / "prometheus", targets)) as scraping:
-                yield Observed(running, scraping)
+                made = Observed(running, scraping)
+                # Prometheus takes seconds to begin: what happened before has no increase.
+                for name in running.services:
+                    await made.until(f'up{{instance="{name}"}} == 1')
+                yield made
