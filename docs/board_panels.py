@@ -14,6 +14,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from docs.board_values import shown
 from tests.builders.boards import Panel
 from tests.builders.prometheus import Series
 
@@ -31,41 +32,6 @@ class Drawn:
 
     panel: Panel
     series: Sequence[tuple[str, Series]]
-
-
-def named(legend: str, labels: Mapping[str, str]) -> str:
-    """Return the name that Grafana gives a series."""
-    if not legend:
-        return ", ".join(f"{key}={value}" for key, value in labels.items() if key != "__name__")
-    return re.sub(r"{{(\w+)}}", lambda found: labels.get(found[1], ""), legend).strip()
-
-
-def shown(value: float, unit: str, decimals: int | None = None) -> str:
-    """Return a value as Grafana shows it in `unit`."""
-    if math.isnan(value):
-        return "NaN"
-    if unit == "percentunit":
-        return f"{_number(value * 100, decimals)}%"
-    for name, steps in _SCALES.items():
-        if unit == name:
-            size, word = max((step for step in steps if abs(value) >= step[0]), default=min(steps))
-            return f"{_number(value / size, decimals)}{word}"
-    # Grafana puts a blank before a word of one's own.
-    return _number(value, decimals) + unit.replace("suffix:", " ")
-
-
-_SCALES = {
-    "s": ((0.001, " ms"), (1, " s"), (60, " min"), (3600, " h"), (86400, " d")),
-    "short": ((1, ""), (1e3, " K"), (1e6, " M")),
-    "bytes": ((1, " B"), (2**10, " KiB"), (2**20, " MiB"), (2**30, " GiB")),
-}
-
-
-def _number(value: float, decimals: int | None) -> str:
-    if decimals is None:
-        decimals = 0 if abs(value) >= 100 or value == round(value) else 1 if abs(value) >= 10 else 2
-    text = f"{value:.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def row(axes: Axes, drawn: Drawn) -> None:

@@ -23,9 +23,10 @@ from itertools import count
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-sys.path[:0] = [str(DOCS.parent), str(DOCS)]
+sys.path.insert(0, str(DOCS.parent))
 
 from demo.stack.processes import Service  # noqa: E402
+from docs.board_values import named  # noqa: E402
 from tests.builders.boards import Board, boards, path_of, written  # noqa: E402
 from tests.builders.messages import a_review, a_visit, user  # noqa: E402
 from tests.builders.prometheus import Prometheus  # noqa: E402
@@ -71,14 +72,14 @@ def draw(board: Board, prometheus: Prometheus, span: tuple[float, float], path: 
 
 
 def _fill(axes, panel, prometheus: Prometheus, begin: float, end: float) -> None:  # noqa: ANN001 - matplotlib is not there where nobody draws
-    import board_panels as kinds
+    from docs import board_panels as kinds
 
     frameless = panel.kind in ("row", "text")
     axes.set_facecolor("none" if frameless else "white")
     for spine in axes.spines.values():
         spine.set(visible=not frameless, color=kinds.GRID)
     answers = [
-        (kinds.named(query.legend, each.labels), each)
+        (named(query.legend, each.labels), each)
         for query in panel.queries(WINDOW)
         for each in (
             prometheus.query(query.expression)

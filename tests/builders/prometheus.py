@@ -58,7 +58,7 @@ class Prometheus:
     def is_ready(self) -> bool:
         """Return whether it answers queries."""
         try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=1):
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=PATIENCE_S):
                 return True
         except OSError:
             return False

@@ -20,7 +20,6 @@ from tests.fixtures import parts
 # What has no data here, and why that is no fault.
 WITHOUT_DATA = {
     "laurel_collections_stopped": "no collection is stopped, and which there are nobody knows before",
-    "laurel_partitions_paused": "the same of partitions",
     "laurel:job:known": "a job is known after an hour",
     "laurel:wallet:days_left": "the pace of spending is taken every five minutes",
 }
