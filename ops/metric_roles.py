@@ -45,7 +45,11 @@ _COUNTING: tuple[Metric, ...] = (
     metrics.DEAD_LETTERS_REPEATED,
     metrics.LEVELS,
 )
-_RECONCILING: tuple[Metric, ...] = (metrics.RECONCILE_FINDINGS, metrics.RECONCILE_SECONDS)
+_RECONCILING: tuple[Metric, ...] = (
+    metrics.RECONCILE_FINDINGS,
+    metrics.RECONCILE_SECONDS,
+    metrics.RECONCILE_LAST_SUCCESS,
+)
 _OF_ALL: tuple[Metric, ...] = (metrics.RETRIES, metrics.ERRORS)
 _OF_SERVERS: tuple[Metric, ...] = (metrics.READY, metrics.BUILD_INFO)
 
@@ -73,14 +77,20 @@ OF_ROLE: Mapping[Role, tuple[Metric, ...]] = {
     ),
     Role.MINTER: (
         metrics.TASKS,
+        metrics.TASK_OLDEST_SECONDS,
         metrics.MINT_STAGE_SECONDS,
         metrics.MINTS,
+        metrics.NOT_SIGNED,
+        metrics.SENDS,
         *_RECONCILING,
         metrics.MINTING_SHUT,
         metrics.COLLECTIONS_STOPPED,
         metrics.CHAIN_SEQNO,
         metrics.CHAIN_BLOCK_AGE_SECONDS,
         metrics.WALLET_BALANCE_NANOGRAMS,
+        metrics.WALLET_SPENT_NANOGRAMS,
+        metrics.LITE_SERVER_UP,
+        metrics.LITE_SERVER_BLOCKS_BEHIND,
         *_OF_ALL,
         *_OF_SERVERS,
     ),

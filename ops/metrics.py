@@ -18,6 +18,8 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _PHASE_SECONDS = (0.001, 0.0025, *_SECONDS)
 _AGE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 _MINT_SECONDS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
+# A person may take weeks to link a wallet.
+_STAGE_SECONDS = (*_MINT_SECONDS, 7200.0, 86400.0, 604800.0, 2592000.0)
 
 EVENTS = Counter(
     "laurel_events_total",
@@ -142,22 +144,42 @@ OUTBOX_LAST_PUBLISHED = Gauge(
 )
 TASKS = Gauge(
     "laurel_mint_tasks",
-    "Rows of the mint queue by operation, status and hold reason (none when not held).",
+    "Rows of the mint queue by operation, status and hold reason (none when not held), as of the "
+    "last count: counting has a hundredth of the time at most.",
+    ("operation", "status", "hold"),
+)
+TASK_OLDEST_SECONDS = Gauge(
+    "laurel_mint_task_oldest_seconds",
+    "How long the oldest open task of each place waits there, 0 where none does: a held one since "
+    "it was held, a pending or sent one since nobody but the minter was waited for.",
     ("operation", "status", "hold"),
 )
 MINT_STAGE_SECONDS = Histogram(
     "laurel_mint_stage_seconds",
-    "Time a mint or burn spends in a stage: queued (to its first signature), sent (signed to seen "
-    "on chain), total. It begins where nobody but the minter is waited for: no wallet, no person, "
-    "and of a burn not its mint.",
+    "Time a mint or burn spends in a stage. wallet: of a mint, from the badge's being due to its "
+    "user's wallet being linked, 0 where it was; then, where nobody but the minter is waited for "
+    "(no wallet, no person, and of a burn not its mint), queued: to its first signature, sent: "
+    "from there to its being seen on chain, total: both.",
     ("operation", "stage"),
-    buckets=_MINT_SECONDS,
+    buckets=_STAGE_SECONDS,
 )
 MINTS = Counter(
     "laurel_mint_decisions_total",
     "What the minter decided about tasks: sign, wait (a burn before its signature), resend, "
     "confirm, sign_again (same index), reassign, park, fail.",
     ("operation", "decision"),
+)
+NOT_SIGNED = Counter(
+    "laurel_mint_not_signed_total",
+    "Turns of a type in which nothing was signed, by the message's kind and the code of what "
+    "hindered it.",
+    ("kind", "code"),
+)
+SENDS = Counter(
+    "laurel_message_sends_total",
+    "Signed messages handed to the lite servers, by kind and what became of it: accepted (by one "
+    "of them), rejected (by all), unknown. Only the chain says what came of the message.",
+    ("kind", "outcome"),
 )
 RECONCILE_FINDINGS = Gauge(
     "laurel_reconcile_findings",
@@ -166,6 +188,11 @@ RECONCILE_FINDINGS = Gauge(
 )
 RECONCILE_SECONDS = Histogram(
     "laurel_reconcile_seconds", "Time of one reconcile run.", buckets=_MINT_SECONDS
+)
+RECONCILE_LAST_SUCCESS = Gauge(
+    "laurel_reconcile_last_success_timestamp_seconds",
+    "When the last reconcile run that came to its end did so (Unix time), whatever it found; 0 "
+    "before the first.",
 )
 CLOCK_AHEAD_SECONDS = Gauge(
     "laurel_clock_ahead_seconds",
@@ -196,6 +223,24 @@ CHAIN_BLOCK_AGE_SECONDS = Gauge(
 )
 WALLET_BALANCE_NANOGRAMS = Gauge(
     "laurel_wallet_balance_nanograms", "Balance of the minting wallet in nanograms."
+)
+WALLET_SPENT_NANOGRAMS = Counter(
+    "laurel_wallet_spent_nanograms_total",
+    "What left the minting wallet, in nanograms: fees, and what was sent to others and did not "
+    "come back. Money that is paid in makes it no smaller. Several minters share the wallet's "
+    "transactions among them: add theirs up.",
+)
+LITE_SERVER_UP = Gauge(
+    "laurel_lite_server_up",
+    "1 while a lite server of the network's config answers when asked for its newest block, which "
+    "it is every few seconds.",
+    ("server",),
+)
+LITE_SERVER_BLOCKS_BEHIND = Gauge(
+    "laurel_lite_server_blocks_behind",
+    "How many blocks the newest one that a lite server proved is behind the newest one known, when "
+    "it was last asked; not a number before its first.",
+    ("server",),
 )
 BUILD_INFO = Gauge("laurel_build_info", "1; what runs here.", ("version", "python"))
 READY = Gauge(

@@ -130,7 +130,7 @@ class _Search:
     def _note_too_much(self, chunks: Sequence[ReadChunk], error: LaurelError) -> None:
         size = _records(chunks)
         metrics.ERRORS.labels(error.code).inc()
-        log.warning("batch_too_large", records=size, reason=error.message)
+        log.warning("batch_too_large", records=size, reason=error.message, code=error.code)
         self._pace.broke(size)
         if size == 1:
             self._pace.strike(_place(chunks), error)
@@ -186,6 +186,7 @@ class _Search:
             partition=chunk.chunk.partition,
             offset=record.offset,
             reason=str(refusal),
+            code=Reason.REFUSED_BY_DATABASE.value,
         )
         rejected = Rejected(
             Reason.REFUSED_BY_DATABASE, str(refusal), next(iter(chunk.types), UNKNOWN)

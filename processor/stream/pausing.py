@@ -75,7 +75,7 @@ class Pausing:
                 topic=found.topic,
                 partition=found.partition,
                 offset=found.offset,
-                reason=found.reason.value,
+                code=found.reason.value,
                 detail=found.detail,
                 way_out=found.way_out,
             )

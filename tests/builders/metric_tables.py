@@ -102,6 +102,7 @@ COUNTED_BY_MINTER: dict[str, dict[Labels, float]] = {
         ("burn", "confirm"): 1,
     },
     "laurel_mint_stage_seconds_count": {
+        ("mint", "wallet"): 2,
         ("mint", "queued"): 2,
         ("mint", "sent"): 2,
         ("mint", "total"): 2,
@@ -109,15 +110,26 @@ COUNTED_BY_MINTER: dict[str, dict[Labels, float]] = {
         ("burn", "sent"): 1,
         ("burn", "total"): 1,
     },
+    "laurel_message_sends_total": {
+        ("deploy", "accepted"): 1,
+        ("mint", "accepted"): 1,
+        ("burn", "accepted"): 1,
+    },
+    # Counted by tests/minter/test_sending.py.
+    "laurel_mint_not_signed_total": {},
     "laurel_reconcile_seconds_count": {(): 1},
     "laurel_errors_total": {("chain_unreachable",): 1},
 }
-# By series: what all of it shows after the run, by label values; a finding that is 0 is left out.
-SHOWN_BY_MINTER: dict[str, dict[Labels, float]] = {
+# By series: what all of it shows after the run, by label values; what is 0 is left out.
+SHOWN_BY_MINTER: dict[str, dict[Labels, Any]] = {
     "laurel_mint_tasks": {
         ("mint", "confirmed", "none"): 2,
         ("burn", "confirmed", "none"): 1,
         ("mint", "pending", "no_wallet"): 1,
+    },
+    # It was made for the run, some seconds ago.
+    "laurel_mint_task_oldest_seconds": {
+        ("mint", "pending", "no_wallet"): pytest.approx(300, abs=300)
     },
     "laurel_reconcile_findings": {("lost_id",): 1},
     # Shut by tests/minter/test_accounting.py.
@@ -129,5 +141,9 @@ SHOWN_BY_MINTER: dict[str, dict[Labels, float]] = {
 OF_THE_CHAIN = (
     "laurel_chain_seqno",
     "laurel_wallet_balance_nanograms",
+    "laurel_wallet_spent_nanograms_total",
     "laurel_chain_block_age_seconds",
+    "laurel_lite_server_up",
+    "laurel_lite_server_blocks_behind",
+    "laurel_reconcile_last_success_timestamp_seconds",
 )

@@ -14,6 +14,7 @@ from store import (
     fence,
     mint_queue,
     outbox,
+    queue_figures,
     reconciliation,
 )
 from store.engine import Database
@@ -160,3 +161,18 @@ async def vacuumed(world: World, table: str) -> None:
     async with world.db.engine.connect() as conn:
         alone = await conn.execution_options(isolation_level="AUTOCOMMIT")
         await alone.execute(text(f"VACUUM ANALYZE {table}"))
+
+
+async def test_what_is_open_is_counted_without_what_is_over(world: World) -> None:
+    """Every few seconds, for the gauges: however many tasks a database has seen."""
+    await world.sql(
+        """
+        UPDATE nft_mint_queue SET hold_reason = 'no_wallet'
+         WHERE status = 'pending' AND hashtext(id::text) % 2 = 0
+        """
+    )
+    await world.sql("ANALYZE nft_mint_queue")
+    counted = await plan(world, queue_figures.OPEN)
+    assert "nft_mint_queue" not in scanned(counted)
+    assert "nft_mint_queue_held_idx" in indexes(counted)
+    assert "nft_mint_queue" in scanned(await plan(world, queue_figures.OVER))

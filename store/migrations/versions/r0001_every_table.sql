@@ -260,8 +260,6 @@ CREATE TABLE outbox_message (
 CREATE INDEX outbox_message_tenant_id_idx ON outbox_message (tenant_id);
 CREATE INDEX outbox_message_unpublished_idx
     ON outbox_message (user_id, seq) WHERE published_at IS NULL;
-CREATE INDEX outbox_message_published_at_occurred_at_idx
-    ON outbox_message (published_at, occurred_at);
 
 CREATE TABLE outbox_sequence (
     user_id uuid PRIMARY KEY,
