@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # pip reads the range of every dependency from pyproject.toml and the exact version from constraints.txt.
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo demo-full dev test unit fuzz long fmt lint types imports unused check cov kafka bench docs verify-docker verify-testnet constraints clean
+.PHONY: help demo demo-full dev test unit fuzz long fmt lint types imports unused check cov kafka prometheus bench docs verify-docker verify-testnet constraints clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,17 @@ kafka: .cache/kafka/.fetched ## Fetch Apache Kafka's jars for the tests (Java 17
 .cache/kafka/.fetched: third_party/kafka/pom.xml
 	rm -rf $(@D)
 	mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)
+	touch $@
+
+prometheus: .cache/prometheus/.fetched ## Fetch Debian's Prometheus and promtool for the tests; nothing is installed.
+
+# Beside the machine's own programs: installing the package would start a server at port 9090.
+.cache/prometheus/.fetched:
+	rm -rf $(@D)
+	mkdir -p $(@D)/package
+	cd $(@D)/package && apt-get -q download prometheus
+	dpkg -x $(@D)/package/prometheus_*.deb $(@D)
+	rm -r $(@D)/package
 	touch $@
 
 bench: $(VENV)/.dev .cache/quix/.made ## Print the benchmarks' ratios (half an hour; never part of the tests).
