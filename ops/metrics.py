@@ -130,8 +130,9 @@ CATALOG_JOB_USERS = Gauge(
 )
 OUTBOX_MESSAGES = Gauge(
     "laurel_outbox_messages",
-    "Messages about badges that are not published yet (outbox_message). Of ten million they are "
-    "counted every few minutes; NaN where that takes longer than a statement may.",
+    "Messages about badges that are not published yet (outbox_message). Counting has a hundredth "
+    "of the time: it comes every 30 s, of ten million every minute or two; NaN where it takes "
+    "longer than a statement may.",
 )
 OUTBOX_OLDEST_SECONDS = Gauge(
     "laurel_outbox_oldest_seconds",

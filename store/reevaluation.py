@@ -100,7 +100,7 @@ async def users(
 async def number_of_users(conn: Connection, types: Collection[UUID], after: UUID | None) -> int:
     """Return how many users after the user `after` have counters for `types`.
 
-    Looks at each of them: of ten million it takes seconds.
+    Looks at each of them: the time it takes grows with them.
     """
     if not types:
         return 0

@@ -1,8 +1,8 @@
 """Figures about the database as a whole, which a worker looks at now and then.
 
 What waits to be published, and how far a new catalog's job is. Each worker shows the same; whoever
-asks takes one of them. What costs more the more there is has a hundredth of the time at most: of
-ten million messages it is counted every few minutes.
+asks takes one of them. What costs more the more there is has a hundredth of the time at most: ten
+million messages are counted in 0.2 to 1.3 s (2026-11-27), and so every minute or two.
 """
 
 from datetime import timedelta

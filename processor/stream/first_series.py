@@ -13,7 +13,7 @@ from processor.events.message_schema import WalletType
 from processor.events.rejection import UNKNOWN
 from store.engine import DatabaseUnreachable, TransactionConflict
 from store.values.catalog import Catalog
-from store.values.stream import CommandType, Reason
+from store.values.stream import CommandType, PauseReason, Reason
 
 _OF_EVENTS = (
     MessageOutcome.COUNTED,
@@ -51,6 +51,8 @@ class FirstSeries:
             metrics.EVENT_AGE_SECONDS.labels(topic)
             for reason in Reason:
                 metrics.DEAD_LETTERS.labels(topic, reason.value)
+            for pause in PauseReason:
+                metrics.PARTITIONS_PAUSED.labels(topic, pause.value)
 
 
 def _show_outcomes(types: Iterable[str], outcomes: Iterable[MessageOutcome]) -> None:

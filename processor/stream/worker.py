@@ -6,7 +6,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError, Transient, UsageError, code_of
 from ops.http import serving
@@ -135,9 +134,7 @@ class Worker:
                 self._settings.lifecycle.drain_timeout,
                 code=EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILURE,
             )
-            code = code_of(error)
-            metrics.ERRORS.labels(code).inc()
-            log.error("worker_failed", reason=str(error), code=code)  # noqa: TRY400 - it is raised
+            log.error("worker_failed", reason=str(error), code=code_of(error))  # noqa: TRY400 - it is raised
             raise
         finally:
             self._summary.log()

@@ -74,7 +74,10 @@ SHOWN_BY_WORKER: dict[str, dict[Labels, Any]] = {
     "laurel_consumer_lag_records": {(PARTNERS, "0"): 12, (HIKES, "0"): 0},
     "laurel_withheld_records": {(PARTNERS, "0"): 5, (HIKES, "0"): 0},
     "laurel_partitions_assigned": {(): 2},
-    "laurel_partitions_paused": {(PARTNERS, "records_removed"): 1},
+    "laurel_partitions_paused": {
+        (PARTNERS, "records_removed"): 1,
+        (PARTNERS, "topic_recreated"): 0,
+    },
     "laurel_commands_waiting": {(): 1},
     "laurel_catalog_version": {(): 2},
     # A third version evaluates the one user who has partners, and nobody has begun.

@@ -5,8 +5,11 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from ops.lifecycle import EXIT_OK
+from ops.settings import DEFAULT_TENANT
+from store import outbox
 from store.engine import Database
-from tests.builders.messages import a_quest, a_visit, user
+from store.values.outbox import OutboxEntry, OutboxType
+from tests.builders.messages import NOW, a_quest, a_visit, user
 from tests.e2e.workers import (
     RunningWorker,
     Site,
@@ -17,6 +20,7 @@ from tests.e2e.workers import (
     until_ready,
 )
 
+A_MESSAGE = OutboxEntry(user(1), DEFAULT_TENANT, OutboxType.BADGE_CREATED, {}, NOW)
 Series = dict[tuple[tuple[str, str], ...], float]
 
 
@@ -39,8 +43,15 @@ async def test_workers_that_share_a_group_tell_of_each_event_and_partition_once(
     site: Site, database: Database, tmp_path: Path
 ) -> None:
     events = [make(user(number)) for number in range(60) for make in (a_quest, a_visit)]
+    async with database.transaction() as conn:
+        await outbox.append(conn, [A_MESSAGE])
     with a_worker(site, tmp_path / "one.log") as one:
         await until_ready(one)
+
+        async def looked() -> bool:
+            return await total("laurel_outbox_messages", one) == 1
+
+        await until(looked, "a look at the outbox", one)
         alone = await total("laurel_partitions_assigned", one)
         ages = await scraped(one, "laurel_event_age_seconds_count")
         assert ages[("topic", f"{site.prefix}.quests"),] == 0, "before the first event"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from processor.stream.first_series import FirstSeries
-from store.values.stream import Reason
+from store.values.stream import PauseReason, Reason
 from tests.builders import metrics
 from tests.builders.catalogs import a_catalog, a_level, a_type, an_event
 
@@ -48,6 +48,10 @@ def test_each_reason_and_the_age_of_events_shows_for_each_topic_that_is_read() -
     letters = metrics.series("laurel_dead_letters_total")
     assert [letters[topic, reason] for topic in TOPICS for reason in Reason] == [0] * (
         2 * len(Reason)
+    )
+    pauses = metrics.series("laurel_partitions_paused")
+    assert [pauses[topic, reason] for topic in TOPICS for reason in PauseReason] == [0] * (
+        2 * len(PauseReason)
     )
     assert [metrics.value("laurel_event_age_seconds_count", topic) for topic in TOPICS] == [0, 0]
 
