@@ -26,6 +26,7 @@ from tests.builders.boards import (
     path_of,
     written,
 )
+from tests.builders.compose import mounts
 from tests.builders.prometheus import rule_groups
 from tests.builders.promql import Asked, Selector, asked
 
@@ -149,6 +150,13 @@ def test_rates_are_taken_over_enough_scrapes() -> None:
     (source,) = _provisioned("datasources", "prometheus.yml")["datasources"]
     scraping = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
     assert source["jsonData"]["timeInterval"] == scraping["global"]["scrape_interval"]
+
+
+def test_grafana_finds_the_boards_where_the_compose_file_mounts_them() -> None:
+    (provider,) = _provisioned("dashboards", "laurel.yml")["providers"]
+    mounted = mounts("grafana")
+    assert mounted["/etc/grafana/provisioning"][0] == "./deploy/grafana/provisioning"
+    assert mounted[provider["options"]["path"]][0] == "./deploy/grafana/dashboards"
 
 
 def _provisioned(kind: str, name: str) -> dict[str, Any]:
