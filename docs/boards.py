@@ -113,15 +113,16 @@ def _fill(axes: "Axes", panel: Panel, prometheus: Prometheus, begin: float, end:
 
 async def play(running: Observed, seconds: float) -> None:
     """Let things happen for so long: work all the time, and trouble, one after the other."""
-    began = time.monotonic()
+    end = time.monotonic() + seconds
     trouble = asyncio.create_task(_trouble(running, seconds))
-    while (passed := time.monotonic() - began) < seconds:
-        await running.send(_activity(round(60 + 30 * math.sin(passed / 60))))
-        if not round(passed) % 4:
+    for turn in count():
+        if time.monotonic() > end:
+            break
+        await running.send(_activity(round(60 + 30 * math.sin(turn / 60))))
+        if turn % 3 == 0:
             # Of three people two have a wallet at once, and the third has one a minute later.
-            first = round(passed) * 10
-            await running.earn(range(first, first + 3))
-            await running.link([first, first + 1, first - 600 + 2])
+            await running.earn(range(turn, turn + 3))
+            await running.link([turn, turn + 1, *([turn - 60 + 2] if turn >= 60 else [])])
         await asyncio.sleep(1)
     await trouble
 
@@ -148,13 +149,12 @@ async def _trouble(running: Observed, seconds: float) -> None:
     async with running.without_database():
         await asyncio.sleep(part / 3)
     await asyncio.sleep(part)
-    await running.lose_token_id()
     await _restarted(services["worker-2"], part / 3)
     await asyncio.sleep(part)
     with running.without_chain():
         await asyncio.sleep(part / 2)
     await asyncio.sleep(part)
-    await running.stack.run("reconcile", "--repair")
+    await running.lose_token_id()
 
 
 async def _restarted(service: Service, after_s: float) -> None:
