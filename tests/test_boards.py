@@ -197,6 +197,30 @@ def test_a_colour_means_something(panel: Panel) -> None:
     assert values[1:] == sorted(set(values[1:]))
 
 
+@pytest.mark.parametrize(
+    "panel",
+    [panel for panel in ASKING if "thresholdsStyle" in panel.defaults.get("custom", {})],
+    ids=_id,
+)
+def test_a_dotted_line_is_where_an_alert_draws_it(panel: Panel) -> None:
+    ((_, line),) = [each.values() for each in panel.defaults["thresholds"]["steps"][1:]]
+    # That something is paused is more than 0 in words of Prometheus, and from 1 on in Grafana's.
+    assert line in {1, *_numbers_of(panel.json["links"][0]["title"].partition(":")[0])}
+
+
+def _numbers_of(alert: str) -> set[float]:
+    """Return the numbers in the expressions of an alert, and of what is recorded for it."""
+    rules = [rule for group in rule_groups() for rule in group["rules"]]
+    own = [rule["expr"] for rule in rules if rule.get("alert") == alert]
+    uses = {selector.metric for each in own for selector in asked(each).selectors}
+    recorded = [rule["expr"] for rule in rules if rule.get("record") in uses]
+    return {
+        float(number)
+        for each in [*own, *recorded]
+        for number in re.findall(r"\b\d+(?:\.\d+)?\b", each)
+    }
+
+
 @each_asking
 def test_a_panel_asks_for_metrics_and_labels_that_there_are(panel: Panel) -> None:
     wrong = [
