@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from minter.context import ChainView, MinterContext
+from minter.step_summary import StepSummary
 from minter.ton import highload_wallet, metadata_uris, mnemonic, network_config
 from minter.ton.fees import LeastValues, least_values
 from minter.ton.gateway import BlockUnknown, ChainGateway, ChainUnreachable
@@ -98,7 +99,19 @@ async def minter_context(
         )
         if (least := await least_values_at(gateway, block)) is not None:
             refuse_useless_values(minter, least)
-        yield MinterContext(db, gateway, view, wallet, row.id, signer, minter, base_url, clock)
+        yield MinterContext(
+            db,
+            gateway,
+            view,
+            wallet,
+            row.id,
+            signer,
+            minter,
+            base_url,
+            readiness,
+            StepSummary(clock),
+            clock,
+        )
 
 
 @asynccontextmanager
@@ -258,7 +271,8 @@ async def least_values_at(gateway: ChainGateway, block: Block) -> LeastValues | 
         ]
         return least_values(network_config.network_prices(gas, messages))
     except (ChainUnreachable, BlockUnknown, ValueError) as error:
-        log.warning("prices_unknown", reason=str(error))
+        code = getattr(error, "code", "layout_unknown")
+        log.warning("prices_unknown", code=code, reason=str(error))
         return None
 
 
