@@ -22,7 +22,7 @@ from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
 from minter.waiting import first_of
 from minter.watching import watch, watch_deploy
 from ops import metrics
-from ops.errors import InvariantBroken, LaurelError, LeaseLost, Permanent, Transient
+from ops.errors import InvariantBroken, LaurelError, LeaseLost, Permanent, Transient, code_of
 from ops.faults import Point, reach
 from ops.lifecycle import Part, Readiness, Stop
 from ops.logs import logger
@@ -370,8 +370,7 @@ class Daemon:
         results = await asyncio.gather(*self._busy.values(), return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
-                code = getattr(result, "code", "unexpected")
-                log.error("work_failed", code=code, error=repr(result))
+                log.error("work_failed", code=code_of(result), error=repr(result))
         self._ctx.steps.log()
 
 

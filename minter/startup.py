@@ -25,7 +25,7 @@ from minter.ton.mnemonic import MnemonicSigner
 from minter.ton.values import Block
 from minter.waiting import first_of
 from ops.clock import SYSTEM_CLOCK, Clock
-from ops.errors import UsageError
+from ops.errors import UsageError, code_of
 from ops.lifecycle import Part, Readiness, Stop, until_available
 from ops.logs import logger
 from ops.quantities import nanograms
@@ -271,8 +271,7 @@ async def least_values_at(gateway: ChainGateway, block: Block) -> LeastValues | 
         ]
         return least_values(network_config.network_prices(gas, messages))
     except (ChainUnreachable, BlockUnknown, ValueError) as error:
-        code = getattr(error, "code", "layout_unknown")
-        log.warning("prices_unknown", code=code, reason=str(error))
+        log.warning("prices_unknown", code=code_of(error), reason=str(error))
         return None
 
 

@@ -27,7 +27,7 @@ from tenacity import (
 
 from ops import garbage, metrics, stacks
 from ops.clock import SYSTEM_CLOCK, Clock
-from ops.errors import Transient
+from ops.errors import Transient, code_of
 from ops.logs import logger
 from ops.progress import went_on
 
@@ -235,7 +235,7 @@ async def until_available(
     def before_sleep(state: RetryCallState) -> None:
         went_on()  # the attempt has ended: what is waited for is said, and stands still nowhere
         error = state.outcome.exception() if state.outcome else None
-        code, reason = getattr(error, "code", "unknown"), str(error)
+        code, reason = code_of(error), str(error)
         metrics.RETRIES.labels(part, code).inc()
         known = readiness.waits.get(part)
         # Once a reason: a part may be away for hours. The loss itself is logged by the readiness.

@@ -12,7 +12,7 @@ from typing import TextIO, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from ops.errors import LaurelError
+from ops.errors import UNKNOWN, code_of
 from ops.sparing import Sparing
 
 # Harmless at INFO and loud: each says more often than it helps what the canonical lines say once.
@@ -77,10 +77,8 @@ def _name_the_error(_logger: WrappedLogger, _method: str, event: EventDict) -> E
         if given is True:
             given = sys.exc_info()
         error = given[1] if isinstance(given, tuple) else given
-        if isinstance(error, LaurelError):
-            event["code"] = error.code
-        else:
-            event["code"] = "library" if "_record" in event else "unexpected"
+        code = code_of(error)
+        event["code"] = "library" if code == UNKNOWN and "_record" in event else code
     return event
 
 

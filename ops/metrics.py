@@ -9,10 +9,14 @@ what appears with its first event shows no increase.
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
+from ops.bulk_histogram import BulkHistogram
+
 # A series more for each counter and histogram, which nobody asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_PHASE_SECONDS = (0.001, 0.0025, *_SECONDS)
+_AGE_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 _MINT_SECONDS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
 # A person may take weeks to link a wallet.
 _STAGE_SECONDS = (*_MINT_SECONDS, 7200.0, 86400.0, 604800.0, 2592000.0)
@@ -27,13 +31,29 @@ EVENTS = Counter(
 )
 BATCH_SECONDS = Histogram(
     "laurel_batch_seconds",
-    "Time of one batch's transaction, from fence to commit.",
+    "Time of one batch that was committed, with the attempts before that came to nothing.",
     buckets=_SECONDS,
+)
+BATCH_PHASE_SECONDS = Histogram(
+    "laurel_batch_phase_seconds",
+    "What laurel_batch_seconds consists of: fence (a connection, and the locks of catalog and "
+    "ledger), dedupe (which events are new), merge (counters, wallets, claims of commands), decide "
+    "(badges locked, levels and commands decided), write, commit. An attempt that came to nothing "
+    "counts in the phase that it ended in.",
+    ("phase",),
+    buckets=_PHASE_SECONDS,
 )
 BATCH_RECORDS = Histogram(
     "laurel_batch_records",
     "Records in one batch.",
     buckets=(1, 10, 100, 500, 1000, 2500, 5000, 10000, 20000),
+)
+EVENT_AGE_SECONDS = BulkHistogram(
+    "laurel_event_age_seconds",
+    "Time from a record's Kafka timestamp to the commit of the batch that counts it, of every "
+    "record of the batch that has one.",
+    ("topic",),
+    buckets=_AGE_SECONDS,
 )
 EVENT_LAG_SECONDS = Gauge(
     "laurel_event_lag_seconds",
@@ -51,6 +71,15 @@ WITHHELD_RECORDS = Gauge(
     "less last stable offset).",
     ("topic", "partition"),
 )
+PARTITIONS_ASSIGNED = Gauge(
+    "laurel_partitions_assigned",
+    "Partitions that this worker reads, the paused ones among them; while the group forms, those "
+    "of before.",
+)
+REBALANCES = Counter(
+    "laurel_rebalances_total",
+    "Times that the consumer group formed anew around this worker; its own coming is one.",
+)
 PARTITIONS_PAUSED = Gauge(
     "laurel_partitions_paused",
     "Partitions of this worker that wait for an operator (laurel partitions list), by topic and "
@@ -65,7 +94,10 @@ LEDGER_EVENTS = Counter(
     ("event",),
 )
 DEAD_LETTERS = Counter(
-    "laurel_dead_letters_total", "Messages that became dead letters, by reason code.", ("reason",)
+    "laurel_dead_letters_total",
+    "Messages that became dead letters, by the topic that they came by (`file` for a backfill's) "
+    "and reason code.",
+    ("topic", "reason"),
 )
 DEAD_LETTERS_REPEATED = Counter(
     "laurel_dead_letters_repeated_total",
@@ -84,6 +116,31 @@ LEVELS = Counter(
     "laurel_levels_total",
     "Badges created or raised, by type and the level reached.",
     ("type", "level"),
+)
+CATALOG_VERSION = Gauge(
+    "laurel_catalog_version",
+    "Version of the catalog in force, by which each batch counts, as of the worker's last look, "
+    "some 3 s ago at most.",
+)
+CATALOG_JOB_USERS = Gauge(
+    "laurel_catalog_job_users",
+    "Users whom the unfinished job of a new catalog has evaluated (done), and those whom it has "
+    "not (left); 0 where there is none. Counted as laurel_outbox_messages is.",
+    ("state",),
+)
+OUTBOX_MESSAGES = Gauge(
+    "laurel_outbox_messages",
+    "Messages about badges that are not published yet (outbox_message). Counting has a hundredth "
+    "of the time: it comes every 30 s, of ten million every minute or two; NaN where it takes "
+    "longer than a statement may.",
+)
+OUTBOX_OLDEST_SECONDS = Gauge(
+    "laurel_outbox_oldest_seconds",
+    "Age of the oldest message that is not published, every 30 s; 0 where there is none.",
+)
+OUTBOX_LAST_PUBLISHED = Gauge(
+    "laurel_outbox_last_published_timestamp_seconds",
+    "Unix time at which a message was published last; 0 where none ever was: nobody does yet.",
 )
 TASKS = Gauge(
     "laurel_mint_tasks",
@@ -185,6 +242,7 @@ LITE_SERVER_BLOCKS_BEHIND = Gauge(
     "it was last asked; not a number before its first.",
     ("server",),
 )
+BUILD_INFO = Gauge("laurel_build_info", "1; what runs here.", ("version", "python"))
 READY = Gauge(
     "laurel_ready",
     "1 while the process does its work, 0 while it waits for something (see /ready).",
@@ -194,6 +252,10 @@ READY = Gauge(
 def _start() -> None:
     for event in ("skipped", "fenced", "seek", "offset_skip_detected"):
         LEDGER_EVENTS.labels(event)
+    for phase in ("fence", "dedupe", "merge", "decide", "write", "commit"):
+        BATCH_PHASE_SECONDS.labels(phase)
+    for state in ("done", "left"):
+        CATALOG_JOB_USERS.labels(state)
     # Not known before the first block: 0 would be an empty wallet, and a chain that never was.
     for unknown in (CHAIN_SEQNO, CHAIN_BLOCK_AGE_SECONDS, WALLET_BALANCE_NANOGRAMS):
         unknown.set(float("nan"))

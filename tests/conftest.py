@@ -35,6 +35,7 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.broker",
     "tests.fixtures.pooler",
+    "tests.fixtures.prometheus",
     "tests.fixtures.secured",
     "tests.fixtures.ton",
 ]

@@ -36,6 +36,7 @@ PAGES = [
     *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name not in GENERATED),
     *sorted((ROOT / ".github").rglob("*.md")),
     *sorted((ROOT / ".github").rglob("*.yml")),
+    *sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml")),
 ]
 FOLDERS = "benchmarks|catalog|demo|deploy|docs|minter|ops|processor|sandbox|store|tests|third_party"
 PATH = re.compile(rf"(?<![\w./-])(?:{FOLDERS})/[\w/.-]*\w\.(?:py|md|yaml|yml|sql|toml|xml)\b")

@@ -53,7 +53,7 @@ def test_each_error_line_has_a_code(stream: io.StringIO) -> None:
     theirs.warning("is slow")
     assert [line.get("code") for line in lines(stream)] == [
         "answer_rejected",
-        "unexpected",
+        "unknown",
         "lease_lost",
         "lease_lost",
         "library",
