@@ -90,6 +90,7 @@ class Console:
         from ops.lifecycle import EXIT_INTERRUPTED
 
         stall_after = self.settings.lifecycle.stall_after  # refused before anything starts
+        self._talk_less()
         name = click.get_current_context().command_path
 
         async def watching() -> int:
@@ -103,6 +104,18 @@ class Console:
         except KeyboardInterrupt:
             code = EXIT_INTERRUPTED
         sys.exit(code)
+
+    def _talk_less(self) -> None:
+        """Log warnings alone, unless LAUREL_LOG__LEVEL says otherwise.
+
+        What a command did is what it prints; INFO is for processes that stay.
+        """
+        from ops import logs
+
+        log = self.settings.log
+        if "level" not in log.model_fields_set:
+            as_json = None if log.format == "auto" else log.format == "json"
+            logs.configure("WARNING", json=as_json)
 
     def close(self) -> None:
         """Write this call's metrics for the node exporter, where LAUREL_METRICS_TEXTFILE is set."""
@@ -128,7 +141,15 @@ class Console:
         click.echo(text, err=True)
 
     def say_error(self, error: LaurelError, text: str) -> None:
-        """Tell why this call failed: `text` to a person, code and message to a script."""
+        """Tell why this call failed: `text` to a person, code and message to a script.
+
+        It counts as an error where somebody reads this call's metrics.
+        """
+        settings: Settings | None = self.__dict__.get("settings")
+        if settings is not None and settings.metrics_textfile is not None:
+            from ops import metrics
+
+            metrics.ERRORS.labels(error.code).inc()
         document = {"error": error.code, "message": error.message}
         self.say(json.dumps(document, ensure_ascii=False) if self.as_json else text)
 

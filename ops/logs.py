@@ -2,7 +2,7 @@
 
 Event names are in the past tense and snake_case (`batch_committed`); ids are fields. Libraries that
 log through the standard library are passed through the same renderer, so a process speaks with one
-voice.
+voice. Each error line has a `code`, whoever logs it: what an alert on logs groups by.
 """
 
 import logging
@@ -12,6 +12,7 @@ from typing import TextIO, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from ops.errors import UNKNOWN, code_of
 from ops.sparing import Sparing
 
 # Harmless at INFO and loud: each says more often than it helps what the canonical lines say once.
@@ -39,6 +40,7 @@ def configure(
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
+        _name_the_error,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
@@ -66,6 +68,18 @@ def configure(
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def _name_the_error(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Give an error line without a code that of its exception, or say whose line it is."""
+    if event.get("level") in ("error", "critical") and "code" not in event:
+        given = event.get("exc_info")
+        if given is True:
+            given = sys.exc_info()
+        error = given[1] if isinstance(given, tuple) else given
+        code = code_of(error)
+        event["code"] = "library" if code == UNKNOWN and "_record" in event else code
+    return event
 
 
 def _name_the_library(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -29,10 +29,12 @@ from ops import metrics
 from ops.errors import LaurelError, Transient, UsageError
 from ops.logs import logger
 from ops.progress import went_on
+from ops.sparing import OnceAMinute
 from ops.throwaway import throwaway
 from store.values.names import RawAddress
 
 log = logger("liteserver")
+_said = OnceAMinute()
 
 Result = TypeVar("Result")
 _MASTERCHAIN = -1
@@ -360,7 +362,8 @@ class LiteServers:
         if server.tip is None or block.seqno > server.tip.seqno:
             server.tip = block
         was, server.behind = server.behind, self._newest_seqno() - block.seqno
-        if server.behind > _FAR_BEHIND >= was:
+        grew = server.behind > _FAR_BEHIND >= was
+        if grew and _said.left_out(server.place) is not None:
             log.warning("lite_server_behind", server=server.place, blocks=server.behind)
         self._show(server, up=True)
         return block
