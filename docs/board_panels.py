@@ -5,14 +5,15 @@ It knows what the boards of deploy/grafana use of Grafana, and no more.
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import cycle, pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.dates import date2num
+from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator, MultipleLocator
 
 from docs.board_values import shown
 from tests.builders.boards import Panel
@@ -56,9 +57,8 @@ def stat(axes: Axes, drawn: Drawn) -> None:
     value = points[-1][1]
     colour = COLOURS[_step(panel, value)]
     mapped = _mappings(panel).get(str(round(value)), {}).get("text")
-    text = mapped or shown(
-        value, panel.defaults.get("unit", "short"), panel.defaults.get("decimals")
-    )
+    unit = panel.defaults.get("unit", "short")
+    text = mapped or shown(value, unit, panel.defaults.get("decimals"))
     _big(axes, text, colour)
     if panel.json.get("options", {}).get("graphMode") != "none":
         curve = axes.inset_axes((0, 0, 1, 0.3))
@@ -83,7 +83,7 @@ def timeseries(axes: Axes, drawn: Drawn, begin: float, end: float) -> None:
         (
             left / pixels.width,
             below / pixels.height,
-            1 - (left + 40) / pixels.width,
+            1 - (left + 48) / pixels.width,
             1 - (below + 32) / pixels.height,
         )
     )
@@ -102,7 +102,8 @@ def timeseries(axes: Axes, drawn: Drawn, begin: float, end: float) -> None:
         if "stacking" in custom:
             low = [stacked.get(time, 0.0) for time in times]
             values = [under + value for under, value in zip(low, values, strict=True)]
-            stacked |= dict(zip(times, values, strict=True))
+            there = zip(times, values, strict=True)
+            stacked |= {time: value for time, value in there if math.isfinite(value)}
             days = [_days(time) for time in times]
             plot.fill_between(days, low, values, color=colour, alpha=0.35, linewidth=0)
         style = "--" if side == "right" else "-"
@@ -183,13 +184,8 @@ def timeline(axes: Axes, drawn: Drawn, begin: float, end: float) -> None:
     plot.set_ylim(len(drawn.series) - 0.4, -0.6)
     _dress(plot, None, begin, end)
     for place, state in enumerate(states.values()):
-        axes.text(
-            0.24 + 0.2 * place,
-            0.05,
-            f"■ {state['text']}",
-            fontsize=_TINY,
-            color=COLOURS[state["color"]],
-        )
+        colour, words = COLOURS[state["color"]], f"■ {state['text']}"
+        axes.text(0.24 + 0.2 * place, 0.05, words, fontsize=_TINY, color=colour)
 
 
 def table(axes: Axes, drawn: Drawn) -> None:
@@ -208,13 +204,8 @@ def table(axes: Axes, drawn: Drawn) -> None:
     for left, name in zip(lefts, names, strict=True):
         axes.text(left, 1 - 38 / pixels, renamed.get(name, name), fontsize=_TINY, color=FAINT)
         for number, labels in enumerate(rows[: int((pixels - 45) / 16)]):
-            axes.text(
-                left,
-                1 - (56 + 16 * number) / pixels,
-                labels.get(name, ""),
-                fontsize=_SMALL,
-                color=INK,
-            )
+            below = 1 - (56 + 16 * number) / pixels
+            axes.text(left, below, labels.get(name, ""), fontsize=_SMALL, color=INK)
 
 
 def _title(axes: Axes, words: str) -> None:
@@ -246,8 +237,16 @@ def _dress(
         return
     plot.grid(axis="y", color=GRID, linewidth=0.7)
     plot.set_axisbelow(True)
-    plot.yaxis.set_major_locator(MaxNLocator(4, integer=decimals == 0))
+    plot.yaxis.set_major_locator(_marks(plot, unit, decimals))
     plot.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value, unit, decimals)))
+
+
+def _marks(plot: Axes, unit: str, decimals: int | None) -> Locator:
+    """Return where an axis has its marks: at round numbers, in `unit`."""
+    if unit == "bytes":
+        return MultipleLocator(2 ** math.ceil(math.log2(plot.get_ylim()[1] / 4)))
+    steps = (1, 3, 6, 10) if unit == "s" else (1, 2, 5, 10)
+    return MaxNLocator(4, steps=steps, integer=decimals == 0)
 
 
 def _threshold(plot: Axes, panel: Panel) -> None:
@@ -261,13 +260,10 @@ def _overridden(panel: Panel, name: str) -> tuple[str, str]:
     """Return at which side a series has its axis, and its unit."""
     side, unit = "left", panel.defaults.get("unit", "short")
     for each in panel.json["fieldConfig"]["overrides"]:
-        matcher = each["matcher"]
-        is_meant: Callable[[str], Any] = (
-            re.compile(matcher["options"]).fullmatch
-            if matcher["id"] == "byRegexp"
-            else matcher["options"].__eq__
-        )
-        if is_meant(name):
+        pattern = each["matcher"]["options"]
+        if each["matcher"]["id"] == "byName":
+            pattern = re.escape(pattern)
+        if re.fullmatch(pattern, name):
             found = {one["id"]: one["value"] for one in each["properties"]}
             side = found.get("custom.axisPlacement", side)
             unit = found.get("unit", unit)
@@ -290,6 +286,4 @@ def _is_number(point: tuple[float, float]) -> bool:
 
 
 def _days(time: float) -> float:
-    from matplotlib.dates import date2num
-
     return float(date2num(datetime.fromtimestamp(time, UTC)))

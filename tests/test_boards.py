@@ -26,6 +26,7 @@ from tests.builders.boards import (
     path_of,
     written,
 )
+from tests.builders.compose import mounts
 from tests.builders.prometheus import rule_groups
 from tests.builders.promql import Asked, Selector, asked
 
@@ -151,6 +152,13 @@ def test_rates_are_taken_over_enough_scrapes() -> None:
     assert source["jsonData"]["timeInterval"] == scraping["global"]["scrape_interval"]
 
 
+def test_grafana_finds_the_boards_where_the_compose_file_mounts_them() -> None:
+    (provider,) = _provisioned("dashboards", "laurel.yml")["providers"]
+    mounted = mounts("grafana")
+    assert mounted["/etc/grafana/provisioning"][0] == "./deploy/grafana/provisioning"
+    assert mounted[provider["options"]["path"]][0] == "./deploy/grafana/dashboards"
+
+
 def _provisioned(kind: str, name: str) -> dict[str, Any]:
     found = yaml.safe_load((GRAFANA / "provisioning" / kind / name).read_text())
     assert found["apiVersion"] == 1
@@ -187,6 +195,30 @@ def test_a_colour_means_something(panel: Panel) -> None:
     values = [each["value"] for each in steps]
     assert values[:1] in ([], [None]), "the first one is what holds below the others"
     assert values[1:] == sorted(set(values[1:]))
+
+
+@pytest.mark.parametrize(
+    "panel",
+    [panel for panel in ASKING if "thresholdsStyle" in panel.defaults.get("custom", {})],
+    ids=_id,
+)
+def test_a_dotted_line_is_where_an_alert_draws_it(panel: Panel) -> None:
+    ((_, line),) = [each.values() for each in panel.defaults["thresholds"]["steps"][1:]]
+    # That something is paused is more than 0 in words of Prometheus, and from 1 on in Grafana's.
+    assert line in {1, *_numbers_of(panel.json["links"][0]["title"].partition(":")[0])}
+
+
+def _numbers_of(alert: str) -> set[float]:
+    """Return the numbers in the expressions of an alert, and of what is recorded for it."""
+    rules = [rule for group in rule_groups() for rule in group["rules"]]
+    own = [rule["expr"] for rule in rules if rule.get("alert") == alert]
+    uses = {selector.metric for each in own for selector in asked(each).selectors}
+    recorded = [rule["expr"] for rule in rules if rule.get("record") in uses]
+    return {
+        float(number)
+        for each in [*own, *recorded]
+        for number in re.findall(r"\b\d+(?:\.\d+)?\b", each)
+    }
 
 
 @each_asking

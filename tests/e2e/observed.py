@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,9 @@ class Observed:
         await self.send(a_partner(user(each)) for each in users for _ in range(_PARTNERS))
 
     async def link(self, users: Iterable[int]) -> None:
-        """Link a wallet of each of `users`."""
-        await self.send(a_wallet(user(each), wallets.address(each)) for each in users)
+        """Link a wallet of each of `users`, now."""
+        now = datetime.now(UTC)
+        await self.send(a_wallet(user(each), wallets.address(each), now) for each in users)
 
     async def send(self, messages: Iterable[Mapping[str, Any]]) -> None:
         """Send messages to their topics."""
