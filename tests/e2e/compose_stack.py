@@ -36,7 +36,6 @@ from tests.builders.compose import (
 from tests.builders.patience import PATIENCE, PATIENCE_S
 from tests.fixtures.parts import missing
 
-PROMETHEUS = ROOT / ".cache" / "prometheus" / "usr" / "bin"
 PROMETHEUS_CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 # Where processes listen inside the stack, by service.
 PORTS = {
@@ -181,10 +180,8 @@ class ComposeStack:
         given = self.surroundings(service, ports)
         self._start(service, laurel(words), given, ports, [sys.executable], instance)
 
-    def start_prometheus(self) -> None:
+    def start_prometheus(self, program: Path) -> None:
         """Start Prometheus on the file's configuration, with addresses in place of DNS names."""
-        if not (PROMETHEUS / "prometheus").is_file():
-            missing(f"Prometheus is not in {PROMETHEUS} (`make prometheus`)")
         config = yaml.safe_load(PROMETHEUS_CONFIG.read_text())
         for job in config["scrape_configs"]:
             (found,) = job.pop("dns_sd_configs")
@@ -201,7 +198,7 @@ class ComposeStack:
         listen = f"--web.listen-address=127.0.0.1:{ports[9090]}"
         if shutil.which("wget") is None:
             missing("there is no wget, by which the healthcheck asks")
-        command: list[str | Path] = [PROMETHEUS / "prometheus", *options, listen]
+        command: list[str | Path] = [program, *options, listen]
         self._start("prometheus", command, _clean(), ports, ["wget"])
 
     def address(self, service: str, port: int) -> list[str]:

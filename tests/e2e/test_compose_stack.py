@@ -15,10 +15,11 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.builders.compose import ROOT, SERVICES, environment, mounts
 from tests.builders.patience import PATIENCE_S
-from tests.e2e.compose_stack import PROMETHEUS, ComposeStack, laurel
+from tests.e2e.compose_stack import ComposeStack, laurel
 
 pytestmark = [pytest.mark.integration, pytest.mark.kafka]
 
@@ -36,7 +37,9 @@ def until(reached: Callable[[], bool], word: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, prometheus_server: Path
+) -> Iterator[ComposeStack]:
     """All services of the file but Grafana, started in the order in which they wait for each other."""
     directory = tmp_path_factory.mktemp("compose")
     with ExitStack() as ends:
@@ -53,16 +56,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeStack]:
         stack.run("minter", "wallet", "new", str(words))
         stack.start_laurel("ton")
         stack.start_laurel("minter")
-        stack.start_prometheus()
+        stack.start_prometheus(prometheus_server)
         yield stack
 
 
-def asked(stack: ComposeStack, query: str) -> list[dict[str, Any]]:
-    """Return what Prometheus answers to a query."""
+def answer(stack: ComposeStack, path: str, **query: str) -> dict[str, Any]:
+    """Return what Prometheus answers."""
     (address,) = stack.address("prometheus", 9090)
-    words = urllib.parse.urlencode({"query": query})
-    with urllib.request.urlopen(f"http://{address}/api/v1/query?{words}") as answer:
-        return list(json.load(answer)["data"]["result"])
+    words = urllib.parse.urlencode(query)
+    with urllib.request.urlopen(f"http://{address}/api/v1/{path}?{words}") as found:
+        return dict(json.load(found)["data"])
 
 
 def test_an_event_in_gives_a_confirmed_token_out(stack: ComposeStack) -> None:
@@ -83,11 +86,27 @@ def test_an_event_in_gives_a_confirmed_token_out(stack: ComposeStack) -> None:
 def test_prometheus_sees_every_worker_and_the_minter(stack: ComposeStack) -> None:
     def up() -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        for each in asked(stack, "up"):
+        for each in answer(stack, "query", query="up")["result"]:
             found.setdefault(each["metric"]["job"], []).append(each["value"][1])
         return found
 
     until(lambda: up() == {"laurel-worker": ["1", "1"], "laurel-minter": ["1"]}, "all three up")
+
+
+def test_prometheus_evaluates_every_alert(stack: ComposeStack) -> None:
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules" / "laurel.yml").read_text())
+    written = {
+        rule.get("alert", rule.get("record")) for g in rules["groups"] for rule in g["rules"]
+    }
+
+    def health() -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for group in answer(stack, "rules")["groups"]:
+            for rule in group["rules"]:
+                found.setdefault(rule["name"], set()).add(rule["health"])
+        return found
+
+    until(lambda: health() == {name: {"ok"} for name in written}, "every rule evaluated")
 
 
 @pytest.mark.parametrize("service", RUNNING)
@@ -107,7 +126,7 @@ def test_what_the_minter_has_proved_of_the_chain_is_in_its_volume(stack: Compose
 
 
 def test_the_verification_for_a_person_with_docker_does_what_it_says(
-    stack: ComposeStack, tmp_path: Path
+    stack: ComposeStack, promtool: Path, tmp_path: Path
 ) -> None:
     """deploy/verify-docker.sh to the letter, with a `docker` whose containers are these processes."""
     root = tmp_path / "checkout"
@@ -127,7 +146,7 @@ def test_the_verification_for_a_person_with_docker_does_what_it_says(
     place = {
         "asked": str(tmp_path / "asked"),
         "path": str(tools),
-        "programs": {"laurel": laurel([]), "promtool": [str(PROMETHEUS / "promtool")]},
+        "programs": {"laurel": laurel([]), "promtool": [str(promtool)]},
         "prometheus": f"http://{stack.address('prometheus', 9090)[0]}",
         "faucet": f"http://{stack.address('ton', 20480)[0]}",
         "environments": {each.name: dict(each.environment) for each in stack.services.values()},

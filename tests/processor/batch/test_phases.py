@@ -174,16 +174,19 @@ async def test_what_postgresql_does_at_the_commit_is_in_that_phase(counting: Dat
     assert moved.by("laurel_batch_phase_seconds_sum")["commit",] >= 0.3
 
 
-async def test_an_attempt_that_came_to_nothing_counts_in_the_phase_that_it_ended_in(
-    counting: Database, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("module", "name", "phase"), [(ledger, "lock", "fence"), (counting_store, "merge", "merge")]
+)
+async def test_an_attempt_that_came_to_nothing_counts_as_the_one_that_was_committed(
+    counting: Database, monkeypatch: pytest.MonkeyPatch, module: Any, name: str, phase: str
 ) -> None:
     chunks = await a_batch(counting)
     clock = FakeClock(NOW)
     pipeline = Pipeline(counting, terms(), clock)
     await pipeline.load()
     await refuse(counting, AT_MERGE, CONFLICT, times=1)
-    slow(monkeypatch, clock, counting_store, "merge")
+    slow(monkeypatch, clock, module, name)
     moved = Moved()
     await pipeline.run(chunks)
-    assert moved.by("laurel_batch_phase_seconds_sum") == {("merge",): 2}
+    assert moved.by("laurel_batch_phase_seconds_sum") == {(phase,): 2}
     assert moved.by("laurel_batch_seconds_sum") == {(): 2}
