@@ -7,6 +7,8 @@ voice.
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO, cast
 
 import structlog
@@ -66,6 +68,20 @@ def configure(
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+@contextmanager
+def untold() -> Iterator[None]:
+    """Let nobody log while the block runs: what is met is told in the result.
+
+    A command whose result is what it met would say each thing twice, and spoil its own screen.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _name_the_library(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
