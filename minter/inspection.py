@@ -188,10 +188,9 @@ class Funds:
         """Return how far it reaches, and what to send where it does not."""
         is_deployed = self.account.data is not None
         told = (
-            f"{shown_grams(self.account.balance_nano)} Grams at "
-            f"{tokens.user_friendly(self.address, bounceable=is_deployed)}, enough for "
-            f"{self.mints:,} mints beside the reserve of {shown_grams(self.prices.reserve_nano)} "
-            "Grams"
+            f"{shown_grams(self.account.balance_nano)} Grams, enough for {self.mints:,} mints "
+            f"beside the reserve of {shown_grams(self.prices.reserve_nano)} Grams, at "
+            f"{tokens.user_friendly(self.address, bounceable=is_deployed)}"
         )
         if not is_deployed:
             told += "; not deployed yet: its first message does it"

@@ -25,7 +25,9 @@ from store.values.names import TypeCode
 _FETCHED_AT_ONCE, _TYPES_MAX = 4, 50
 # A collection's document and an item's, one after the other.
 _OF_TWO = timedelta(seconds=20)
-_WAY_OUT = "Wallet apps show blank tokens: serve the documents there (TEP-64)."
+# Before the first token nobody looks; afterwards each look at it shows nothing.
+_EARLY = "Serve the documents there (TEP-64) before the first token: wallet apps show them."
+_LATE = "Wallet apps show blank tokens: serve the documents there (TEP-64)."
 
 
 async def look(settings: Settings) -> Lines:
@@ -48,7 +50,8 @@ async def look(settings: Settings) -> Lines:
 
         async def served(code: TypeCode, uris: Sequence[str]) -> CheckResult:
             async with room:
-                return await attempt(f"metadata {code}", _served(session, uris), _OF_TWO)
+                question = _served(session, uris, is_seen=bool(on_chain))
+                return await attempt(f"metadata {code}", question, _OF_TWO)
 
         listed = sorted(documents.items())[:_TYPES_MAX]
         for line in await asyncio.gather(*(served(*each) for each in listed)):
@@ -70,15 +73,19 @@ async def _types(conn: Connection) -> Sequence[TypeCode]:
     return () if found is None else [each.code for each in found.types if each.is_onchain_capable]
 
 
-async def _served(session: ClientSession, uris: Sequence[str]) -> Said:
+async def _served(session: ClientSession, uris: Sequence[str], *, is_seen: bool) -> Said:
+    """Return whether wallet apps can show each of the documents.
+
+    `is_seen`: there are tokens, whose owners look.
+    """
     lacks = []
     for uri in uris:
         try:
             document = await published_metadata.fetch(session, uri)
         except NotPublished as error:
-            return fail(f"{error}. {_WAY_OUT}")
+            return fail(f"{error}. {_LATE}") if is_seen else warn(f"{error}. {_EARLY}")
         if (refused := published_metadata.refusal(document)) is not None:
-            return fail(f"{refused}. {_WAY_OUT}")
+            return fail(f"{refused}. {_LATE}") if is_seen else warn(f"{refused}. {_EARLY}")
         if (lack := published_metadata.lack(document)) is not None:
             lacks.append(lack)
     return warn(f"{'; '.join(lacks)}.") if lacks else ", ".join(uris)

@@ -139,8 +139,9 @@ async def _look(check: Check, settings: Settings, told: list[CheckResult]) -> Re
     """Gather the lines in `told`; return what kept the check from the rest of them."""
     unset = [name for name in check.needs if getattr(settings, name) is None]
     if unset:
-        names = ", ".join(f"LAUREL_{name.upper()}" for name in unset)
-        return Remark(CheckState.SKIP, f"{names} is not set")
+        names = " and ".join(f"LAUREL_{name.upper()}" for name in unset)
+        verb = "is" if len(unset) == 1 else "are"
+        return Remark(CheckState.SKIP, f"{names} {verb} not set")
     try:
         async with aclosing(check.look(settings)) as lines:
             async for line in lines:

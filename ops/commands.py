@@ -11,8 +11,10 @@ import click
 from ops.console import Console, json_option
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from ops.checks import CheckResult
-    from ops.status import Board
+    from ops.status import Board, Section
 
 
 @click.group()
@@ -104,7 +106,7 @@ def status(console: Console, *, watch: bool, as_json: bool) -> None:
     Counting and its lag, the catalog and its job, the mint queue, the outbox, the chain and the
     wallet: asked of PostgreSQL, Kafka and the lite servers themselves, so it needs no running
     process of Laurel's. Nothing is changed. A part that does not answer says so in its place. When
-    reconcile ran last no database tells: see laurel_reconcile_last_success_timestamp_seconds.
+    reconcile ran last is in no table: the minters' metrics tell.
 
     Exits as `laurel doctor` does: 0 all is well, 1 a person should look (warn), 2 something does
     not work (fail).
@@ -115,7 +117,7 @@ def status(console: Console, *, watch: bool, as_json: bool) -> None:
     async def main() -> int:
         from ops import logs
         from ops.checks import exit_code
-        from ops.status import Board, document, lines
+        from ops.status import Board, document
 
         settings = console.settings
         board = Board(console.load_sources(), settings)
@@ -126,10 +128,16 @@ def status(console: Console, *, watch: bool, as_json: bool) -> None:
                 if watch:
                     await _redrawn(console, board, as_json=as_json)
                 sections = board.sections()
-        console.result(document(sections), "\n".join(lines(sections)), as_json=as_json)
+        console.result(document(sections), _text(sections), as_json=as_json)
         return exit_code(each.state for each in sections)
 
     console.run_once(main, watched=not watch, may_leave_behind=True)
+
+
+def _text(sections: "Sequence[Section]") -> str:
+    from ops.status import lines
+
+    return "\n".join(line for _, line in lines(sections))
 
 
 async def _redrawn(console: Console, board: "Board", *, as_json: bool) -> None:
@@ -138,10 +146,9 @@ async def _redrawn(console: Console, board: "Board", *, as_json: bool) -> None:
 
     from rich.console import Console as Terminal
     from rich.live import Live
-    from rich.text import Text
 
     from ops.clock import SYSTEM_CLOCK
-    from ops.status import EVERY, document, lines
+    from ops.status import EVERY, document
 
     terminal = Terminal()
     on_screen = terminal.is_terminal and not as_json
@@ -149,9 +156,30 @@ async def _redrawn(console: Console, board: "Board", *, as_json: bool) -> None:
     with screen or nullcontext():
         while True:
             sections = board.sections()
-            text = "\n".join(lines(sections))
             if screen is not None:
-                screen.update(Text(text), refresh=True)
+                screen.update(_drawn(sections), refresh=True)
             else:
-                console.result(document(sections), f"{text}\n", as_json=as_json)
+                console.result(document(sections), f"{_text(sections)}\n", as_json=as_json)
             await SYSTEM_CLOCK.sleep(EVERY)
+
+
+def _drawn(sections: "Sequence[Section]") -> "RenderableType":
+    """Return a screen for a terminal: what is well is cut at its edge, all else is shown whole."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from ops.checks import CheckState
+    from ops.status import lines
+
+    styles = {CheckState.WARN: "yellow", CheckState.FAIL: "red"}
+    return Group(
+        *(
+            Text(
+                line,
+                style=styles.get(state, ""),
+                no_wrap=state is CheckState.OK,
+                overflow="ellipsis" if state is CheckState.OK else "fold",
+            )
+            for state, line in lines(sections)
+        )
+    )

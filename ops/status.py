@@ -205,15 +205,22 @@ def document(sections: Sequence[Section], clock: Clock = SYSTEM_CLOCK) -> dict[s
     }
 
 
-def lines(sections: Sequence[Section], clock: Clock = SYSTEM_CLOCK) -> Iterator[str]:
-    """Yield the screen for people: a section after another, what needs a look marked."""
-    yield f"Laurel at {clock.now():%Y-%m-%d %H:%M:%S} UTC"
+def lines(
+    sections: Sequence[Section], clock: Clock = SYSTEM_CLOCK
+) -> Iterator[tuple[CheckState, str]]:
+    """Yield the screen for people, a row a line: its state, section, label and what it says.
+
+    Without empty lines: a terminal of 24 lines shows all of it where all is well.
+    """
+    yield CheckState.OK, f"Laurel at {clock.now():%Y-%m-%d %H:%M:%S} UTC"
+    title_width = max((len(each.title) for each in sections), default=0)
     width = max((len(row.label) for each in sections for row in each.rows), default=0)
     for each in sections:
-        yield ""
-        yield each.title
+        title = each.title
         for row in each.rows:
             mark = "" if row.state is CheckState.OK else row.state.value
             first, *others = row.text.splitlines() or [""]
-            yield f"  {mark:<4}  {row.label:<{width}}  {first}".rstrip()
-            yield from (f"{'':<{width + 10}}{line}" for line in others)
+            head = f"{mark:<4}  {title:<{title_width}}  {row.label:<{width}}  "
+            yield row.state, f"{head}{first}".rstrip()
+            yield from ((row.state, f"{'':<{len(head)}}{line}") for line in others)
+            title = ""

@@ -151,7 +151,7 @@ async def _kafka(settings: Settings) -> AsyncIterator[Look]:
             rows.append(Row("lag", warn(f"unknown of {records:,} records: {trouble}")))
             return [Section("kafka", tuple(rows), {"cluster": cluster.id, "lag": None})]
         lags = topic_lags(found, ledger.get(cluster.id, {}))
-        rows += [Row(f"lag {each.topic}", lag_said(each)) for each in lags]
+        rows += lag_rows(lags)
         lag = {each.topic: each.records for each in lags}
         return [Section("kafka", tuple(rows), {"cluster": cluster.id, "lag": lag})]
 
@@ -189,11 +189,17 @@ def topic_lags(
     return list(lags.values())
 
 
+def lag_rows(lags: Sequence[TopicLag]) -> list[Row]:
+    """Return a row for each topic of which records wait; one where there is none."""
+    waiting = [each for each in lags if each.records]
+    if not waiting:
+        return [Row("lag", f"0 in {len(lags)} topics")]
+    return [Row(f"lag {each.topic}", lag_said(each)) for each in waiting]
+
+
 def lag_said(lag: TopicLag) -> Said:
-    """Return how many records of a topic wait, and whether that is for longer than it should."""
+    """Return how many records of a topic wait, and whether nobody seems to count them."""
     told = f"{lag.records:,}"
-    if not lag.records:
-        return told
     if lag.idle_seconds is None:
         return warn(f"{told}, and none was ever counted: is a worker at work?")
     if lag.idle_seconds > _STANDS.total_seconds():

@@ -57,8 +57,8 @@ async def test_wallet_and_network_as_they_should_be(settings: Settings) -> None:
     ]
     assert minting_wallet(settings)[1].address in found["wallet"].detail
     assert found["ton"].detail.startswith("masterchain block ")
-    assert found["balance"].detail.startswith("100 Grams at UQ")
-    assert "enough for 4,489 mints" in found["balance"].detail
+    assert found["balance"].detail.startswith("100 Grams, enough for 4,489 mints")
+    assert ", at UQ" in found["balance"].detail
     assert found["balance"].detail.endswith("not deployed yet: its first message does it")
     assert found["network"].detail.startswith("the database belongs to no network yet")
 

@@ -117,16 +117,12 @@ def test_the_screen_marks_what_needs_a_look() -> None:
         Section("wallet", (Row("minting", fail("shut\nsince noon")), Row("balance", warn("low")))),
     ]
     assert list(lines(sections, FakeClock())) == [
-        "Laurel at 2026-11-23 08:00:00 UTC",
-        "",
-        "counting",
-        "        lag      0",
-        "        paused   none",
-        "",
-        "wallet",
-        "  fail  minting  shut",
-        "                 since noon",
-        "  warn  balance  low",
+        (CheckState.OK, "Laurel at 2026-11-23 08:00:00 UTC"),
+        (CheckState.OK, "      counting  lag      0"),
+        (CheckState.OK, "                paused   none"),
+        (CheckState.FAIL, "fail  wallet    minting  shut"),
+        (CheckState.FAIL, "                         since noon"),
+        (CheckState.WARN, "warn            balance  low"),
     ]
     assert document(sections, FakeClock()) == {
         "at": "2026-11-23T08:00:00+00:00",

@@ -16,6 +16,7 @@ from processor.status import (
     SOURCES,
     RateMeter,
     TopicLag,
+    lag_rows,
     lag_said,
     letters_said,
     paused_said,
@@ -185,8 +186,6 @@ def test_a_partition_that_was_never_read_waits_from_its_begin_on() -> None:
 @pytest.mark.parametrize(
     ("records", "idle", "state"),
     [
-        (0, None, CheckState.OK),
-        (0, 900.0, CheckState.OK),
         (5, 59.0, CheckState.OK),
         (5, 61.0, CheckState.WARN),
         (5, None, CheckState.WARN),
@@ -196,6 +195,12 @@ def test_records_that_wait_and_are_not_counted_need_a_worker(
     records: int, idle: float | None, state: CheckState
 ) -> None:
     assert told(lag_said(TopicLag("quests", records, idle)))[0] is state
+
+
+def test_topics_of_which_nothing_waits_share_a_row() -> None:
+    empty, other = TopicLag("cities", 0, None), TopicLag("quests", 2, 1.0)
+    assert lag_rows([empty, empty]) == [Row("lag", "0 in 2 topics")]
+    assert lag_rows([empty, other]) == [Row("lag quests", "2")]
 
 
 @pytest.mark.parametrize(
