@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # pip reads the range of every dependency from pyproject.toml and the exact version from constraints.txt.
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help demo demo-full dev test unit fuzz long fmt lint types imports unused check cov kafka bench docs constraints clean
+.PHONY: help demo demo-full dev test unit fuzz long fmt lint types imports unused check cov kafka prometheus bench docs verify-docker verify-testnet constraints clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,17 @@ kafka: .cache/kafka/.fetched ## Fetch Apache Kafka's jars for the tests (Java 17
 	mvn -q -B -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(@D)
 	touch $@
 
+prometheus: .cache/prometheus/.fetched ## Fetch Debian's Prometheus and promtool for the tests; nothing is installed.
+
+# Beside the machine's own programs: installing the package would start a server at port 9090.
+.cache/prometheus/.fetched:
+	rm -rf $(@D)
+	mkdir -p $(@D)/package
+	cd $(@D)/package && apt-get -q download prometheus
+	dpkg -x $(@D)/package/prometheus_*.deb $(@D)
+	rm -r $(@D)/package
+	touch $@
+
 bench: $(VENV)/.dev .cache/quix/.made ## Print the benchmarks' ratios (half an hour; never part of the tests).
 	$(BIN)/python -m benchmarks
 
@@ -80,6 +91,12 @@ bench: $(VENV)/.dev .cache/quix/.made ## Print the benchmarks' ratios (half an h
 
 docs: $(VENV)/.dev ## Write docs/cli.md, docs/metrics.md and docs/events from the code.
 	$(BIN)/python docs/generate.py
+
+verify-docker: ## Build the images, start docker-compose.yml's whole stack, and see one event become a token (Docker 25, Compose 2.20).
+	deploy/verify-docker.sh
+
+verify-testnet: $(VENV)/.run ## Mint, read and revoke a token on TON's testnet: WORDS=wallet.words CONFIG=testnet-global.config.json METADATA=https://...
+	$(BIN)/python deploy/verify_testnet.py --words "$(WORDS)" --config "$(CONFIG)" --metadata "$(METADATA)" $(ARGS)
 
 constraints: ## Resolve constraints.txt anew from pyproject.toml.
 	rm -rf .cache/resolve && $(PYTHON) -m venv .cache/resolve

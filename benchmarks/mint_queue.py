@@ -17,7 +17,7 @@ import sqlalchemy
 from benchmarks._database import database, hush
 from ops.settings import DEFAULT_TENANT
 from sandbox.postgres import postgres
-from store import claiming, fence, mint_queue, queue_decisions, reconciliation
+from store import claiming, fence, mint_queue, queue_decisions, queue_figures, reconciliation
 from store.engine import Connection, Database
 from store.values.names import LeaseToken
 
@@ -91,7 +91,8 @@ def asks(busy: Sequence[UUID]) -> dict[str, Ask]:
         "sweep 2,000 without a wallet": lambda conn: mint_queue.sweep_some(
             conn, mint_queue.BEFORE_ALL, 2_000
         ),
-        "count the queue": claiming.counts,
+        "count what is open, and its age": queue_figures.open_tasks,
+        "count what is over": queue_figures.settled_tasks,
         "sweep all": mint_queue.sweep_held,
         "types without a collection": claiming.types_without_collection,
         "free what the breaker held": fence.free_held,

@@ -12,7 +12,8 @@ from datetime import timedelta
 
 from minter.ton import highload_wallet
 from minter.ton.gateway import ChainGateway, HistoryForgotten
-from minter.ton.values import Account, Block
+from minter.ton.values import Account, AccountTransaction, Block
+from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.logs import logger
 from store import chain, fence
@@ -62,6 +63,8 @@ class Accounting:
         self._in_flight = timedelta(seconds=wallet.identity.timeout_s) + expiry_margin
         self._clock = clock
         self._lacking_since: float | None = None
+        # Came back, of what was counted as spent.
+        self._returned_nano = 0
         self.fence: Fence | None = None
 
     def due(self, account: Account) -> bool:
@@ -89,7 +92,8 @@ class Accounting:
         wallet_id = self._wallet.id
         async with db.transaction() as conn:
             before = await fence.fence(conn, wallet_id)
-        externals, forgotten = await self._externals(account, before.accounted_lt)
+        found, forgotten = await self._transactions(account, before.accounted_lt)
+        externals = self._externals(found)
         async with db.transaction() as conn:
             here = await fence.identity(conn)
             stored = await fence.fence(conn, wallet_id, lock=True)
@@ -111,18 +115,23 @@ class Accounting:
             log.warning("minting_shut", reason=notice.reason, needs_repair=notice.needs_repair)
         if opened:
             log.info("minting_open", seqno=block.seqno)
+        if stored.epoch is not None:
+            # Another minter may have looked at them meanwhile. Before the first look of all this
+            # wallet may have served somebody else.
+            self._count_spent([each for each in found if each.lt > stored.accounted_lt])
         remembered, self.fence = self.fence, now
         if remembered is not None and not notices:
             # A message may have been signed since this look read the row.
             self.signed(remembered.next_query_seq - 1)
         return now, seqno
 
-    async def _externals(
+    async def _transactions(
         self, account: Account, after_lt: int
-    ) -> tuple[list[_External], list[Notice]]:
-        address = self._wallet.identity.address
+    ) -> tuple[list[AccountTransaction], list[Notice]]:
         try:
-            found = await self._gateway.transactions(address, account, after_lt)
+            found = await self._gateway.transactions(
+                self._wallet.identity.address, account, after_lt
+            )
         except HistoryForgotten as error:
             now = self._clock.monotonic()
             self._lacking_since = now if self._lacking_since is None else self._lacking_since
@@ -130,15 +139,25 @@ class Accounting:
                 raise
             return [], [Notice(error.message, needs_repair=True)]
         self._lacking_since = None
+        return found, []
+
+    def _externals(self, transactions: Sequence[AccountTransaction]) -> list[_External]:
         externals = []
-        for each in found:
+        for each in transactions:
             try:
-                message_hash = highload_wallet.external_hash(address, each.data)
+                message_hash = highload_wallet.external_hash(
+                    self._wallet.identity.address, each.data
+                )
             except ValueError:
                 message_hash = b""  # of no message that anybody here has signed
             if message_hash is not None:
                 externals.append(_External(each.lt, message_hash))
-        return externals, []
+        return externals
+
+    def _count_spent(self, transactions: Sequence[AccountTransaction]) -> None:
+        spent_nano = sum(each.spent_nano for each in transactions) - self._returned_nano
+        metrics.WALLET_SPENT_NANOGRAMS.inc(max(0, spent_nano))
+        self._returned_nano = max(0, -spent_nano)
 
 
 def _moved(here: DatabaseIdentity, stored: Fence, remembered: Fence | None) -> list[Notice]:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from minter.message_signing import (
     NothingSigned,
+    Obstacle,
     Selection,
     SignedBatch,
     Signing,
@@ -46,13 +47,13 @@ async def sign_burns(
         entries = tuple(
             _revocation(signing, task, token_indexes[task.id]) for task in revocable[:room]
         )
-        reason = None if token_indexes else "nothing to burn"
+        nothing = NothingSigned(Obstacle.NOTHING_LEFT, "nothing to burn")
         if room:
             # A burn whose token no block shows yet must not keep the head of the queue.
             unseen = [task.id for task in remaining if task.id not in token_indexes]
             await claiming.release(conn, lease, unseen, _LATER)
         others = left_over(remaining, entries)
-        return Selection(entries, others, locked.next_index, reason=reason)
+        return Selection(entries, others, locked.next_index, None if token_indexes else nothing)
 
     return await sign_chosen(signing, lease, remaining, choose)
 

@@ -25,8 +25,8 @@ def minter(console: Console) -> None:
     console.role = "minter"
 
     async def main(stop: "Stop") -> int:
+        from minter import first_series
         from minter.daemon import Daemon
-        from minter.maintenance import show_decisions
         from minter.startup import minter_context, unless_stopped
         from ops.http import serving
         from ops.lifecycle import EXIT_OK, Readiness
@@ -35,7 +35,7 @@ def minter(console: Console) -> None:
 
         console.settings.require("database_url", "ton_config", "wallet_mnemonic_file")
         readiness = Readiness()
-        show_decisions()
+        first_series.show()
         async with (
             serving(console.settings.http, readiness, Role.MINTER),
             AsyncExitStack() as stack,

@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 from minter import collections, signing
 from minter.context import MinterContext, count_error
 from minter.maintenance import Maintenance
-from minter.message_signing import NothingSigned, SignedBatch, spendable_nano
+from minter.message_signing import NothingSigned, Obstacle, SignedBatch, spendable_nano
 from minter.resting import Rests
 from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
 from minter.waiting import first_of
@@ -82,6 +82,8 @@ class Daemon:
         try:
             while not self._stop.requested:
                 self._failures += 1
+                # Also while no lite server answers: what waits grows old then.
+                self._maintenance.count()
                 try:
                     with self._watchdog.work("the minter's turn"):
                         await self._turn()
@@ -264,7 +266,8 @@ class Daemon:
             message_hash=message.message_hash.hex(),
         )
         collection = by_id[message.chain_collection_id]
-        batch = SignedBatch(message, collection, tuple(tasks), lease)
+        signed_ago = self._ctx.clock.now() - message.created_at
+        batch = SignedBatch(message, collection, tuple(tasks), lease, signed_ago)
         await watch(self._ctx, batch, self._stop)
 
     async def _collection(self, type_id: UUID, code: TypeCode) -> Collection:
@@ -280,7 +283,8 @@ class Daemon:
         self, collection: Collection, kind: MessageKind, nothing: NothingSigned
     ) -> None:
         type_id, now = collection.type_id, self._ctx.clock.monotonic()
-        if nothing.insufficient_funds:
+        metrics.NOT_SIGNED.labels(kind.value, nothing.obstacle.value).inc()
+        if nothing.obstacle is Obstacle.INSUFFICIENT_FUNDS:
             self._readiness.wait_for(Part.WALLET, nothing.reason)
         if nothing.needed_nano:
             self._rests.rest_for_money(type_id, kind, nothing.needed_nano, now)

@@ -2,16 +2,13 @@
 
 import asyncio
 from datetime import timedelta
-from typing import get_args
 
 from minter import reconcile
 from minter.context import MinterContext, count_error
-from minter.mint_decision import Decision
-from ops import metrics
+from minter.queue_gauges import QueueGauges
 from ops.errors import Permanent, Transient
 from ops.logs import logger
-from store import claiming, fence, mint_queue
-from store.values.minting import TaskOperation
+from store import fence, mint_queue
 
 log = logger("minter")
 
@@ -20,19 +17,8 @@ _SWEEP_EVERY = timedelta(seconds=5)
 _COMPARED_AT_ONCE = 4
 # Tasks that wait for a wallet and are looked at in one sweep: the loop that mints waits for it.
 _SWEPT_AT_ONCE = 2_000
-# Counting a queue of millions takes seconds: it has a hundredth of the time at most.
-_COUNT_REST = 100
 # While minting is shut and a person asked for a repair: what is restored may still count on.
 _REPAIR_EVERY = timedelta(seconds=15)
-
-
-def show_decisions() -> None:
-    """Have the metrics of decisions and stages show each from the start."""
-    for operation in TaskOperation:
-        for decision in get_args(Decision):
-            metrics.MINTS.labels(operation.value, decision.label)
-        for stage in ("queued", "sent", "total"):
-            metrics.MINT_STAGE_SECONDS.labels(operation.value, stage)
 
 
 class Maintenance:
@@ -42,14 +28,13 @@ class Maintenance:
         self._ctx = ctx
         self._swept_at = float("-inf")
         self._swept_to = mint_queue.BEFORE_ALL
-        self._count_at = float("-inf")
-        self._counting: asyncio.Task[None] | None = None
+        self._gauges = QueueGauges(ctx)
         # The first comparison comes after `reconcile_every`: a minter that starts has work to do.
         self._compared_at = ctx.clock.monotonic()
         self._comparing: asyncio.Task[None] | None = None
 
     async def sweep(self) -> None:
-        """Free held tasks whose user has a wallet now, and start counting, where that is due.
+        """Free held tasks whose user has a wallet now, where that is due.
 
         Raises:
             DatabaseUnreachable: PostgreSQL does not answer.
@@ -69,24 +54,10 @@ class Maintenance:
                 freed += await fence.free_held(conn)
         if freed:
             log.info("held_tasks_freed", tasks=freed)
-        if now >= self._count_at and (self._counting is None or self._counting.done()):
-            self._counting = asyncio.create_task(self._count())
 
-    async def _count(self) -> None:
-        clock = self._ctx.clock
-        started = clock.monotonic()
-        try:
-            async with self._ctx.db.transaction() as conn:
-                counts = await claiming.counts(conn)
-        except Transient as error:
-            count_error(error)
-            return
-        now = clock.monotonic()
-        self._count_at = now + _COUNT_REST * (now - started)
-        metrics.TASKS.clear()
-        for count in counts:
-            hold = count.hold_reason.value if count.hold_reason else "none"
-            metrics.TASKS.labels(count.operation.value, count.status.value, hold).set(count.tasks)
+    def count(self) -> None:
+        """Start counting the queue for the metrics, where that is due."""
+        self._gauges.look()
 
     def compare(self) -> None:
         """Start a reconcile, where one is due; never two at once.
@@ -109,10 +80,10 @@ class Maintenance:
 
     async def close(self) -> None:
         """Give up what is under way."""
-        under_way = [task for task in (self._comparing, self._counting) if task is not None]
-        for task in under_way:
-            task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await self._gauges.close()
+        if self._comparing is not None:
+            self._comparing.cancel()
+            await asyncio.gather(self._comparing, return_exceptions=True)
 
     def _may_repair(self) -> bool:
         block, _ = self._ctx.view.current

@@ -10,6 +10,7 @@ whoever holds its row's lock and sees none knows all that was ever signed for it
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 
 from minter import budget
 from minter.context import MinterContext
@@ -26,7 +27,7 @@ from store.chain_messages import MessageRecord, NewMessage
 from store.engine import Connection
 from store.settlement_effects import Settlement
 from store.settling import Assignment
-from store.values.minting import LeasedTask, MessageKind
+from store.values.minting import LeasedTask, MessageKind, TaskOperation
 from store.values.names import LeaseToken
 
 _AT_ONCE = timedelta()
@@ -34,12 +35,36 @@ _AT_ONCE = timedelta()
 
 @dataclass(frozen=True, slots=True)
 class SignedBatch:
-    """A committed message with its leased tasks, ready to be watched."""
+    """A committed message with its leased tasks, ready to be watched.
+
+    `signed_ago`: how long before that it was signed, where a former minter did.
+    """
 
     message: MessageRecord
     collection: Collection
     tasks: tuple[LeasedTask, ...]
     lease: LeaseToken
+    signed_ago: timedelta = timedelta()
+
+
+class Obstacle(StrEnum):
+    """What keeps a message from being signed: the `code` of log lines, and a label of metrics."""
+
+    NOTHING_LEFT = "nothing_left"
+    """What was leased is over by now, or held."""
+    MESSAGE_UNDER_WAY = "message_under_way"
+    OVERTAKEN = "overtaken"
+    """Another minter, or a repair, knows more than this one."""
+    MINTING_SHUT = "minting_shut"
+    OTHER_DATABASE = "other_database"
+    STOPPED = "collection_stopped"
+    FOREIGN_COLLECTION = "foreign_collection"
+    INDEX_MISMATCH = "index_mismatch"
+    HEAD_OF_LINE = "head_of_line"
+    MONEY_PROMISED = "money_promised"
+    """Messages under way may take it; it may come free by itself."""
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    """A person has to send the wallet more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +72,11 @@ class NothingSigned:
     """Nothing was signed, and why; the tasks were released, held or settled.
 
     `needed_nano`: what the wallet must be able to spend first; 0 where money is not the matter.
-    `insufficient_funds`: a person has to send it more; else what is promised to others comes free.
     """
 
+    obstacle: Obstacle
     reason: str
     needed_nano: int = 0
-    insufficient_funds: bool = False
 
 
 class MoneyTaken(Transient):
@@ -85,13 +109,13 @@ class Selection:
     """What a message is to carry, and what becomes of the tasks that it does not.
 
     `unsigned` are released in their old places; what is neither was held, or released for later.
-    `reason` says why nothing is carried, where it is not money.
+    `nothing` says why nothing is carried, where it is not money.
     """
 
     entries: tuple[TaskAction, ...]
     unsigned: tuple[LeasedTask, ...]
     next_index: int
-    reason: str | None = None
+    nothing: NothingSigned | None = None
 
 
 # Chooses under the collection's lock, given its row and how many actions there is room for.
@@ -124,8 +148,8 @@ async def sign_chosen(
             _measure_queued(signing, assignments)
             reach(Point.MINTER_SIGNING)
             return SignedBatch(message, locked, _as_signed(assignments, message), lease)
-    if choice.reason is not None:
-        return NothingSigned(choice.reason)
+    if choice.nothing is not None:
+        return choice.nothing
     return insufficient_funds(signing)
 
 
@@ -162,24 +186,27 @@ async def find_obstacle(
 ) -> NothingSigned | None:
     """Return why nothing may be signed for a locked collection; None where nothing hinders it."""
     if locked.stopped_reason is not None:
-        return NothingSigned(f"stopped: {locked.stopped_reason}")
+        return NothingSigned(Obstacle.STOPPED, f"stopped: {locked.stopped_reason}")
     if await chain_messages.unresolved(conn, signing.collection.id) is not None:
-        return NothingSigned("another message is under way")
+        return NothingSigned(Obstacle.MESSAGE_UNDER_WAY, "another message is under way")
     stored = await fence.fence(conn, signing.ctx.wallet_id)
     if stored.shut is not None:
-        return NothingSigned(f"minting is shut: {stored.shut.reason}")
+        return NothingSigned(Obstacle.MINTING_SHUT, f"minting is shut: {stored.shut.reason}")
     if not stored.names(await fence.identity(conn)):
-        return NothingSigned("this is another database, or its server was started again")
+        reason = "this is another database, or its server was started again"
+        return NothingSigned(Obstacle.OTHER_DATABASE, reason)
     seen = await chain.seqno_seen(conn, signing.ctx.wallet_id)
     newest = signing.ctx.view.current[0].seqno
     if newest < seen:
-        return NothingSigned(f"another minter has seen block {seen}, this one {newest}")
+        reason = f"another minter has seen block {seen}, this one {newest}"
+        return NothingSigned(Obstacle.OVERTAKEN, reason)
     # The index read at our block must not be an old one. What has happened to this collection
     # counts and no newer block: those come while one reads, and beside a slow lite server nothing
     # would ever be signed.
     settled = await chain_messages.settled_seqno(conn, signing.collection.id)
     if signing.block.seqno < settled or locked.next_index != signing.collection.next_index:
-        return NothingSigned("another minter or a repair has worked on it meanwhile")
+        reason = "another minter or a repair has worked on it meanwhile"
+        return NothingSigned(Obstacle.OVERTAKEN, reason)
     return None
 
 
@@ -239,9 +266,26 @@ def _as_signed(assignments: Sequence[Assignment], message: MessageRecord) -> tup
 
 def _measure_queued(signing: Signing, assignments: Sequence[Assignment]) -> None:
     now = signing.ctx.clock.now()
-    for task in (each.task for each in assignments if each.task.token_index is None):
-        queued = (now - task.ready_at).total_seconds()
-        metrics.MINT_STAGE_SECONDS.labels(task.operation.value, "queued").observe(queued)
+    for task in (each.task for each in assignments if _is_first(each.task)):
+        if task.operation is TaskOperation.MINT:
+            observe_stage(task, "wallet", task.wallet_wait)
+        observe_stage(task, "queued", now - task.ready_at)
+
+
+def _is_first(task: LeasedTask) -> bool:
+    """Return whether nothing was signed for a task before: a mint holds its index from then on."""
+    if task.operation is TaskOperation.REVOKE_SECOND:
+        return task.attempt == 0
+    return task.token_index is None
+
+
+def observe_stage(task: LeasedTask, stage: str, spent: timedelta) -> None:
+    """Count the time that a task spent in a stage of its way; never less than none.
+
+    The database's clock may be ahead of this host's.
+    """
+    histogram = metrics.MINT_STAGE_SECONDS.labels(task.operation.value, stage)
+    histogram.observe(max(0.0, spent.total_seconds()))
 
 
 def insufficient_funds(signing: Signing) -> NothingSigned:
@@ -250,7 +294,8 @@ def insufficient_funds(signing: Signing) -> NothingSigned:
     needed_nano = budget.cost_nano(signing.kind, 1, prices)
     missing_nano = prices.reserve_nano + needed_nano - balance_nano
     if missing_nano <= 0:
-        return NothingSigned("messages under way may take the wallet's money yet", needed_nano)
+        reason = "messages under way may take the wallet's money yet"
+        return NothingSigned(Obstacle.MONEY_PROMISED, reason, needed_nano)
     deployed = signing.account.data is not None
     address = tokens.user_friendly(signing.ctx.wallet.address, bounceable=deployed)
     # What is under way may take some of the balance yet.
@@ -261,4 +306,4 @@ def insufficient_funds(signing: Signing) -> NothingSigned:
         f"more; each {signing.kind.value} takes {shown_grams(prices.value_nano(signing.kind))} and "
         "its fees"
     )
-    return NothingSigned(reason, needed_nano, insufficient_funds=True)
+    return NothingSigned(Obstacle.INSUFFICIENT_FUNDS, reason, needed_nano)

@@ -8,6 +8,7 @@ from minter import indexes, recipients
 from minter.indexes import HeadOfLineBlocked, IndexMismatch, IndexPlan, ReservedIndex
 from minter.message_signing import (
     NothingSigned,
+    Obstacle,
     Selection,
     SignedBatch,
     Signing,
@@ -43,15 +44,16 @@ async def sign_mints(
     await settle(signing, lease, [_void(task) for task in over])
     tasks = [task for task in tasks if not task.is_minted]
     if not tasks:
-        return NothingSigned("the badges have their tokens")
+        return NothingSigned(Obstacle.NOTHING_LEFT, "the badges have their tokens")
     on_chain = await ctx.collection_state(signing.collection.address, signing.block)
     if on_chain.owner != ctx.wallet.address:
         # It would refuse every mint, and keep the fees.
         async with ctx.db.transaction() as conn:
             await claiming.release(conn, lease, [task.id for task in tasks], _AT_ONCE)
         return NothingSigned(
+            Obstacle.FOREIGN_COLLECTION,
             f"collection {signing.collection.address} obeys {on_chain.owner}, and this wallet is "
-            f"{ctx.wallet.address}: give the collection back to it"
+            f"{ctx.wallet.address}: give the collection back to it",
         )
     owners = await _recipients(signing, lease, tasks)
     fresh = [task for task in tasks if task.id in owners and task.token_index is None]
@@ -88,18 +90,20 @@ async def sign_mints(
                     await _take_along(conn, signing, lease, [each.assignment for each in entries])
                 # Room for mints and none of them signed: they were held; money is not the
                 # matter.
-                reason = "no mint is left to sign" if room else None
+                nothing = NothingSigned(Obstacle.NOTHING_LEFT, "no mint is left to sign")
                 others = left_over(candidates, entries)
-                return Selection(entries, others, plan.next_index, reason=reason)
+                return Selection(entries, others, plan.next_index, nothing if room else None)
             case IndexMismatch(reason):
                 # Only what has no index is held: what has one waits for reconcile in its place.
                 # Under the collection's lock, or a repair might come between look and hold.
                 held = [_held(task, HoldReason.BREAKER, reason) for task in new]
                 await settling.settle(conn, lease, held, signing.block.time)
                 await fence.break_collection(conn, locked.id, reason)
-                return Selection((), tuple(reserved), locked.next_index, reason=reason)
+                nothing = NothingSigned(Obstacle.INDEX_MISMATCH, reason)
+                return Selection((), tuple(reserved), locked.next_index, nothing)
             case HeadOfLineBlocked(reason):
-                return Selection((), candidates, locked.next_index, reason=reason)
+                nothing = NothingSigned(Obstacle.HEAD_OF_LINE, reason)
+                return Selection((), candidates, locked.next_index, nothing)
 
     return await sign_chosen(signing, lease, tasks, choose)
 

@@ -132,7 +132,9 @@ async def reconcile(
         shut = await _shut_or_open(db, wallet, block, unknown, terms, repaired=repaired)
     seconds = clock.monotonic() - started
     report = ReconcileReport(block.seqno, count, len(known), tuple(findings), seconds, shut)
-    _measure(report)
+    show_findings([each.finding for each in report.findings])
+    metrics.RECONCILE_SECONDS.observe(report.seconds)
+    metrics.RECONCILE_LAST_SUCCESS.set(clock.now().timestamp())
     return report
 
 
@@ -431,8 +433,8 @@ def _is_gap(finding: Finding) -> bool:
     return finding.kind is FindingKind.INDEX_GAP
 
 
-def _measure(report: ReconcileReport) -> None:
-    counted = Counter(each.finding.kind for each in report.findings)
+def show_findings(findings: Sequence[Finding]) -> None:
+    """Show these findings as a metric, and none of any other kind."""
+    counted = Counter(each.kind for each in findings)
     for kind in FindingKind:
         metrics.RECONCILE_FINDINGS.labels(kind.value.replace(" ", "_")).set(counted[kind])
-    metrics.RECONCILE_SECONDS.observe(report.seconds)

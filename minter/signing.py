@@ -6,6 +6,7 @@ from minter.burn_signing import sign_burns
 from minter.context import MinterContext
 from minter.message_signing import (
     NothingSigned,
+    Obstacle,
     SignedBatch,
     Signing,
     commit,
@@ -52,7 +53,8 @@ async def sign_deploy(ctx: MinterContext, collection: Collection) -> MessageReco
     signing = Signing(ctx, MessageKind.DEPLOY, collection, *ctx.view.current)
     contract = tokens.collection(ctx.wallet.address, collection.content_uri, collection.item_prefix)
     if contract.address != collection.address:
-        return NothingSigned(f"collection {collection.type_code} is not of this wallet")
+        reason = f"collection {collection.type_code} is not of this wallet"
+        return NothingSigned(Obstacle.FOREIGN_COLLECTION, reason)
     value_nano = ctx.prices.value_nano(signing.kind)
     action = Action(collection.address, value_nano, None, contract.state_init)
     async with ctx.db.transaction() as conn:

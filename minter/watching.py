@@ -12,7 +12,7 @@ from typing import assert_never
 
 from minter import mint_decision
 from minter.context import MinterContext
-from minter.message_signing import SignedBatch
+from minter.message_signing import SignedBatch, observe_stage
 from minter.mint_decision import (
     Confirm,
     Decision,
@@ -123,7 +123,8 @@ async def watch(ctx: MinterContext, batch: SignedBatch, stop: Stop) -> None:
             await _settle(look, batch.lease, settled, left=len(waiting), foreign=len(foreign))
             for watched, decision in foreign:
                 await _record(look, watched, decision)
-            _measure(ctx, settled, sent_for_s=ctx.clock.monotonic() - started)
+            sent_for = timedelta(seconds=ctx.clock.monotonic() - started)
+            _measure(ctx, settled, batch.signed_ago + sent_for)
 
 
 async def watch_deploy(
@@ -246,6 +247,7 @@ def _send_due(look: _Look) -> bool:
 
 async def _send(ctx: MinterContext, message: MessageRecord, block: Block) -> MessageRecord:
     result = await ctx.gateway.send(message.boc)
+    metrics.SENDS.labels(message.kind.value, result.outcome.value).inc()
     reach(Point.DEPLOY_SENT if message.kind is MessageKind.DEPLOY else Point.MINTER_SENT)
     # Whatever they answered: exit 36 means "executed already", a timeout means nothing. The chain's
     # state decides.
@@ -331,13 +333,11 @@ def _confirmed(watched: _WatchedTask, token: Token) -> Settlement:
     return Settlement(task, confirmed, event, token_id=watched.address, token_end=end)
 
 
-def _measure(ctx: MinterContext, settled: Sequence[Settlement], *, sent_for_s: float) -> None:
+def _measure(ctx: MinterContext, settled: Sequence[Settlement], sent_for: timedelta) -> None:
     now = ctx.clock.now()
     for task in (each.task for each in settled if each.to_status is TaskStatus.CONFIRMED):
-        operation = task.operation.value
-        metrics.MINT_STAGE_SECONDS.labels(operation, "sent").observe(sent_for_s)
-        total = (now - task.ready_at).total_seconds()
-        metrics.MINT_STAGE_SECONDS.labels(operation, "total").observe(total)
+        observe_stage(task, "sent", sent_for)
+        observe_stage(task, "total", now - task.ready_at)
 
 
 async def _had_no_effect(conn: Connection, look: _Look, settlements: Sequence[Settlement]) -> bool:

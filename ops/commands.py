@@ -11,7 +11,7 @@ import click
 from ops.console import Console, json_option
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Group
 
     from ops.checks import CheckResult
     from ops.status import Board, Section
@@ -163,7 +163,7 @@ async def _redrawn(console: Console, board: "Board", *, as_json: bool) -> None:
             await SYSTEM_CLOCK.sleep(EVERY)
 
 
-def _drawn(sections: "Sequence[Section]") -> "RenderableType":
+def _drawn(sections: "Sequence[Section]") -> "Group":
     """Return a screen for a terminal: what is well is cut at its edge, all else is shown whole."""
     from rich.console import Group
     from rich.text import Text

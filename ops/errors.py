@@ -55,3 +55,20 @@ class UsageError(LaurelError):
     """
 
     code = "usage"
+
+
+# Of an error that Laurel did not raise on purpose.
+UNKNOWN = "unknown"
+
+
+def code_of(error: BaseException | None) -> str:
+    """Return the code of an error of ours, and one word for all others."""
+    return error.code if isinstance(error, LaurelError) else UNKNOWN
+
+
+def codes() -> frozenset[str]:
+    """Return every code that `code_of` may return in this process, by what it has loaded."""
+    kinds: list[type[LaurelError]] = [LaurelError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    return frozenset(kind.code for kind in kinds) | {UNKNOWN}

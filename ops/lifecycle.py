@@ -27,7 +27,7 @@ from tenacity import (
 
 from ops import garbage, metrics, stacks
 from ops.clock import SYSTEM_CLOCK, Clock
-from ops.errors import Transient
+from ops.errors import Transient, code_of
 from ops.logs import logger
 from ops.progress import went_on
 
@@ -234,7 +234,7 @@ async def until_available(
     def before_sleep(state: RetryCallState) -> None:
         went_on()  # the attempt has ended: what is waited for is said, and stands still nowhere
         error = state.outcome.exception() if state.outcome else None
-        metrics.RETRIES.labels(part, getattr(error, "code", "unknown")).inc()
+        metrics.RETRIES.labels(part, code_of(error)).inc()
         reason = str(error)
         known = readiness.waits.get(part)
         # Once a reason: a part may be away for hours. The loss itself is logged by the readiness.

@@ -5,7 +5,9 @@ A worker that shows a wallet's balance of 0 fires the alert about an empty walle
 
 from collections.abc import Mapping
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -18,7 +20,7 @@ from prometheus_client import (
     write_to_textfile,
 )
 
-from ops import metrics
+from ops import errors, metrics
 
 Metric = Counter | Gauge | Histogram
 
@@ -37,40 +39,60 @@ class Role(StrEnum):
 _COUNTING: tuple[Metric, ...] = (
     metrics.EVENTS,
     metrics.BATCH_SECONDS,
+    metrics.BATCH_PHASE_SECONDS,
     metrics.BATCH_RECORDS,
     metrics.DEAD_LETTERS,
     metrics.DEAD_LETTERS_REPEATED,
     metrics.LEVELS,
 )
-_RECONCILING: tuple[Metric, ...] = (metrics.RECONCILE_FINDINGS, metrics.RECONCILE_SECONDS)
+_RECONCILING: tuple[Metric, ...] = (
+    metrics.RECONCILE_FINDINGS,
+    metrics.RECONCILE_SECONDS,
+    metrics.RECONCILE_LAST_SUCCESS,
+)
 _OF_ALL: tuple[Metric, ...] = (metrics.RETRIES, metrics.ERRORS)
+_OF_SERVERS: tuple[Metric, ...] = (metrics.READY, metrics.BUILD_INFO)
 
 OF_ROLE: Mapping[Role, tuple[Metric, ...]] = {
     Role.WORKER: (
         *_COUNTING,
+        metrics.EVENT_AGE_SECONDS,
         metrics.EVENT_LAG_SECONDS,
         metrics.CONSUMER_LAG_RECORDS,
         metrics.WITHHELD_RECORDS,
+        metrics.PARTITIONS_ASSIGNED,
+        metrics.REBALANCES,
         metrics.PARTITIONS_PAUSED,
         metrics.COMMANDS_WAITING,
         metrics.COMMANDS_EXPIRED,
         metrics.LEDGER_EVENTS,
+        metrics.CATALOG_VERSION,
+        metrics.CATALOG_JOB_USERS,
+        metrics.OUTBOX_MESSAGES,
+        metrics.OUTBOX_OLDEST_SECONDS,
+        metrics.OUTBOX_LAST_PUBLISHED,
         metrics.CLOCK_AHEAD_SECONDS,
         *_OF_ALL,
-        metrics.READY,
+        *_OF_SERVERS,
     ),
     Role.MINTER: (
         metrics.TASKS,
+        metrics.TASK_OLDEST_SECONDS,
         metrics.MINT_STAGE_SECONDS,
         metrics.MINTS,
+        metrics.NOT_SIGNED,
+        metrics.SENDS,
         *_RECONCILING,
         metrics.MINTING_SHUT,
         metrics.COLLECTIONS_STOPPED,
         metrics.CHAIN_SEQNO,
         metrics.CHAIN_BLOCK_AGE_SECONDS,
         metrics.WALLET_BALANCE_NANOGRAMS,
+        metrics.WALLET_SPENT_NANOGRAMS,
+        metrics.LITE_SERVER_UP,
+        metrics.LITE_SERVER_BLOCKS_BEHIND,
         *_OF_ALL,
-        metrics.READY,
+        *_OF_SERVERS,
     ),
     Role.BACKFILL: (*_COUNTING, *_OF_ALL),
     Role.RECONCILE: (*_RECONCILING, *_OF_ALL),
@@ -80,6 +102,9 @@ OF_ROLE: Mapping[Role, tuple[Metric, ...]] = {
 
 def registry_of(role: Role) -> CollectorRegistry:
     """Return what a process of `role` shows: its metrics, and Python's own about the process."""
+    metrics.BUILD_INFO.labels(version("laurel"), python_version()).set(1)
+    for code in errors.codes():
+        metrics.ERRORS.labels(code)
     registry = CollectorRegistry()
     for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, *OF_ROLE[role]):
         registry.register(collector)

@@ -35,7 +35,7 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class MessageRecord:
-    """A message as it stands. `last_sent_at` is the chain's time."""
+    """A message as it stands. `last_sent_at` is the chain's time, `created_at` the database's."""
 
     id: UUID
     chain_collection_id: UUID
@@ -48,6 +48,7 @@ class MessageRecord:
     message_hash: bytes
     send_count: int
     last_sent_at: datetime | None
+    created_at: datetime
 
 
 _MESSAGE_COLUMNS = (
@@ -62,6 +63,7 @@ _MESSAGE_COLUMNS = (
     ChainMessage.message_hash,
     ChainMessage.send_count,
     ChainMessage.last_sent_at,
+    ChainMessage.created_at,
 )
 _MESSAGE = select(*_MESSAGE_COLUMNS)
 _UNRESOLVED = ChainMessage.status == MessageStatus.UNRESOLVED.value
@@ -209,4 +211,5 @@ def _message(row: Row[*tuple[Any, ...]]) -> MessageRecord:
         bytes(row.message_hash),
         row.send_count,
         row.last_sent_at,
+        row.created_at,
     )

@@ -1,4 +1,4 @@
-"""The mint queue under leases: claim, renew, release, count.
+"""The mint queue under leases: claim, renew, release.
 
 The lease (its token, its expiry) is apart from the state. Every UPDATE of a leased task names the
 lease and that it has not run out by the database's clock: an expired minter can never finish what
@@ -6,7 +6,6 @@ another one took over. What a lease allows is in store/settling.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -19,25 +18,22 @@ from store.values.badges import Actor
 from store.values.minting import HoldReason, LeasedTask, TaskEvent, TaskOperation, TaskStatus
 from store.values.names import LeaseToken, RawAddress, TypeCode
 
-
-@dataclass(frozen=True, slots=True)
-class TaskCount:
-    """How many tasks stand in one place of the queue."""
-
-    operation: TaskOperation
-    status: TaskStatus
-    hold_reason: HoldReason | None
-    tasks: int
-
-
 # Since when a task waits for nobody but the minter: not for a wallet, a person or a shut breaker,
-# and of a revocation not for its badge's mint.
+# and of a revocation not for its badge's mint. Whoever frees a task sets both instants; a delay
+# (`release`) moves run_after alone, and is the minter's own.
 _READY_AT = """\
-greatest(taken.run_after,
+greatest(least(taken.run_after, taken.updated_at),
                     (SELECT max(mint.updated_at) FROM nft_mint_queue AS mint
                       WHERE taken.operation <> 'mint' AND mint.operation = 'mint'
                         AND mint.nft_instance_id = taken.nft_instance_id
                         AND mint.status = 'confirmed')) AS ready_at"""
+
+# How long a task waited for its user's wallet: to the link that stands, by its event's own time,
+# and no longer than to its being free. One that has no wallet now is held and not signed.
+_WALLET_WAIT = """\
+greatest(least((SELECT max(wallet.linked_at) FROM user_wallet AS wallet
+                            WHERE wallet.user_id = instance.user_id), taken.run_after)
+                      - taken.created_at, interval '0') AS wallet_wait"""
 
 
 def _has_revocations(operation: str) -> str:
@@ -121,7 +117,8 @@ CLAIM_DUE = text(f"""
              OR EXISTS (SELECT 1 FROM nft_audit_log AS audit
                          WHERE audit.nft_instance_id = instance.id
                            AND audit.action = 'minted_onchain') AS is_minted,
-           {_READY_AT}
+           {_READY_AT},
+           {_WALLET_WAIT}
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
            JOIN nft_type AS type ON type.id = taken.type_id
      ORDER BY taken.priority, taken.run_after
@@ -145,7 +142,8 @@ CLAIM_SENT = text(f"""
            FROM due WHERE task.id = due.id
          RETURNING task.*)
     SELECT taken.*, instance.user_id, type.code, instance.onchain_token_id,
-           instance.onchain_status = 'minted' AS is_minted, {_READY_AT}
+           instance.onchain_status = 'minted' AS is_minted, {_READY_AT},
+           interval '0' AS wallet_wait
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
            JOIN nft_type AS type ON type.id = taken.type_id
      ORDER BY taken.chain_message_id, taken.token_index
@@ -167,7 +165,7 @@ TAKE_RESERVED = text("""
              OR EXISTS (SELECT 1 FROM nft_audit_log AS audit
                          WHERE audit.nft_instance_id = instance.id
                            AND audit.action = 'minted_onchain') AS is_minted,
-           taken.run_after AS ready_at
+           taken.run_after AS ready_at, interval '0' AS wallet_wait
       FROM taken JOIN nft_instance AS instance ON instance.id = taken.nft_instance_id
            JOIN nft_type AS type ON type.id = taken.type_id
      ORDER BY taken.token_index
@@ -234,11 +232,6 @@ WITHOUT_COLLECTION = text("""
                     WHERE task.type_id = type.id AND task.operation = 'mint'
                       AND task.status = 'pending')
      ORDER BY type.code
-""")
-
-COUNTS = text("""
-    SELECT operation, status, hold_reason, count(*) AS tasks
-      FROM nft_mint_queue GROUP BY operation, status, hold_reason
 """)
 
 
@@ -368,19 +361,6 @@ async def types_without_collection(conn: Connection) -> list[tuple[UUID, TypeCod
     return [(row.id, TypeCode(row.code)) for row in rows]
 
 
-async def counts(conn: Connection) -> list[TaskCount]:
-    """Return how many tasks stand where, for the gauge."""
-    return [
-        TaskCount(
-            TaskOperation(row.operation),
-            TaskStatus(row.status),
-            HoldReason(row.hold_reason) if row.hold_reason else None,
-            row.tasks,
-        )
-        for row in await conn.execute(COUNTS)
-    ]
-
-
 def all_of(found: int, wanted: int) -> None:
     """Raise LeaseLost unless an UPDATE met every task of the lease."""
     if found != wanted:
@@ -405,4 +385,5 @@ def _leased(row: Row[Any]) -> LeasedTask:
         row.lease_token,
         row.ready_at,
         row.is_minted,
+        row.wallet_wait,
     )

@@ -8,10 +8,12 @@ there may be many rows, at most `COUNTED_MAX` of them are counted, in the order 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import Row, TextClause, text
 
+from store import outbox as outbox_table
 from store.engine import Connection
 from store.values.minting import HoldReason, TaskOperation, TaskStatus
 from store.values.names import Partition, TypeCode
@@ -52,10 +54,17 @@ class LastToken:
 
 @dataclass(frozen=True, slots=True)
 class OutboxDepth:
-    """Messages that wait to be published; `oldest_seconds` of those that were counted."""
+    """Messages that wait to be published.
+
+    Args:
+        messages: how many; COUNTED_MAX and one stands for more.
+        oldest_seconds: for how long the first of them has waited.
+        is_published: whether any ever was; before that nobody publishes, and none is late.
+    """
 
     messages: int
     oldest_seconds: float
+    is_published: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +91,27 @@ Ledger = dict[str, dict[Partition, CountedTo]]
 
 # By one index each: pending tasks by the order in which they are claimed, held ones reason by
 # reason from the oldest on, sent ones by way of the few unresolved messages.
+# A revocation waits for nothing of the minter's before its badge's mint is over.
 WAITING = text("""
-    SELECT operation, count(*) AS tasks,
-           extract(epoch FROM clock_timestamp() - min(run_after))::float8 AS oldest
-      FROM (SELECT operation, run_after FROM nft_mint_queue
+    SELECT task.operation, count(*) AS tasks,
+           extract(epoch FROM clock_timestamp() - min(
+               CASE WHEN task.operation = 'mint'
+                      OR NOT EXISTS (SELECT 1 FROM nft_mint_queue AS mint
+                                      WHERE mint.nft_instance_id = task.nft_instance_id
+                                        AND mint.operation = 'mint'
+                                        AND mint.status IN ('pending', 'sent'))
+                    THEN task.run_after END))::float8 AS oldest
+      FROM (SELECT operation, nft_instance_id, run_after FROM nft_mint_queue
              WHERE status = 'pending' AND hold_reason IS NULL
              ORDER BY type_id, operation, priority, run_after
              LIMIT :limit) AS task
-     GROUP BY operation
+     GROUP BY task.operation
 """)
 HELD = text("""
     SELECT task.operation, reason.hold, count(*) AS tasks,
-           extract(epoch FROM clock_timestamp() - min(task.created_at))::float8 AS oldest
+           extract(epoch FROM clock_timestamp() - min(task.updated_at))::float8 AS oldest
       FROM unnest(CAST(:holds AS text[])) AS reason (hold) CROSS JOIN LATERAL (
-           SELECT operation, created_at FROM nft_mint_queue
+           SELECT operation, updated_at FROM nft_mint_queue
             WHERE hold_reason = reason.hold
             ORDER BY hold_reason, created_at, id
             LIMIT :limit) AS task
@@ -139,9 +155,8 @@ DEAD_LETTERS = text("""
      GROUP BY reason ORDER BY letters DESC, reason
 """)
 OUTBOX = text("""
-    SELECT count(*) AS messages,
-           extract(epoch FROM clock_timestamp() - min(occurred_at))::float8 AS oldest
-      FROM (SELECT occurred_at FROM outbox_message WHERE published_at IS NULL
+    SELECT count(*)
+      FROM (SELECT FROM outbox_message WHERE published_at IS NULL
              ORDER BY user_id, seq
              LIMIT :limit) AS message
 """)
@@ -178,19 +193,19 @@ async def bound_statements(conn: Connection) -> None:
 
 async def task_groups(conn: Connection) -> list[TaskGroup]:
     """Return the open tasks by what they are and wait for, those that are due first."""
-    found = [
-        TaskGroup(TaskOperation(row.operation), TaskStatus.PENDING, None, row.tasks, row.oldest)
-        for row in await conn.execute(WAITING, _LIMIT)
-    ]
-    found += [
-        TaskGroup(TaskOperation(row.operation), TaskStatus.SENT, None, row.tasks, row.oldest)
-        for row in await conn.execute(SENT)
-    ]
+    found = [_group(row, TaskStatus.PENDING) for row in await conn.execute(WAITING, _LIMIT)]
+    found += [_group(row, TaskStatus.SENT) for row in await conn.execute(SENT)]
     holds = [each.value for each in HoldReason]
-    for row in await conn.execute(HELD, {**_LIMIT, "holds": holds}):
-        of, hold = TaskOperation(row.operation), HoldReason(row.hold)
-        found.append(TaskGroup(of, TaskStatus.PENDING, hold, row.tasks, row.oldest))
+    found += [
+        _group(row, TaskStatus.PENDING, HoldReason(row.hold))
+        for row in await conn.execute(HELD, {**_LIMIT, "holds": holds})
+    ]
     return found
+
+
+def _group(row: Row[Any], status: TaskStatus, hold: HoldReason | None = None) -> TaskGroup:
+    oldest = max(0.0, row.oldest or 0.0)
+    return TaskGroup(TaskOperation(row.operation), status, hold, row.tasks, oldest)
 
 
 async def due_mints(conn: Connection) -> int:
@@ -221,8 +236,8 @@ async def dead_letters(conn: Connection) -> dict[Reason, int]:
 
 async def outbox(conn: Connection) -> OutboxDepth:
     """Return what waits to be published."""
-    row = (await conn.execute(OUTBOX, _LIMIT)).one()
-    return OutboxDepth(row.messages, max(0.0, row.oldest or 0.0))
+    ends = await outbox_table.ends(conn)
+    return OutboxDepth(await _number(conn, OUTBOX), ends.oldest_seconds, ends.last_published_at > 0)
 
 
 async def ledger(conn: Connection) -> Ledger:

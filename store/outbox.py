@@ -6,6 +6,7 @@ and tasks that it tells of (docs/architecture.md, lock order).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import text
 
@@ -36,6 +37,31 @@ APPEND = text("""
      ORDER BY position
 """)
 
+# Two steps into one index, whatever waits there and whatever went out.
+ENDS = text("""
+    SELECT (SELECT extract(epoch FROM clock_timestamp() - occurred_at)
+              FROM outbox_message
+             WHERE published_at IS NULL
+             ORDER BY published_at, occurred_at
+             LIMIT 1) AS oldest,
+           (SELECT extract(epoch FROM max(published_at)) FROM outbox_message) AS last_published
+""")
+# An entry of an index for each: a million in 20 ms, in 130 before they were vacuumed (2026-11-27).
+UNPUBLISHED = text("SELECT count(*) FROM outbox_message WHERE published_at IS NULL")
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEnds:
+    """How old the oldest message is that is not published, and when one was published last.
+
+    Args:
+        oldest_seconds: its age by the database's clock; 0 where there is none.
+        last_published_at: Unix time; 0 where none ever was.
+    """
+
+    oldest_seconds: float
+    last_published_at: float
+
 
 async def append(conn: Connection, entries: Sequence[OutboxEntry]) -> None:
     """Write `entries` with the next seq of their users, in their order; none is fine."""
@@ -52,3 +78,14 @@ async def append(conn: Connection, entries: Sequence[OutboxEntry]) -> None:
         for entry in entries
     ]
     await conn.execute(APPEND, {"entries": dumped(rows), "id_prefix": id_prefix()})
+
+
+async def ends(conn: Connection) -> OutboxEnds:
+    """Return both ends of what waits to be published."""
+    found = (await conn.execute(ENDS)).one()
+    return OutboxEnds(max(0.0, float(found.oldest or 0)), float(found.last_published or 0))
+
+
+async def unpublished(conn: Connection) -> int:
+    """Return how many messages are not published; the time it takes grows with them."""
+    return int((await conn.execute(UNPUBLISHED)).scalar_one())

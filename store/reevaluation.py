@@ -24,6 +24,14 @@ USERS = text("""
      LIMIT :limit
 """)
 
+# All that `USERS` would return.
+NUMBER_OF_USERS = text("""
+    SELECT count(*)
+      FROM (SELECT DISTINCT user_id
+              FROM nft_progress
+             WHERE type_id = ANY(CAST(:types AS uuid[])) AND user_id > :after) AS left_over
+""")
+
 COUNTERS = text("""
     SELECT user_id, type_id, counters
       FROM nft_progress
@@ -87,6 +95,17 @@ async def users(
         return []
     parameters = {"types": sorted(types), "after": after or _FIRST, "limit": limit}
     return list((await conn.execute(USERS, parameters)).scalars())
+
+
+async def number_of_users(conn: Connection, types: Collection[UUID], after: UUID | None) -> int:
+    """Return how many users after the user `after` have counters for `types`.
+
+    Looks at each of them: the time it takes grows with them.
+    """
+    if not types:
+        return 0
+    parameters = {"types": sorted(types), "after": after or _FIRST}
+    return int((await conn.execute(NUMBER_OF_USERS, parameters)).scalar_one())
 
 
 async def counters(

@@ -17,6 +17,8 @@ from store.values.minting import HoldReason, TaskStatus
 _OVERDUE = timedelta(minutes=15)
 # A worker goes on with a job that nobody has moved for half a minute.
 _JOB_STANDS = timedelta(minutes=5)
+# And a message is published at once, where somebody does it.
+_UNPUBLISHED = timedelta(minutes=5)
 _WAYS_OUT = {
     HoldReason.OPERATOR: "`laurel queue list`",
     HoldReason.RECIPIENT: "`laurel queue list --hold recipient`",
@@ -122,11 +124,14 @@ def last_said(last: LastToken | None) -> str:
     return f"{last.operation} of {last.type_code}{token}, {shown_age(last.seconds_ago)} ago"
 
 
-def outbox_said(depth: OutboxDepth) -> str:
-    """Return how many messages wait; nothing publishes them yet, so none is late."""
+def outbox_said(depth: OutboxDepth) -> Said:
+    """Return how many messages wait, and whether somebody who published does so no more."""
     if not depth.messages:
         return "none"
-    return f"{_counted(depth.messages)}, the oldest for {shown_age(depth.oldest_seconds)}"
+    told = f"{_counted(depth.messages)}, the oldest for {shown_age(depth.oldest_seconds)}"
+    if depth.is_published and depth.oldest_seconds > _UNPUBLISHED.total_seconds():
+        return warn(f"{told}: is a relay at work?")
+    return told
 
 
 def _label(group: TaskGroup) -> str:

@@ -38,13 +38,15 @@ class NewWaitingCommand:
 
 @dataclass(frozen=True, slots=True)
 class StoredCommand:
-    """A command that waits, and what for."""
+    """A command that waits, what for, and where it came from."""
 
     external_id: str
     content_hash: bytes
     document: dict[str, Any]
     reason: Reason
     detail: str
+    cluster_id: str
+    topic: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ OF_USERS = text("""
           WHERE user_id = ANY(CAST(:users AS uuid[])) AND silent = :silent
           ORDER BY created_at, partition, "offset"
           LIMIT :limit)
-    SELECT external_id, content_hash, command, reason, detail, created_at, partition, "offset"
+    SELECT external_id, content_hash, command, reason, detail, cluster_id, topic, created_at,
+           partition, "offset"
       FROM waiting_command
      WHERE external_id IN (SELECT external_id FROM oldest)
      ORDER BY external_id
@@ -88,14 +91,16 @@ OF_USERS = text("""
 """)
 # What another transaction has in its hands is decided there.
 BY_ID = text("""
-    SELECT external_id, content_hash, command, reason, detail, created_at, partition, "offset"
+    SELECT external_id, content_hash, command, reason, detail, cluster_id, topic, created_at,
+           partition, "offset"
       FROM waiting_command
      WHERE external_id = ANY(CAST(:ids AS text[])) AND silent = :silent
      ORDER BY external_id
        FOR UPDATE SKIP LOCKED
 """)
 EXPIRED = text("""
-    SELECT external_id, content_hash, command, reason, detail, created_at, partition, "offset"
+    SELECT external_id, content_hash, command, reason, detail, cluster_id, topic, created_at,
+           partition, "offset"
       FROM waiting_command
      WHERE expires_at <= clock_timestamp()
      ORDER BY expires_at, external_id
@@ -103,7 +108,8 @@ EXPIRED = text("""
        FOR UPDATE SKIP LOCKED
 """)
 FIND = text("""
-    SELECT external_id, content_hash, command, reason, detail, created_at, partition, "offset"
+    SELECT external_id, content_hash, command, reason, detail, cluster_id, topic, created_at,
+           partition, "offset"
       FROM waiting_command
      WHERE external_id = ANY(CAST(:ids AS text[]))
 """)
@@ -314,7 +320,13 @@ async def _read(
     )
     return [
         StoredCommand(
-            row.external_id, bytes(row.content_hash), row.command, Reason(row.reason), row.detail
+            row.external_id,
+            bytes(row.content_hash),
+            row.command,
+            Reason(row.reason),
+            row.detail,
+            row.cluster_id,
+            row.topic,
         )
         for row in rows
     ]

@@ -32,6 +32,7 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.broker",
     "tests.fixtures.pooler",
+    "tests.fixtures.prometheus",
     "tests.fixtures.secured",
     "tests.fixtures.ton",
 ]

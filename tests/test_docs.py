@@ -36,6 +36,7 @@ PAGES = [
     *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name not in GENERATED),
     *sorted((ROOT / ".github").rglob("*.md")),
     *sorted((ROOT / ".github").rglob("*.yml")),
+    *sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml")),
 ]
 FOLDERS = "benchmarks|catalog|demo|deploy|docs|minter|ops|processor|sandbox|store|tests|third_party"
 PATH = re.compile(rf"(?<![\w./-])(?:{FOLDERS})/[\w/.-]*\w\.(?:py|md|yaml|yml|sql|toml|xml)\b")
@@ -137,8 +138,9 @@ def vocabulary() -> frozenset[str]:
     """Return the words that a page may quote: the names and closed sets of the product.
 
     Modules, classes, functions, fields and constants; columns and tables; codes, log events, enum
-    values, labels of metrics; settings; the catalog's keys and names; targets of the Makefile and
-    the words of pyproject.toml. No local variable, no argument, no other text.
+    values, labels of metrics; settings; the catalog's keys and names; targets of the Makefile, the
+    words of pyproject.toml, services and variables of docker-compose.yml. No local variable, no
+    argument, no other text.
     """
     words: set[str] = set()
     for name in PRODUCT:
@@ -158,6 +160,8 @@ def vocabulary() -> frozenset[str]:
     for extra, needed in project["project"]["optional-dependencies"].items():
         words |= {extra, *(re.split(r"[^\w-]", each)[0] for each in needed)}
     words |= {each.split(":")[0] for each in project["tool"]["pytest"]["ini_options"]["markers"]}
+    compose = (ROOT / "docker-compose.yml").read_text()
+    words |= {*yaml.safe_load(compose)["services"], *re.findall(r"\$\{(\w+)", compose)}
     return frozenset(words)
 
 

@@ -24,6 +24,7 @@ from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
 from minter.ton.global_config import Json, zero_state_hash
 from minter.ton.lite_client import ANSWER_TIMEOUT_S, Call, LiteClient
 from minter.ton.server_scores import TIP
+from minter.ton.spending import spent_nano
 from minter.ton.values import Account, AccountTransaction, Block, SendOutcome, SendResult
 from ops import metrics
 from ops.errors import LaurelError, Transient, UsageError
@@ -105,7 +106,10 @@ class LiteServers:
 
     async def __aenter__(self) -> Self:
         for index in range(len(self._config["liteservers"])):
-            self._servers.append(LiteClient(self._config, index, self._keystore(index)))
+            server = LiteClient(self._config, index, self._keystore(index))
+            self._servers.append(server)
+            metrics.LITE_SERVER_UP.labels(server.place).set(0)
+            metrics.LITE_SERVER_BLOCKS_BEHIND.labels(server.place).set(float("nan"))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -264,7 +268,9 @@ class LiteServers:
             page = await self._page(address, lt, hash_)
             listed = [
                 AccountTransaction(
-                    int(each["transaction_id"]["lt"]), base64.b64decode(each["data"])
+                    int(each["transaction_id"]["lt"]),
+                    base64.b64decode(each["data"]),
+                    spent_nano(each),
                 )
                 for each in page["transactions"]
             ]
@@ -393,16 +399,27 @@ class LiteServers:
             block = _block(await server.ask(TIP, call))
         except (ChainUnreachable, BlockUnknown) as error:
             metrics.RETRIES.labels(f"liteserver_{TIP}", error.code).inc()
+            self._show(server, up=False)
             raise
         finally:
             del self._looks[server]
         if server.tip is None or block.seqno > server.tip.seqno:
             server.tip = block
-        newest = max(each.tip.seqno for each in self._servers if each.tip is not None)
-        was, server.behind = server.behind, newest - block.seqno
+        was, server.behind = server.behind, self._newest_seqno() - block.seqno
         if server.behind > FAR_BEHIND >= was:
             log.warning("lite_server_behind", server=server.place, blocks=server.behind)
+        self._show(server, up=True)
         return block
+
+    def _newest_seqno(self) -> int:
+        return max(each.tip.seqno for each in self._servers if each.tip is not None)
+
+    def _show(self, server: LiteClient, *, up: bool) -> None:
+        """Show how a server is; one that is silent falls behind with each block of the others."""
+        metrics.LITE_SERVER_UP.labels(server.place).set(up)
+        if server.tip is not None:
+            behind = self._newest_seqno() - server.tip.seqno
+            metrics.LITE_SERVER_BLOCKS_BEHIND.labels(server.place).set(behind)
 
     async def _read(self, kind: str, call: Call, seqno: int = 0) -> Json:
         """Return the answer of whichever server gives one first.

@@ -47,10 +47,14 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class AccountTransaction:
-    """A transaction of an account, as a bag of cells; `lt` is its logical time."""
+    """A transaction of an account, as a bag of cells; `lt` is its logical time.
+
+    `spent_nano`: what it took from the account for good; below zero where something came back.
+    """
 
     lt: int
     data: bytes
+    spent_nano: int = 0
 
 
 @dataclass(frozen=True, slots=True)

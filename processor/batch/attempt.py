@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from ops import metrics
 from ops.logs import logger
+from processor.batch import event_age
 from processor.batch.command_sequence import Waiting
 from processor.batch.command_set import Claims, CommandDecisions, CommandSet, HeardCommand
 from processor.batch.decisions import Decisions
 from processor.batch.staging import Batch, Held, RejectedRecord
-from processor.batch.stats import BatchStats
+from processor.batch.stats import BatchStats, observe_levels
 from processor.events.event import Event
 from store import counting
 from store.processed_events import CountedEvent
 from store.values.names import Partition, RawAddress
-from store.values.stream import LedgerEntry
+from store.values.stream import FILES, LedgerEntry
 
 log = logger("pipeline")
 
@@ -96,15 +98,27 @@ class Attempt:
         ]
 
 
-def reported(attempt: Attempt, seconds: float) -> BatchOutcome:
-    """Count what was committed in the metrics, log it, and return it."""
+def reported(
+    attempt: Attempt, seconds: float, committed_at: datetime, cluster_id: str
+) -> BatchOutcome:
+    """Count what was committed in the metrics, log it, and return it.
+
+    Args:
+        attempt: the one that was committed.
+        seconds: how long the batch took.
+        committed_at: when.
+        cluster_id: where its records lie.
+    """
     batch, merged = attempt.batch, attempt.merged
-    stats = BatchStats.of(batch, merged.known, merged.held, merged.linked, attempt.commands)
+    stats = BatchStats.of(
+        batch, merged.known, merged.held, merged.linked, attempt.commands, cluster_id
+    )
     stats.observe()
+    if cluster_id != FILES:  # a line's timestamp is its checksum
+        for each in batch.chunks:
+            event_age.observe(each.chunk, committed_at)
     metrics.DEAD_LETTERS_REPEATED.inc(attempt.letters_repeated)
-    for (code, level), number in attempt.rows.levels.items():
-        metrics.LEVELS.labels(code, str(level)).inc(number)
-    metrics.BATCH_SECONDS.observe(seconds)
+    observe_levels(attempt.rows.levels)
     metrics.BATCH_RECORDS.observe(batch.records)
     outcome = BatchOutcome(
         batch.records,

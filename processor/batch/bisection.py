@@ -13,6 +13,7 @@ reason, `PartitionRefused` names it: whoever reads on leaves that partition, and
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from ops import metrics
 from ops.errors import InvariantBroken, LaurelError, Permanent
 from ops.logs import logger
 from processor.batch.attempt import BatchOutcome
@@ -128,7 +129,8 @@ class _Search:
 
     def _note_too_much(self, chunks: Sequence[ReadChunk], error: LaurelError) -> None:
         size = _records(chunks)
-        log.warning("batch_too_large", records=size, reason=error.message)
+        metrics.ERRORS.labels(error.code).inc()
+        log.warning("batch_too_large", records=size, reason=error.message, code=error.code)
         self._pace.broke(size)
         if size == 1:
             self._pace.strike(_place(chunks), error)
@@ -184,6 +186,7 @@ class _Search:
             partition=chunk.chunk.partition,
             offset=record.offset,
             reason=str(refusal),
+            code=Reason.REFUSED_BY_DATABASE.value,
         )
         rejected = Rejected(
             Reason.REFUSED_BY_DATABASE, str(refusal), next(iter(chunk.types), UNKNOWN)

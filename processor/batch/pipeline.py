@@ -25,6 +25,7 @@ from processor.batch.command_set import CommandDecisions, CommandSet
 from processor.batch.compiled_catalog import CompiledCatalog
 from processor.batch.decisions import Decisions, provenance_of
 from processor.batch.options import PipelineOptions
+from processor.batch.phases import Phase, PhaseTimes
 from processor.batch.staging import (
     Batch,
     Held,
@@ -141,14 +142,14 @@ class Pipeline:
             TransactionConflict: also the last of the attempts met one; nothing is written.
             DatabaseUnreachable: nothing is known to be written; the same chunks may be given again.
         """
-        started = self._clock.monotonic()
-        committed = await self._attempt(chunks)
+        times = PhaseTimes(self._clock)
+        committed = await self._attempt(chunks, times)
         while committed is None:
             await self.load()
             chunks = [self._read_again(chunk) for chunk in chunks]
-            committed = await self._attempt(chunks)
+            committed = await self._attempt(chunks, times)
         reach(Point.BATCH_COMMITTED)
-        return reported(committed, self._clock.monotonic() - started)
+        return reported(committed, times.observe(), self._clock.now(), self._options.cluster_id)
 
     def _read_again(self, chunk: ReadChunk) -> ReadChunk:
         read = self.read(chunk.chunk)
@@ -177,26 +178,32 @@ class Pipeline:
     async def try_again(self, external_ids: Sequence[str]) -> CommandDecisions:
         """Decide commands that wait under `external_ids`, and return what became of them."""
         decided = await self._apart(_Apart(due=external_ids))
-        BatchStats.of(Batch(()), (), Held(), (), decided).observe()
+        BatchStats.of(Batch(()), (), Held(), (), decided, self._options.cluster_id).observe()
         return decided
 
     async def _apart(self, apart: _Apart) -> CommandDecisions:
-        committed = await self._attempt((), apart)
+        committed = await self._attempt((), PhaseTimes(self._clock), apart)
         while committed is None:
             await self.load()
-            committed = await self._attempt((), apart)
+            committed = await self._attempt((), PhaseTimes(self._clock), apart)
         return committed.commands
 
     async def _attempt(
-        self, chunks: Sequence[ReadChunk], apart: _Apart | None = None
+        self, chunks: Sequence[ReadChunk], times: PhaseTimes, apart: _Apart | None = None
     ) -> Attempt | None:
         """Return what was committed; None if the catalog has changed since the chunks were read."""
         attempts = count(1)
+
+        async def body(conn: Connection) -> Attempt:
+            times.enter(Phase.FENCE)
+            waits = next(attempts) > _RACES_MAX
+            attempt = await self._transact(conn, chunks, times, apart, waits=waits)
+            times.enter(Phase.COMMIT)
+            return attempt
+
         try:
             committed = await self._db.retried(
-                "batch",
-                lambda conn: self._transact(conn, chunks, apart, waits=next(attempts) > _RACES_MAX),
-                attempts_max=self._options.attempts_max,
+                "batch", body, attempts_max=self._options.attempts_max
             )
         except CatalogChanged:
             log.info("catalog_changed")
@@ -208,6 +215,7 @@ class Pipeline:
         self,
         conn: Connection,
         chunks: Sequence[ReadChunk],
+        times: PhaseTimes,
         apart: _Apart | None,
         *,
         waits: bool,
@@ -222,14 +230,18 @@ class Pipeline:
             raise CatalogChanged
         taken, reached, fenced = await self._fence(conn, chunks)
         reach(Point.BATCH_FENCED)
+        times.enter(Phase.DEDUPE)
         batch = Batch.of(taken)
         if not taken and apart is None:
             return Attempt(batch, fenced, Decisions(self._clock.now()))
         by = CountedBy(compiled.version, self._options.is_silent, waits)
         known = await processed_events.remember(conn, batch.events, by)
         reach(Point.BATCH_DEDUPLICATED)
+        times.enter(Phase.MERGE)
         merged = await self._merge(conn, compiled, batch, known, apart)
+        times.enter(Phase.DECIDE)
         rows, decided = await self._decide(conn, compiled, batch, merged)
+        times.enter(Phase.WRITE)
         attempt = Attempt(batch, fenced, rows, merged, decided)
         attempt.letters_repeated = await write(conn, attempt, self._options)
         attempt.counted_first = _counted_of(self._uncounted, batch, merged)

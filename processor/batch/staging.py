@@ -56,12 +56,14 @@ class PlacedCommand:
     """A command and the record that brought it; no record where a person gave it, or it has waited.
 
     `waits` says why it waits in the table of those since before this batch; None where it does not.
+    `waited_from` is what a metric calls the topic that it came by then.
     """
 
     command: Command
     position: RecordPosition | None = None
     record: Record | None = None
     waits: Rejected | None = None
+    waited_from: str = ""
 
     def record_rejected(self, rejected: Rejected) -> RejectedRecord | None:
         """Return the command's record as rejected; None where it has none."""

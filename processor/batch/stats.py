@@ -4,7 +4,7 @@ For the metrics, the log line and the report of a backfill.
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -14,8 +14,9 @@ from ops import metrics
 from processor.batch.command_set import CommandDecisions
 from processor.batch.staging import Batch, Held
 from processor.events.reader import WalletChange
+from processor.events.rejection import Rejected
 from store.values.names import RawAddress
-from store.values.stream import Reason
+from store.values.stream import Reason, topic_label
 
 
 class MessageOutcome(StrEnum):
@@ -35,18 +36,18 @@ class MessageOutcome(StrEnum):
     DEAD_LETTER = "dead_letter"
 
 
-def show_reasons() -> None:
-    """Have the metric of dead letters show each reason from the start."""
-    for reason in Reason:
-        metrics.DEAD_LETTERS.labels(reason.value)
+def observe_levels(levels: Mapping[tuple[str, int], int]) -> None:
+    """Add badges that were created or raised to the metric, by type and the level reached."""
+    for (code, level), number in levels.items():
+        metrics.LEVELS.labels(code, str(level)).inc(number)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchStats:
-    """Messages by outcome and type, and dead letters by reason."""
+    """Messages by outcome and type, and dead letters by topic and reason."""
 
     outcomes: dict[MessageOutcome, Counter[str]]
-    reasons: Counter[str]
+    letters: Counter[tuple[str, Reason]]
 
     @classmethod
     def of(
@@ -56,6 +57,7 @@ class BatchStats:
         held: Held,
         linked: Collection[tuple[UUID, RawAddress]],
         commands: CommandDecisions,
+        cluster_id: str,
     ) -> Self:
         """Count the messages of a batch that was committed.
 
@@ -65,10 +67,9 @@ class BatchStats:
             held: its events that do not count.
             linked: the users and addresses whose wallets it changed.
             commands: its commands, decided.
+            cluster_id: where its records lie.
         """
-        rejected = [each.rejected for chunk in batch.chunks for each in chunk.rejected]
-        rejected += [each.rejected for each in held.conflicts]
-        rejected += [each for _, each in commands.rejected]
+        letters = list(_letters(batch, held, commands, cluster_id))
         fresh = [event for event in batch.events if event.key not in known]
         outcomes: dict[MessageOutcome, Counter[str]] = {
             MessageOutcome.COUNTED: Counter(event.type for event in fresh if event.heard),
@@ -79,7 +80,7 @@ class BatchStats:
             MessageOutcome.WAITING: Counter(
                 placed.command.type.value for placed, _ in commands.begin_to_wait
             ),
-            MessageOutcome.DEAD_LETTER: Counter(each.type for each in rejected),
+            MessageOutcome.DEAD_LETTER: Counter(each.type for _, each in letters),
         }
         # What says the same as another of the batch has changed nothing itself.
         seen: set[WalletChange] = set()
@@ -89,15 +90,15 @@ class BatchStats:
                 seen.add(change)
                 outcome = MessageOutcome.APPLIED if is_news else MessageOutcome.REPEATED
                 outcomes[outcome][change.type.value] += 1
-        return cls(outcomes, Counter(each.reason.value for each in rejected))
+        return cls(outcomes, Counter((topic, each.reason) for topic, each in letters))
 
     def observe(self) -> None:
         """Add to the metrics."""
         for outcome, types in self.outcomes.items():
             for event_type, number in types.items():
                 metrics.EVENTS.labels(event_type, outcome).inc(number)
-        for reason, number in self.reasons.items():
-            metrics.DEAD_LETTERS.labels(reason).inc(number)
+        for (topic, reason), number in self.letters.items():
+            metrics.DEAD_LETTERS.labels(topic, reason.value).inc(number)
 
     @property
     def counted(self) -> int:
@@ -117,4 +118,20 @@ class BatchStats:
     @property
     def dead_letters(self) -> int:
         """Return how many messages became dead letters."""
-        return self.reasons.total()
+        return self.letters.total()
+
+
+def _letters(
+    batch: Batch, held: Held, commands: CommandDecisions, cluster_id: str
+) -> Iterator[tuple[str, Rejected]]:
+    """Yield each message that becomes a dead letter, beside the topic that it came by."""
+    for chunk in batch.chunks:
+        for each in chunk.rejected:
+            yield topic_label(cluster_id, each.position.topic), each.rejected
+    for each in held.conflicts:
+        yield topic_label(cluster_id, each.position.topic), each.rejected
+    for placed, rejected in commands.rejected:
+        if placed.position is not None:
+            yield topic_label(cluster_id, placed.position.topic), rejected
+        elif placed.waits is not None:
+            yield placed.waited_from, rejected

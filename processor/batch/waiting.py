@@ -19,6 +19,7 @@ from processor.events.reader import BadgeCommand
 from processor.events.rejection import Rejected
 from store import waiting_commands
 from store.engine import Connection
+from store.values.stream import topic_label
 from store.waiting_commands import NewWaitingCommand, StoredCommand
 
 
@@ -90,8 +91,11 @@ async def write(conn: Connection, decisions: CommandDecisions, options: Pipeline
     return repeated
 
 
-async def expire(conn: Connection, limit: int) -> list[Rejected]:
-    """Make dead letters of at most `limit` commands that have waited in vain; return them."""
+async def expire(conn: Connection, limit: int) -> list[tuple[str, Rejected]]:
+    """Make dead letters of at most `limit` commands that have waited in vain.
+
+    Return them, each beside what a metric calls the topic that it came by.
+    """
     found = await waiting_commands.expired(conn, limit)
     letters = [
         Rejected(each.reason, f"{each.detail}; it waited for that in vain", each.document["type"])
@@ -104,12 +108,16 @@ async def expire(conn: Connection, limit: int) -> list[Rejected]:
             for each, letter in zip(found, letters, strict=True)
         ],
     )
-    return letters
+    return [(_topic(each), letter) for each, letter in zip(found, letters, strict=True)]
 
 
 def _placed(found: StoredCommand) -> PlacedCommand:
     command = msgspec.convert(found.document, BadgeCommand)
-    return PlacedCommand(command, waits=_why(found))
+    return PlacedCommand(command, waits=_why(found), waited_from=_topic(found))
+
+
+def _topic(found: StoredCommand) -> str:
+    return topic_label(found.cluster_id, found.topic)
 
 
 def _why(found: StoredCommand) -> Rejected:

@@ -8,17 +8,20 @@ job's row: after a kill the next one goes on there, whoever makes it.
 Three states after each other: counters that types take over or drop, levels, metadata.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import assert_never
 from uuid import UUID
 
+from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError
 from ops.faults import Point, reach
 from ops.logs import logger
 from processor.batch.decisions import Decisions
+from processor.batch.stats import observe_levels
 from processor.catalog import evaluation
 from processor.rules.levels import Rulebook
 from store import (
@@ -78,6 +81,14 @@ class SliceSize:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """The job after a slice, and the levels that it gave, by type."""
+
+    job: Job
+    levels: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+
 class JobRunner:
     """Works off open jobs.
 
@@ -129,7 +140,7 @@ class JobRunner:
                 return last
 
     async def _next(self, *, only_counters: bool, idle_for: timedelta | None) -> Job | None:
-        async def body(conn: Connection) -> Job | None:
+        async def body(conn: Connection) -> _Slice | None:
             if await catalog_jobs.current(conn) is None:
                 return None
             await catalogs.current_for_share(conn)
@@ -137,25 +148,28 @@ class JobRunner:
             if job is None or (only_counters and job.state is not JobState.COUNTERS):
                 return None
             reach(Point.SLICE_TAKEN)
-            after = await self._slice(conn, job)
-            await catalog_jobs.save(conn, after)
+            done = await self._slice(conn, job)
+            await catalog_jobs.save(conn, done.job)
             reach(Point.SLICE_SAVED)
-            return after
+            return done
 
         while True:
             started = self._clock.monotonic()
             try:
-                job = await self._db.retried("catalog_slice", body)
+                done = await self._db.retried("catalog_slice", body)
             except StatementTimedOut:
                 if not self._size.halve():
                     raise
             else:
                 reach(Point.SLICE_COMMITTED)
                 self._size.took(self._clock.monotonic() - started)
-                return job
+                if done is None:
+                    return None
+                observe_levels(done.levels)
+                return done.job
 
-    async def _slice(self, conn: Connection, job: Job) -> Job:
-        """Do one slice, and return the job after it."""
+    async def _slice(self, conn: Connection, job: Job) -> _Slice:
+        """Do one slice."""
         size = self._size.users
         match job.state:
             case JobState.COUNTERS:
@@ -163,21 +177,22 @@ class JobRunner:
                 if users:
                     await adoption.adopt(conn, job.work.adoptions, job.work.dropped, users)
                     reach(Point.SLICE_ADOPTED)
-                return _moved(job, users)
+                return _Slice(_moved(job, users))
             case JobState.LEVELS:
                 users = await reevaluation.users(conn, job.work.rules, job.done_to, size)
                 given = await self._give(conn, job, users)
-                return replace(
+                after = replace(
                     _moved(job, users),
                     users=job.users + len(users),
                     awarded=job.awarded + len(given.created),
                     raised=job.raised + len(given.raised),
                 )
+                return _Slice(after, given.levels)
             case JobState.METADATA:
                 badges, changed = await self._rewrite(conn, job, size)
-                return replace(_moved(job, badges), rewritten=job.rewritten + changed)
+                return _Slice(replace(_moved(job, badges), rewritten=job.rewritten + changed))
             case JobState.DONE | JobState.SUPERSEDED:
-                return job
+                return _Slice(job)
             case unreachable:
                 assert_never(unreachable)
 
@@ -265,6 +280,7 @@ async def take_up_idle_jobs(runner: JobRunner, clock: Clock = SYSTEM_CLOCK) -> N
         except DatabaseUnreachable:
             continue  # the batcher waits for it, and says so
         except LaurelError as error:
+            metrics.ERRORS.labels(error.code).inc()
             log.warning("catalog_job_waits", reason=error.message, code=error.code)
             continue
         if job is not None:

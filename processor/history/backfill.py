@@ -36,11 +36,10 @@ from processor.history.repeats import Repeat, compared
 from processor.history.sources import LineSource
 from store import ledger, rights
 from store.engine import Database
-from store.values.stream import LedgerEntry, Reason
+from store.values.stream import FILES, LedgerEntry, Reason
 
 Item = TypeVar("Item")
 
-CLUSTER = "file"
 # Of broken lines in the report.
 _EXAMPLES_MAX = 10
 _PROGRESS_EVERY = timedelta(seconds=2)
@@ -136,7 +135,7 @@ async def backfill(
     """
     async with Database(settings.need("database_url"), settings.database) as db:
         pipeline_options = PipelineOptions.of(
-            settings, CLUSTER, has_contract_topics=False, publish=options.publish, mint=options.mint
+            settings, FILES, has_contract_topics=False, publish=options.publish, mint=options.mint
         )
         if not options.dry_run:
             async with db.transaction() as conn:
@@ -266,8 +265,8 @@ class _Backfill:
     async def _opened(self) -> LedgerEntry:
         key = (self._source.key, 0)
         async with self._db.transaction() as conn:
-            await ledger.open_partitions(conn, CLUSTER, {key: 0})
-            return (await ledger.read(conn, CLUSTER, [key]))[key]
+            await ledger.open_partitions(conn, FILES, {key: 0})
+            return (await ledger.read(conn, FILES, [key]))[key]
 
     async def _refused(self, refused: PartitionRefused) -> LinesRefused:
         entry = await self._opened()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
-from ops.errors import InvariantBroken
+from ops.errors import InvariantBroken, code_of
 from ops.lifecycle import Part, Readiness, until_available
 from ops.logs import logger
 from processor.batch.attempt import BatchOutcome
@@ -204,6 +204,7 @@ class Batcher:
             outcome = await self._until_committed([each.chunk for each in batch])
         except PartitionRefused as refused:
             rest = [each for each in batch if each.chunk.chunk.key != refused.partition]
+            metrics.ERRORS.labels(code_of(refused.fault)).inc()
             await set_aside(refused.partition, refused.fault)
             for in_flight in batch:
                 if in_flight.chunk.chunk.key == refused.partition:
@@ -220,7 +221,8 @@ class Batcher:
             if chunk.key in outcome.fenced:
                 continue
             self.counted_to[chunk.key] = chunk.reached.next_offset
-            if (timestamp := chunk.records[-1].timestamp) >= 0:  # -1: it has none
+            # Of a partition that was lost meanwhile its new owner tells; -1: it has no time.
+            if in_flight.is_current() and (timestamp := chunk.records[-1].timestamp) >= 0:
                 age = self._clock.now().timestamp() - timestamp / 1000
                 metrics.EVENT_LAG_SECONDS.labels(chunk.topic).set(max(0.0, age))
             in_flight.ack()
@@ -239,6 +241,7 @@ class Batcher:
                 await self._commit_batch(part, rewind, set_aside)
             return
         ((partition, part),) = parts.items()
+        metrics.ERRORS.labels(code_of(fault)).inc()
         await set_aside(partition, fault)
         for in_flight in part:
             in_flight.ack()

@@ -75,7 +75,7 @@ class Pausing:
                 topic=found.topic,
                 partition=found.partition,
                 offset=found.offset,
-                reason=found.reason.value,
+                code=found.reason.value,
                 detail=found.detail,
                 way_out=found.way_out,
             )
@@ -120,6 +120,9 @@ class Pausing:
 
     def _show(self) -> None:
         self._readiness.degraded = self._pauses.troubles()
-        metrics.PARTITIONS_PAUSED.clear()
+        # Not cleared: what may be paused shows 0 from the start (first_series.py).
+        (shown,) = metrics.PARTITIONS_PAUSED.collect()
+        for sample in shown.samples:
+            metrics.PARTITIONS_PAUSED.labels(**sample.labels).set(0)
         for (topic, reason), number in self._pauses.numbers().items():
             metrics.PARTITIONS_PAUSED.labels(topic, reason.value).set(number)

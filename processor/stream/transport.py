@@ -115,7 +115,11 @@ class Consumer(driver.Consumer):
         return offset
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Drop the chunks in flight of `revoked`, so that nothing waits for them."""
+        """Drop the chunks in flight of `revoked`, so that nothing waits for them.
+
+        Whenever the group forms anew aiokafka calls this first, also where nothing is ours yet.
+        """
+        metrics.REBALANCES.inc()
         for tp in revoked:
             self._inflight.pop(tp, None)
             self._generations.pop(tp, None)

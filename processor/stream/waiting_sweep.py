@@ -59,6 +59,7 @@ class WaitingSweep:
             except DatabaseUnreachable:
                 continue  # the batcher waits for it, and says so
             except LaurelError as error:
+                metrics.ERRORS.labels(error.code).inc()
                 log.warning("waiting_commands_left", reason=error.message, code=error.code)
 
     async def turn(self) -> None:
@@ -85,9 +86,9 @@ class WaitingSweep:
 
     async def _expire(self) -> int:
         letters = await self._db.retried("waiting", lambda conn: waiting.expire(conn, EXPIRED_PAGE))
-        for letter in letters:
+        for topic, letter in letters:
             metrics.COMMANDS_EXPIRED.inc()
-            metrics.DEAD_LETTERS.labels(letter.reason.value).inc()
+            metrics.DEAD_LETTERS.labels(topic, letter.reason.value).inc()
             metrics.EVENTS.labels(letter.type, MessageOutcome.DEAD_LETTER).inc()
         if letters:
             log.info("waiting_commands_expired", number=len(letters))

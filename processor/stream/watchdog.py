@@ -10,13 +10,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ops import metrics, stacks
+from ops import stacks
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError
 from ops.lifecycle import Part, Readiness
 from ops.logs import logger
 from ops.progress import went_on
 from processor.stream.group_watch import GroupTrouble
+from processor.stream.partition_series import PartitionSeries
 from processor.stream.positions import PartitionPosition
 from store.values.names import Partition
 
@@ -118,6 +119,7 @@ class StreamWatchdog:
         self._idle_at = self._grouped_at = clock.monotonic()
         self._lost = ""
         self._assigned: list[Partition] | None = None
+        self._series = PartitionSeries()
 
     async def watch(self, progress: Callable[[], StreamProgress]) -> None:
         """Check `progress` every second.
@@ -139,10 +141,7 @@ class StreamWatchdog:
             GroupMissing: for `stall_after` there was no group, or there will be none.
         """
         lags = progress.lags()
-        for (topic, partition), records in lags.items():
-            metrics.CONSUMER_LAG_RECORDS.labels(topic, str(partition)).set(records)
-        for (topic, partition), position in progress.positions.items():
-            metrics.WITHHELD_RECORDS.labels(topic, str(partition)).set(position.withheld)
+        self._series.show(progress.positions, lags)
         if progress.is_in_group:
             self._readiness.arrived(Part.START)
         self._say(self._group(progress) or _denied(progress) or self._silence(progress))
@@ -167,8 +166,11 @@ class StreamWatchdog:
             # What is assigned is ours once PostgreSQL has said where to read.
             self._grouped_at = now
         if progress.is_in_group:
+            self._series.keep_only(progress.positions)
             return None
         trouble, missing = progress.group_trouble, now - self._grouped_at
+        if missing > _SILENCE_MAX.total_seconds():
+            self._series.keep_only(())  # by then others have them
         reason = f"no consumer group at {self._brokers} for {missing:.0f} s"
         if trouble is not None:
             reason = trouble.reason

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ops.clock import SYSTEM_CLOCK, Clock
-from ops.errors import LaurelError, Transient, UsageError
+from ops.errors import LaurelError, Transient, UsageError, code_of
 from ops.http import serving
 from ops.lifecycle import (
     EXIT_FAILURE,
@@ -27,7 +27,6 @@ from processor.batch import bisection
 from processor.batch.options import PipelineOptions
 from processor.batch.pacing import Pace
 from processor.batch.pipeline import Pipeline
-from processor.batch.stats import show_reasons
 from processor.catalog.job import JobRunner, take_up_idle_jobs
 from processor.stream import codecs, kafka_access, topic_identity, topics
 from processor.stream.app import Stream
@@ -35,6 +34,8 @@ from processor.stream.batch_summary import BatchSummary
 from processor.stream.batcher import BatchBounds, Batcher
 from processor.stream.catalog_follower import CatalogFollower
 from processor.stream.clock_watch import ClockWatch
+from processor.stream.database_figures import DatabaseFigures
+from processor.stream.first_series import FirstSeries
 from processor.stream.kafka_access import KafkaUnreachable
 from processor.stream.offset_store import OffsetStore
 from processor.stream.pausing import Pausing
@@ -74,7 +75,6 @@ async def run(settings: Settings, stop: Stop) -> int:
     settings.require("database_url", "kafka_brokers")
     kafka_access.of(settings)  # refused before anything is waited for
     codecs.check()
-    show_reasons()
     readiness = Readiness()
     async with Database(settings.need("database_url"), settings.database) as db:
         worker = Worker(settings, db, readiness)
@@ -101,6 +101,7 @@ class Worker:
         self._clock = clock
         self._live = True
         self._summary = BatchSummary(clock)
+        self._series = FirstSeries()
 
     def is_live(self) -> bool:
         """Return whether counting goes on; False asks for a restart."""
@@ -133,7 +134,7 @@ class Worker:
                 self._settings.lifecycle.drain_timeout,
                 code=EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILURE,
             )
-            log.error("worker_failed", reason=str(error), code=getattr(error, "code", "unknown"))  # noqa: TRY400 - it is raised
+            log.error("worker_failed", reason=str(error), code=code_of(error))  # noqa: TRY400 - it is raised
             raise
         finally:
             self._summary.log()
@@ -161,6 +162,7 @@ class Worker:
             readiness=self._readiness,
             clock=self._clock,
         )
+        names = self._wanted_by(catalog)
         cluster = await until_available(
             Part.KAFKA,
             lambda: self._cluster(catalog),
@@ -170,7 +172,7 @@ class Worker:
             clock=self._clock,
         )
         offsets = OffsetStore(self._db, cluster.id, self._readiness, self._clock)
-        wanted = cluster.readable.intersection(topics.incoming(self._settings.kafka, catalog))
+        wanted = cluster.readable.intersection(names)
         number = self._settings.worker.writers if cluster.co_partitioned(wanted) else 1
         writers = Writers([await self._writer(cluster.id) for _ in range(number)])
         log.info("worker_prepared", cluster_id=cluster.id, catalog=catalog.version, writers=number)
@@ -224,7 +226,13 @@ class Worker:
         return found
 
     async def _wanted(self) -> tuple[str, ...]:
-        return topics.incoming(self._settings.kafka, await self._catalog())
+        return self._wanted_by(await self._catalog())
+
+    def _wanted_by(self, catalog: Catalog) -> tuple[str, ...]:
+        """Return the topics that `catalog` names, and show what may be counted of them."""
+        wanted = topics.incoming(self._settings.kafka, catalog)
+        self._series.show(catalog, wanted)
+        return wanted
 
     async def _seen_cluster(self) -> Cluster:
         return await topics.cluster(self._settings)
@@ -264,6 +272,7 @@ class Worker:
         sweep = WaitingSweep(
             self._db, PipelineOptions.of(self._settings, cluster_id="sweep"), self._clock
         )
+        figures = DatabaseFigures(self._db, self._clock)
         clocks = ClockWatch(
             partial(database_clock.read, self._db, self._clock),
             stream.append_times.reading,
@@ -277,6 +286,7 @@ class Worker:
             "catalog jobs": take_up_idle_jobs(jobs, self._clock),
             "pausing": stream.pausing.watch(),
             "waiting commands": sweep.watch(),
+            "figures": figures.watch(),
             "clock": clocks.watch(),
             "topic identity": topic_identity.watch(stream.pause_strangers, self._clock),
             "summary": self._summary.tell(),

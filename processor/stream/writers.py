@@ -6,12 +6,15 @@ partitions as each other, producers that key by subject have all events of a use
 one number (docs/data-model.md), and two writers never wait for each other's rows. Where they have
 not, they would, and there is one writer. Right it is either way, as with several workers: rows are
 locked in one order, and the ledger says what counts.
+
+A number goes to the writer that has fewest when its first chunk comes. By `number % writers` one of
+two would have all of what a worker is given where two begin at once: Faust deals partitions out in
+turn, 0 and 2 to one of them and 1 and 3 to the other.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from processor.batch.staging import ReadChunk
 from processor.events.chunks import Chunk
@@ -41,11 +44,23 @@ class Writers:
 
     def __init__(self, writers: Sequence[Writer]) -> None:
         self._writers = tuple(writers)
+        # What came since it was assigned, and who has its number.
+        self._read: set[Partition] = set()
+        self._ways: dict[int, Writer] = {}
 
     @property
     def counted_to(self) -> Mapping[Partition, int]:
-        """Return the next offset of each partition, as of the last commit of this process."""
-        return dict(chain.from_iterable(each.batcher.counted_to.items() for each in self._writers))
+        """Return the next offset of each partition, as of the last commit of this process.
+
+        A writer's own partitions only: a batch that was in flight when one was revoked may have
+        left where it ended with the writer of before.
+        """
+        return {
+            partition: offset
+            for each in self._writers
+            for partition, offset in each.batcher.counted_to.items()
+            if self._ways.get(partition[1]) is each
+        }
 
     @property
     def committed_at(self) -> float:
@@ -71,6 +86,9 @@ class Writers:
         gone = frozenset(partitions)
         for each in self._writers:
             each.batcher.drop_partitions(gone)
+        self._read -= gone
+        left = {number for _, number in self._read}
+        self._ways = {number: way for number, way in self._ways.items() if number in left}
 
     def stop(self) -> None:
         """Let `run` return once the batches in flight are committed."""
@@ -93,4 +111,9 @@ class Writers:
             await asyncio.gather(*running, return_exceptions=True)
 
     def _of(self, partition: Partition) -> Writer:
-        return self._writers[partition[1] % len(self._writers)]
+        self._read.add(partition)
+        number = partition[1]
+        if number not in self._ways:
+            taken = [id(each) for each in self._ways.values()]
+            self._ways[number] = min(self._writers, key=lambda each: taken.count(id(each)))
+        return self._ways[number]

@@ -143,7 +143,7 @@ class Connection:
     def _answered(self, answer: asyncio.Task[None]) -> None:
         self._answers.discard(answer)
         if not answer.cancelled() and (error := answer.exception()) is not None:
-            log.error("answer_failed", exc_info=error)
+            log.error("answer_failed", exc_info=error, code=getattr(error, "code", "unknown"))
             self._writer.close()  # so that the client learns of it now, and not by a timeout
 
     async def _answer(self, query_id: bytes, query: bytes) -> None:

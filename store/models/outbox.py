@@ -18,6 +18,7 @@ class OutboxMessage(Identified, Base):
         one_of("event_type", OutboxType),
         UniqueConstraint("user_id", "seq"),
         Index(None, "tenant_id"),
+        Index(None, "published_at", "occurred_at"),  # the oldest that waits, the last that went out
         Index(
             "outbox_message_unpublished_idx",
             "user_id",

@@ -4,7 +4,7 @@ Pure.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
@@ -89,7 +89,8 @@ class LeasedTask:
 
     `token_id` is the badge's own token, which a burn revokes. `lease` is None for a held mint that
     came along with its collection's reserved indexes. `ready_at`: since when nobody but the minter
-    is waited for. `is_minted`: the badge has its token already.
+    is waited for. `is_minted`: the badge has its token already. `wallet_wait`: how long a mint that
+    was never signed had waited for its user's wallet.
     """
 
     id: UUID
@@ -108,6 +109,7 @@ class LeasedTask:
     lease: LeaseToken | None
     ready_at: datetime
     is_minted: bool = False
+    wallet_wait: timedelta = timedelta()
 
     @property
     def attempt(self) -> int:

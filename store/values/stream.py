@@ -9,6 +9,14 @@ from uuid import UUID
 
 from store.values.names import Partition
 
+# The cluster under which files stand in the ledger: the name of each is a topic there.
+FILES = "file"
+
+
+def topic_label(cluster_id: str, topic: str) -> str:
+    """Return what a metric calls a topic; the files are one, for their names are no closed set."""
+    return FILES if cluster_id == FILES else topic
+
 
 @dataclass(frozen=True, slots=True)
 class RecordPosition:

@@ -2,7 +2,7 @@
 
 A dump lies in tests/data. It is made once, by the code of its tag, and never again:
 
-    laurel demo --events 800 --travellers 40 --keep --directory PLACE
+    laurel demo --events 1500 --travellers 60 --keep --directory PLACE
     . PLACE/environment
     pg_dump "$LAUREL_DATABASE_URL" --no-owner --no-privileges --inserts | gzip -9n \
         > laurel-VERSION.sql.gz

@@ -4,6 +4,8 @@ The runs are tests/processor/stream/test_metrics.py and tests/minter/test_metric
 tests/ops/test_metrics.py holds that no metric is missing here.
 """
 
+from importlib.metadata import version
+from platform import python_version
 from typing import Any
 
 import pytest
@@ -12,6 +14,9 @@ from tests.builders.metrics import Labels
 
 HIKES = "laurel.hikes"
 PARTNERS = "laurel.partners"
+QUESTS = "laurel.quests"
+COMMANDS = "laurel.commands"
+PHASES = ("fence", "dedupe", "merge", "decide", "write", "commit")
 
 # By series: what the run adds to it, by label values; no other label moves.
 COUNTED_BY_WORKER: dict[str, dict[Labels, float]] = {
@@ -30,10 +35,10 @@ COUNTED_BY_WORKER: dict[str, dict[Labels, float]] = {
         ("unknown", "dead_letter"): 4,
     },
     "laurel_dead_letters_total": {
-        ("not_json",): 3,
-        ("unknown_type",): 1,
-        ("external_id_conflict",): 1,
-        ("no_such_badge",): 1,
+        (QUESTS, "not_json"): 3,
+        (QUESTS, "unknown_type"): 1,
+        (COMMANDS, "external_id_conflict"): 1,
+        (COMMANDS, "no_such_badge"): 1,
     },
     "laurel_commands_expired_total": {(): 1},
     # One of them came again, at the same place.
@@ -42,8 +47,18 @@ COUNTED_BY_WORKER: dict[str, dict[Labels, float]] = {
     "laurel_levels_total": {("ambassador", "1"): 1, ("ambassador", "2"): 1},
     # Three batches, and the one that is fenced: it has no record.
     "laurel_batch_seconds_count": {(): 4},
+    "laurel_batch_phase_seconds_count": dict.fromkeys(((each,) for each in PHASES), 4),
     "laurel_batch_records_count": {(): 4},
     "laurel_batch_records_sum": {(): 18},
+    # Each record of the three batches once: what is fenced, or stale, is another's.
+    "laurel_event_age_seconds_count": {
+        (PARTNERS,): 6,
+        (HIKES,): 1,
+        (QUESTS,): 4,
+        ("laurel.wallets",): 2,
+        (COMMANDS,): 5,
+    },
+    "laurel_rebalances_total": {(): 1},
     "laurel_ledger_events_total": {
         ("skipped",): 3,
         ("fenced",): 1,
@@ -58,8 +73,20 @@ SHOWN_BY_WORKER: dict[str, dict[Labels, Any]] = {
     "laurel_event_lag_seconds": {(PARTNERS,): pytest.approx(90, abs=0.001)},  # of milliseconds
     "laurel_consumer_lag_records": {(PARTNERS, "0"): 12, (HIKES, "0"): 0},
     "laurel_withheld_records": {(PARTNERS, "0"): 5, (HIKES, "0"): 0},
-    "laurel_partitions_paused": {(PARTNERS, "records_removed"): 1},
+    "laurel_partitions_assigned": {(): 2},
+    "laurel_partitions_paused": {
+        (PARTNERS, "records_removed"): 1,
+        (PARTNERS, "topic_recreated"): 0,
+    },
     "laurel_commands_waiting": {(): 1},
+    "laurel_catalog_version": {(): 2},
+    # A third version evaluates the one user who has partners, and nobody has begun.
+    "laurel_catalog_job_users": {("done",): 0, ("left",): 1},
+    # Of the two about the badge one is taken for published, the other for an hour old.
+    "laurel_outbox_messages": {(): 1},
+    "laurel_outbox_oldest_seconds": {(): pytest.approx(3_600, abs=600)},
+    "laurel_outbox_last_published_timestamp_seconds": {(): 1_780_000_000},
+    "laurel_build_info": {(version("laurel"), python_version()): 1},
     "laurel_clock_ahead_seconds": {("postgresql",): 0.25, ("kafka",): -2.0},
     "laurel_ready": {(): 1},
 }
@@ -75,6 +102,7 @@ COUNTED_BY_MINTER: dict[str, dict[Labels, float]] = {
         ("burn", "confirm"): 1,
     },
     "laurel_mint_stage_seconds_count": {
+        ("mint", "wallet"): 2,
         ("mint", "queued"): 2,
         ("mint", "sent"): 2,
         ("mint", "total"): 2,
@@ -82,15 +110,26 @@ COUNTED_BY_MINTER: dict[str, dict[Labels, float]] = {
         ("burn", "sent"): 1,
         ("burn", "total"): 1,
     },
+    "laurel_message_sends_total": {
+        ("deploy", "accepted"): 1,
+        ("mint", "accepted"): 1,
+        ("burn", "accepted"): 1,
+    },
+    # Counted by tests/minter/test_sending.py.
+    "laurel_mint_not_signed_total": {},
     "laurel_reconcile_seconds_count": {(): 1},
     "laurel_errors_total": {("chain_unreachable",): 1},
 }
-# By series: what all of it shows after the run, by label values; a finding that is 0 is left out.
-SHOWN_BY_MINTER: dict[str, dict[Labels, float]] = {
+# By series: what all of it shows after the run, by label values; what is 0 is left out.
+SHOWN_BY_MINTER: dict[str, dict[Labels, Any]] = {
     "laurel_mint_tasks": {
         ("mint", "confirmed", "none"): 2,
         ("burn", "confirmed", "none"): 1,
         ("mint", "pending", "no_wallet"): 1,
+    },
+    # It was made for the run, some seconds ago.
+    "laurel_mint_task_oldest_seconds": {
+        ("mint", "pending", "no_wallet"): pytest.approx(300, abs=300)
     },
     "laurel_reconcile_findings": {("lost_id",): 1},
     # Shut by tests/minter/test_accounting.py.
@@ -102,5 +141,9 @@ SHOWN_BY_MINTER: dict[str, dict[Labels, float]] = {
 OF_THE_CHAIN = (
     "laurel_chain_seqno",
     "laurel_wallet_balance_nanograms",
+    "laurel_wallet_spent_nanograms_total",
     "laurel_chain_block_age_seconds",
+    "laurel_lite_server_up",
+    "laurel_lite_server_blocks_behind",
+    "laurel_reconcile_last_success_timestamp_seconds",
 )

@@ -168,7 +168,7 @@ async def paused_until_skipped(
         assert f"paused at offset {fault.offset} ({fault.reason})" in way_out
         assert f"laurel partitions skip {topic} 0 --to" in way_out
         paused = await worker.metrics("laurel_partitions_paused{")
-        assert paused == [
+        assert [line for line in paused if not line.endswith(" 0.0")] == [
             f'laurel_partitions_paused{{reason="{fault.reason}",topic="{topic}"}} 1.0'
         ]
 

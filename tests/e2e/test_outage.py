@@ -76,7 +76,8 @@ async def test_a_worker_outlives_a_database_that_was_killed(
             shown = await worker.metrics("laurel_")
             assert worker.stop() == EXIT_OK
             assert await counted(database) == len(events)
-    assert 'laurel_dead_letters_total{reason="not_json"} 0.0' in shown
+    quests = f'topic="{site.prefix}.quests"'
+    assert f'laurel_dead_letters_total{{reason="not_json",{quests}}} 0.0' in shown
     assert not [line for line in shown if line.startswith("laurel_wallet") or "_created" in line]
     assert len(worker.logged("database_lost")) == len(worker.logged("database_back")) == 1
     assigned = worker.logged("worker_ready")[-1]["partitions"]

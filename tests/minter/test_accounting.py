@@ -8,11 +8,12 @@ import pytest
 from minter import signing
 from minter.accounting import _moved
 from minter.context import MinterContext
-from minter.message_signing import NothingSigned, SignedBatch
+from minter.message_signing import NothingSigned, Obstacle, SignedBatch
 from minter.startup import minter_context
 from minter.ton.gateway import HistoryForgotten
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
 from minter.ton.liteserver import LiteServers
+from minter.ton.values import AccountTransaction
 from ops.lifecycle import Part, Readiness
 from ops.settings import Settings
 from sandbox.ton.network import TonNetwork
@@ -20,7 +21,7 @@ from store import fence
 from store.chain import RecordGone
 from store.fence import DatabaseIdentity, Fence, Shut
 from store.values.names import RawAddress
-from tests.builders.metrics import series
+from tests.builders.metrics import Moved, series
 from tests.builders.minters import claimed, collection_of, sign_due
 from tests.builders.world import World, all_in, eventually, minting
 
@@ -53,6 +54,50 @@ async def test_what_this_database_signed_is_no_alarm_and_neither_is_what_comes_i
     assert await looked(ctx, ton) is None
 
 
+async def test_what_left_the_wallet_is_counted_once_whoever_looks_and_whatever_comes_in(
+    ctx: MinterContext, ton: TonNetwork, settings: Settings
+) -> None:
+    async with minter_context(settings, Readiness()) as other:
+        await looked(ctx, ton)
+        moved, before_nano = Moved(), ctx.view.current[1].balance_nano
+        for number in (700, 701):
+            await behind_the_back(ctx, ton, number)
+        await ton.fund(ctx.wallet.address, 5 * 10**9)
+        await looked(ctx, ton)
+        await looked(other, ton)
+        await looked(ctx, ton)
+        left_nano = before_nano + 5 * 10**9 - ctx.view.current[1].balance_nano
+    spent_nano = moved.by("laurel_wallet_spent_nanograms_total")[()]
+    assert spent_nano == left_nano
+    # Two payments of a thousandth and their fees: not what the wallet sends to itself.
+    assert 2_000_000 < spent_nano < 50_000_000
+
+
+async def test_what_comes_back_is_taken_off_what_is_spent_next(ctx: MinterContext) -> None:
+    accounting, moved = ctx.view._accounting, Moved()
+    for spent_nano in (50, -30, 20, 7):
+        accounting._count_spent([AccountTransaction(1, b"", spent_nano)])
+    assert moved.by("laurel_wallet_spent_nanograms_total") == {(): 50}
+    accounting._count_spent([AccountTransaction(2, b"", 5), AccountTransaction(3, b"", 1)])
+    assert moved.by("laurel_wallet_spent_nanograms_total") == {(): 53}
+
+
+async def test_what_a_wallet_spent_before_its_first_look_is_nobodys(
+    settings: Settings, ton: TonNetwork, world: World
+) -> None:
+    async with minting(settings) as ctx:
+        await all_in(world, await world.to_mint(), "active/minted")
+    await ton.next_block()
+    await world.sql(
+        "UPDATE chain_wallet SET database_epoch = NULL, server_started_at = NULL, accounted_lt = 0"
+    )
+    moved = Moved()
+    async with minter_context(settings, Readiness()):
+        pass
+    assert ctx.view.shut is None
+    assert moved.by("laurel_wallet_spent_nanograms_total") == {}
+
+
 async def test_a_message_that_the_database_does_not_know_shuts_minting_until_a_repair(
     ctx: MinterContext, ton: TonNetwork, world: World
 ) -> None:
@@ -67,7 +112,7 @@ async def test_a_message_that_the_database_does_not_know_shuts_minting_until_a_r
     assert series("laurel_minting_shut")[()] == 1
     await world.to_mint()
     nothing = await sign_due(ctx)
-    assert nothing == NothingSigned(f"minting is shut: {shut.reason}")
+    assert nothing == NothingSigned(Obstacle.MINTING_SHUT, f"minting is shut: {shut.reason}")
     ton.advance(2 * lives)
     assert await looked(ctx, ton) == shut, "time alone opens nothing"
 
@@ -130,7 +175,9 @@ async def test_nothing_is_signed_in_another_database_than_the_last_look_was_at(
     await world.sql("UPDATE chain_wallet SET database_epoch = '1/00000001/2/3'")
     lease, tasks = await claimed(ctx)
     nothing = await signing.sign(ctx, lease, tasks, await collection_of(ctx))
-    assert nothing == NothingSigned("this is another database, or its server was started again")
+    assert nothing == NothingSigned(
+        Obstacle.OTHER_DATABASE, "this is another database, or its server was started again"
+    )
     assert await world.tasks(badge) == ["mint pending"]
 
 

@@ -8,6 +8,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
+from minter.message_signing import SignedBatch
+from minter.startup import minter_context
 from ops.lifecycle import Part, Readiness
 from ops.setting_parts import DatabaseSettings
 from ops.settings import Settings
@@ -19,6 +21,7 @@ from store.values.minting import TaskOperation
 from store.values.names import RawAddress
 from tests.builders.clock import FakeClock
 from tests.builders.metrics import Moved
+from tests.builders.minters import sign_due
 from tests.builders.world import (
     World,
     all_in,
@@ -118,12 +121,40 @@ async def test_neither_a_users_wait_for_a_wallet_nor_a_burns_for_its_mint_is_the
     async with minting(settings):
         held = "SELECT hold_reason FROM nft_mint_queue WHERE operation = 'mint'"
         await eventually(world, lambda: is_value(world, held, "no_wallet"), "the mint is held")
-        await world.link([badge])
+        await world.sql(
+            "INSERT INTO user_wallet (user_id, address, linked_at)"
+            " VALUES (:user, :address, now() - interval '1 day')",
+            user=badge.user_id,
+            address=badge.owner,
+        )
         await all_in(world, [badge], "burned_onchain/minted")
     stages = {(word, stage) for word in ("mint", "burn") for stage in ("queued", "sent", "total")}
-    assert moved.by("laurel_mint_stage_seconds_count") == dict.fromkeys(stages, 1)
+    assert moved.by("laurel_mint_stage_seconds_count") == dict.fromkeys(
+        stages | {("mint", "wallet")}, 1
+    )
     seconds = moved.by("laurel_mint_stage_seconds_sum")
+    waited = seconds.pop(("mint", "wallet"))
     assert max(seconds.values()) < timedelta(days=1).total_seconds()
+    assert waited == pytest.approx(timedelta(days=29).total_seconds(), abs=600)
+
+
+async def test_a_message_that_another_minter_signed_is_measured_from_its_signature(
+    world: World, settings: Settings
+) -> None:
+    async with minting(settings):
+        await all_in(world, await world.to_mint(), "active/minted")
+    async with minter_context(settings, Readiness()) as former:
+        (badge,) = await world.to_mint()
+        assert isinstance(await sign_due(former), SignedBatch)
+    await world.sql(
+        "UPDATE chain_message SET created_at = now() - interval '1 hour'"
+        " WHERE status = 'unresolved'"
+    )
+    await world.sql("UPDATE nft_mint_queue SET lease_expires_at = now() WHERE status = 'sent'")
+    moved = Moved()
+    async with minting(settings):
+        await all_in(world, [badge], "active/minted")
+    assert moved.by("laurel_mint_stage_seconds_sum")["mint", "sent"] > 3600
 
 
 async def test_every_type_has_a_collection_and_a_message_carries_many_mints(

@@ -24,7 +24,7 @@ from ops.settings import Settings
 from sandbox.ton.chain import ChainOptions
 from sandbox.ton.network import TonNetwork, TonOptions
 from store.values.minting import TaskOperation
-from tests.builders.metrics import series
+from tests.builders.metrics import Moved, series
 from tests.builders.minters import funded, minter_on
 from tests.builders.world import World, all_in, eventually, is_value, items_of, minting
 
@@ -250,7 +250,7 @@ async def test_a_wallet_without_money_signs_nothing_and_says_what_it_needs(
     chosen = minter_on(ton, database_url, mnemonic_file, minter_settings)
     badges = await world.to_mint()
     _, wallet = minting_wallet(chosen)
-    readiness = Readiness()
+    readiness, moved = Readiness(), Moved()
     async with minting(chosen, readiness):
 
         async def insufficient_funds() -> bool:
@@ -261,6 +261,7 @@ async def test_a_wallet_without_money_signs_nothing_and_says_what_it_needs(
         reason = readiness.waits[Part.WALLET]
         assert f"the wallet {needed} has 0.000 Grams, of which 1 are kept back" in reason
         assert "send it 1.282 or more" in reason
+        assert moved.by("laurel_mint_not_signed_total") == {("mint", "insufficient_funds"): 1}
         assert await world.value("SELECT count(*) FROM chain_message") == 0
         leased = "SELECT count(*) FROM nft_mint_queue WHERE lease_token IS NOT NULL"
         await eventually(world, lambda: is_value(world, leased, 0), "nobody works on it")

@@ -11,7 +11,7 @@ from ton_core.boc.builder import Builder
 from minter import message_signing, mint_signing, signing
 from minter.budget import cost_nano, spendable_nano
 from minter.context import MinterContext
-from minter.message_signing import NothingSigned, SignedBatch
+from minter.message_signing import NothingSigned, Obstacle, SignedBatch
 from minter.startup import minter_context
 from minter.ton import global_config, tokens
 from minter.ton.highload_wallet import Action, MessageHeader, sign_message
@@ -99,7 +99,7 @@ async def test_a_wallet_without_money_for_one_mint_signs_nothing(
     (badge,) = await world.to_mint()
     nothing = await sign_due(with_room_for(ctx, 0))
     assert isinstance(nothing, NothingSigned)
-    assert nothing.insufficient_funds
+    assert nothing.obstacle is Obstacle.INSUFFICIENT_FUNDS
     assert tokens.user_friendly(ctx.wallet.address, bounceable=True) in nothing.reason
     assert "send it 0.252 or more" in nothing.reason
     assert await state(world, badge) == RELEASED_NOW
@@ -160,7 +160,7 @@ async def test_a_second_message_waits_until_the_first_is_resolved(
     first, second = await claimed(ctx, 1), await claimed(ctx, 1)
     assert isinstance(await signing.sign(ctx, *first, collection), SignedBatch)
     nothing = await signing.sign(ctx, *second, collection)
-    assert nothing == NothingSigned("another message is under way")
+    assert nothing == NothingSigned(Obstacle.MESSAGE_UNDER_WAY, "another message is under way")
     assert await world.sql(
         """
         SELECT lease_token, run_after <= clock_timestamp()
@@ -274,7 +274,11 @@ async def test_the_wait_in_the_queue_is_measured_at_the_first_signature_only(
     for _ in range(2):
         assert isinstance(await sign_due(ctx), SignedBatch)
         await void(world)
-    assert moved.by("laurel_mint_stage_seconds_count") == {("mint", "queued"): 2}
+    assert moved.by("laurel_mint_stage_seconds_count") == {
+        ("mint", "wallet"): 2,
+        ("mint", "queued"): 2,
+    }
+    assert moved.by("laurel_mint_stage_seconds_sum").get(("mint", "wallet")) is None
 
 
 async def test_a_parked_mint_goes_along_with_the_next_message_of_its_collection(
@@ -303,7 +307,9 @@ async def test_a_parked_mint_is_not_signed_with_those_that_have_no_recipient(
     await void(world, hold="operator")
     (late,) = await world.badges(wallets=False)
     await world.enqueue([late])
-    assert await sign_due(ctx) == NothingSigned("the mint with index 1 is parked")
+    assert await sign_due(ctx) == NothingSigned(
+        Obstacle.HEAD_OF_LINE, "the mint with index 1 is parked"
+    )
     holds = await world.sql("SELECT hold_reason FROM nft_mint_queue WHERE status = 'pending'")
     assert {row.hold_reason for row in holds} == {"operator", "no_wallet"}
 
@@ -372,7 +378,9 @@ async def test_where_chain_and_database_count_differently_new_mints_are_held(
     (badge,) = await world.to_mint()
     await world.sql("UPDATE chain_collection SET next_index = 0")
     nothing = await sign_due(ctx)
-    assert nothing == NothingSigned("the chain has minted up to 1, this database assigned up to 0")
+    assert nothing == NothingSigned(
+        Obstacle.INDEX_MISMATCH, "the chain has minted up to 1, this database assigned up to 0"
+    )
     holds = "SELECT hold_reason FROM nft_mint_queue WHERE nft_instance_id = :id"
     assert await world.value(holds, id=badge.id) == "breaker"
 
@@ -414,7 +422,7 @@ async def test_a_wallet_is_not_blamed_where_every_mint_is_held(
 ) -> None:
     await world.to_mint()
     await world.sql("UPDATE user_wallet SET address = 'nonsense'")
-    assert await sign_due(ctx) == NothingSigned("no mint is left to sign")
+    assert await sign_due(ctx) == NothingSigned(Obstacle.NOTHING_LEFT, "no mint is left to sign")
 
 
 async def test_a_lease_lost_meanwhile_leaves_nothing_behind(
@@ -451,7 +459,7 @@ async def test_a_token_of_another_authority_cannot_be_revoked(
     await world.enqueue([badge], TaskOperation.BURN)
     contract = replace(ctx.wallet.contract, address=ELSEWHERE)
     other = replace(ctx, wallet=replace(ctx.wallet, contract=contract))
-    assert await sign_due(other) == NothingSigned("nothing to burn")
+    assert await sign_due(other) == NothingSigned(Obstacle.NOTHING_LEFT, "nothing to burn")
     assert await world.tasks(badge) == ["mint confirmed", "burn failed"]
     assert await world.statuses([badge]) == ["active/minted"]
 
@@ -459,7 +467,9 @@ async def test_a_token_of_another_authority_cannot_be_revoked(
 async def test_a_collection_of_another_wallet_is_not_deployed(ctx: MinterContext) -> None:
     foreign = replace(await collection_of(ctx), address=ELSEWHERE)
     nothing = await signing.sign_deploy(ctx, foreign)
-    assert nothing == NothingSigned("collection explorer is not of this wallet")
+    assert nothing == NothingSigned(
+        Obstacle.FOREIGN_COLLECTION, "collection explorer is not of this wallet"
+    )
 
 
 async def test_a_collection_that_obeys_another_wallet_now_gets_no_message(
@@ -483,7 +493,7 @@ async def test_a_collection_that_obeys_another_wallet_now_gets_no_message(
     nothing = await sign_due(ctx)
     assert isinstance(nothing, NothingSigned)
     assert f"obeys {ELSEWHERE}, and this wallet is {ctx.wallet.address}" in nothing.reason
-    assert not nothing.insufficient_funds
+    assert nothing.obstacle is Obstacle.FOREIGN_COLLECTION
     assert await state(world, badge) == RELEASED_NOW
     assert await world.value("SELECT count(*) FROM chain_message WHERE status = 'unresolved'") == 0
     await ton.next_block()
@@ -496,7 +506,7 @@ async def test_a_deployment_that_the_wallet_cannot_pay_for_is_not_signed(
 ) -> None:
     nothing = await signing.sign_deploy(with_room_for(ctx, 0), await collection_of(ctx))
     assert isinstance(nothing, NothingSigned)
-    assert nothing.insufficient_funds
+    assert nothing.obstacle is Obstacle.INSUFFICIENT_FUNDS
     assert await world.value("SELECT count(*) FROM chain_message WHERE status = 'unresolved'") == 0
 
 
@@ -651,7 +661,9 @@ async def test_nothing_is_signed_for_a_collection_that_is_stopped(
 ) -> None:
     (badge,) = await world.to_mint()
     await world.sql("UPDATE chain_collection SET stopped_reason = 'it costs and mints nothing'")
-    assert await sign_due(ctx) == NothingSigned("stopped: it costs and mints nothing")
+    assert await sign_due(ctx) == NothingSigned(
+        Obstacle.STOPPED, "stopped: it costs and mints nothing"
+    )
     assert await state(world, badge) == RELEASED_NOW
 
 

@@ -143,6 +143,7 @@ def test_a_wallet_that_does_not_read_as_one_decides_nothing() -> None:
         message_hash=b"",
         send_count=0,
         last_sent_at=None,
+        created_at=NOW,
     )
     with pytest.raises(AnswerRejected):
         _execution(message, Account(1, b"nonsense"))
@@ -275,7 +276,7 @@ async def test_a_message_whose_tasks_are_all_void_is_void(ctx: MinterContext, wo
 
 def test_only_what_is_seen_on_chain_is_measured_to_its_end(ctx: MinterContext) -> None:
     moved, (one, other) = Moved(), (a_leased_task(), a_leased_task())
-    _measure(ctx, [void(one), confirmed(other)], sent_for_s=1.0)
+    _measure(ctx, [void(one), confirmed(other)], timedelta(seconds=1))
     assert moved.by("laurel_mint_stage_seconds_count") == {
         ("mint", "sent"): 1,
         ("mint", "total"): 1,

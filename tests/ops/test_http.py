@@ -57,7 +57,7 @@ async def test_a_process_says_whether_it_is_ready_and_what_it_waits_for() -> Non
 
 
 async def test_metrics_are_there_in_prometheus_format() -> None:
-    metrics.DEAD_LETTERS.labels("not_json").inc()
+    metrics.DEAD_LETTERS.labels("laurel.quests", "not_json").inc()
     async with (
         serving(HttpSettings(port=0), Readiness(), Role.WORKER) as url,
         aiohttp.ClientSession() as session,
@@ -65,7 +65,7 @@ async def test_metrics_are_there_in_prometheus_format() -> None:
         async with session.get(f"{url}/metrics") as answer:
             body = await answer.text()
         assert answer.headers["Content-Type"].startswith("text/plain")
-    assert 'laurel_dead_letters_total{reason="not_json"}' in body
+    assert 'laurel_dead_letters_total{reason="not_json",topic="laurel.quests"}' in body
 
 
 async def test_a_port_that_is_taken_is_named_with_the_way_out() -> None:

@@ -3,7 +3,9 @@
 import math
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 
 import pytest
 from prometheus_client import Counter, Gauge, Histogram
@@ -11,8 +13,8 @@ from prometheus_client.exposition import generate_latest
 
 from ops import metrics
 from ops.metric_roles import OF_ROLE, Role, registry_of, roles_of, write_textfile
-from processor.batch.stats import show_reasons
-from store.values.stream import Reason
+from store.engine import DatabaseUnreachable
+from tests.builders import metric_tables
 
 
 def shown(role: Role) -> dict[str, float]:
@@ -48,11 +50,24 @@ def test_one_role_shows_nothing_of_another(role: Role, has: str, lacks: str) -> 
     assert not [name for name in names if "_created" in name]
 
 
-def test_a_reason_shows_before_its_first_dead_letter() -> None:
-    show_reasons()
+@pytest.mark.parametrize("role", [Role.WORKER, Role.MINTER])
+def test_a_process_that_stays_says_what_it_is_and_shows_each_error_from_the_start(
+    role: Role,
+) -> None:
+    found = shown(role)
+    labels = {"version": version("laurel"), "python": python_version()}
+    assert found[f"laurel_build_info{labels}"] == 1
+    for code in (DatabaseUnreachable.code, "invariant_broken", "unknown"):
+        assert f"laurel_errors_total{ {'code': code} }" in found
+    assert "process_start_time_seconds" in found
+
+
+def test_what_has_no_catalog_and_no_topic_shows_from_the_start() -> None:
     text = generate_latest(registry_of(Role.WORKER)).decode()
-    assert all(f'laurel_dead_letters_total{{reason="{each}"}}' in text for each in Reason)
+    for phase in metric_tables.PHASES:
+        assert f'laurel_batch_phase_seconds_count{{phase="{phase}"}}' in text
     assert 'laurel_ledger_events_total{event="fenced"}' in text
+    assert 'laurel_catalog_job_users{state="left"}' in text
 
 
 @pytest.mark.integration

@@ -46,7 +46,7 @@ async def test_tasks_are_told_by_what_they_are_and_wait_for(minting: Desk) -> No
         await world.sql(
             """
             UPDATE nft_mint_queue
-               SET hold_reason = :hold, created_at = now() - :minutes * interval '1 minute'
+               SET hold_reason = :hold, updated_at = now() - :minutes * interval '1 minute'
              WHERE nft_instance_id = ANY(CAST(:ids AS uuid[]))
             """,
             hold=hold,
@@ -91,6 +91,16 @@ async def test_what_is_signed_is_told_until_it_is_settled_and_then_as_the_last(
     assert list(newest.values()) == [badge.id]
 
 
+async def test_a_burn_that_waits_for_its_mint_is_not_late(minting: Desk) -> None:
+    world = minting.world
+    badges = await world.to_mint(1)
+    await world.enqueue(badges, BURN)
+    await world.sql("UPDATE nft_mint_queue SET run_after = now() - interval '1 hour'")
+    assert (await groups(world.db))[BURN, TaskStatus.PENDING, None] == (1, 0.0)
+    await world.sql("UPDATE nft_mint_queue SET status = 'failed' WHERE operation = 'mint'")
+    assert (await groups(world.db))[BURN, TaskStatus.PENDING, None][1] >= 3_600
+
+
 async def test_failed_burns_are_counted_and_other_failures_not(minting: Desk) -> None:
     world = minting.world
     await world.to_mint(2)
@@ -129,7 +139,7 @@ async def test_dead_letters_are_those_of_the_last_hour_by_reason(database: Datab
 
 
 async def test_the_outbox_is_as_deep_as_what_is_not_published(database: Database) -> None:
-    assert await ask(database, live_state.outbox) == OutboxDepth(0, 0.0)
+    assert await ask(database, live_state.outbox) == OutboxDepth(0, 0.0, is_published=False)
     for seq, (minutes, published) in enumerate([(90, True), (30, False), (10, False)]):
         await rows(
             database,
@@ -147,7 +157,7 @@ async def test_the_outbox_is_as_deep_as_what_is_not_published(database: Database
             published=published,
         )
     depth: OutboxDepth = await ask(database, live_state.outbox)
-    assert depth.messages == 2
+    assert (depth.messages, depth.is_published) == (2, True)
     assert 1_800 <= depth.oldest_seconds < 1_860
 
 

@@ -2,8 +2,11 @@ import asyncio
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+import pytest
+
 from store import outbox
 from store.engine import Database
+from store.outbox import OutboxEnds
 from store.values.outbox import OutboxEntry, OutboxType
 from tests.builders.sql import rows, somebody_waits
 
@@ -84,3 +87,51 @@ async def test_a_rolled_back_message_leaves_no_gap(database: Database) -> None:
     async with database.transaction() as conn:
         await outbox.append(conn, [message(user, 2)])
     assert await sent(database, user) == [(1, 2)]
+
+
+async def ends_of(database: Database) -> OutboxEnds:
+    async with database.transaction() as conn:
+        return await outbox.ends(conn)
+
+
+async def unpublished(database: Database) -> int:
+    async with database.transaction() as conn:
+        return await outbox.unpublished(conn)
+
+
+async def test_of_an_empty_outbox_nothing_is_old_and_nothing_went_out(database: Database) -> None:
+    assert await ends_of(database) == OutboxEnds(0.0, 0.0)
+    assert await unpublished(database) == 0
+
+
+async def test_the_oldest_that_waits_and_the_last_that_went_out_are_told(
+    database: Database,
+) -> None:
+    user = uuid4()
+    async with database.transaction() as conn:
+        await outbox.append(conn, [message(user, number) for number in range(1, 6)])
+    # The oldest of all went out; so did the newest, first.
+    await rows(
+        database,
+        """
+        UPDATE outbox_message
+           SET occurred_at = now() - (10 - seq) * interval '1 hour',
+               published_at = CASE seq WHEN 1 THEN to_timestamp(1780000500)
+                                       WHEN 5 THEN to_timestamp(1780000000.25) END
+        """,
+    )
+    found = await ends_of(database)
+    assert found.last_published_at == 1_780_000_500
+    assert found.oldest_seconds == pytest.approx(8 * 3600, abs=600)
+    assert await unpublished(database) == 3
+    await rows(database, "UPDATE outbox_message SET published_at = to_timestamp(1780000000.25)")
+    assert await ends_of(database) == OutboxEnds(0.0, 1_780_000_000.25)
+    assert await unpublished(database) == 0
+
+
+async def test_a_message_of_the_future_is_new(database: Database) -> None:
+    """A worker's clock may be ahead of the database's."""
+    async with database.transaction() as conn:
+        await outbox.append(conn, [message(uuid4(), 1)])
+    await rows(database, "UPDATE outbox_message SET occurred_at = now() + interval '1 hour'")
+    assert (await ends_of(database)).oldest_seconds == 0

@@ -14,6 +14,8 @@ from store import (
     fence,
     live_state,
     mint_queue,
+    outbox,
+    queue_figures,
     reconciliation,
 )
 from store.engine import Database
@@ -124,6 +126,59 @@ async def test_what_is_asked_for_each_message_reads_no_whole_queue(world: World)
     references = await plan(world, claiming.REFERENCES, ids=ids, collection_id=uuid4())
     badges = await plan(world, claiming.SHARE_BADGES, ids=ids[:10])
     assert scanned(references) | scanned(badges) == set()
+
+
+@pytest.mark.parametrize("published", [0, 50, 100])
+async def test_the_ends_of_the_outbox_are_found_and_its_messages_counted_in_indexes(
+    database: Database, published: int
+) -> None:
+    """Whether nobody publishes, or everything went out: of a hundred, so many."""
+    world = World(database)
+    await world.sql(
+        """
+        INSERT INTO outbox_message (id, tenant_id, event_type, payload, occurred_at, user_id, seq,
+                                    published_at)
+        SELECT gen_random_uuid(), gen_random_uuid(), 'badge.created',
+               jsonb_build_object('text', repeat('x', 200)), now() - number * interval '1 second',
+               gen_random_uuid(), 1, CASE WHEN number % 100 < :published THEN now() END
+          FROM generate_series(1, :number) AS number
+        """,
+        published=published,
+        number=BACKLOG,
+    )
+    await vacuumed(world, "outbox_message")
+    ends = await plan(world, outbox.ENDS)
+    assert scanned(ends) == set()
+    assert indexes(ends) == {"outbox_message_published_at_occurred_at_idx"}
+    # An entry of the index for each of the two.
+    assert {node["Node Type"] for node in ends} >= {"Limit"}
+    assert "Sort" not in {node["Node Type"] for node in ends}
+    assert max(node["Total Cost"] for node in ends if node["Node Type"] == "Limit") < 10
+    counted = await plan(world, outbox.UNPUBLISHED)
+    assert scanned(counted) == set()
+    assert "Index Only Scan" in {node["Node Type"] for node in counted}
+
+
+async def vacuumed(world: World, table: str) -> None:
+    """Do what autovacuum does some time after many rows were written."""
+    async with world.db.engine.connect() as conn:
+        alone = await conn.execution_options(isolation_level="AUTOCOMMIT")
+        await alone.execute(text(f"VACUUM ANALYZE {table}"))
+
+
+async def test_what_is_open_is_counted_without_what_is_over(world: World) -> None:
+    """Every few seconds, for the gauges: however many tasks a database has seen."""
+    await world.sql(
+        """
+        UPDATE nft_mint_queue SET hold_reason = 'no_wallet'
+         WHERE status = 'pending' AND hashtext(id::text) % 2 = 0
+        """
+    )
+    await world.sql("ANALYZE nft_mint_queue")
+    counted = await plan(world, queue_figures.OPEN)
+    assert "nft_mint_queue" not in scanned(counted)
+    assert "nft_mint_queue_held_idx" in indexes(counted)
+    assert "nft_mint_queue" in scanned(await plan(world, queue_figures.OVER))
 
 
 async def test_what_status_shows_reads_no_whole_table(world: World) -> None:

@@ -9,8 +9,8 @@ from ops.checks import CheckState, Said
 from ops.settings import Settings
 from ops.status import Board, Row, Section, worst
 from store.engine import Database
-from store.live_state import CatalogState, TaskGroup
-from store.status import SOURCES, group_said, job_said
+from store.live_state import CatalogState, OutboxDepth, TaskGroup
+from store.status import SOURCES, group_said, job_said, outbox_said
 from store.values.minting import HoldReason, TaskOperation, TaskStatus
 from tests.builders.world import World
 
@@ -94,3 +94,18 @@ def test_a_job_that_stands_needs_somebody_to_go_on_with_it(
 ) -> None:
     catalog = CatalogState(2, datetime(2026, 11, 27, tzinfo=UTC), job, 10, idle)
     assert state_of(job_said(catalog)) is state
+
+
+@pytest.mark.parametrize(
+    ("depth", "state"),
+    [
+        (OutboxDepth(0, 0.0, is_published=True), CheckState.OK),
+        (OutboxDepth(9, 90_000.0, is_published=False), CheckState.OK),
+        (OutboxDepth(9, 299.0, is_published=True), CheckState.OK),
+        (OutboxDepth(9, 301.0, is_published=True), CheckState.WARN),
+    ],
+)
+def test_messages_are_late_only_where_somebody_publishes(
+    depth: OutboxDepth, state: CheckState
+) -> None:
+    assert state_of(outbox_said(depth)) is state

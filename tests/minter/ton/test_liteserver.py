@@ -6,6 +6,7 @@ Several, mortal, and never believed without a proof.
 import asyncio
 import base64
 import copy
+import math
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
+from minter.ton.global_config import place
 from minter.ton.liteserver import LiteServers
 from minter.ton.values import SendOutcome
 from ops import metrics
@@ -25,6 +27,7 @@ from sandbox.ton.adnl import Handler
 from sandbox.ton.network import TonNetwork, TonOptions
 from store.values.names import RawAddress
 from tests.builders.lite_servers import ACCOUNT, FailingServer, lite_servers
+from tests.builders.metrics import value
 from tests.builders.patience import PATIENCE_S
 
 # liteServer.partialBlockProof of lite_api.tl
@@ -126,6 +129,41 @@ async def test_the_newest_block_is_the_newest_that_any_server_proves(ton: TonNet
                 newest = await gateway.newest_block()
         await gateway.account(NOBODY, newest)
     assert stalling.asked[ACCOUNT] == 0
+
+
+async def test_each_server_shows_whether_it_answers_and_how_far_it_is_behind(
+    ton: TonNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each is looked at in each turn.
+    monkeypatch.setattr("minter.ton.liteserver._LOOK_EVERY_S", 0.0)
+    lagging, silent = FailingServer(ton), FailingServer(ton)
+    up, behind = "laurel_lite_server_up", "laurel_lite_server_blocks_behind"
+    async with (
+        lite_servers(ton, [lagging, silent, None]) as config,
+        LiteServers(config, servers=1) as gateway,
+    ):
+        places = [place(server) for server in config["liteservers"]]
+        assert [value(up, each) for each in places] == [0, 0, 0]
+        assert all(math.isnan(value(behind, each)) for each in places)
+
+        async def until(states: list[int], lag: tuple[int, int]) -> None:
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    await gateway.newest_block()
+                    blocks = [value(behind, each) for each in places]
+                    found = [value(up, each) for each in places]
+                    if found == states and blocks[0] >= lag[0] and blocks[1] >= lag[1]:
+                        return
+                    await ton.next_block()
+
+        await until([1, 1, 1], (0, 0))
+        lagging.stall()
+        silent.silent_on = {""}
+        # Answers are waited for for ten seconds, so the silent one falls behind meanwhile.
+        await until([1, 0, 1], (3, 3))
+        silent.silent_on = set()
+        await until([1, 1, 1], (3, 0))
+        assert value(behind, places[1]) < value(behind, places[0])
 
 
 async def test_a_server_that_keeps_accounts_to_itself_is_asked_for_them_no_more(

@@ -31,6 +31,7 @@ from tests.builders.messages import (
     an_address,
     open_ledger,
 )
+from tests.builders.metrics import Moved
 from tests.builders.sql import column, rows, value
 
 # Who may not be counted: PostgreSQL says so, as it would of a value that nobody thought of.
@@ -233,16 +234,26 @@ async def test_a_refused_record_is_a_dead_letter_also_where_the_catalog_changes_
 
 
 @pytest.mark.parametrize(
-    ("sqlstate", "rows_max"), [("57014", 3), ("53200", 3), ("53200", 1)], ids=str
+    ("sqlstate", "rows_max", "code"),
+    [
+        ("57014", 3, "statement_timed_out"),
+        ("53200", 3, "connection_lost"),
+        ("53200", 1, "connection_lost"),
+    ],
+    ids=str,
 )
 async def test_a_batch_that_is_too_much_is_cut_until_it_fits(
-    counting: Database, sqlstate: str, rows_max: int
+    counting: Database, sqlstate: str, rows_max: int, code: str
 ) -> None:
     """Here more than so many rows of a statement take too long, or too much memory."""
     await breaking(counting, sqlstate, rows_max)
-    log = Log()
+    log, moved = Log(), Moved()
     log.append(*(a_partner(ALICE) for _ in range(11)))
     outcome = await committed(counting, log)
+    assert moved.by("laurel_errors_total").keys() == {(code,)}
+    # Each part is a batch; what was too much is none.
+    assert moved.by("laurel_batch_records_sum") == {(): 11}
+    assert moved.by("laurel_event_age_seconds_count") == {("laurel.partners",): 11}
     assert (outcome.records, outcome.counted, list(outcome.rejected)) == (11, 11, [])
     assert await value(counting, "SELECT counters->'partners_invited' FROM nft_progress") == 11
 

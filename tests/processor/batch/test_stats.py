@@ -2,20 +2,22 @@
 
 from collections import Counter
 
+import pytest
 from prometheus_client import REGISTRY
 
 from processor.batch.command_rules import Accepted, Repeated, Waits
 from processor.batch.command_set import CommandDecisions, CommandSet
-from processor.batch.staging import Batch, Held
+from processor.batch.staging import Batch, Held, PlacedCommand
 from processor.batch.stats import BatchStats, MessageOutcome
 from processor.events.rejection import Rejected
 from store.processed_events import CountedEvent
 from store.values.names import RawAddress
-from store.values.stream import Reason
+from store.values.stream import FILES, Reason
 from tests.builders.commands import a_badge_state
 from tests.builders.messages import (
     ALICE,
     BOB,
+    CLUSTER,
     a_command,
     a_partner,
     a_visit,
@@ -23,7 +25,7 @@ from tests.builders.messages import (
     an_address,
     an_event,
 )
-from tests.builders.reading import UNHEARD, a_read_chunk
+from tests.builders.reading import TOPIC, UNHEARD, a_read_chunk
 
 NEW, OLD = RawAddress(an_address(1)), RawAddress(an_address(2))
 KNOWN, TWICE = a_partner(), a_partner()
@@ -78,13 +80,14 @@ COMMANDS = CommandDecisions(
 )
 
 
-def stats() -> BatchStats:
+def stats(cluster_id: str = CLUSTER) -> BatchStats:
     known = {
         event.key: CountedEvent(event.fingerprint, silent=False)
         for event in BATCH.events
         if event.id == KNOWN["id"]
     }
-    return BatchStats.of(BATCH, known, BATCH.held_against(known), {(ALICE, NEW)}, COMMANDS)
+    held = BATCH.held_against(known)
+    return BatchStats.of(BATCH, known, held, {(ALICE, NEW)}, COMMANDS, cluster_id)
 
 
 def test_each_message_has_one_outcome() -> None:
@@ -105,18 +108,25 @@ def test_each_message_has_one_outcome() -> None:
     assert sum(types.total() for types in found.outcomes.values()) == BATCH.records
 
 
-def test_dead_letters_are_counted_by_reason() -> None:
-    found = stats()
-    assert (
-        found.reasons.total()
-        == found.dead_letters
-        == found.outcomes[MessageOutcome.DEAD_LETTER].total()
-    )
-    assert [found.reasons[each] for each in ("not_json", "no_token", "event_id_conflict")] == [
-        1,
-        1,
-        1,
-    ]
+@pytest.mark.parametrize(("cluster_id", "topic"), [(CLUSTER, TOPIC), (FILES, "file")])
+def test_dead_letters_are_counted_by_topic_and_reason(cluster_id: str, topic: str) -> None:
+    found = stats(cluster_id)
+    assert found.letters == {
+        (topic, Reason.NOT_JSON): 1,
+        (topic, Reason.BAD_FIELD): 1,
+        (topic, Reason.EVENT_ID_CONFLICT): 1,
+        (topic, Reason.NO_TOKEN): 1,
+    }
+    assert found.dead_letters == found.outcomes[MessageOutcome.DEAD_LETTER].total() == 4
+
+
+def test_what_waited_in_vain_counts_at_the_topic_that_it_came_by() -> None:
+    command = PLACED[1].command
+    waited = PlacedCommand(command, waits=WHY, waited_from="laurel.commands")
+    decided = CommandDecisions(((waited, WHY), (PlacedCommand(command), WHY)))
+    found = BatchStats.of(Batch(()), (), Held(), (), decided, FILES)
+    # A person's own command is no letter: the person has the answer.
+    assert found.letters == {("laurel.commands", Reason.NO_TOKEN): 1}
 
 
 def test_the_sums_are_those_of_the_outcomes() -> None:
@@ -139,16 +149,18 @@ def test_the_metrics_move_by_what_happened_and_by_nothing_else() -> None:
         key: sample("laurel_events_total", type=key[0], outcome=key[1])
         for key in [*events, ("wallet.linked", "dead_letter")]
     }
-    reasons = {reason: sample("laurel_dead_letters_total", reason=reason) for reason in Reason}
+    reasons = {
+        each: sample("laurel_dead_letters_total", topic=TOPIC, reason=each) for each in Reason
+    }
     found.observe()
     for key, old in before.items():
         moved = sample("laurel_events_total", type=key[0], outcome=key[1]) - old
         assert moved == events.get(key, 0), key
     for reason, old in reasons.items():
-        moved = sample("laurel_dead_letters_total", reason=reason) - old
-        assert moved == found.reasons[reason], reason
+        moved = sample("laurel_dead_letters_total", topic=TOPIC, reason=reason) - old
+        assert moved == found.letters[TOPIC, reason], reason
 
 
 def test_an_empty_batch_has_nothing_to_say() -> None:
-    found = BatchStats.of(Batch(()), frozenset(), Held(), frozenset(), CommandDecisions())
+    found = BatchStats.of(Batch(()), frozenset(), Held(), frozenset(), CommandDecisions(), CLUSTER)
     assert (found.counted, found.duplicates, found.applied, found.dead_letters) == (0, 0, 0, 0)

@@ -21,6 +21,7 @@ from tests.builders.catalogs import TENANT, a_catalog, a_counter, a_level, a_typ
 from tests.builders.clock import FakeClock
 from tests.builders.messages import NOW, Log, a_pipeline, open_ledger
 from tests.builders.messages import an_event as a_message
+from tests.builders.metrics import Moved
 from tests.builders.sql import rows, somebody_waits
 
 PEOPLE = [UUID(int=0x30000 + number) for number in range(40)]
@@ -357,7 +358,7 @@ async def test_a_worker_finishes_what_nobody_goes_on_with_and_outlives_its_troub
     await counted(database, Log(), await a_pipeline(database), sent)
     await put_in_force(database, SECOND)
     await rows(database, "UPDATE catalog_job SET updated_at = now() - interval '31 seconds'")
-    real, looks = reevaluation.users, []
+    real, looks, moved = reevaluation.users, [], Moved()
 
     async def refused_once(conn: Connection, *arguments: Any) -> list[UUID]:
         looks.append(1)
@@ -372,6 +373,11 @@ async def test_a_worker_finishes_what_nobody_goes_on_with_and_outlives_its_troub
         assert not part.done()
     part.cancel()
     await assert_true(database, sent)
+    assert moved.by("laurel_errors_total") == {("data_refused",): 1}
+    ((given,),) = await rows(database, "SELECT awarded + raised FROM catalog_job")
+    levels = moved.by("laurel_levels_total")
+    assert {code for code, _ in levels} == {"runner"}, "walkers have theirs from before"
+    assert sum(levels.values()) == given > 0, "the slice that was refused has given nothing"
 
 
 def test_slices_follow_what_they_take() -> None:

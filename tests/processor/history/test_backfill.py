@@ -30,6 +30,7 @@ from store.engine import Database
 from store.rights import RightsMissing
 from tests.builders.clock import FakeClock
 from tests.builders.messages import ALICE, BOB, Log, a_partner, a_pipeline, count, encoded
+from tests.builders.metrics import Moved
 from tests.builders.patience import PATIENCE_S
 from tests.builders.roles import a_role
 
@@ -401,3 +402,15 @@ async def test_dead_letters_are_given_again_as_the_runbook_says(
     report = await backfill(settings, path, publish=True, mint=True)
     assert (report.lines, report.counted, report.levels) == (1, 1, 1)
     assert await invited(counting) == 1
+
+
+async def test_a_files_dead_letters_are_told_under_one_name_and_no_age_of_its_lines(
+    counting: Database, settings: Settings, tmp_path: Path
+) -> None:
+    """Each file's path would be a series of its own, and a line has no timestamp but its checksum."""
+    path = a_file(tmp_path / "history.jsonl", a_partner(ALICE), b"{", a_partner(BOB))
+    moved = Moved()
+    await backfill(settings, path, dead_letter=True)
+    assert moved.by("laurel_dead_letters_total") == {("file", "not_json"): 1}
+    assert moved.by("laurel_batch_records_sum") == {(): 3}
+    assert moved.by("laurel_event_age_seconds_count") == {}

@@ -10,10 +10,12 @@ from datetime import timedelta
 import pytest
 
 from ops import metrics
-from ops.errors import InvariantBroken
+from ops.errors import InvariantBroken, LaurelError
 from ops.lifecycle import Part
 from processor.batch.bisection import PartitionRefused
+from processor.batch.staging import ReadChunk
 from processor.events.chunks import Chunk, PlainRecord
+from processor.stream.batcher import InFlight
 from store.engine import (
     ConstraintRefused,
     DatabaseUnreachable,
@@ -22,7 +24,7 @@ from store.engine import (
 )
 from store.values.stream import LedgerEntry
 from tests.builders.batching import CITIES, QUESTS, REVIEWS, Bench, a_chunk, settle
-from tests.builders.metrics import Moved
+from tests.builders.metrics import Moved, series
 
 
 async def test_chunks_are_counted_in_their_order_and_then_acknowledged() -> None:
@@ -238,6 +240,22 @@ async def test_a_batch_is_tried_again_until_postgresql_answers() -> None:
     assert moved.by("laurel_retries_total") == {("postgresql", "database_unreachable"): 2}
 
 
+async def test_of_a_partition_that_was_lost_while_it_was_counted_no_age_is_shown() -> None:
+    """Its new owner tells it; a figure that nobody moves would stay for ever."""
+    bench = Bench()
+    metrics.EVENT_LAG_SECONDS.clear()
+    lost = False
+    for partition, is_current in ((QUESTS, lambda: not lost), (CITIES, lambda: True)):
+        chunk = ReadChunk(a_chunk(0, 2, partition), 1)
+        await bench.batcher.add(InFlight(chunk, is_current, lambda: None))
+    bench.gate.clear()
+    async with bench.running():
+        lost = True
+        bench.gate.set()
+        await settle()
+    assert set(series("laurel_event_lag_seconds")) == {("laurel.cities",)}
+
+
 async def test_any_other_error_ends_the_batcher_and_acknowledges_nothing() -> None:
     bench = Bench()
     bench.errors = [TransactionConflict("every time")]
@@ -256,9 +274,9 @@ async def test_any_other_error_ends_the_batcher_and_acknowledges_nothing() -> No
     ],
 )
 async def test_a_partition_that_cannot_be_counted_is_set_aside_and_the_others_count(
-    fault: Exception,
+    fault: LaurelError,
 ) -> None:
-    bench = Bench(records_max=100)
+    bench, moved = Bench(records_max=100), Moved()
     bench.bad = {QUESTS: fault}
     await bench.add(a_chunk(0, 2, QUESTS))
     await bench.add(a_chunk(10, 2, CITIES))
@@ -268,6 +286,7 @@ async def test_a_partition_that_cannot_be_counted_is_set_aside_and_the_others_co
         pass
     assert bench.counted == [[0, 10, 2, 12], [0, 2], [10, 12]]
     assert bench.aside == [(QUESTS, str(fault))]
+    assert moved.by("laurel_errors_total") == {(fault.code,): 1}
     assert bench.batcher.counted_to == {CITIES: 14}
     # All are released, so that nothing waits for them.
     assert sorted(bench.acked) == [0, 2, 10, 12]
@@ -275,7 +294,7 @@ async def test_a_partition_that_cannot_be_counted_is_set_aside_and_the_others_co
 
 async def test_the_partition_that_is_named_is_set_aside_at_once_and_the_others_count() -> None:
     """What was committed of the others before it stood out is fenced, and read again."""
-    bench = Bench(records_max=100)
+    bench, moved = Bench(records_max=100), Moved()
     fault = DataRefused("too many", sqlstate="22003", constraint=None)
     bench.bad = {QUESTS: PartitionRefused(QUESTS, fault)}
     bench.fenced = {CITIES: LedgerEntry(*CITIES, 11, 10, 5)}
@@ -286,6 +305,7 @@ async def test_the_partition_that_is_named_is_set_aside_at_once_and_the_others_c
         pass
     assert bench.counted == [[0, 10, 0], [10, 0]]
     assert bench.aside == [(QUESTS, "too many")]
+    assert moved.by("laurel_errors_total") == {("data_refused",): 1}
     assert bench.rewound == [LedgerEntry(*CITIES, 11, 10, 5)]
     assert bench.batcher.counted_to == {REVIEWS: 1}
     assert sorted(bench.acked) == [0, 0]

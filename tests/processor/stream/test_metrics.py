@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from ops.clock_reading import ClockReading
 from ops.lifecycle import Part, Readiness
+from ops.metric_roles import Role, registry_of
 from ops.settings import Settings
 from processor.batch.attempt import BatchOutcome
 from processor.batch.pipeline import Pipeline
@@ -22,6 +23,8 @@ from processor.stream.app import faust_app
 from processor.stream.batcher import BatchBounds, Batcher, InFlight
 from processor.stream.clock_watch import ClockWatch
 from processor.stream.consumer_thread import ConsumerOptions
+from processor.stream.database_figures import DatabaseFigures
+from processor.stream.first_series import FirstSeries
 from processor.stream.pausing import Pausing
 from processor.stream.positions import PartitionPosition
 from processor.stream.transport import Consumer
@@ -64,7 +67,9 @@ async def test_a_run_moves_every_metric_of_the_worker(
     await with_hikes(counting)
     moved = Moved()
     await run(counting)
+    await looked_at(counting)
     await reassign(monkeypatch)
+    registry_of(Role.WORKER)
     assert {sample: moved.by(sample) for sample in COUNTED_BY_WORKER} == COUNTED_BY_WORKER
     assert {
         sample: shown(sample, labels) for sample, labels in SHOWN_BY_WORKER.items()
@@ -168,6 +173,30 @@ async def run(database: Database) -> None:
     )
 
 
+async def looked_at(database: Database) -> None:
+    """Show the catalog in force, then what waits after the next one, and what is published."""
+    async with database.transaction() as conn:
+        found = await catalogs.current(conn)
+    assert found is not None
+    FirstSeries().show(found, [HIKES, PARTNERS])
+    await rows(
+        database,
+        """
+        UPDATE outbox_message
+           SET published_at = CASE WHEN seq = 1 THEN to_timestamp(1780000000) END,
+               occurred_at = now() - interval '1 hour'
+        """,
+    )
+    (ambassador,) = (each for each in found.types if each.code == "ambassador")
+    first, *others = ambassador.levels
+    later = replace(first, conditions={"partners_invited": {"gte": 2}})
+    types = (each for each in found.types if each is not ambassador)
+    changed = replace(ambassador, levels=(later, *others))
+    async with database.transaction() as conn:
+        await catalogs.apply(conn, replace(found, types=(*types, changed)), "admin")
+    await DatabaseFigures(database, FakeClock(NOW)).look()
+
+
 async def compared(clock: FakeClock, readiness: Readiness) -> None:
     """Look at the clocks once: a quarter of a second, and two, is nothing."""
     now = clock.now()
@@ -237,5 +266,6 @@ async def reassign(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(thread, "starts", starts)
     monkeypatch.setattr(thread, "topic_ids", topic_ids)
     monkeypatch.setattr(thread, "seek_to_ledger", seek_to_ledger)
+    await consumer.on_partitions_revoked(set())  # as aiokafka does whenever the group forms
     await consumer.perform_seek()
     thread.thread_loop.close()

@@ -8,8 +8,10 @@ from store import ledger, paused_partitions
 from store.engine import Database
 from store.values.names import Partition
 from store.values.stream import PausedPartition, PauseReason
+from tests.builders.metrics import value
 
 QUESTS = ("laurel.quests", 0)
+GAUGE = ("laurel_partitions_paused", "laurel.quests", "records_removed")
 PAUSED = PausedPartition(*QUESTS, 5, PauseReason.RECORDS_REMOVED, "gone", 8)
 
 
@@ -35,6 +37,7 @@ async def test_a_pause_lasts_until_an_operator_decides(database: Database) -> No
     await pausing.look()
     await pausing.look()
     assert list(readiness.degraded) == ["laurel.quests[0]"]
+    assert value(*GAUGE) == 1
     assert pausing.partitions == {QUESTS}
     assert reader.asked == [("pause", QUESTS, False)]
     async with database.transaction() as conn:
@@ -42,6 +45,7 @@ async def test_a_pause_lasts_until_an_operator_decides(database: Database) -> No
         await paused_partitions.decide(conn, place, to=None, actor="eve", reason=None)
     await pausing.look()
     assert reader.asked[1:] == [("read on", QUESTS)]
+    assert value(*GAUGE) == 0
     assert (readiness.degraded, pausing.partitions) == ({}, frozenset())
 
 
@@ -71,4 +75,5 @@ async def test_a_revoked_partition_is_its_new_owners(database: Database) -> None
     pausing.forget([QUESTS])
     await pausing.look()
     assert readiness.degraded == {}
+    assert value(*GAUGE) == 0
     assert reader.asked == [("pause", QUESTS, True)]

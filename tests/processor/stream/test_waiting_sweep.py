@@ -10,7 +10,7 @@ from sqlalchemy import text
 from processor.batch.pipeline import Pipeline
 from processor.stream import waiting_sweep
 from processor.stream.waiting_sweep import WaitingSweep
-from store.engine import Database, DatabaseUnreachable
+from store.engine import Database, DatabaseUnreachable, StatementTimedOut
 from tests.builders.clock import FakeClock
 from tests.builders.messages import (
     ALICE,
@@ -124,6 +124,7 @@ async def test_what_waited_in_vain_becomes_a_dead_letter_and_may_be_sent_again(
         )
     ]
     assert moved.by("laurel_commands_expired_total") == {(): 1}
+    assert moved.by("laurel_dead_letters_total") == {("laurel.commands", "no_such_badge"): 1}
     assert await waiting(counting) == []
     await tell(counting, a_partner(ALICE), MINT)
     assert await applied(counting) == ["m1"]
@@ -167,12 +168,41 @@ async def test_two_sweeps_at_once_carry_it_out_once(counting: Database) -> None:
     assert await applied(counting) == ["b1"]
 
 
+async def test_what_a_command_becomes_counts_at_its_topic_however_long_it_waited(
+    counting: Database, sweep: WaitingSweep
+) -> None:
+    """One of a file and one of Kafka, whose badges are revoked before they are tried again."""
+    await tell(counting, MINT, a_command("mint", BOB, "m2", type_code="ambassador"))
+    await rows(counting, "UPDATE waiting_command SET silent = true")
+    await tell(counting, a_partner(ALICE), a_partner(BOB))
+    await rows(counting, "UPDATE nft_instance SET status = 'revoked'")
+    await rows(counting, "UPDATE waiting_command SET silent = false")
+    await rows(
+        counting,
+        """
+        UPDATE waiting_command SET cluster_id = 'file', topic = '/srv/history.jsonl'
+         WHERE external_id = 'm1'
+        """,
+    )
+    moved = Moved()
+    await sweep.turn()
+    assert moved.by("laurel_dead_letters_total") == {
+        ("laurel.commands", "not_active"): 1,
+        ("file", "not_active"): 1,
+    }
+
+
 async def test_trouble_does_not_end_the_sweep(
     counting: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await tell(counting, a_partner(ALICE), BURN)
     await rows(counting, MINTED)
-    troubles = [DatabaseUnreachable("nobody listens"), DatabaseUnreachable("nobody listens")]
+    troubles = [
+        DatabaseUnreachable("nobody listens"),
+        StatementTimedOut("it took too long"),
+        DatabaseUnreachable("nobody listens"),
+    ]
+    moved = Moved()
     try_again = Pipeline.try_again
 
     async def troubled(pipeline: Pipeline, external_ids: Any) -> Any:
@@ -188,4 +218,6 @@ async def test_trouble_does_not_end_the_sweep(
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
     assert set(clock.slept) == {timedelta(seconds=30)}
+    # That the database is away is told by who counts.
+    assert moved.by("laurel_errors_total") == {("statement_timed_out",): 1}
     assert await applied(counting) == ["b1"]

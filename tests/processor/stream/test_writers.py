@@ -76,6 +76,53 @@ async def test_partitions_of_one_number_go_to_one_writer_in_their_order() -> Non
     assert two.writers.counted_to == {QUESTS_0: 4, QUESTS_1: 14, CITIES_0: 22, CITIES_2: 32}
 
 
+def the_way(two: Two, number: int, topic: str = "laurel.quests") -> int:
+    """Which writer a partition's chunk would go to, told by the version of its catalog."""
+    return two.writers.read(a_chunk(0, 1, (topic, number))).version
+
+
+@pytest.mark.parametrize("numbers", [(0, 1, 2, 3), (0, 2, 4, 6), (1, 3, 5, 7), (0, 3, 6, 9)])
+async def test_each_writer_has_as_many_numbers_whichever_the_worker_was_given(
+    numbers: tuple[int, ...],
+) -> None:
+    """Two workers that begin at once get every second partition each."""
+    two = Two()
+    ways = [the_way(two, number) for number in numbers]
+    assert sorted(ways) == [1, 1, 2, 2]
+    assert [the_way(two, number, "laurel.cities") for number in numbers] == ways
+    assert [the_way(two, number) for number in numbers] == ways
+
+
+async def test_a_number_is_given_out_anew_once_all_its_partitions_are_revoked() -> None:
+    two = Two()
+    assert [the_way(two, number) for number in (0, 1, 2)] == [1, 2, 1]
+    two.writers.drop_partitions([("laurel.quests", 1)])
+    assert the_way(two, 4) == 2
+    assert the_way(two, 0, "laurel.cities") == 1
+    two.writers.drop_partitions([("laurel.quests", 0), ("laurel.quests", 2)])
+    assert the_way(two, 0) == 1  # a partition of that number is still read
+    two.writers.drop_partitions([("laurel.quests", number) for number in (0, 4)])
+    assert the_way(two, 6) == 2
+
+
+async def test_how_far_a_partition_is_counted_is_said_by_the_writer_that_has_it_now() -> None:
+    """Its batch was in flight when it was revoked, and it came back to another writer."""
+    two = Two()
+    two.benches[0].gate.clear()
+    async with two.running():
+        await two.add(a_chunk(0, 2, QUESTS_0))
+        await settle()
+        two.writers.drop_partitions([QUESTS_0])
+        await two.add(a_chunk(0, 1, QUESTS_1))  # takes the first writer
+        await two.add(a_chunk(2, 3, QUESTS_0))
+        await settle()
+        two.benches[0].gate.set()
+        await settle()
+        assert two.benches[0].batcher.counted_to == {QUESTS_0: 2, QUESTS_1: 1}
+        assert two.benches[1].batcher.counted_to == {QUESTS_0: 5}
+        assert two.writers.counted_to == {QUESTS_0: 5, QUESTS_1: 1}
+
+
 async def test_a_writer_goes_on_while_another_waits_for_the_database() -> None:
     two = Two()
     two.benches[0].gate.clear()
