@@ -7,6 +7,8 @@ voice. Each error line has a `code`, whoever logs it: what an alert on logs grou
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO, cast
 
 import structlog
@@ -80,6 +82,20 @@ def _name_the_error(_logger: WrappedLogger, _method: str, event: EventDict) -> E
         code = code_of(error)
         event["code"] = "library" if code == UNKNOWN and "_record" in event else code
     return event
+
+
+@contextmanager
+def untold() -> Iterator[None]:
+    """Let nobody log while the block runs: what is met is told in the result.
+
+    A command whose result is what it met would say each thing twice, and spoil its own screen.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _name_the_library(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
