@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from minter import signing
 from minter.context import MinterContext
-from minter.message_signing import NothingSigned, SignedBatch
+from minter.message_signing import NothingSigned, SignedBatch, observe_stage
 from minter.mint_decision import (
     Confirm,
     Decision,
@@ -281,6 +281,13 @@ def test_only_what_is_seen_on_chain_is_measured_to_its_end(ctx: MinterContext) -
         ("mint", "sent"): 1,
         ("mint", "total"): 1,
     }
+
+
+def test_a_host_whose_clock_is_behind_the_databases_takes_nothing_off_a_stage() -> None:
+    moved = Moved()
+    observe_stage(a_leased_task(), "queued", timedelta(seconds=-5))
+    assert moved.by("laurel_mint_stage_seconds_count") == {("mint", "queued"): 1}
+    assert moved.by("laurel_mint_stage_seconds_sum") == {}
 
 
 async def test_a_message_with_a_confirmed_task_is_settled(ctx: MinterContext, world: World) -> None:
