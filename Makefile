@@ -92,7 +92,7 @@ bench: $(VENV)/.dev .cache/quix/.made ## Print the benchmarks' ratios (half an h
 docs: $(VENV)/.dev ## Write docs/cli.md, docs/metrics.md and docs/events from the code.
 	$(BIN)/python docs/generate.py
 
-verify-docker: ## Build the images, start docker-compose.yml's whole stack, and see one event become a token (Docker 25, Compose 2.20).
+verify-docker: ## Build the images, start docker-compose.yml's whole stack, and see one event become a token (Docker 25, Compose 2.24).
 	deploy/verify-docker.sh
 
 verify-testnet: $(VENV)/.run ## Mint, read and revoke a token on TON's testnet: WORDS=wallet.words CONFIG=testnet-global.config.json METADATA=https://...
