@@ -131,7 +131,7 @@ def command():
         console.result({}, "done", as_json=False)
         return 0
 
-    console = Console(list)
+    console = Console(list, list)
     console.run_once(main)
 
 command()
