@@ -34,7 +34,7 @@ from processor.events.records import Record
 from processor.history import sources
 from processor.history.repeats import Repeat, compared
 from processor.history.sources import LineSource
-from store import ledger, rights
+from store import ledger, migrations, rights
 from store.engine import Database
 from store.values.stream import FILES, LedgerEntry, Reason
 
@@ -129,7 +129,7 @@ async def backfill(
 
     Raises:
         UsageError: the file cannot be read, changed since an earlier run, or has broken lines that
-            are not to become dead letters.
+            are not to become dead letters; or the database has another revision.
         LinesRefused: what came before is counted.
         RightsMissing: the role may not count. A dry run needs to read only.
     """
@@ -137,8 +137,9 @@ async def backfill(
         pipeline_options = PipelineOptions.of(
             settings, FILES, has_contract_topics=False, publish=options.publish, mint=options.mint
         )
-        if not options.dry_run:
-            async with db.transaction() as conn:
+        async with db.transaction() as conn:
+            await migrations.check(conn)
+            if not options.dry_run:
                 await rights.check(conn, temporary=True)
         pipeline = Pipeline(db, pipeline_options)
         await pipeline.load()
