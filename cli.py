@@ -19,13 +19,15 @@ from ops.errors import LaurelError, UsageError
 
 if TYPE_CHECKING:
     from ops.checks import Check
+    from ops.status import StatusSource
 
 # catalog/explorer.yaml:31: ...
 _PLACE = re.compile(r"\S[^\n]*?:\d+: ")
 EXIT_CODES = """
 Exit codes: 0 done; 1 it failed, or something differs (`reconcile`, `demo`);
 2 bad input, setting or catalog: the message names the
-place and the way out; 130 interrupted.
+place and the way out; 130 interrupted. Of `doctor` and `status`: 0 all is well,
+1 a person should look, 2 something does not work.
 """
 
 # command -> where its click object is, and its line in the help (a test holds it equal to the
@@ -77,11 +79,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "ops.commands:doctor",
         "Look at everything that Laurel needs, and say what is missing and the way out.",
     ),
+    "status": ("ops.commands:status", "Show what Laurel does now, on one screen."),
 }
 
 
 # Where each package's checks are, in the order in which a person sets things up.
-CHECKS = ("store.checks", "processor.checks", "minter.checks")
+CHECKS = ("ops.settings_check", "store.checks", "processor.checks", "minter.checks")
+# And what they tell of now, in the order of the pipeline.
+SOURCES = ("processor.status", "store.status", "minter.status")
 
 
 class LazyGroup(click.Group):
@@ -164,12 +169,16 @@ def main(ctx: click.Context) -> None:
 
         laurel demo
     """
-    ctx.obj = console = Console(_load_checks)
+    ctx.obj = console = Console(_load_checks, _load_sources)
     ctx.call_on_close(console.close)
 
 
 def _load_checks() -> "list[Check]":
     return [check for module in CHECKS for check in importlib.import_module(module).CHECKS]
+
+
+def _load_sources() -> "list[StatusSource]":
+    return [source for module in SOURCES for source in importlib.import_module(module).SOURCES]
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def timeseries(axes: Axes, drawn: Drawn, begin: float, end: float) -> None:
     columns = _legend_columns(axes, [name for name, _ in drawn.series])
     lines = -(-min(len(drawn.series), _LEGEND_MAX) // columns)
     pixels = axes.get_window_extent()
-    below, left = 30 + 13 * lines, 8 + 5 * _label_length(drawn)
+    below, left = 30 + 13 * lines, 10 + 5.3 * _label_length(drawn)
     plot = axes.inset_axes(
         (
             left / pixels.width,

@@ -112,7 +112,8 @@ class Accounting:
             deployed = account.data is not None
             seqno = await chain.saw_block(conn, wallet_id, block.seqno, deployed=deployed)
         for notice in notices:
-            log.warning("minting_shut", reason=notice.reason, needs_repair=notice.needs_repair)
+            reason, needs_repair = notice.reason, notice.needs_repair
+            log.warning("minting_shut", code="minting_shut", reason=reason, repair=needs_repair)
         if opened:
             log.info("minting_open", seqno=block.seqno)
         if stored.epoch is not None:

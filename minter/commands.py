@@ -91,9 +91,14 @@ def reconcile(
         from minter import reconcile
         from minter.startup import connect, metadata_base
         from minter.ton.global_config import read_config
+        from ops import metrics
         from ops.lifecycle import EXIT_FAILURE, EXIT_OK
+        from ops.metric_roles import recall
 
         settings = console.settings
+        if settings.metrics_textfile is not None:
+            recalled = (metrics.RECONCILE_FINDINGS, metrics.RECONCILE_LAST_SUCCESS)
+            recall(settings.metrics_textfile, *recalled)
         settings.require("database_url", "ton_config")
         base_url = None
         if repair:

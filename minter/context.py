@@ -15,20 +15,28 @@ from uuid import UUID
 from minter.accounting import Accounting
 from minter.budget import Prices
 from minter.mint_decision import Limits
+from minter.step_summary import StepSummary
 from minter.ton import tokens
-from minter.ton.gateway import AnswerRejected, ChainGateway
+from minter.ton.gateway import (
+    AnswerRejected,
+    BlockUnknown,
+    ChainGateway,
+    ChainUnreachable,
+    HistoryForgotten,
+)
 from minter.ton.highload_wallet import Signer, Wallet
 from minter.ton.values import Absent, Account, Block, CollectionState, Item, Token
 from minter.waiting import first_of
 from ops import metrics
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import LaurelError, Transient
+from ops.lifecycle import Part, Readiness
 from ops.logs import logger
 from ops.quantities import nanograms
 from ops.setting_parts import MinterSettings
 from ops.sparing import OnceAMinute
 from store.chain import WalletRecord
-from store.engine import Database
+from store.engine import Database, DatabaseUnreachable
 from store.fence import Shut
 from store.values.names import RawAddress
 
@@ -145,7 +153,22 @@ class MinterContext:
     signer: Signer
     settings: MinterSettings
     metadata_base_url: str
+    readiness: Readiness
+    steps: StepSummary
     clock: Clock = SYSTEM_CLOCK
+
+    def count_error(self, error: LaurelError) -> None:
+        """Count and log an error that ended one step; the next turn tries again.
+
+        What is lost and waited for has a line of its own (`ton_lost`): until it is back its errors
+        are counted, and told at DEBUG alone. The same other one has a line a minute.
+        """
+        metrics.ERRORS.labels(error.code).inc()
+        told = {"code": error.code, "reason": error.message} | error.details
+        if _part_of(error) in self.readiness.waits:
+            log.debug("step_given_up", **told)
+        elif (left_out := _said.left_out((error.code, error.message))) is not None:
+            log.warning("step_given_up", **told, **({"left_out": left_out} if left_out else {}))
 
     def limits(self) -> Limits:
         """Return the operator's limits for `mint_decision.decide`."""
@@ -189,7 +212,7 @@ class MinterContext:
                     raise account
                 found[address] = self.read_item(address, account)
             except (Transient, AnswerRejected) as error:
-                count_error(error)
+                self.count_error(error)
         return found
 
     async def collection_state(self, address: RawAddress, block: Block) -> CollectionState:
@@ -214,6 +237,17 @@ class MinterContext:
         return Absent() if item is None or item.token is None else item.token
 
 
+def _part_of(error: LaurelError) -> Part | None:
+    """Return what is lost where such an error comes again and again."""
+    match error:
+        case DatabaseUnreachable():
+            return Part.POSTGRESQL
+        case ChainUnreachable() | BlockUnknown() | HistoryForgotten():
+            return Part.TON
+        case _:
+            return None
+
+
 def prices_of(settings: MinterSettings) -> Prices:
     """Return the operator's amounts for `budget`."""
     return Prices(
@@ -222,15 +256,3 @@ def prices_of(settings: MinterSettings) -> Prices:
         deploy_nano=nanograms(settings.deploy_value),
         reserve_nano=nanograms(settings.balance_reserve),
     )
-
-
-def count_error(error: LaurelError) -> None:
-    """Count and log an error that ended one step; the next turn tries again.
-
-    The same one has a line a minute, however long an outage lasts.
-    """
-    metrics.ERRORS.labels(error.code).inc()
-    left_out = _said.left_out((error.code, error.message))
-    if left_out is not None:
-        details = error.details | ({"left_out": left_out} if left_out else {})
-        log.warning("step_given_up", code=error.code, reason=error.message, **details)

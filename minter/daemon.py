@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from minter import collections, signing
-from minter.context import MinterContext, count_error
+from minter.context import MinterContext
 from minter.maintenance import Maintenance
 from minter.message_signing import NothingSigned, Obstacle, SignedBatch, spendable_nano
 from minter.resting import Rests
@@ -22,7 +22,7 @@ from minter.ton.gateway import BlockUnknown, ChainUnreachable, HistoryForgotten
 from minter.waiting import first_of
 from minter.watching import watch, watch_deploy
 from ops import metrics
-from ops.errors import InvariantBroken, LeaseLost, Permanent, Transient
+from ops.errors import InvariantBroken, LaurelError, LeaseLost, Permanent, Transient, code_of
 from ops.faults import Point, reach
 from ops.lifecycle import Part, Readiness, Stop
 from ops.logs import logger
@@ -40,6 +40,19 @@ log = logger("minter")
 _OLD = timedelta(seconds=60)
 _STOPPED = "collection "
 _LONGEST_PAUSE = timedelta(seconds=5)
+# What passes by itself, or has a line of its own (`wallet_ran_dry`, `minting_shut`,
+# `collection_stopped`).
+_TOLD_ELSEWHERE = frozenset(
+    {
+        Obstacle.NOTHING_LEFT,
+        Obstacle.MESSAGE_UNDER_WAY,
+        Obstacle.OVERTAKEN,
+        Obstacle.MONEY_PROMISED,
+        Obstacle.INSUFFICIENT_FUNDS,
+        Obstacle.MINTING_SHUT,
+        Obstacle.STOPPED,
+    }
+)
 
 
 class Daemon:
@@ -63,8 +76,8 @@ class Daemon:
         self._busy: dict[UUID, asyncio.Task[None]] = {}
         self._collections: dict[UUID, Collection] = {}
         self._wake = asyncio.Event()
-        # Why nothing was signed, so that a reason is logged once and not every turn.
-        self._reasons: dict[tuple[UUID, MessageKind], str] = {}
+        # What kept messages from being signed, so that it is logged once and not every turn.
+        self._obstacles: dict[tuple[UUID, MessageKind], Obstacle] = {}
         self._stopped: tuple[UUID, ...] = ()
         self._rests = Rests(ctx.settings.poll_interval.total_seconds())
         # turns in a row that ended with an error
@@ -89,13 +102,14 @@ class Daemon:
                         await self._turn()
                     self._failures = 0
                 except (ChainUnreachable, BlockUnknown, HistoryForgotten) as error:
-                    self._tell_age(error.message)
-                    count_error(error)
+                    self._tell_age(error)
+                    self._ctx.count_error(error)
                 except DatabaseUnreachable as error:
-                    self._readiness.wait_for(Part.POSTGRESQL, error.message)
-                    count_error(error)
+                    self._readiness.wait_for(Part.POSTGRESQL, error.message, error.code)
+                    self._ctx.count_error(error)
                 except (Transient, LeaseLost) as error:
-                    count_error(error)
+                    self._ctx.count_error(error)
+                self._ctx.steps.tell()
                 await self._pause()
         finally:
             await self._drain()
@@ -135,16 +149,18 @@ class Daemon:
         until = f"not before {shut.until:%Y-%m-%d %H:%M:%S} UTC by the chain's clock"
         self._readiness.wait_for(Part.BREAKER, f"{shut.reason}; {until}{way_out}")
 
-    def _tell_age(self, unreachable: str | None = None) -> None:
+    def _tell_age(self, unreachable: LaurelError | None = None) -> None:
         """Show in /ready how old the newest block is, and wait for TON where no newer one comes."""
         view, readiness = self._ctx.view, self._readiness
         age_s, seqno = view.age().total_seconds(), view.current[0].seqno
         readiness.facts |= {"block": seqno, "block_age_seconds": round(age_s, 1)}
         newest = f"the newest block, {seqno}, is {age_s:.0f} s old"
         if unreachable is not None:
-            readiness.wait_for(Part.TON, f"{unreachable}; {newest}")
+            reason = f"{unreachable.message}; {newest}"
+            readiness.wait_for(Part.TON, reason, unreachable.code)
         elif view.stalled:
-            readiness.wait_for(Part.TON, f"no lite server has a newer block: {newest}")
+            reason = f"no lite server has a newer block: {newest}"
+            readiness.wait_for(Part.TON, reason, "chain_stands")
         else:
             readiness.arrived(Part.TON)
         readiness.degraded.pop("block age", None)
@@ -231,6 +247,7 @@ class Daemon:
         if collection.deployed_at is None:
             message = await signing.sign_deploy(ctx, collection)
             if isinstance(message, MessageRecord):
+                ctx.steps.add(messages=1)
                 await watch_deploy(ctx, message, collection, self._stop)
             else:
                 self._not_signed(collection, kind, message)
@@ -239,11 +256,12 @@ class Daemon:
         if isinstance(signed, NothingSigned):
             self._not_signed(collection, kind, signed)
             return
-        self._reasons.pop((collection.type_id, kind), None)
+        self._obstacles.pop((collection.type_id, kind), None)
         self._rests.forget(collection.type_id, kind)
         self._show_paid()
         reach(Point.MINTER_SIGNED)
-        log.info(
+        ctx.steps.add(messages=1, tasks=len(signed.tasks))
+        log.debug(
             "message_signed",
             kind=operation.value,
             type=collection.type_code,
@@ -259,7 +277,8 @@ class Daemon:
         async with self._ctx.db.transaction() as conn:
             message = await chain_messages.one(conn, message_id)
         by_id = {collection.id: collection for collection in self._collections.values()}
-        log.info(
+        self._ctx.steps.add(resumed=1)
+        log.debug(
             "message_resumed",
             kind=message.kind.value,
             tasks=len(tasks),
@@ -283,16 +302,21 @@ class Daemon:
         self, collection: Collection, kind: MessageKind, nothing: NothingSigned
     ) -> None:
         type_id, now = collection.type_id, self._ctx.clock.monotonic()
-        metrics.NOT_SIGNED.labels(kind.value, nothing.obstacle.value).inc()
-        if nothing.obstacle is Obstacle.INSUFFICIENT_FUNDS:
-            self._readiness.wait_for(Part.WALLET, nothing.reason)
+        obstacle, reason = nothing.obstacle, nothing.reason
+        metrics.NOT_SIGNED.labels(kind.value, obstacle.value).inc()
+        if obstacle is Obstacle.INSUFFICIENT_FUNDS:
+            self._readiness.wait_for(Part.WALLET, reason, obstacle.value)
         if nothing.needed_nano:
             self._rests.rest_for_money(type_id, kind, nothing.needed_nano, now)
         else:
             self._rests.rest(type_id, now)
-        if self._reasons.get((collection.type_id, kind)) != nothing.reason:
-            log.warning("not_signed", type=collection.type_code, reason=nothing.reason)
-        self._reasons[collection.type_id, kind] = nothing.reason
+        told = {"type": collection.type_code, "code": obstacle.value, "reason": reason}
+        # Once, and then counted.
+        if obstacle in _TOLD_ELSEWHERE or self._obstacles.get((type_id, kind)) is obstacle:
+            log.debug("not_signed", **told)
+        else:
+            log.warning("not_signed", **told)
+        self._obstacles[type_id, kind] = obstacle
 
     def _start(
         self,
@@ -316,7 +340,7 @@ class Daemon:
             try:
                 await work
             except (Transient, Permanent, LeaseLost) as error:
-                count_error(error)
+                self._ctx.count_error(error)
                 self._rests.rest(type_id, self._ctx.clock.monotonic())
             finally:
                 await self._release(lease, task_ids)
@@ -329,7 +353,7 @@ class Daemon:
                 await claiming.release(conn, lease, task_ids, timedelta())
         except Transient as error:
             # The leases run out by themselves.
-            count_error(error)
+            self._ctx.count_error(error)
 
     def _reap(self) -> None:
         for type_id, task in list(self._busy.items()):
@@ -346,7 +370,8 @@ class Daemon:
         results = await asyncio.gather(*self._busy.values(), return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
-                log.error("work_failed", error=repr(result))
+                log.error("work_failed", code=code_of(result), error=repr(result))
+        self._ctx.steps.log()
 
 
 def _message_id(task: LeasedTask) -> UUID:

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 from minter import reconcile
-from minter.context import MinterContext, count_error
+from minter.context import MinterContext
 from minter.queue_gauges import QueueGauges
 from ops.errors import Permanent, Transient
 from ops.logs import logger
@@ -53,7 +53,8 @@ class Maintenance:
             else:
                 freed += await fence.free_held(conn)
         if freed:
-            log.info("held_tasks_freed", tasks=freed)
+            log.debug("held_tasks_freed", tasks=freed)
+            self._ctx.steps.add(freed=freed)
 
     def count(self) -> None:
         """Start counting the queue for the metrics, where that is due."""
@@ -103,7 +104,7 @@ class Maintenance:
                 ctx.db, ctx.gateway, repair=repair, terms=terms, clock=ctx.clock
             )
         except (Transient, Permanent) as error:
-            count_error(error)
+            ctx.count_error(error)
             return
         say = log.warning if report.findings else log.info
         say(

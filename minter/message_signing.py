@@ -249,6 +249,7 @@ async def settle(signing: Signing, lease: LeaseToken, settlements: Sequence[Sett
     if settlements:
         async with signing.ctx.db.transaction() as conn:
             await settling.settle(conn, lease, settlements, signing.block.time)
+        signing.ctx.steps.settled(settlements)
 
 
 def left_over(tasks: Sequence[LeasedTask], entries: Sequence[TaskAction]) -> tuple[LeasedTask, ...]:

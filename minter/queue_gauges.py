@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from minter.context import MinterContext, count_error
+from minter.context import MinterContext
 from ops import metrics
-from ops.clock import Clock
 from ops.errors import Transient
 from store import queue_figures
 from store.queue_figures import QueueFigures
@@ -31,7 +30,7 @@ class QueueGauges:
 
     def __init__(self, ctx: MinterContext) -> None:
         self._ctx = ctx
-        self._counts = (_Count(ctx.clock, self._open), _Count(ctx.clock, self._over))
+        self._counts = (_Count(ctx, self._open), _Count(ctx, self._over))
 
     def look(self) -> None:
         """Start what is due."""
@@ -82,8 +81,9 @@ def _labels(
 class _Count:
     """A count that runs beside all else: never twice at once, and a hundredth of the time."""
 
-    def __init__(self, clock: Clock, count: Callable[[], Awaitable[None]]) -> None:
-        self._clock = clock
+    def __init__(self, ctx: MinterContext, count: Callable[[], Awaitable[None]]) -> None:
+        self._ctx = ctx
+        self._clock = ctx.clock
         self._count = count
         self._due_at = float("-inf")
         self._running: asyncio.Task[None] | None = None
@@ -99,7 +99,7 @@ class _Count:
         try:
             await self._count()
         except Transient as error:
-            count_error(error)
+            self._ctx.count_error(error)
         ended = self._clock.monotonic()
         self._due_at = max(started + _EVERY.total_seconds(), ended + _REST * (ended - started))
 

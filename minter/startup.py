@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from minter.context import ChainView, MinterContext
+from minter.step_summary import StepSummary
 from minter.ton import highload_wallet, metadata_uris, mnemonic, network_config
 from minter.ton.fees import LeastValues, least_values
 from minter.ton.gateway import BlockUnknown, ChainGateway, ChainUnreachable
@@ -24,7 +25,7 @@ from minter.ton.mnemonic import MnemonicSigner
 from minter.ton.values import Block
 from minter.waiting import first_of
 from ops.clock import SYSTEM_CLOCK, Clock
-from ops.errors import UsageError
+from ops.errors import UsageError, code_of
 from ops.lifecycle import Part, Readiness, Stop, until_available
 from ops.logs import logger
 from ops.quantities import nanograms
@@ -98,7 +99,19 @@ async def minter_context(
         )
         if (least := await least_values_at(gateway, block)) is not None:
             refuse_useless_values(minter, least)
-        yield MinterContext(db, gateway, view, wallet, row.id, signer, minter, base_url, clock)
+        yield MinterContext(
+            db,
+            gateway,
+            view,
+            wallet,
+            row.id,
+            signer,
+            minter,
+            base_url,
+            readiness,
+            StepSummary(clock),
+            clock,
+        )
 
 
 @asynccontextmanager
@@ -258,7 +271,7 @@ async def least_values_at(gateway: ChainGateway, block: Block) -> LeastValues | 
         ]
         return least_values(network_config.network_prices(gas, messages))
     except (ChainUnreachable, BlockUnknown, ValueError) as error:
-        log.warning("prices_unknown", reason=str(error))
+        log.warning("prices_unknown", code=code_of(error), reason=str(error))
         return None
 
 

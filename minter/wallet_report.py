@@ -91,7 +91,12 @@ class WalletReport:
     def missing_nano(self) -> int:
         """Return what a first payment should bring, beside what is there."""
         have_nano = 0 if self.found is None else self.found[1].balance_nano
-        return max(0, self.prices.reserve_nano + _FIRST_PAYMENT_NANO - have_nano)
+        return first_payment_nano(have_nano, self.prices)
+
+
+def first_payment_nano(balance_nano: int, prices: Prices) -> int:
+    """Return what a first payment should bring to a wallet that has `balance_nano`."""
+    return max(0, prices.reserve_nano + _FIRST_PAYMENT_NANO - balance_nano)
 
 
 async def report(settings: Settings, wallet: Wallet) -> WalletReport:

@@ -12,7 +12,7 @@ from typing import assert_never
 
 from minter import mint_decision
 from minter.context import MinterContext
-from minter.message_signing import SignedBatch, observe_stage
+from minter.message_signing import Obstacle, SignedBatch, observe_stage
 from minter.mint_decision import (
     Confirm,
     Decision,
@@ -28,7 +28,7 @@ from minter.mint_decision import (
 from minter.ton import highload_wallet, tokens
 from minter.ton.gateway import AnswerRejected
 from minter.ton.metadata_uris import instance_of, item_suffix
-from minter.ton.values import Account, Block, Execution, Token
+from minter.ton.values import Account, Block, Execution, SendOutcome, Token
 from ops import metrics
 from ops.errors import InvariantBroken
 from ops.faults import Point, reach
@@ -251,10 +251,8 @@ async def _send(ctx: MinterContext, message: MessageRecord, block: Block) -> Mes
     reach(Point.DEPLOY_SENT if message.kind is MessageKind.DEPLOY else Point.MINTER_SENT)
     # Whatever they answered: exit 36 means "executed already", a timeout means nothing. The chain's
     # state decides.
-    # A line for the first, the second, the fourth, ...: a chain that takes no messages is no reason
-    # for a line every few seconds.
-    say = log.info if message.send_count & (message.send_count + 1) == 0 else log.debug
-    say(
+    ctx.steps.sent(taken=result.outcome is SendOutcome.ACCEPTED, detail=result.detail)
+    log.debug(
         "message_sent",
         kind=message.kind.value,
         message_hash=message.message_hash.hex(),
@@ -384,11 +382,13 @@ async def _settle(
     if stops:
         log.error(
             "collection_stopped",
+            code=Obstacle.STOPPED.value,
             type=look.collection.type_code,
             reason=_WITHOUT_EFFECT,
             message_hash=look.message.message_hash.hex(),
         )
-    log.info(
+    look.ctx.steps.settled(settlements)
+    log.debug(
         "tasks_settled",
         operation=look.message.kind.value,
         type=look.collection.type_code,

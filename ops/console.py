@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
     from ops.checks import Check
     from ops.lifecycle import Stop
     from ops.settings import Settings
+    from ops.status import StatusSource
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+# What was given up may hang in its end, too.
+_END_BOUND = timedelta(seconds=5)
 
 
 class OutputLost(LaurelError):
@@ -41,14 +46,20 @@ class Console:
 
     Args:
         load_checks: imports the checks of all packages; `laurel doctor` calls it.
+        load_sources: imports what all packages tell of now; `laurel status` calls it.
 
     Attributes:
         role: which metrics are written at the end, as `Role` of ops/metric_roles.py has it.
         as_json: whether this call's result, and its error, are for a script.
     """
 
-    def __init__(self, load_checks: "Callable[[], list[Check]]") -> None:
+    def __init__(
+        self,
+        load_checks: "Callable[[], list[Check]]",
+        load_sources: "Callable[[], list[StatusSource]]",
+    ) -> None:
         self.load_checks = load_checks
+        self.load_sources = load_sources
         self.role = "command"
         self.as_json = False
 
@@ -74,7 +85,11 @@ class Console:
         sys.exit(lifecycle.run(main, self.settings.lifecycle.drain_timeout))
 
     def run_once(
-        self, main: "Callable[[], Coroutine[Any, Any, int]]", *, watched: bool = True
+        self,
+        main: "Callable[[], Coroutine[Any, Any, int]]",
+        *,
+        watched: bool = True,
+        may_leave_behind: bool = False,
     ) -> None:
         """Run `main`, which ends by itself; exit with its code. A signal ends it at once.
 
@@ -84,12 +99,15 @@ class Console:
             main: the command's work.
             watched: end it where it stands still for `lifecycle.stall_after`; not where a single
                 statement may take hours.
+            may_leave_behind: end hard, soon after `main`, where something that it gave up hangs on.
         """
         import asyncio
+        from contextlib import ExitStack
 
-        from ops.lifecycle import EXIT_INTERRUPTED
+        from ops.lifecycle import EXIT_INTERRUPTED, exit_hard_after
 
         stall_after = self.settings.lifecycle.stall_after  # refused before anything starts
+        self._talk_less()
         name = click.get_current_context().command_path
 
         async def watching() -> int:
@@ -98,11 +116,33 @@ class Console:
             with Watchdog(stall_after) as dog, dog.work(name):
                 return await main()
 
-        try:
-            code = asyncio.run(watching() if watched else main())
-        except KeyboardInterrupt:
+        async def ending() -> int:
             code = EXIT_INTERRUPTED
+            try:
+                code = await (watching() if watched else main())
+            finally:
+                if may_leave_behind:
+                    ended.callback(exit_hard_after(_END_BOUND, code).cancel)
+            return code
+
+        with ExitStack() as ended:
+            try:
+                code = asyncio.run(ending())
+            except KeyboardInterrupt:
+                code = EXIT_INTERRUPTED
         sys.exit(code)
+
+    def _talk_less(self) -> None:
+        """Log warnings alone, unless LAUREL_LOG__LEVEL says otherwise.
+
+        What a command did is what it prints; INFO is for processes that stay.
+        """
+        from ops import logs
+
+        log = self.settings.log
+        if "level" not in log.model_fields_set:
+            as_json = None if log.format == "auto" else log.format == "json"
+            logs.configure("WARNING", json=as_json)
 
     def close(self) -> None:
         """Write this call's metrics for the node exporter, where LAUREL_METRICS_TEXTFILE is set."""
@@ -128,7 +168,15 @@ class Console:
         click.echo(text, err=True)
 
     def say_error(self, error: LaurelError, text: str) -> None:
-        """Tell why this call failed: `text` to a person, code and message to a script."""
+        """Tell why this call failed: `text` to a person, code and message to a script.
+
+        It counts as an error where somebody reads this call's metrics.
+        """
+        settings: Settings | None = self.__dict__.get("settings")
+        if settings is not None and settings.metrics_textfile is not None:
+            from ops import metrics
+
+            metrics.ERRORS.labels(error.code).inc()
         document = {"error": error.code, "message": error.message}
         self.say(json.dumps(document, ensure_ascii=False) if self.as_json else text)
 

@@ -67,6 +67,7 @@ log: structlog.typing.FilteringBoundLogger = logger("lifecycle")
 _LOSSES = {
     Part.POSTGRESQL: ("database_lost", "database_back"),
     Part.TON: ("ton_lost", "ton_back"),
+    Part.WALLET: ("wallet_ran_dry", "wallet_can_pay"),
 }
 
 
@@ -97,10 +98,10 @@ class Readiness:
         """Return whether nothing is waited for."""
         return not self._waits
 
-    def wait_for(self, part: Part, reason: str) -> None:
-        """Open the wait for `part`, or change its reason."""
+    def wait_for(self, part: Part, reason: str, code: str | None = None) -> None:
+        """Open the wait for `part`, or change its reason; `code`: the error's, for the log."""
         if part in _LOSSES and part not in self._waits:
-            log.warning(_LOSSES[part][0], reason=reason)
+            log.warning(_LOSSES[part][0], code=code or part.value, reason=reason)
         self._waits[part] = reason
         metrics.READY.set(0)
 
@@ -193,7 +194,7 @@ def end_hard(
     # Whoever hangs may hold the lock of stderr: the end does not wait for the last words.
     _after(_LAST_WORDS, lambda: os._exit(code))
     try:
-        log.error(reason, **details)
+        log.error(reason, code=reason, **details)
         stacks.log_all(reason, loop)
     finally:
         _exit_now(code)
@@ -234,13 +235,14 @@ async def until_available(
     def before_sleep(state: RetryCallState) -> None:
         went_on()  # the attempt has ended: what is waited for is said, and stands still nowhere
         error = state.outcome.exception() if state.outcome else None
-        metrics.RETRIES.labels(part, code_of(error)).inc()
-        reason = str(error)
+        code, reason = code_of(error), str(error)
+        metrics.RETRIES.labels(part, code).inc()
         known = readiness.waits.get(part)
         # Once a reason: a part may be away for hours. The loss itself is logged by the readiness.
         if reason != known and (known is not None or part not in _LOSSES):
-            log.warning("waited", part=part.value, attempt=state.attempt_number, reason=reason)
-        readiness.wait_for(part, reason)
+            attempt = state.attempt_number
+            log.warning("waited", part=part.value, code=code, attempt=attempt, reason=reason)
+        readiness.wait_for(part, reason, code)
 
     async def sleep(seconds: float) -> None:
         await clock.sleep(timedelta(seconds=seconds))

@@ -2,16 +2,19 @@
 
 Event names are in the past tense and snake_case (`batch_committed`); ids are fields. Libraries that
 log through the standard library are passed through the same renderer, so a process speaks with one
-voice.
+voice. Each error line has a `code`, whoever logs it: what an alert on logs groups by.
 """
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from ops.errors import UNKNOWN, code_of
 from ops.sparing import Sparing
 
 # Harmless at INFO and loud: each says more often than it helps what the canonical lines say once.
@@ -39,6 +42,7 @@ def configure(
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
+        _name_the_error,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
@@ -66,6 +70,32 @@ def configure(
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def _name_the_error(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Give an error line without a code that of its exception, or say whose line it is."""
+    if event.get("level") in ("error", "critical") and "code" not in event:
+        given = event.get("exc_info")
+        if given is True:
+            given = sys.exc_info()
+        error = given[1] if isinstance(given, tuple) else given
+        code = code_of(error)
+        event["code"] = "library" if code == UNKNOWN and "_record" in event else code
+    return event
+
+
+@contextmanager
+def untold() -> Iterator[None]:
+    """Let nobody log while the block runs: what is met is told in the result.
+
+    A command whose result is what it met would say each thing twice, and spoil its own screen.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _name_the_library(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -19,6 +19,7 @@ from prometheus_client import (
     Histogram,
     write_to_textfile,
 )
+from prometheus_client.parser import text_string_to_metric_families
 
 from ops import errors, metrics
 
@@ -114,6 +115,23 @@ def registry_of(role: Role) -> CollectorRegistry:
 def roles_of(metric: Metric) -> list[Role]:
     """Return the roles that show `metric`."""
     return [role for role, shown in OF_ROLE.items() if metric in shown]
+
+
+def recall(path: Path, *gauges: Gauge) -> None:
+    """Set gauges to what an earlier call wrote to its textfile, where there is one.
+
+    A call that fails must not look like one that found nothing.
+    """
+    try:
+        found = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return
+    by_name = {each.name: gauge for gauge in gauges for each in gauge.describe()}
+    for family in found:
+        if (gauge := by_name.get(family.name)) is None:
+            continue
+        for sample in family.samples:
+            (gauge.labels(**sample.labels) if sample.labels else gauge).set(sample.value)
 
 
 def write_textfile(path: Path, role: Role) -> None:

@@ -14,6 +14,8 @@ _UNITS = {
     "h": timedelta(hours=1),
     "d": timedelta(days=1),
 }
+# An age is told in a unit from twice its length on: a minute and a half is 90 s.
+_AGES = (("d", 86_400), ("h", 3_600), ("min", 60))
 _PARTS = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhd])\s*")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 # PT30S and 0:00:30, which another reader knows.
@@ -58,6 +60,19 @@ def shown_duration(value: timedelta) -> str:
         if number:
             parts.append(f"{number}{unit}")
     return "".join(parts) or "0s"
+
+
+def shown_age(value: timedelta | float) -> str:
+    """Return an age as people tell it, to its largest unit: `3 s`, `12 min`, `5 h`, `2 d`.
+
+    Args:
+        value: a number is seconds.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    for unit, length in _AGES:
+        if seconds >= 2 * length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def coins(value: object) -> object:

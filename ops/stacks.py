@@ -20,7 +20,7 @@ def log_all(reason: str, loop: asyncio.AbstractEventLoop | None = None) -> None:
     """Log the stack of every thread, and of every task that is not done.
 
     Args:
-        reason: why; the field `reason` of each line.
+        reason: why; the fields `code` and `reason` of each line.
         loop: the loop whose tasks are meant, where this thread runs another one or none.
     """
     names = {thread.ident: thread.name for thread in threading.enumerate()}
@@ -28,12 +28,13 @@ def log_all(reason: str, loop: asyncio.AbstractEventLoop | None = None) -> None:
         if ident != threading.get_ident():
             log.error(
                 "thread_stack",
+                code=reason,
                 reason=reason,
                 thread=names.get(ident, str(ident)),
                 stack=_lines(_callers(frame)),
             )
     for task, stack in of_tasks(loop):
-        log.error("task_stack", reason=reason, task=task, stack=stack)
+        log.error("task_stack", code=reason, reason=reason, task=task, stack=stack)
 
 
 def of_tasks(loop: asyncio.AbstractEventLoop | None = None) -> Iterator[tuple[str, str]]:

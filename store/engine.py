@@ -39,6 +39,7 @@ Result = TypeVar("Result")
 ATTEMPTS_MAX = 8
 
 PING = text("SELECT 1")
+READ_ONLY = text("SET TRANSACTION READ ONLY")
 
 
 class DatabaseUnreachable(Transient):
@@ -221,6 +222,18 @@ class Database:
             raise translated(error, self.place, connected=connected) from error
         finally:
             went_on()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Connection]:
+        """Run the block in a transaction in which PostgreSQL refuses to change anything.
+
+        Raises:
+            DatabaseUnreachable, TransactionConflict, StatementRefused, LoginRefused: as
+            `transaction`.
+        """
+        async with self.transaction() as conn:
+            await conn.execute(READ_ONLY)
+            yield conn
 
     async def retried(
         self,

@@ -26,7 +26,7 @@ _ASKED = """
 
 
 # So many statements' time may a transaction stand idle.
-_IDLE_STATEMENTS = 5
+_IDLE_STATEMENTS = 2
 
 
 @dataclass(frozen=True, slots=True)

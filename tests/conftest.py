@@ -1,9 +1,12 @@
 """Fixtures shared by all tests: real parts, started once a session."""
 
+import logging
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # No test depends on the machine's speed: neither on the time that an example takes nor on the time
@@ -55,3 +58,14 @@ def _no_leftover_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         name for name in os.environ if name.startswith("LAUREL_") and name not in _OF_THE_TESTS
     ]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_leftover_log() -> Iterator[None]:
+    """A test that runs a command in this process sets its log up: the next one has none."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)

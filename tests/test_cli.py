@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 from cli import COMMANDS, main
 from ops.errors import LaurelError, UsageError
-from ops.lifecycle import EXIT_FAILURE
 
 # What `laurel --help` may import beyond the standard library and click.
 ALLOWED_ROOTS = {"cli", "ops", "click"}
@@ -144,20 +143,35 @@ def test_doctor_names_what_failed_and_what_was_skipped(monkeypatch: pytest.Monke
     monkeypatch.setenv("LAUREL_TON_CONFIG", "/nowhere/global.config.json")
     result = CliRunner().invoke(main, ["doctor", "--json"])
     found = json.loads(result.stdout)
-    assert result.exit_code == EXIT_FAILURE
-    assert {name: each["state"] for name, each in found.items()} == {
-        "database": "skipped",
-        "clock": "skipped",
-        "rights": "skipped",
-        "schema": "skipped",
-        "catalog": "skipped",
-        "kafka": "skipped",
-        "topics": "skipped",
-        "wallet": "failed",
-        "metadata": "failed",
-        "ton": "failed",
-        "network": "skipped",
+    assert result.exit_code == 2
+    states = {name: each["state"] for name, each in found.items()}
+    assert {name for name, state in states.items() if state == "ok"} == {
+        "settings",
+        "catalog files",
     }
+    assert {name for name, state in states.items() if state == "fail"} == {
+        "wallet",
+        "ton",
+        "metadata",
+    }
+    assert set(states.values()) == {"ok", "fail", "skip"}
     assert "/nowhere/wallet.words" in found["wallet"]["detail"]
     lines = CliRunner().invoke(main, ["doctor"]).stdout.splitlines()
-    assert lines[0] == "skipped  database  LAUREL_DATABASE_URL is not set"
+    assert lines[1] == "skip  database       LAUREL_DATABASE_URL is not set"
+
+
+def test_doctor_says_where_a_folder_for_metrics_is_missing_and_exits_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUREL_METRICS_TEXTFILE", str(tmp_path / "missing" / "laurel.prom"))
+    result = CliRunner().invoke(main, ["doctor", "--json"])
+    assert result.exit_code == 1
+    settings = json.loads(result.stdout)["settings"]
+    assert settings["state"] == "warn"
+    assert str(tmp_path / "missing") in settings["detail"]
+
+
+def test_status_without_an_address_says_what_to_set() -> None:
+    result = CliRunner().invoke(main, ["status"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "set LAUREL_DATABASE_URL, LAUREL_KAFKA_BROKERS or LAUREL_TON_CONFIG" in result.stderr

@@ -24,8 +24,10 @@ from minter.ton.server_scores import ServerScore
 from minter.ton.values import Block
 from ops.errors import UsageError
 from ops.logs import logger
+from ops.sparing import OnceAMinute
 
 log = logger("liteserver")
+_said = OnceAMinute()
 
 Call = Callable[[TonlibClient], Coroutine[Any, Any, Json]]
 Result = TypeVar("Result")
@@ -173,7 +175,10 @@ class LiteClient:
             and wrapper is not None
             and wrapper._state in ("stuck", "crashed")  # noqa: SLF001
         ):
-            log.warning("client_rebuilt", server=self.place, state=wrapper._state)  # noqa: SLF001
+            # Again and again where the server stays away.
+            if _said.left_out(self.place) is not None:
+                state = wrapper._state  # noqa: SLF001
+                log.warning("client_rebuilt", server=self.place, state=state)
             await self.close()
 
 

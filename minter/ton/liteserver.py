@@ -12,6 +12,7 @@ import random
 import tempfile
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -29,10 +30,12 @@ from ops import metrics
 from ops.errors import LaurelError, Transient, UsageError
 from ops.logs import logger
 from ops.progress import went_on
+from ops.sparing import OnceAMinute
 from ops.throwaway import throwaway
 from store.values.names import RawAddress
 
 log = logger("liteserver")
+_said = OnceAMinute()
 
 Result = TypeVar("Result")
 _MASTERCHAIN = -1
@@ -46,9 +49,26 @@ _GRACE_S = 0.05
 _LOOK_EVERY_S = 5.0
 # Without an answer for three times the usual, within these bounds, the next server is asked too.
 _PATIENCE_MIN_S, _PATIENCE_MAX_S = 0.25, 2.0
-_FAR_BEHIND = 10  # blocks: it stalls, or lags too much to be of use
+FAR_BEHIND = 10  # blocks: it stalls, or lags too much to be of use
 # A lite server keeps blocks for some time only, unless it is an archive.
 _FORGOTTEN = "cannot locate transaction in block"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTip:
+    """What one lite server answered to the question for its newest block.
+
+    Args:
+        place: host:port.
+        block: that it proved; None: it did not answer in time, or with an error.
+        failure: why there is no block.
+        seconds: how long the answer took, or was waited for.
+    """
+
+    place: str
+    block: Block | None
+    failure: str
+    seconds: float
 
 
 class LiteServers:
@@ -137,6 +157,34 @@ class LiteServers:
             (server.tip for server in self._servers if server.tip is not None),
             key=lambda block: block.seqno,
         )
+
+    async def survey(self, patience: timedelta, grace: timedelta) -> list[ServerTip]:
+        """Ask every lite server by itself for its newest block; return their answers in order.
+
+        Args:
+            patience: how long to wait for the first block.
+            grace: and for the other servers once there is one.
+        """
+        now = asyncio.get_running_loop().time
+        started, seconds = now(), dict[asyncio.Task[Block], float]()
+        looks = []
+        for server in self._servers:
+            look = self._looks.get(server)
+            if look is None:
+                look = self._looks[server] = self._started(self._look(server))
+            look.add_done_callback(lambda done: seconds.setdefault(done, now() - started))
+            looks.append(look)
+        given_up_at, late = started + patience.total_seconds(), set(looks)
+        while late and (left_s := given_up_at - now()) > 0:
+            done, late = await asyncio.wait(
+                late, timeout=left_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if any(not each.exception() for each in done):
+                given_up_at = min(given_up_at, now() + grace.total_seconds())
+        return [
+            _server_tip(server, look, seconds.get(look, now() - started))
+            for server, look in zip(self._servers, looks, strict=True)
+        ]
 
     async def block(self, seqno: int) -> Block:
         """Return the masterchain block `seqno`."""
@@ -309,7 +357,7 @@ class LiteServers:
             server.score.late(TIP, now - server.looked_at)
         ranked = sorted(
             self._servers,
-            key=lambda server: (server.behind > _FAR_BEHIND, server.score.cost_s(TIP, now)),
+            key=lambda server: (server.behind > FAR_BEHIND, server.score.cost_s(TIP, now)),
         )
         others = ranked[self._at_each_turn :]
         due = [server for server in others if now - server.looked_at >= _LOOK_EVERY_S]
@@ -360,7 +408,8 @@ class LiteServers:
         if server.tip is None or block.seqno > server.tip.seqno:
             server.tip = block
         was, server.behind = server.behind, self._newest_seqno() - block.seqno
-        if server.behind > _FAR_BEHIND >= was:
+        grew = server.behind > FAR_BEHIND >= was
+        if grew and _said.left_out(server.place) is not None:
             log.warning("lite_server_behind", server=server.place, blocks=server.behind)
         self._show(server, up=True)
         return block
@@ -441,6 +490,15 @@ class LiteServers:
         # retrieved, so that an error that nobody waits for any more is not reported as lost
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
+
+
+def _server_tip(server: LiteClient, look: asyncio.Task[Block], seconds: float) -> ServerTip:
+    if not look.done() or look.cancelled():
+        return ServerTip(server.place, None, f"no proven block within {seconds:.0f} s", seconds)
+    error = look.exception()
+    if isinstance(error, LaurelError):
+        return ServerTip(server.place, None, error.message, seconds)
+    return ServerTip(server.place, look.result(), "", seconds)
 
 
 async def _next_done(

@@ -18,7 +18,12 @@ from ops.logs import logger
 from processor.batch.attempt import BatchOutcome
 from processor.batch.bisection import PartitionRefused
 from processor.batch.staging import ReadChunk
-from store.engine import ConstraintRefused, DatabaseUnreachable, DataRefused
+from store.engine import (
+    ConstraintRefused,
+    DatabaseUnreachable,
+    DataRefused,
+    TransactionConflict,
+)
 from store.values.names import Partition
 from store.values.stream import LedgerEntry
 
@@ -256,14 +261,17 @@ class Batcher:
         await rewind(fenced.values())
 
     async def _until_committed(self, chunks: list[ReadChunk]) -> BatchOutcome:
-        """Retry the commit until PostgreSQL answers.
+        """Retry the commit until PostgreSQL answers, and nobody keeps the rows locked.
 
-        A commit whose answer was lost is fenced when it is tried again: nothing counts twice.
+        A commit whose answer was lost is fenced when it is tried again: nothing counts twice. A
+        worker that was frozen in a transaction keeps its locks until PostgreSQL ends it
+        (store/session.py).
         """
         return await until_available(
             Part.POSTGRESQL,
             lambda: self._commit(chunks),
             DatabaseUnreachable,
+            TransactionConflict,
             readiness=self._readiness,
             clock=self._clock,
         )

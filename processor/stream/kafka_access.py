@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ _CLIENT_CERTIFICATE_REFUSED = (
     "HANDSHAKE_FAILURE",
 )
 
+
+_HURRIED = timedelta(seconds=4)
 
 # The argument of a client that a connection does not have.
 _OF_CLIENT = "bootstrap_servers"
@@ -86,6 +89,11 @@ class KafkaAccess:
             f"Kafka does not answer at {self.brokers} ({'; '.join(told) or error})",
             brokers=self.brokers,
         )
+
+    async def trouble_at(self, server: str) -> str | None:
+        """Return why the broker at `server` does not take this client; None where it does."""
+        error = await self._answer(server)
+        return None if error is None else self._denial(error) or self._absence(error)
 
     async def _answer(self, server: str) -> BaseException | None:
         """Connect to `server` alone, as a client would; return the error."""
@@ -188,6 +196,13 @@ def of(settings: Settings) -> KafkaAccess:
             **({"ssl_context": _tls(kafka)} if kafka.is_tls else {}),
         },
     )
+
+
+def hurried(settings: Settings) -> Settings:
+    """Return `settings` for a person who waits: what takes long to answer is as good as away."""
+    bound = min(settings.kafka.request_timeout, _HURRIED)
+    kafka = settings.kafka.model_copy(update={"request_timeout": bound})
+    return settings.model_copy(update={"kafka": kafka})
 
 
 def principal(kafka: KafkaSettings) -> str:

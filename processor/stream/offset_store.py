@@ -39,12 +39,13 @@ class OffsetStore:
     ) -> Mapping[Partition, LedgerEntry]:
         """Return the entries of partitions, opened at their first offsets where there is none.
 
-        Retried until PostgreSQL answers.
+        Retried until PostgreSQL answers, and nobody keeps the ledger locked.
         """
         return await until_available(
             Part.POSTGRESQL,
             lambda: self._positions(first_offsets),
             DatabaseUnreachable,
+            TransactionConflict,
             readiness=self._readiness,
             clock=self._clock,
         )

@@ -105,7 +105,7 @@ async def cluster(settings: Settings) -> Cluster:
     Raises:
         KafkaUnreachable: none answers.
     """
-    async with _admin(settings) as admin:
+    async with administered(settings) as admin:
         described = await admin.describe_cluster()
         partitions = {
             str(topic["topic"]): len(topic["partitions"]) for topic in await admin.describe_topics()
@@ -127,7 +127,7 @@ async def check_group(settings: Settings) -> None:
     if settings.kafka.security_protocol == "PLAINTEXT":
         return
     group = settings.kafka.consumer_group
-    async with _admin(settings) as admin:
+    async with administered(settings) as admin:
         if not await kafka_rights.may_join(admin, group):
             raise KafkaAccessDenied(
                 f"Kafka does not let {kafka_access.principal(settings.kafka)} join the group "
@@ -147,7 +147,7 @@ async def create(settings: Settings, names: Iterable[str]) -> None:
     wanted = [_new(name, kafka) for name in names]
     if not wanted:
         return
-    async with _admin(settings) as admin:
+    async with administered(settings) as admin:
         answer = await admin.create_topics(wanted)
         for name, code, *detail in answer.topic_errors:
             if code not in (0, _TOPIC_ALREADY_EXISTS):
@@ -225,7 +225,12 @@ async def _prepare(
 
 
 @asynccontextmanager
-async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+async def administered(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Yield a client that asks about the cluster as a whole.
+
+    Raises:
+        KafkaUnreachable: no broker answers.
+    """
     access = kafka_access.of(settings)
     admin = AIOKafkaAdminClient(**access.arguments)
     try:

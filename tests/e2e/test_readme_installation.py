@@ -176,9 +176,13 @@ async def test_an_operator_who_follows_readme_to_the_letter_gets_a_token_minted(
         await ton.fund(
             Address(pay_to[0]).to_str(is_user_friendly=False), round(float(needed[1]) * 10**9)
         )
-        examined = await shell.run(block_with("laurel doctor"))
-        checks = examined[examined.index("ok       database") :].splitlines()
-        assert {line.split()[0] for line in checks} == {"ok"}, examined
+        # Nobody serves the documents of badges.mine: a warning, as there is no token yet.
+        looked_at = block_with("laurel doctor").replace("doctor ", "doctor || test $? = 1 ")
+        examined = await shell.run(looked_at)
+        checks = examined[examined.index("ok    settings") :].splitlines()
+        assert len(checks) > 20
+        warned = [line for line in checks if line.split()[0] != "ok"]
+        assert {tuple(line.split()[:2]) for line in warned} == {("warn", "metadata")}, examined
 
         lines = [line.split("#")[0].strip() for line in block_with("laurel minter").splitlines()]
         assert [line.split()[:2] for line in lines] == [

@@ -105,7 +105,8 @@ async def test_a_worker_with_the_rights_that_are_documented_counts(
         await until_counted(database, 51, worker)
         doctor = await laurel_beside("doctor", **client)
         assert worker.stop() == EXIT_OK
-    assert [line.split()[0] for line in doctor.stdout.splitlines() if "topics" in line] == ["ok"]
+    lines = {line.split()[1]: line.split()[0] for line in doctor.stdout.splitlines()}
+    assert {lines[name] for name in ("kafka", "topics", "partitions", "copies", "group")} == {"ok"}
     said = worker.log_path.read_text() + sent.stderr + doctor.stdout
     assert PASSWORD not in said
 

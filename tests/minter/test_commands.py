@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sandbox.ton.network import TonNetwork
 from tests.builders.world import World, all_in, eventually, has_task, minting
 
 ROOT = Path(__file__).parents[2]
+LAST_SUCCESS = "laurel_reconcile_last_success_timestamp_seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,74 @@ async def test_reconcile_names_and_repairs_and_its_exit_code_tells(
         token_id,
         "restored",
     )
+
+
+async def test_a_scripts_output_is_one_line_and_its_metrics_outlive_a_run_that_fails(
+    ton: TonNetwork, world: World, settings: Settings, tmp_path: Path
+) -> None:
+    async with minting(settings):
+        await all_in(world, await world.to_mint(), "active/minted")
+    # Minting is shut, and opens by the repair: a line of the log in a process that stays.
+    await world.sql(
+        "UPDATE chain_wallet SET shut_reason = 'a test', shut_until = '2026-01-01',"
+        " shut_needs_repair = true"
+    )
+    await world.sql("UPDATE nft_instance SET onchain_token_id = NULL")
+    file = tmp_path / "laurel.prom"
+    environment = {**environment_of(settings), "LAUREL_METRICS_TEXTFILE": str(file)}
+    found = await laurel("reconcile", "--repair", "--json", **environment)
+    assert (found.exit_code, found.err) == (1, "")
+    assert json.loads(found.out)["repaired"] == 1
+    assert await world.value("SELECT shut_reason FROM chain_wallet") is None
+
+    def written(sample: str) -> float:
+        (line,) = [line for line in file.read_text().splitlines() if line.startswith(sample)]
+        return float(line.rpartition(" ")[2])
+
+    last, lost = LAST_SUCCESS, 'laurel_reconcile_findings{finding="lost_id"}'
+    succeeded_at = written(last)
+    assert succeeded_at == pytest.approx(time.time(), abs=600)
+    assert written(lost) == 1
+    elsewhere = {"LAUREL_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}
+    failed = await laurel("reconcile", "--json", **environment | elsewhere)
+    assert (failed.exit_code, failed.out) == (1, "")
+    (said,) = failed.err.splitlines()
+    assert json.loads(said)["error"] == "database_unreachable"
+    assert (written(last), written(lost)) == (succeeded_at, 1)
+    assert written('laurel_errors_total{code="database_unreachable"}') == 1
+    again = await laurel("reconcile", **environment)
+    assert (again.exit_code, again.err) == (0, "")
+    assert written(last) > succeeded_at
+    assert written(lost) == 0
+
+
+async def test_a_minter_tells_what_it_did_in_one_line_for_all_messages(
+    world: World, settings: Settings
+) -> None:
+    done = await world.to_mint(3)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(ROOT / "cli.py"),
+        "minter",
+        cwd=ROOT,
+        env={**os.environ, **environment_of(settings), "LAUREL_HTTP__ENABLED": "false"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        await all_in(world, done, "active/minted")
+    finally:
+        process.terminate()
+        out, log = await process.communicate()
+    assert (process.returncode, out) == (0, b"")
+    lines = [json.loads(line) for line in log.decode().splitlines()]
+    of_each = {"message_signed", "message_sent", "tasks_settled", "held_tasks_freed"}
+    assert {line["event"] for line in lines if line["level"] == "info"}.isdisjoint(of_each)
+    told = [line for line in lines if line["event"] == "mint_steps_taken"]
+    assert {name: sum(line[name] for line in told) for name in ("tasks", "confirmed")} == {
+        "tasks": 3,
+        "confirmed": 3,
+    }
 
 
 async def test_unknown_tokens_are_accepted_by_a_repair_only(settings: Settings) -> None:

@@ -248,5 +248,5 @@ async def test_a_block_that_grows_old_is_told(settings: Settings) -> None:
         assert readiness.degraded["block age"].startswith(newest)
         assert metrics.CHAIN_BLOCK_AGE_SECONDS._value.get() == 120
 
-        daemon._tell_age("nobody answers")
+        daemon._tell_age(ChainUnreachable("nobody answers"))
         assert readiness.waits[Part.TON] == f"nobody answers; {newest}"

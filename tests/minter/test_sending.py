@@ -4,6 +4,7 @@ What the chain shows is all that counts.
 """
 
 import re
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -11,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from minter.queue_decisions import go_on
 from minter.startup import minter_context, minting_wallet
 from minter.ton import tokens
+from minter.ton.gateway import ChainUnreachable
 from minter.ton.liteserver import LiteServers
-from minter.ton.values import Account, SendOutcome
+from minter.ton.values import Account, Block, SendOutcome
 from ops.errors import Transient, UsageError
 from ops.lifecycle import Part, Readiness
 from ops.setting_parts import MinterSettings
@@ -273,6 +276,54 @@ async def test_a_wallet_without_money_signs_nothing_and_says_what_it_needs(
         await ton.fund(wallet.address, 10 * 10**9)
         await all_in(world, badges, "active/minted")
         assert readiness.ready
+
+
+async def test_an_outage_is_told_once_and_counted(
+    ton: TonNetwork, database_url: str, mnemonic_file: Path, world: World
+) -> None:
+    """Two types without money, then a network that is silent: a line each, and one for each end."""
+    hurried = MinterSettings(poll_interval=timedelta(milliseconds=20))
+    chosen = minter_on(ton, database_url, mnemonic_file, hurried)
+    badges = [*await world.to_mint(), *await world.to_mint(1, "quest_author")]
+    _, wallet = minting_wallet(chosen)
+    readiness, moved, silent = Readiness(), Moved(), False
+    newest = LiteServers.newest_block
+
+    async def newest_block(self: LiteServers) -> Block:
+        if silent:
+            raise ChainUnreachable("no lite server answers")
+        return await newest(self)
+
+    async def poor() -> bool:
+        return sum(moved.by("laurel_mint_not_signed_total").values()) >= 2
+
+    async def lost() -> bool:
+        return moved.by("laurel_errors_total").get(("chain_unreachable",), 0) >= 5
+
+    with pytest.MonkeyPatch.context() as patched, capture_logs() as lines:
+        patched.setattr(LiteServers, "newest_block", newest_block)
+        async with minting(chosen, readiness):
+            await eventually(world, poor, "nothing is signed for either type")
+            await ton.fund(wallet.address, 10 * 10**9)
+            await all_in(world, badges, "active/minted")
+            silent = True
+            await eventually(world, lost, "each turn ends with an error")
+            silent = False
+            await eventually(world, is_ready(readiness), "the network is back")
+    told = [line for line in lines if line["log_level"] in ("warning", "error")]
+    assert [(line["event"], line["code"]) for line in told] == [
+        ("wallet_ran_dry", "insufficient_funds"),
+        ("ton_lost", "chain_unreachable"),
+    ]
+    ends = ("wallet_can_pay", "ton_back")
+    assert [line["event"] for line in lines if line["event"] in ends] == list(ends)
+
+
+def is_ready(readiness: Readiness) -> Callable[[], Awaitable[bool]]:
+    async def ready() -> bool:
+        return readiness.ready
+
+    return ready
 
 
 async def test_money_that_was_promised_to_a_message_is_the_next_ones_once_it_has_ended(

@@ -11,8 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from minter import signing
-from minter.context import MinterContext, count_error
-from minter.message_signing import NothingSigned, SignedBatch
+from minter.context import MinterContext
+from minter.message_signing import NothingSigned, SignedBatch, observe_stage
 from minter.mint_decision import (
     Confirm,
     Decision,
@@ -41,7 +41,7 @@ from minter.watching import (
     watch_deploy,
 )
 from ops.errors import InvariantBroken, LeaseLost
-from ops.lifecycle import Stop
+from ops.lifecycle import Part, Stop
 from sandbox.ton.network import TonNetwork
 from store import chain, claiming
 from store.chain import Collection, NewCollection
@@ -283,6 +283,13 @@ def test_only_what_is_seen_on_chain_is_measured_to_its_end(ctx: MinterContext) -
     }
 
 
+def test_a_host_whose_clock_is_behind_the_databases_takes_nothing_off_a_stage() -> None:
+    moved = Moved()
+    observe_stage(a_leased_task(), "queued", timedelta(seconds=-5))
+    assert moved.by("laurel_mint_stage_seconds_count") == {("mint", "queued"): 1}
+    assert moved.by("laurel_mint_stage_seconds_sum") == {}
+
+
 async def test_a_message_with_a_confirmed_task_is_settled(ctx: MinterContext, world: World) -> None:
     await world.to_mint(2)
     batch = await sign_due(ctx)
@@ -469,7 +476,7 @@ async def test_a_token_at_anothers_index_is_recorded_for_the_badge_that_it_names
     assert shut == "1 indexes of explorer hold tokens that this database did not sign"
 
 
-async def test_sends_that_nobody_takes_have_a_line_now_and_then(
+async def test_a_send_is_counted_by_what_came_of_it_and_told_with_the_others(
     hurried: MinterContext, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chain that takes no messages for half an hour is no reason for a line every ten seconds."""
@@ -479,18 +486,35 @@ async def test_sends_that_nobody_takes_have_a_line_now_and_then(
         return SendResult(SendOutcome.UNKNOWN, "no answer in time")
 
     monkeypatch.setattr(LiteServers, "send", nobody)
+    hurried.steps.log()
     message, (block, _) = batch.message, hurried.view.current
+    moved = Moved()
     with capture_logs() as lines:
         for _ in range(20):
             message = await _send(hurried, message, block)
-    sent = [line for line in lines if line["event"] == "message_sent"]
-    said = [line["sends"] for line in sent if line["log_level"] == "info"]
-    assert said == [1, 2, 4, 8, 16]
-    assert len(sent) == 20
+        hurried.steps.log()
+    assert moved.by("laurel_message_sends_total") == {("mint", "unknown"): 20}
+    of_each = [line for line in lines if line["event"] == "message_sent"]
+    assert [line["sends"] for line in of_each] == list(range(1, 21))
+    assert {line["log_level"] for line in of_each} == {"debug"}
+    (told,) = [line for line in lines if line["log_level"] != "debug"]
+    assert (told["sends"], told["not_taken"], told["detail"]) == (20, 20, "no answer in time")
 
 
-async def test_an_error_that_repeats_has_one_line_a_minute() -> None:
+async def test_an_error_that_repeats_has_one_line_a_minute_and_none_while_its_loss_is_told(
+    hurried: MinterContext,
+) -> None:
+    error = ChainUnreachable("a lite server that only this test knows")
+    moved = Moved()
     with capture_logs() as lines:
         for _ in range(50):
-            count_error(ChainUnreachable("a lite server that only this test knows"))
-    assert [line["event"] for line in lines] == ["step_given_up"]
+            hurried.count_error(error)
+        hurried.readiness.wait_for(Part.TON, "nobody answers", error.code)
+        hurried.count_error(ChainUnreachable("another one"))
+        hurried.count_error(AnswerRejected("this one is about something else"))
+    assert moved.by("laurel_errors_total") == {("chain_unreachable",): 51, ("answer_rejected",): 1}
+    assert [(line["event"], line["code"]) for line in lines if line["log_level"] == "warning"] == [
+        ("step_given_up", "chain_unreachable"),
+        ("ton_lost", "chain_unreachable"),
+        ("step_given_up", "answer_rejected"),
+    ]

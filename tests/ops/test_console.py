@@ -105,3 +105,42 @@ def test_a_place_in_a_file_stands_where_editors_look_for_it(tmp_path: Path) -> N
 def test_an_argument_that_is_no_text_is_named() -> None:
     code, said = laurel("catalog", "lint", "\udcff\udcfe", out=subprocess.DEVNULL)
     assert (code, said) == (2, "laurel: '\\udcff\\udcfe' is no text in UTF-8.\n")
+
+
+@pytest.mark.parametrize(
+    ("environment", "events"),
+    [
+        ({}, ["is_slow"]),
+        ({"LAUREL_LOG__LEVEL": "INFO"}, ["has_begun", "is_slow"]),
+        ({"LAUREL_LOG__LEVEL": "ERROR"}, []),
+    ],
+)
+def test_a_command_that_ends_by_itself_logs_warnings_alone_unless_told(
+    environment: dict[str, str], events: list[str]
+) -> None:
+    program = """
+import click
+from ops.console import Console
+from ops.logs import logger
+
+@click.command()
+def command():
+    async def main():
+        logger("test").info("has_begun")
+        logger("test").warning("is_slow")
+        console.result({}, "done", as_json=False)
+        return 0
+
+    console = Console(list, list)
+    console.run_once(main)
+
+command()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        env=os.environ | environment,
+        check=True,
+    )
+    assert done.stdout == b"done\n"
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == events

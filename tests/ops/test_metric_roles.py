@@ -12,9 +12,12 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
 from ops import metrics
-from ops.metric_roles import OF_ROLE, Role, registry_of, roles_of, write_textfile
+from ops.metric_roles import OF_ROLE, Role, recall, registry_of, roles_of, write_textfile
 from store.engine import DatabaseUnreachable
 from tests.builders import metric_tables
+from tests.builders.metrics import value
+
+LAST = "laurel_reconcile_last_success_timestamp_seconds"
 
 
 def shown(role: Role) -> dict[str, float]:
@@ -89,3 +92,25 @@ def test_the_textfile_has_the_roles_metrics_alone(tmp_path: Path) -> None:
     written = (tmp_path / "laurel.prom").read_text()
     assert "laurel_reconcile_seconds_count" in written
     assert "process_" not in written
+
+
+def test_what_an_earlier_call_wrote_is_recalled(tmp_path: Path) -> None:
+    path, found, at = (
+        tmp_path / "laurel.prom",
+        metrics.RECONCILE_FINDINGS,
+        metrics.RECONCILE_LAST_SUCCESS,
+    )
+    found.labels("lost_id").set(3)
+    at.set(1_795_000_000)
+    write_textfile(path, Role.RECONCILE)
+    found.labels("lost_id").set(0)
+    at.set(0)
+    recall(path, at)
+    assert (value("laurel_reconcile_findings", "lost_id"), value(LAST)) == (0, 1_795_000_000)
+    recall(path, found)
+    assert value("laurel_reconcile_findings", "lost_id") == 3
+    # Nothing to recall, or nothing that can be read.
+    recall(tmp_path / "none.prom", at)
+    path.write_text('laurel_reconcile_findings{finding="lost_id"} many')
+    recall(path, found)
+    assert (value("laurel_reconcile_findings", "lost_id"), value(LAST)) == (3, 1_795_000_000)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.quantities import coins, duration, nanograms, shown_duration
+from ops.quantities import coins, duration, nanograms, shown_age, shown_duration
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,19 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
 def test_a_gram_is_a_thousand_million_nanograms() -> None:
     assert nanograms(Decimal("0.0012816")) == 1_281_600
     assert nanograms(Decimal("1000000.000000001")) == 10**15 + 1
+
+
+@pytest.mark.parametrize(
+    ("age", "shown"),
+    [
+        (-3, "0 s"),
+        (0.4, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (timedelta(hours=1, minutes=59), "119 min"),
+        (timedelta(hours=47), "47 h"),
+        (timedelta(days=9, hours=23), "9 d"),
+    ],
+)
+def test_an_age_is_told_to_its_largest_unit(age: timedelta | float, shown: str) -> None:
+    assert shown_age(age) == shown

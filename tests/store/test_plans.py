@@ -12,12 +12,15 @@ from store import (
     chain_messages,
     claiming,
     fence,
+    live_state,
     mint_queue,
     outbox,
     queue_figures,
     reconciliation,
 )
 from store.engine import Database
+from store.values.minting import HoldReason
+from store.values.outbox import OutboxType
 from tests.builders.world import World
 
 BACKLOG = 20_000
@@ -176,3 +179,55 @@ async def test_what_is_open_is_counted_without_what_is_over(world: World) -> Non
     assert "nft_mint_queue" not in scanned(counted)
     assert "nft_mint_queue_held_idx" in indexes(counted)
     assert "nft_mint_queue" in scanned(await plan(world, queue_figures.OVER))
+
+
+async def test_what_status_shows_reads_no_whole_table(world: World) -> None:
+    """It is asked every two seconds, beside minters and workers at full load."""
+    await world.sql(
+        """
+        UPDATE nft_mint_queue SET hold_reason = 'no_wallet'
+         WHERE status = 'pending' AND hashtext(id::text) % 2 = 0
+        """
+    )
+    await world.sql(
+        """
+        INSERT INTO mint_task_event (task_id, event, to_status)
+        SELECT id, 'signed', 'pending' FROM nft_mint_queue
+        """
+    )
+    await world.sql(
+        """
+        INSERT INTO dead_letter (cluster_id, topic, partition, "offset", record_timestamp_ms,
+               value_length, value_sha256, content_sha256, reason, detail)
+        SELECT 'k', 't', 0, number, 0, 0, '', '', 'not_json', ''
+          FROM generate_series(1, 20000) AS number
+        """
+    )
+    await world.sql(
+        """
+        INSERT INTO outbox_message (id, tenant_id, event_type, occurred_at, user_id, seq,
+                                    published_at)
+        SELECT gen_random_uuid(), gen_random_uuid(), :type, now(), gen_random_uuid(), 1,
+               CASE WHEN number % 4 > 0 THEN now() END
+          FROM generate_series(1, 20000) AS number
+        """,
+        type=OutboxType.BADGE_CREATED.value,
+    )
+    await world.sql("ANALYZE nft_mint_queue, mint_task_event, dead_letter, outbox_message")
+    few = {"limit": 1_000}
+    holds = [each.value for each in HoldReason]
+    waiting = await plan(world, live_state.WAITING, **few)
+    held = await plan(world, live_state.HELD, **few, holds=holds)
+    failed = await plan(world, live_state.FAILED_BURNS, **few)
+    sent = await plan(world, live_state.SENT)
+    newest = await plan(world, live_state.NEWEST_TOKENS)
+    last = await plan(world, live_state.LAST_CONFIRMED, **few)
+    letters = await plan(world, live_state.DEAD_LETTERS, **few)
+    outbox = await plan(world, live_state.OUTBOX, **few)
+    large = {"nft_mint_queue", "mint_task_event", "dead_letter", "outbox_message"}
+    for nodes in (waiting, held, failed, sent, newest, last, letters, outbox):
+        assert scanned(nodes) & large == set()
+    assert "nft_mint_queue_due_idx" in indexes(waiting)
+    assert "nft_mint_queue_held_idx" in indexes(held)
+    assert "nft_mint_queue_failed_burn_idx" in indexes(failed)
+    assert "outbox_message_unpublished_idx" in indexes(outbox)

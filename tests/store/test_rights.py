@@ -88,7 +88,7 @@ async def test_the_doctor_names_the_missing_right(role: Role) -> None:
     await role.grant(ALL_TABLES)
     found = await examine(CHECKS, Settings(database_url=SecretStr(role.url)))
     states = {result.name: (result.state, result.detail) for result in found}
-    assert states["rights"][0] is CheckState.FAILED
+    assert states["rights"][0] is CheckState.FAIL
     assert "GRANT TEMPORARY" in states["rights"][1]
     assert states["schema"][0] is CheckState.OK
 

@@ -22,6 +22,7 @@ from store.engine import (
     DataRefused,
     TransactionConflict,
 )
+from store.login import LoginRefused
 from store.values.stream import LedgerEntry
 from tests.builders.batching import CITIES, QUESTS, REVIEWS, Bench, a_chunk, settle
 from tests.builders.metrics import Moved, series
@@ -218,10 +219,10 @@ async def test_stop_ends_a_batcher_that_has_nothing_to_do() -> None:
         assert not task.done()
 
 
-async def test_a_batch_is_tried_again_until_postgresql_answers() -> None:
+async def test_a_batch_is_tried_again_until_postgresql_answers_and_no_lock_is_kept() -> None:
     bench = Bench()
     moved = Moved()
-    bench.errors = [DatabaseUnreachable("nobody listens"), DatabaseUnreachable("nobody listens")]
+    bench.errors = [DatabaseUnreachable("nobody listens"), TransactionConflict("locked")]
     waits: list[dict[Part, str]] = []
     sleep = bench.clock.sleep
 
@@ -235,9 +236,12 @@ async def test_a_batch_is_tried_again_until_postgresql_answers() -> None:
         pass
     assert bench.counted == [[0], [0], [0]]
     assert bench.acked == [0]
-    assert waits == [{Part.POSTGRESQL: "nobody listens"}] * 2
+    assert waits == [{Part.POSTGRESQL: "nobody listens"}, {Part.POSTGRESQL: "locked"}]
     assert bench.readiness.ready
-    assert moved.by("laurel_retries_total") == {("postgresql", "database_unreachable"): 2}
+    assert moved.by("laurel_retries_total") == {
+        ("postgresql", "database_unreachable"): 1,
+        ("postgresql", "transaction_conflict"): 1,
+    }
 
 
 async def test_of_a_partition_that_was_lost_while_it_was_counted_no_age_is_shown() -> None:
@@ -258,9 +262,9 @@ async def test_of_a_partition_that_was_lost_while_it_was_counted_no_age_is_shown
 
 async def test_any_other_error_ends_the_batcher_and_acknowledges_nothing() -> None:
     bench = Bench()
-    bench.errors = [TransactionConflict("every time")]
+    bench.errors = [LoginRefused("no longer")]
     await bench.add(a_chunk(0, 2))
-    with pytest.raises(TransactionConflict):
+    with pytest.raises(LoginRefused):
         await bench.batcher.run(bench.rewind, bench.set_aside)
     assert (bench.acked, bench.batcher.counted_to, bench.aside) == ([], {}, [])
 

@@ -16,7 +16,7 @@ from processor.events.chunks import Chunk
 from processor.stream.batcher import InFlight
 from processor.stream.topics import Cluster
 from processor.stream.writers import Writer, Writers
-from store.engine import TransactionConflict
+from store.login import LoginRefused
 from store.values.names import Partition
 from store.values.stream import LedgerEntry
 from tests.builders.batching import Bench, a_chunk, settle
@@ -175,11 +175,11 @@ async def test_a_writer_that_had_nothing_to_do_has_not_stood_still() -> None:
 async def test_the_error_of_one_writer_ends_all() -> None:
     two = Two()
     two.benches[0].gate.clear()
-    two.benches[1].errors = [TransactionConflict("again and again")]
+    two.benches[1].errors = [LoginRefused("no longer")]
     for partition in (QUESTS_0, QUESTS_1):
         await two.add(a_chunk(0, 1, partition))
     first = two.benches[0]
-    with pytest.raises(TransactionConflict):
+    with pytest.raises(LoginRefused):
         await two.writers.run(first.rewind, first.set_aside)
     two.benches[0].gate.set()
     await settle()
