@@ -123,6 +123,12 @@ def test_an_environment_name_is_a_setting_and_its_value_is_accepted(
 
 
 @pytest.mark.parametrize("service", LAUREL)
+def test_a_process_is_not_the_first_of_its_container(service: str) -> None:
+    """Whose affair it would be to reap what healthchecks leave behind."""
+    assert SERVICES[service]["init"] is True
+
+
+@pytest.mark.parametrize("service", LAUREL)
 def test_a_command_is_given_what_it_cannot_do_without(service: str) -> None:
     assert set(environment(service)) >= NEEDED[service]
 
