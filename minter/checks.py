@@ -79,6 +79,7 @@ async def _belonging(db: Database, settings: Settings) -> Said:
 
 async def _open(db: Database) -> Said:
     async with db.reading() as conn:
+        await migrations.check(conn)
         record = await chain.wallet(conn)
         shut = None if record is None else (await fence.fence(conn, record.id)).shut
     if shut is None:

@@ -132,7 +132,6 @@ class Daemon:
         self._tell_age()
         self._show_shut()
         await self._maintenance.sweep()
-        self._readiness.arrived(Part.POSTGRESQL)
         self._maintenance.compare()
         self._reap()
         while await self._dispatch():
@@ -178,6 +177,8 @@ class Daemon:
             deploys = await chain_messages.unresolved_deploys(conn)
             self._note_stopped()
             sent = await claiming.claim_sent(conn, lease, ctx.settings.lease, list(self._busy))
+        # Not before: what comes before it in a turn need not have asked the database.
+        self._readiness.arrived(Part.POSTGRESQL)
         by_id = {collection.id: collection for collection in self._collections.values()}
         for message in deploys:
             collection = by_id[message.chain_collection_id]

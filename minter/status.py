@@ -23,6 +23,7 @@ from minter.ton.liteserver import FAR_BEHIND, LiteServers, ServerTip
 from minter.ton.values import Block
 from ops.checks import Said, fail, warn
 from ops.clock import SYSTEM_CLOCK
+from ops.errors import LaurelError
 from ops.settings import Settings
 from ops.status import Look, Row, Section, StatusSource
 from store.fence import Shut
@@ -94,7 +95,11 @@ async def _wallet(
         rows.append(Row("collections", collections_said(len(known.collections), stopped)))
         facts["collections_stopped"] = stopped
     known = known or NOTHING_KNOWN
-    facts["address"] = address = wallet_address(settings) or known.address
+    try:
+        address = wallet_address(settings) or known.address
+    except LaurelError as error:  # the words' file is wrong; the chain is shown all the same
+        return Section("wallet", (*rows, Row("balance", fail(error.message))), facts)
+    facts["address"] = address
     if address is None:
         unset = "LAUREL_WALLET_MNEMONIC_FILE is not set, and the database knows no wallet"
         return Section("wallet", (*rows, Row("balance", warn(unset))), facts)

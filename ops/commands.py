@@ -11,8 +11,6 @@ import click
 from ops.console import Console, json_option
 
 if TYPE_CHECKING:
-    from rich.console import Group
-
     from ops.checks import CheckResult
     from ops.status import Board, Section
 
@@ -148,38 +146,17 @@ async def _redrawn(console: Console, board: "Board", *, as_json: bool) -> None:
     from rich.live import Live
 
     from ops.clock import SYSTEM_CLOCK
+    from ops.screen import can_be_redrawn, drawn
     from ops.status import EVERY, document
 
     terminal = Terminal()
-    on_screen = terminal.is_terminal and not as_json
+    on_screen = can_be_redrawn(terminal) and not as_json
     screen = Live(console=terminal, screen=True, auto_refresh=False) if on_screen else None
     with screen or nullcontext():
         while True:
             sections = board.sections()
             if screen is not None:
-                screen.update(_drawn(sections), refresh=True)
+                screen.update(drawn(sections, terminal), refresh=True)
             else:
                 console.result(document(sections), f"{_text(sections)}\n", as_json=as_json)
             await SYSTEM_CLOCK.sleep(EVERY)
-
-
-def _drawn(sections: "Sequence[Section]") -> "Group":
-    """Return a screen for a terminal: what is well is cut at its edge, all else is shown whole."""
-    from rich.console import Group
-    from rich.text import Text
-
-    from ops.checks import CheckState
-    from ops.status import lines
-
-    styles = {CheckState.WARN: "yellow", CheckState.FAIL: "red"}
-    return Group(
-        *(
-            Text(
-                line,
-                style=styles.get(state, ""),
-                no_wrap=state is CheckState.OK,
-                overflow="ellipsis" if state is CheckState.OK else "fold",
-            )
-            for state, line in lines(sections)
-        )
-    )

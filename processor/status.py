@@ -15,7 +15,7 @@ from ops.status import Look, Row, Section, StatusSource
 from processor.catalog.in_force import in_force
 from processor.stream import kafka_access, topics
 from processor.stream.extents import Extent, extents
-from store import live_state, paused_partitions
+from store import live_state, migrations, paused_partitions
 from store.engine import Database
 from store.live_state import COUNTED_MAX, CountedTo, Ledger
 from store.paused_partitions import PauseRow
@@ -60,6 +60,8 @@ class RateMeter:
 @asynccontextmanager
 async def _counting(settings: Settings) -> AsyncIterator[Look]:
     async with Database(settings.need("database_url"), settings.database) as db:
+        async with db.reading() as conn:
+            await migrations.check(conn)
         meter = RateMeter()
 
         async def look() -> Sequence[Section]:

@@ -57,12 +57,14 @@ def prune_events(console: Console, *, older_than: str | None, dry_run: bool, as_
     """
 
     async def main() -> int:
-        from store import retention
+        from store import migrations, retention
         from store.engine import Database
 
         settings = console.settings
         age = _age(older_than, settings.worker.event_retention)
         async with Database(settings.need("database_url"), settings.database) as database:
+            async with database.reading() as conn:
+                await migrations.check(conn)
             report = await retention.prune(database, age, dry_run=dry_run, say=console.say)
         console.result(report.document, report.text, as_json=as_json)
         return 0

@@ -12,7 +12,7 @@ from processor.batch.options import PipelineOptions
 from processor.batch.pipeline import Pipeline
 from processor.events.message_schema import ID_LENGTH_MAX, TEXT_LENGTH_MAX
 from processor.events.reader import BadgeCommand, content_hash
-from store import user_badges
+from store import migrations, user_badges
 from store.engine import Database
 from store.values.badges import Actor
 from store.values.names import TypeCode
@@ -80,10 +80,13 @@ async def apply(settings: Settings, request: BadgeRequest) -> dict[str, object]:
 
     Raises:
         CommandRejected: it cannot be carried out; the message says why.
-        UsageError: its `external_id` is no id, or its `reason` no reason.
+        UsageError: its `external_id` is no id, or its `reason` no reason; or the database has
+            another revision.
     """
     command = request.command(settings.tenant_id)
     async with Database(settings.need("database_url"), settings.database) as db:
+        async with db.reading() as conn:
+            await migrations.check(conn)
         pipeline = Pipeline(db, PipelineOptions.of(settings, cluster_id="admin"))
         await pipeline.load()
         rejected = await pipeline.apply(command)

@@ -21,6 +21,7 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import Permanent, UsageError
 from ops.lifecycle import Stop
 from ops.progress import went_on
+from ops.quantities import shown_age
 from ops.settings import Settings
 from ops.watchdog import Watchdog
 from processor.batch import bisection
@@ -34,7 +35,7 @@ from processor.events.records import Record
 from processor.history import sources
 from processor.history.repeats import Repeat, compared
 from processor.history.sources import LineSource
-from store import ledger, rights
+from store import ledger, migrations, rights
 from store.engine import Database
 from store.values.stream import FILES, LedgerEntry, Reason
 
@@ -98,20 +99,34 @@ class ProgressLines:
         self._say = say
         self._clock = clock
         self._said_at = self._started_at = clock.monotonic()
+        # What is done at present, and from which line and moment on.
+        self._since = ("", 0, self._started_at)
 
     @property
     def seconds(self) -> float:
         """Return how long the run takes by now."""
         return self._clock.monotonic() - self._started_at
 
-    async def reached(self, lines: int, done: str) -> None:
-        """Say that so many lines are read or counted, if it is time; let the event loop run."""
+    async def reached(self, lines: int, done: str, total: int | None = None) -> None:
+        """Say that so many lines are read or counted, if it is time; let the event loop run.
+
+        Of `total`, where that is known: then it says how long the rest may take, too.
+        """
         went_on()
         now = self._clock.monotonic()
+        if self._since[0] != done:
+            self._since = (done, lines, now)
         if now - self._said_at >= _PROGRESS_EVERY.total_seconds():
             self._said_at = now
-            self._say(f"{lines} lines {done}, {self.seconds:.0f} s")
+            self._say(f"{lines} lines {done}, {self.seconds:.0f} s{self._left(lines, total, now)}")
         await self._clock.sleep(timedelta(0))
+
+    def _left(self, lines: int, total: int | None, now: float) -> str:
+        _, first, since = self._since
+        if not total or lines <= first:
+            return ""
+        left_s = (total - lines) * (now - since) / (lines - first)
+        return f"; {lines / total:.0%} of {total}, about {shown_age(left_s)} left"
 
 
 async def backfill(
@@ -129,7 +144,7 @@ async def backfill(
 
     Raises:
         UsageError: the file cannot be read, changed since an earlier run, or has broken lines that
-            are not to become dead letters.
+            are not to become dead letters; or the database has another revision.
         LinesRefused: what came before is counted.
         RightsMissing: the role may not count. A dry run needs to read only.
     """
@@ -137,8 +152,9 @@ async def backfill(
         pipeline_options = PipelineOptions.of(
             settings, FILES, has_contract_topics=False, publish=options.publish, mint=options.mint
         )
-        if not options.dry_run:
-            async with db.transaction() as conn:
+        async with db.transaction() as conn:
+            await migrations.check(conn)
+            if not options.dry_run:
                 await rights.check(conn, temporary=True)
         pipeline = Pipeline(db, pipeline_options)
         await pipeline.load()
@@ -259,7 +275,7 @@ class _Backfill:
                 report.duplicates += outcome.duplicates
                 report.levels += outcome.levels
                 self._note_broken(report, _placed(outcome.rejected))
-                await self._progress.reached(report.resumed_at + report.lines, "counted")
+                await self._progress.reached(report.resumed_at + report.lines, "counted", looked)
         report.finished = True
 
     async def _opened(self) -> LedgerEntry:

@@ -23,6 +23,7 @@ from ops.watchdog import Watchdog
 from sandbox.ton.cells import Address
 from sandbox.ton.chain import ChainOptions
 from sandbox.ton.network import TonNetwork, TonOptions, write_json
+from store.engine import DatabaseUnreachable
 from store.values.minting import TaskOperation
 from tests.builders.clock import FakeClock
 from tests.builders.lite_servers import ACCOUNT, FailingServer, lite_servers
@@ -228,6 +229,28 @@ async def test_a_collection_that_nobody_shows_holds_up_no_other(
             only.silent_on = {""}
             with pytest.raises(ChainUnreachable):
                 await reconcile(world.db, ctx.gateway, repair=False)
+
+
+async def test_a_turn_that_asks_nothing_of_the_database_does_not_call_it_back(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readiness = Readiness()
+    async with minter_context(settings, readiness) as ctx:
+        daemon = Daemon(ctx, readiness, Stop(), Watchdog(settings.lifecycle.stall_after))
+        await daemon._turn()
+        readiness.wait_for(Part.POSTGRESQL, "it was stopped")
+
+        async def away() -> bool:
+            raise DatabaseUnreachable("it was stopped")
+
+        # No sweep is due so soon after the last one, and no newer block need have come.
+        with monkeypatch.context() as patched:
+            patched.setattr(daemon, "_dispatch", away)
+            with pytest.raises(DatabaseUnreachable):
+                await daemon._turn()
+        assert Part.POSTGRESQL in readiness.waits
+        await daemon._turn()
+        assert Part.POSTGRESQL not in readiness.waits
 
 
 async def test_a_block_that_grows_old_is_told(settings: Settings) -> None:

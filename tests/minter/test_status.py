@@ -101,6 +101,18 @@ async def test_without_the_database_the_wallet_is_shown_by_its_words(settings: S
     assert [(row.label, row.state) for row in wallet.rows] == [("balance", CheckState.WARN)]
 
 
+async def test_where_the_words_are_wrong_the_chain_is_shown_all_the_same(
+    settings: Settings, tmp_path: Path
+) -> None:
+    words = {"wallet_mnemonic_file": tmp_path / "no.words"}
+    found = await shown(settings.model_copy(update=words))
+    assert found["chain"].state is CheckState.OK
+    balance = row_of(found["wallet"], "balance")
+    assert balance.state is CheckState.FAIL
+    assert str(tmp_path / "no.words") in balance.text
+    assert row_of(found["wallet"], "minting").state is CheckState.OK
+
+
 def a_tip(seqno: int | None) -> ServerTip:
     block = None if seqno is None else Block(seqno, datetime(2026, 11, 27, tzinfo=UTC), "", "")
     return ServerTip(f"h:{seqno}", block, "", 0.0)

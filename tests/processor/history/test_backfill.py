@@ -264,6 +264,22 @@ async def test_progress_is_said_every_two_seconds_and_never_without_work() -> No
     assert clock.slept == [timedelta(0)] * 5
 
 
+async def test_where_it_is_known_how_much_there_is_progress_says_what_is_left() -> None:
+    said: list[str] = []
+    clock = FakeClock()
+    progress = ProgressLines(said.append, clock)
+    clock.advance(timedelta(seconds=1))
+    await progress.reached(600, "read")  # reading is faster, and says nothing about counting
+    for number in (200, 300, 600):
+        clock.advance(timedelta(seconds=20))
+        await progress.reached(number, "counted", 600)
+    assert said == [
+        "200 lines counted, 21 s",
+        "300 lines counted, 41 s; 50% of 600, about 60 s left",
+        "600 lines counted, 61 s; 100% of 600, about 0 s left",
+    ]
+
+
 async def test_a_role_that_may_not_count_is_told_before_anything_is_read(
     counting: Database, settings: Settings, tmp_path: Path, database_url: str
 ) -> None:
