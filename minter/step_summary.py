@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.logs import logger
+from ops.running_totals import RunningTotals
 from store.settlement_effects import Settlement
 from store.values.minting import TaskEvent
 
@@ -48,15 +49,13 @@ class StepSummary:
     """
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._clock = clock
-        self._totals: Counter[str] = Counter()
-        self._since = clock.monotonic()
+        self._totals = RunningTotals(_FIGURES, clock)
         # Why the last message that was not taken was not.
         self._detail = ""
 
     def add(self, **figures: int) -> None:
         """Add to figures of the line."""
-        self._totals += Counter(figures)
+        self._totals.add(figures)
 
     def sent(self, *, taken: bool, detail: str) -> None:
         """Add a message that was handed to the lite servers, and what they said."""
@@ -70,16 +69,15 @@ class StepSummary:
 
     def tell(self) -> None:
         """Log where ten seconds are over, or a minute of sends alone; called at each turn."""
-        alone = bool(self._totals) and self._totals.keys() <= {"sends", "not_taken"}
+        moved = self._totals.moved
+        alone = bool(moved) and moved <= {"sends", "not_taken"}
         interval = _OF_SENDS_ALONE if alone else _INTERVAL
-        if self._clock.monotonic() - self._since >= interval.total_seconds():
+        if self._totals.seconds >= interval.total_seconds():
             self.log()
 
     def log(self) -> None:
         """Log what was not logged yet."""
-        totals, since, detail = self._totals, self._since, self._detail
-        self._totals, self._since, self._detail = Counter(), self._clock.monotonic(), ""
-        if totals:
-            figures = {name: totals[name] for name in _FIGURES}
-            why = {"detail": detail} if totals["not_taken"] else {}
-            log.info("mint_steps_taken", **figures, **why, seconds=round(self._since - since, 1))
+        detail, self._detail = self._detail, ""
+        if figures := self._totals.take():
+            why = {"detail": detail} if figures["not_taken"] else {}
+            log.info("mint_steps_taken", **figures, **why)

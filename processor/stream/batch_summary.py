@@ -4,12 +4,12 @@ At a trickle there are a dozen batches a second; each has its own line at DEBUG
 (processor/batch/attempt.py).
 """
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.logs import logger
+from ops.running_totals import RunningTotals
 from processor.batch.attempt import BatchOutcome
 from processor.batch.staging import ReadChunk
 
@@ -31,8 +31,7 @@ class BatchSummary:
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         # Figures alone: rejected records would stay in memory for ten seconds, with their bytes.
-        self._totals: Counter[str] = Counter()
-        self._since = clock.monotonic()
+        self._totals = RunningTotals(_FIGURES, clock)
 
     def over(self, commit: CommitBatch) -> CommitBatch:
         """Return `commit` with its outcomes added."""
@@ -40,13 +39,15 @@ class BatchSummary:
         async def added(chunks: Sequence[ReadChunk]) -> BatchOutcome:
             outcome = await commit(chunks)
             if outcome.records:
-                self._totals += Counter(
-                    batches=1,
-                    records=outcome.records,
-                    counted=outcome.counted,
-                    duplicates=outcome.duplicates,
-                    dead_letters=len(outcome.rejected),
-                    levels=outcome.levels,
+                self._totals.add(
+                    {
+                        "batches": 1,
+                        "records": outcome.records,
+                        "counted": outcome.counted,
+                        "duplicates": outcome.duplicates,
+                        "dead_letters": len(outcome.rejected),
+                        "levels": outcome.levels,
+                    }
                 )
             return outcome
 
@@ -60,8 +61,5 @@ class BatchSummary:
 
     def log(self) -> None:
         """Log what was not logged yet."""
-        totals, since = self._totals, self._since
-        self._totals, self._since = Counter(), self._clock.monotonic()
-        if totals:
-            figures = {name: totals[name] for name in _FIGURES}
-            log.info("batches_committed", **figures, seconds=round(self._since - since, 1))
+        if figures := self._totals.take():
+            log.info("batches_committed", **figures)
