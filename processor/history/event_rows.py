@@ -11,7 +11,6 @@ from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from processor.events.event import Event
 from processor.history.pieces import place_of
@@ -22,6 +21,7 @@ from store.values.names import Number
 _AMOUNT_MAX = 10**18
 _PLACES = 9
 _AMOUNT = pa.decimal128(38, _PLACES)
+_WHOLE_OR_NONE = {int, type(None)}
 _MICROSECOND = pa.timestamp("us")
 _INSTANT = pa.timestamp("us", "UTC")
 
@@ -107,21 +107,15 @@ def _contributions(rows: pa.RecordBatch, events: Sequence[Event]) -> pa.RecordBa
 
 def _amounts(amounts: Sequence[Number | None]) -> tuple[pa.Array, pa.Array]:
     """Return the columns amount and odd_amount."""
-    try:
-        # Nearly always all of them are small whole numbers.
-        small = pa.array(amounts, pa.int64())
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        fit = [_fits(amount) for amount in amounts]
-        listed = [Decimal(each) if ok else None for each, ok in zip(amounts, fit, strict=True)]
-        odd = [
-            None if ok or each is None else str(each) for each, ok in zip(amounts, fit, strict=True)
-        ]
-        return pa.array(listed, _AMOUNT), pa.array(odd, pa.string())
-    least_and_greatest = pc.min_max(small)
-    least, greatest = least_and_greatest["min"].as_py(), least_and_greatest["max"].as_py()
-    if least is not None and not -_AMOUNT_MAX < least <= greatest < _AMOUNT_MAX:
-        return _amounts([None if each is None else Decimal(each) for each in amounts])
-    return small.cast(_AMOUNT), pa.nulls(len(small), pa.string())
+    if set(map(type, amounts)) <= _WHOLE_OR_NONE:  # nearly always
+        small = [each for each in amounts if each is not None]
+        if not small or -_AMOUNT_MAX < min(small) <= max(small) < _AMOUNT_MAX:
+            whole = pa.array(amounts, pa.int64()).cast(_AMOUNT)
+            return whole, pa.nulls(len(whole), pa.string())
+    each_and_fit = [(each, _fits(each)) for each in amounts]
+    listed = [Decimal(each) if ok and each is not None else None for each, ok in each_and_fit]
+    odd = [None if ok or each is None else str(each) for each, ok in each_and_fit]
+    return pa.array(listed, _AMOUNT), pa.array(odd, pa.string())
 
 
 def _fits(amount: Number | None) -> bool:
