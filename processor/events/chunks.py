@@ -8,14 +8,13 @@ ledger stands at that position. Pure.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from processor.events.records import Headers, Record, bounded, memory_of
 from store.values.names import Partition
 from store.values.stream import LedgerEntry
 
 
-class PlainRecord(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class PlainRecord:
     """A record that comes from no Kafka client: a line of a file. `timestamp` in milliseconds."""
 
     offset: int

@@ -8,9 +8,11 @@ and nothing in that depends on the catalog. Pure.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from processor.events.event import Event
 from processor.history.pieces import place_of
@@ -24,6 +26,9 @@ _AMOUNT = pa.decimal128(38, _PLACES)
 _WHOLE_OR_NONE = {int, type(None)}
 _MICROSECOND = pa.timestamp("us")
 _INSTANT = pa.timestamp("us", "UTC")
+
+# What becomes a column: a list, an array of numpy's or one of Arrow's.
+Values: TypeAlias = "Sequence[object] | NDArray[Any] | pa.Array"
 
 EVENTS = pa.schema(
     [
@@ -65,42 +70,82 @@ class EventRows:
 
 def rows_of(source: int, events: Sequence[Event]) -> EventRows:
     """Return the rows of `events`, which come of the source with this number."""
-    places = pa.array(np.array([place_of(source, 0)]) + [each.offset for each in events])
-    users = b"".join([each.user_id.bytes for each in events])
-    buckets = np.frombuffer(users, ">u4")[3::4].astype(np.uint32)
-    # With its zone, then without: to take it off each one costs as much as half of the rest.
-    times = pa.array([each.time for each in events], _INSTANT).cast(_MICROSECOND)
-    columns = [
-        places,
-        _sixteen(bytes.fromhex("".join([each.key for each in events]))),
-        pa.array([each.fingerprint for each in events], pa.int32()),
-        _sixteen(users),
-        pa.array(buckets),
-        times,
-        pa.array([each.type for each in events], pa.string()),
-        pa.array([each.source for each in events], pa.string()),
-        pa.array([each.id for each in events], pa.string()),
-        _sixteen(b"".join([each.tenant_id.bytes for each in events])),
-        pa.array([each.heard for each in events], pa.bool_()),
-    ]
-    rows = pa.RecordBatch.from_arrays(columns, schema=EVENTS)
-    return EventRows(rows, _contributions(rows, events))
-
-
-def _contributions(rows: pa.RecordBatch, events: Sequence[Event]) -> pa.RecordBatch:
+    rows = event_rows(
+        places=[place_of(source, each.offset) for each in events],
+        keys=bytes.fromhex("".join([each.key for each in events])),
+        fingerprints=[each.fingerprint for each in events],
+        users=b"".join([each.user_id.bytes for each in events]),
+        # With its zone, then without: to take it off each one costs as much as half of the rest.
+        times=pa.array([each.time for each in events], _INSTANT).cast(_MICROSECOND),
+        types=[each.type for each in events],
+        sources=[each.source for each in events],
+        ids=[each.id for each in events],
+        tenants=b"".join([each.tenant_id.bytes for each in events]),
+        heard=[each.heard for each in events],
+    )
     owners = [number for number, event in enumerate(events) for _ in event.contributions]
     parts = [part for event in events for part in event.contributions]
-    of_event = rows.select(["place", "user_id", "bucket", "time"]).take(
-        pa.array(owners, pa.int32())
+    added = contribution_rows(
+        rows,
+        owners=owners,
+        counters=[part.counter_id for part in parts],
+        operations=[part.operation for part in parts],
+        amounts=[part.amount for part in parts],
+        members=[part.member for part in parts],
     )
-    amounts, odd = _amounts([part.amount for part in parts])
+    return EventRows(rows, added)
+
+
+def event_rows(
+    *,
+    places: Values,
+    keys: bytes,
+    fingerprints: Values,
+    users: bytes,
+    times: Values,
+    types: Values,
+    sources: Values,
+    ids: Values,
+    tenants: bytes,
+    heard: Values,
+) -> pa.RecordBatch:
+    """Return rows of EVENTS: `keys`, `users` and `tenants` lie one after the other."""
+    columns = [
+        pa.array(places, pa.int64()),
+        _sixteen(keys),
+        pa.array(fingerprints, pa.int32()),
+        _sixteen(users),
+        pa.array(np.frombuffer(users, ">u4")[3::4].astype(np.uint32)),
+        pa.array(times, _MICROSECOND),
+        pa.array(types, pa.string()),
+        pa.array(sources, pa.string()),
+        pa.array(ids, pa.string()),
+        _sixteen(tenants),
+        pa.array(heard, pa.bool_()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=EVENTS)
+
+
+def contribution_rows(
+    events: pa.RecordBatch,
+    *,
+    owners: Values,
+    counters: Values,
+    operations: Values,
+    amounts: Sequence[Number | None],
+    members: Values,
+) -> pa.RecordBatch:
+    """Return rows of CONTRIBUTIONS; `owners` are the numbers of the rows of `events`."""
+    shared = events.select(["place", "user_id", "bucket", "time"])
+    of_event = shared.take(pa.array(owners, pa.int32()))
+    fitting, odd = _amounts(amounts)
     columns = [
         *of_event.columns,
-        pa.array([part.counter_id for part in parts], pa.int16()),
-        pa.array([part.operation for part in parts], pa.int8()),
-        amounts,
+        pa.array(counters, pa.int16()),
+        pa.array(operations, pa.int8()),
+        fitting,
         odd,
-        pa.array([part.member for part in parts], pa.string()),
+        pa.array(members, pa.string()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=CONTRIBUTIONS)
 

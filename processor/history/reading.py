@@ -15,7 +15,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from multiprocessing import connection, get_context, parent_process
 from typing import Self
 from uuid import UUID
@@ -24,13 +24,17 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import Permanent
 from processor.events.chunks import PlainRecord
 from processor.events.event import Event
-from processor.events.reader import EventReader
+from processor.events.reader import EventReader, Parsed
 from processor.events.records import Record
 from processor.events.rejection import Rejected
+from processor.history.bulk_reader import BulkReader
 from processor.history.event_rows import EventRows, rows_of
 from processor.history.pieces import Piece
 from store.values.catalog import Catalog
 
+# So many lines are read one by one where one of them is no event: of a file in which one in
+# a hundred is broken half are still read at once.
+_BLOCK_LINES = 64
 # Pieces that wait for each reader: it never waits for the next, and few are held.
 _AHEAD = 3
 
@@ -70,7 +74,7 @@ class ReadPiece:
 
     piece: Piece
     records: int
-    rows: EventRows | None
+    rows: tuple[EventRows, ...]
     refused: tuple[RefusedRecord, ...]
     others: tuple[Record, ...]
 
@@ -85,27 +89,99 @@ class PieceReader:
 
     def __init__(self, by: ReadBy, clock: Clock = SYSTEM_CLOCK) -> None:
         self._reader = EventReader(by.catalog, by.tenant_id, by.future_tolerance, by.floor)
-        self._record_bytes_max = by.record_bytes_max
+        self._bulk = BulkReader.of(by.catalog, by.tenant_id)
+        self._by = by
         self._clock = clock
 
     def read(self, piece: Piece) -> ReadPiece:
         """Read every record of a piece."""
-        read = self._reader.at(self._clock.now(), piece.topic)
-        events: list[Event] = []
-        refused: list[RefusedRecord] = []
-        others: list[Record] = []
-        records = 0
+        now = self._clock.now()
+        reading = _Reading(piece, self._reader.at(now, piece.topic), self._by.record_bytes_max)
+        if piece.lines is None or piece.topic is not None or self._bulk is None:
+            reading.one_by_one(piece)
+        else:
+            earliest = datetime.combine(self._by.floor or date.min, time(), UTC)
+            reading.in_bulk(self._bulk, piece.lines, (earliest, now + self._by.future_tolerance))
+        return reading.done()
+
+
+class _Reading:
+    """What of a piece is read by now."""
+
+    def __init__(
+        self, piece: Piece, read: Callable[[Record], Parsed], record_bytes_max: int
+    ) -> None:
+        self._piece = piece
+        self._read = read
+        self._record_bytes_max = record_bytes_max
+        self._events: list[Event] = []
+        self._rows: list[EventRows] = []
+        self._refused: list[RefusedRecord] = []
+        self._others: list[Record] = []
+        self._records = 0
+
+    def in_bulk(self, bulk: BulkReader, lines: bytes, bounds: tuple[datetime, datetime]) -> None:
+        """Read lines at once, else in blocks, else one by one."""
+        if self._at_once(bulk, self._piece.first, lines, bounds):
+            return
+        first = self._piece.first
+        every = _lines(lines)
+        for start in range(0, len(every), _BLOCK_LINES):
+            block = every[start : start + _BLOCK_LINES]
+            joined = b"".join(block)
+            if not self._at_once(bulk, first + start, joined, bounds):
+                self.one_by_one(self._part(first + start, joined))
+
+    def one_by_one(self, piece: Piece) -> None:
+        """Read each record of a piece, which may be a part of the whole one."""
         for record in records_of(piece, self._record_bytes_max):
-            records += 1
-            parsed = read(record)
-            if type(parsed) is Event:
-                events.append(parsed)
-            elif isinstance(parsed, Rejected):
-                refused.append(RefusedRecord(piece.source, record, parsed))
-            else:
-                others.append(record)
-        rows = rows_of(piece.source, events) if events else None
-        return ReadPiece(_without_content(piece), records, rows, tuple(refused), tuple(others))
+            self._records += 1
+            self._take(record)
+
+    def done(self) -> ReadPiece:
+        """Return what was found."""
+        if self._events:
+            self._rows.append(rows_of(self._piece.source, self._events))
+        piece = self._piece
+        return ReadPiece(
+            Piece(piece.source, piece.first, None, (), piece.topic, piece.read_bytes),
+            self._records,
+            tuple(self._rows),
+            tuple(self._refused),
+            tuple(self._others),
+        )
+
+    def _at_once(
+        self, bulk: BulkReader, first: int, lines: bytes, bounds: tuple[datetime, datetime]
+    ) -> bool:
+        found = bulk.read(self._piece.source, first, lines, bounds)
+        if found is None:
+            return False
+        if len(found.rows.events):
+            self._rows.append(found.rows)
+        self._records += len(found.rows.events)
+        if found.left:
+            every = _lines(lines)
+            for number in found.left:
+                self.one_by_one(self._part(first + number, every[number]))
+        return True
+
+    def _take(self, record: Record) -> None:
+        parsed = self._read(record)
+        if type(parsed) is Event:
+            self._events.append(parsed)
+        elif isinstance(parsed, Rejected):
+            self._refused.append(RefusedRecord(self._piece.source, record, parsed))
+        else:
+            self._others.append(record)
+
+    def _part(self, first: int, lines: bytes) -> Piece:
+        return Piece(self._piece.source, first, lines)
+
+
+def _lines(lines: bytes) -> list[bytes]:
+    """Return lines with their ends; bytes.splitlines ends one at a carriage return, too."""
+    return [line + b"\n" for line in lines.removesuffix(b"\n").split(b"\n")]
 
 
 class Readers:
@@ -197,10 +273,6 @@ def records_of(piece: Piece, _record_bytes_max: int) -> Iterator[Record]:
     if piece.lines is None:
         yield from piece.records
         return
-    for number, line in enumerate(piece.lines.splitlines(), piece.first):
-        if line:
-            yield PlainRecord(number, line)
-
-
-def _without_content(piece: Piece) -> Piece:
-    return Piece(piece.source, piece.first, None, (), piece.topic, piece.read_bytes)
+    for number, line in enumerate(piece.lines.removesuffix(b"\n").split(b"\n"), piece.first):
+        if line.strip():
+            yield PlainRecord(number, line.rstrip(b"\r"))

@@ -70,8 +70,8 @@ def pieces_of(messages: Sequence[dict[str, Any]], chance: random.Random) -> Iter
 def a_table(read: Sequence[ReadPiece], slice_events: int = 7) -> Iterator[EventTable]:
     with event_table.opened(None, 200 << 20, 1) as table:
         for each in read:
-            if each.rows is not None:
-                table.add(each.rows)
+            for rows in each.rows:
+                table.add(rows)
         table.seal(b"a test", slice_events)
         yield table
 

@@ -48,12 +48,11 @@ def pieces(number: int) -> list[Piece]:
 
 
 def shown(read: ReadPiece) -> tuple[object, ...]:
-    rows = read.rows
     return (
         read.piece.source,
         read.piece.first,
         read.records,
-        rows and (rows.events.to_pylist(), rows.contributions.to_pylist()),
+        sorted(row["place"] for rows in read.rows for row in rows.events.to_pylist()),
         [(each.record.offset, each.rejected.reason) for each in read.refused],
         [each.offset for each in read.others],
     )
