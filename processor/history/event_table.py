@@ -106,7 +106,10 @@ _ADDED = """
     SELECT place, counter_id, operation, amount, odd_amount, member
       FROM contribution WHERE place IN (SELECT place FROM wanted_place)
 """
-_REPEATED = "SELECT place, first_place, conflicts FROM repeat ORDER BY place"
+_REPEATED = """
+    SELECT repeat.place, first_place, conflicts, id, source, type
+      FROM repeat JOIN event USING (place) ORDER BY repeat.place
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,9 @@ class Repeated:
     place: int
     first_place: int
     conflicts: bool
+    id: str
+    source: str
+    type: str
 
 
 @contextmanager
@@ -155,12 +161,13 @@ class EventTable:
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._db = connection
+        self.connection = self._db = connection
         self._slices = 0
         self._digest = b""
         self._waiting: list[EventRows] = []
         self.number_of_events = 0
         self.number_of_repeats = 0
+        self.number_of_conflicts = 0
         for name, schema in (("event", EVENTS), ("contribution", CONTRIBUTIONS)):
             self._register("rows", schema.empty_table())
             self._db.execute(f"CREATE TABLE {name} AS FROM rows")
@@ -193,7 +200,8 @@ class EventTable:
         self._insert()
         self._db.execute("COMMIT")
         self._db.execute(_REPEATS)
-        self.number_of_repeats = self._value("SELECT count(*) FROM repeat")
+        counted = "SELECT count(*), count(*) FILTER (conflicts) FROM repeat"
+        self.number_of_repeats, self.number_of_conflicts = self._db.execute(counted).fetchall()[0]
         self._slices = max(1, -(-self.number_of_events // slice_events))
         content = self._db.execute(_DIGEST).fetchall()
         # DuckDB's hash may become another one with its version; then a job begins anew.
@@ -279,10 +287,6 @@ class EventTable:
 
     def _register(self, name: str, table: pa.Table) -> None:
         self._db.register(name, table)
-
-    def _value(self, statement: str) -> Any:  # noqa: ANN401 - a value of DuckDB's
-        row = self._db.execute(statement).fetchone()
-        return None if row is None else row[0]
 
 
 def _slice_events(table: pa.Table) -> SliceEvents:

@@ -5,7 +5,7 @@ changes and commands are carried out after the events. Neither may cost memory.
 """
 
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 from processor.events.records import Record
 from processor.events.rejection import Rejected
 from processor.history.pieces import place_of
-from processor.history.reading import ReadPiece
+from processor.history.reading import ReadPiece, RefusedRecord
 from store.values.stream import Reason
 
 _FETCH = 1_000
@@ -23,30 +23,35 @@ _ROWS = pa.schema(
     [
         ("place", pa.int64()),
         ("topic", pa.string()),  # the contract's; null: any
-        ("record", pa.binary()),  # pickled
+        ("record", pa.binary()),  # pickled; null: it is refused, and lies where it came from
         ("reason", pa.string()),  # null: it is not refused
         ("detail", pa.string()),
         ("type", pa.string()),
     ]
 )
-_REFUSED = """
-    SELECT place, topic, record, reason, detail, type
-      FROM kept WHERE reason IS NOT NULL ORDER BY place
+_REFUSED = "SELECT place, reason, detail, type FROM kept WHERE reason IS NOT NULL ORDER BY place"
+_OTHERS = "SELECT place, topic, record FROM kept WHERE record IS NOT NULL ORDER BY place"
+_REASONS = """
+    SELECT reason, count(*) FROM kept WHERE reason IS NOT NULL GROUP BY reason ORDER BY reason
 """
-_OTHERS = """
-    SELECT place, topic, record, reason, detail, type
-      FROM kept WHERE reason IS NULL ORDER BY place
-"""
+_DIGEST = "SELECT count(*), sum(hash(place, record)::HUGEINT) FROM kept WHERE record IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
-class KeptRecord:
-    """A record by its place; `rejected` is None where it is a wallet change or a command."""
+class RefusedPlace:
+    """Where a record lies that the stream would refuse, and why it would."""
+
+    place: int
+    rejected: Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class OtherRecord:
+    """A wallet change or a command; `topic` is the contract's name, None where any may come."""
 
     place: int
     topic: str | None
     record: Record
-    rejected: Rejected | None
 
 
 class KeptRecords:
@@ -63,11 +68,12 @@ class KeptRecords:
 
     def add(self, read: ReadPiece) -> None:
         """Take in what of a piece is no event."""
-        rows = [
-            _row(read, each.record, each.rejected.reason, each.rejected.detail, each.rejected.type)
-            for each in read.refused
+        source, topic = read.piece.source, read.piece.topic
+        rows = [_refused_row(source, topic, each) for each in read.refused]
+        rows += [
+            (place_of(source, record.offset), topic, pickle.dumps(record), None, None, None)
+            for record in read.others
         ]
-        rows += [_row(read, record) for record in read.others]
         if rows:
             columns = zip(*rows, strict=True)
             arrays = [pa.array(c, f.type) for c, f in zip(columns, _ROWS, strict=True)]
@@ -76,41 +82,33 @@ class KeptRecords:
 
     def reasons(self) -> dict[str, int]:
         """Return how many records are refused, by reason."""
-        found = self._db.execute(
-            "SELECT reason, count(*) FROM kept WHERE reason IS NOT NULL GROUP BY reason ORDER BY 1"
-        )
-        return dict(found.fetchall())
+        return dict(self._db.execute(_REASONS).fetchall())
 
-    def refused(self) -> Iterator[KeptRecord]:
-        """Give what is refused, in the order of the input."""
-        return self._listed(_REFUSED)
+    def digest(self) -> object:
+        """Return what tells these wallet changes and commands from others."""
+        return self._db.execute(_DIGEST).fetchone()
 
-    def others(self) -> Iterator[KeptRecord]:
-        """Give wallet changes and commands, in the order of the input."""
-        return self._listed(_OTHERS)
+    def refused(self) -> Iterator[RefusedPlace]:
+        """Give what is refused, in the order of the sources."""
+        for place, reason, detail, declared in self._listed(_REFUSED):
+            yield RefusedPlace(place, Rejected(Reason(reason), detail, declared))
 
-    def _listed(self, statement: str) -> Iterator[KeptRecord]:
+    def others(self) -> Iterator[OtherRecord]:
+        """Give wallet changes and commands, in the order of the sources."""
+        for place, topic, record in self._listed(_OTHERS):
+            # Written by this process a moment ago, into a file of its own.
+            yield OtherRecord(place, topic, pickle.loads(record))  # noqa: S301
+
+    def _listed(self, statement: str) -> Iterator[tuple[Any, ...]]:
         # A cursor of its own: others are asked meanwhile.
         cursor = self._db.cursor().execute(statement)
         while rows := cursor.fetchmany(_FETCH):
-            yield from map(_kept, rows)
+            yield from rows
 
 
-def _row(
-    read: ReadPiece,
-    record: Record,
-    reason: Reason | None = None,
-    detail: str | None = None,
-    declared: str | None = None,
-) -> Iterable[object]:
-    place = place_of(read.piece.source, record.offset)
+def _refused_row(source: int, topic: str | None, each: RefusedRecord) -> tuple[object, ...]:
+    said = each.rejected
     # A text that holds half a character is no column.
-    said = None if detail is None else detail.encode("utf-8", "backslashreplace").decode()
-    return place, read.piece.topic, pickle.dumps(record), reason, said, declared
-
-
-def _kept(row: tuple[Any, ...]) -> KeptRecord:
-    place, topic, record, reason, detail, declared = row
-    rejected = None if reason is None else Rejected(Reason(reason), detail, declared)
-    # Written by this process a moment ago, into a file of its own.
-    return KeptRecord(place, topic, pickle.loads(record), rejected)  # noqa: S301
+    detail = said.detail.encode("utf-8", "backslashreplace").decode()
+    place = place_of(source, each.record.offset)
+    return place, topic, None, said.reason.value, detail, said.type

@@ -154,6 +154,8 @@ class _Reading:
     def _at_once(
         self, bulk: BulkReader, first: int, lines: bytes, bounds: tuple[datetime, datetime]
     ) -> bool:
+        if len(lines) > self._record_bytes_max and _longest(lines) > self._record_bytes_max:
+            return False
         found = bulk.read(self._piece.source, first, lines, bounds)
         if found is None:
             return False
@@ -179,6 +181,11 @@ class _Reading:
         return Piece(self._piece.source, first, lines)
 
 
+def _longest(lines: bytes) -> int:
+    """Return the length of the longest line, or a little more."""
+    return max(map(len, lines.split(b"\n")))
+
+
 def _lines(lines: bytes) -> list[bytes]:
     """Return lines with their ends; bytes.splitlines ends one at a carriage return, too."""
     return [line + b"\n" for line in lines.removesuffix(b"\n").split(b"\n")]
@@ -195,6 +202,12 @@ class Readers:
     def __init__(self, by: ReadBy, processes: int) -> None:
         self._by = by
         self._processes = processes
+
+    @property
+    def basis(self) -> object:
+        """Return what decides how records are read, as a text tells it."""
+        by = self._by
+        return by.catalog.version, by.tenant_id, by.floor, by.record_bytes_max
 
     @classmethod
     def for_bytes(cls, by: ReadBy, size: int | None, processes: int | None = None) -> Self:

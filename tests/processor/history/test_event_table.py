@@ -93,7 +93,11 @@ class ByHand:
             self.places[event.key] = place
         else:
             conflicts = known.fingerprint != event.fingerprint
-            self.repeated.append(Repeated(place, self.places[event.key], conflicts))
+            self.repeated.append(
+                Repeated(
+                    place, self.places[event.key], conflicts, event.id, event.source, event.type
+                )
+            )
 
     def counted(self, without: Collection[bytes]) -> list[Event]:
         return [e for e in self.first.values() if bytes.fromhex(e.key) not in without]
