@@ -183,7 +183,11 @@ class Batch:
             for event in chain(taken, chunk.repeated):
                 first = known.get(event.key) or CountedEvent(self.keys[event.key], silent=False)
                 if first.is_other_than(event.fingerprint):
-                    held.conflicts.append(chunk.rejected_record(event, _id_conflict(event)))
+                    held.conflicts.append(
+                        chunk.rejected_record(
+                            event, id_conflict(event.id, event.source, event.type)
+                        )
+                    )
                 else:
                     held.repetitions.append(event)
         return held
@@ -237,12 +241,13 @@ def as_rejected(chunk: ReadChunk, rejected: Rejected) -> ReadChunk:
     )
 
 
-def _id_conflict(event: Event) -> Rejected:
+def id_conflict(event_id: str, source: str, declared: str) -> Rejected:
+    """Return why an event is rejected whose identity is that of another one."""
     return Rejected(
         Reason.EVENT_ID_CONFLICT,
-        f"the id {event.id[:128]!r} of {event.source[:128]!r} is that of an event of another type "
-        "or subject",
-        event.type,
+        f"the id {event_id[:128]!r} of {source[:128]!r} is that of an event of another type or "
+        "subject",
+        declared,
     )
 
 

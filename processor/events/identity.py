@@ -49,12 +49,17 @@ def key_of(head: bytes, event_id: str) -> str:
     """Return the key of an event of the source that `head` is of."""
     number = event_id.encode()
     digest = sha256(head + _length(len(number)) + number).hexdigest()
-    length = len(event_id)
-    if (length == 36 and event_id[14] == "7") or length == 26:
+    if may_lead_with_time(event_id):
         prefix = _time_prefix(event_id)
         if prefix is not None:
             return prefix + digest[:24]
     return digest[:32]
+
+
+def may_lead_with_time(event_id: str) -> bool:
+    """Return whether an id may be a UUIDv7 or a ULID: no other one has the length and the mark."""
+    length = len(event_id)
+    return (length == 36 and event_id[14] == "7") or length == 26
 
 
 def fingerprint(event_type: str, subject: UUID) -> int:

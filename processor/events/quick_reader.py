@@ -25,7 +25,7 @@ The two never differ on a record that is taken here, for each of these is asked 
 tests/processor/events/test_quick_reader.py holds the two together. Pure.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import MAX_EMAX
@@ -49,21 +49,21 @@ from store.values.catalog import EventSpec
 QuickRead = Callable[[Record], Event | None]
 
 _BACKSLASH = ord("\\")
-_NUL_ESCAPED = b"\\u0000"
+NUL_ESCAPED = b"\\u0000"
 _JSON_TYPES = (b"application/cloudevents+json", b"application/json")
 # Sources that are kept with what is hashed for each, and characters of one: far more than a system
 # has, and little memory where somebody invents them.
 _SOURCES_MAX = 1024
 _SOURCE_LENGTH_MAX = 256
 # Every digit as 0, everything else as a blank.
-_ZEROS_FOR_DIGITS = bytes(ord("0") if chr(byte).isdecimal() else ord(" ") for byte in range(256))
+ZEROS_FOR_DIGITS = bytes(ord("0") if chr(byte).isdecimal() else ord(" ") for byte in range(256))
 # So many digits has the exponent of a number that no decimal holds, at least. An integer that is
 # too long for Python has thousands.
-_MANY_DIGITS = b"0" * len(str(MAX_EMAX))
+MANY_DIGITS = b"0" * len(str(MAX_EMAX))
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class EventKind:
     """What is known of an event type beforehand.
 
     Its data are decoded by `data_type`; `constant` has the contributions where they are the same
@@ -104,7 +104,7 @@ class QuickReader:
         self, specs: Collection[EventSpec], listeners: Mapping[str, Listeners], tenant_id: UUID
     ) -> None:
         self._tenant_id = tenant_id
-        self._kinds: dict[type[msgspec.Struct], _Kind] = {}
+        self._kinds: dict[type[msgspec.Struct], EventKind] = {}
         self._strictly = self._decoder(specs, listeners, strict=True)
         self._leniently = self._decoder(specs, listeners, strict=False)
         self._own_source = lru_cache(_SOURCES_MAX)(partial(_source, tenant_id))
@@ -114,14 +114,10 @@ class QuickReader:
         self, specs: Collection[EventSpec], listeners: Mapping[str, Listeners], *, strict: bool
     ) -> Callable[[bytes], Any]:
         envelopes: list[Any] = []
-        for spec in specs:
-            try:
-                kind = _Kind.of(spec, listeners.get(spec.type), strict=strict)
-            except ValueError:
-                continue  # a counter reads a field by a name that msgspec refuses: `a"b`
-            envelopes.append(envelope := _envelope(kind))
+        for kind in kinds_of(specs, listeners, strict=strict):
+            envelopes.append(envelope := envelope_type(kind, UUID, _TIME))
             self._kinds[envelope] = kind
-        return msgspec.json.Decoder(reduce(or_, envelopes, _NoEvent), float_hook=exact).decode
+        return msgspec.json.Decoder(reduce(or_, envelopes, NoEvent), float_hook=exact).decode
 
     def at(self, earliest: datetime, latest: datetime) -> QuickRead:
         """Return the function that reads one record with a time in these bounds."""
@@ -135,7 +131,7 @@ class QuickReader:
                 value is None
                 or type(record) is LargeRecord
                 or (record.headers and not _is_structured(record.headers))
-                or (_BACKSLASH in value and _NUL_ESCAPED in value)
+                or (_BACKSLASH in value and NUL_ESCAPED in value)
             ):
                 return None
             if not value.isascii():
@@ -152,7 +148,7 @@ class QuickReader:
                 kind.data_type.check_numbers(envelope.data)
             contributions = kind.constant
             if contributions is None:
-                if decode is leniently and _MANY_DIGITS in value.translate(_ZEROS_FOR_DIGITS):
+                if decode is leniently and MANY_DIGITS in value.translate(ZEROS_FOR_DIGITS):
                     return None
                 contributions = kind.adding(envelope.data)
             event_id, subject, tenant_id = envelope.id, envelope.subject, envelope.tenantid
@@ -193,18 +189,35 @@ def _is_structured(headers: Headers) -> bool:
     return True
 
 
-class _NoEvent(msgspec.Struct, tag="", tag_field="type"):
+_TIME = Annotated[datetime, Meta(tz=True)]
+
+
+class NoEvent(msgspec.Struct, tag="", tag_field="type"):
     """Stands in the union beside the types of a topic: of one type alone msgspec asks no tag."""
 
 
-def _envelope(kind: _Kind) -> type[msgspec.Struct]:
-    """Return the type of a whole event; its `type` tells it from the others of a union."""
+def kinds_of(
+    specs: Collection[EventSpec], listeners: Mapping[str, Listeners], *, strict: bool
+) -> Iterator[EventKind]:
+    """Give the kinds whose events can be read at once."""
+    for spec in specs:
+        try:
+            yield EventKind.of(spec, listeners.get(spec.type), strict=strict)
+        except ValueError:
+            continue  # a counter reads a field by a name that msgspec refuses: `a"b`
+
+
+def envelope_type(kind: EventKind, subject: Any, time: Any) -> type[msgspec.Struct]:  # noqa: ANN401 - types
+    """Return the type of a whole event; its `type` tells it from the others of a union.
+
+    `subject` and `time` are the types that these attributes are decoded as.
+    """
     fields: list[Any] = [
         ("specversion", Literal["1.0"]),
         ("id", Identifier),
         ("source", Annotated[str, Meta(min_length=1, max_length=_SOURCE_LENGTH_MAX)]),
-        ("subject", UUID),
-        ("time", Annotated[datetime, Meta(tz=True)]),
+        ("subject", subject),
+        ("time", time),
         ("data", kind.data_type.struct),
         ("datacontenttype", Literal["application/json"] | None, None),
         ("data_base64", None, None),
