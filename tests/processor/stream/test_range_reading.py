@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from ops.errors import UsageError
 from ops.settings import Settings
 from processor.events.records import LargeRecord
 from processor.stream import topics
@@ -13,6 +15,10 @@ from processor.stream.extents import Extent
 from processor.stream.range_reading import RangePart, read
 from processor.stream.topic_range import TopicRange, resolve
 from sandbox.broker import Broker
+from sandbox.kafka import kafka
+from sandbox.process import PartMissing
+from tests.e2e.test_corrupt_log import damage_second_batch, flipped
+from tests.fixtures.parts import missing
 
 
 def settings_of(broker: Broker, prefix: str) -> Settings:
@@ -101,3 +107,25 @@ async def test_who_reads_may_be_asked_to_end(broker: Broker, topic_prefix: str) 
         return found
 
     assert offsets(await asyncio.to_thread(reading)) == [0]
+
+
+@pytest.mark.kafka
+async def test_a_batch_that_cannot_be_decoded_is_named(topic_prefix: str, tmp_path: Path) -> None:
+    place = tmp_path / "kafka"
+    name = f"{topic_prefix}.quests"
+    try:
+        with kafka(place, keep=True) as before:
+            settings = settings_of(before, topic_prefix)
+            await topics.create(settings, [name])
+            async with AIOKafkaProducer(bootstrap_servers=before.address) as producer:
+                for _ in range(3):
+                    await producer.send_and_wait(name, b"x" * 500, partition=0)
+    except PartMissing as error:
+        missing(error.message)
+    damage_second_batch(place / "data" / f"{name}-0" / f"{0:020}.log", flipped)
+    with kafka(place, keep=True) as broker:
+        settings = settings_of(broker, topic_prefix)
+        with pytest.raises(UsageError, match=r"quests/0@1: .*--to 0:1, then --from 0:2\.$"):
+            await parts(settings, TopicRange(name, {0: Extent(0, 3)}))
+        assert offsets(await parts(settings, TopicRange(name, {0: Extent(0, 1)}))) == [0]
+        assert offsets(await parts(settings, TopicRange(name, {0: Extent(2, 3)}))) == [2]
