@@ -37,7 +37,9 @@ async def compiled_of(database: Database) -> CompiledCatalog:
     return CompiledCatalog.of(found, terms().tenant_id, terms().future_tolerance, floor)
 
 
-def events_of(compiled: CompiledCatalog, messages: Iterable[Mapping[str, Any]]) -> list[Event]:
+def events_of(
+    compiled: CompiledCatalog, messages: Iterable[Mapping[str, Any] | bytes]
+) -> list[Event]:
     """Return messages, all of them events, as the reader reads them."""
     read = compiled.reader.at(NOW, None)
     found = [read(PlainRecord(place, encoded(each))) for place, each in enumerate(messages)]
@@ -46,7 +48,7 @@ def events_of(compiled: CompiledCatalog, messages: Iterable[Mapping[str, Any]]) 
 
 
 async def read_of(
-    database: Database, messages: Iterable[Mapping[str, Any]], slices: int = 3
+    database: Database, messages: Iterable[Mapping[str, Any] | bytes], slices: int = 3
 ) -> ReadHistory:
     """Return messages as what was read of a file."""
     compiled = await compiled_of(database)
