@@ -1,8 +1,9 @@
 """Whatever is loaded, by whatever catalog, beside whatever the stream counts before and after: the
 database holds, row by row, what the stream's pipeline makes of the same events.
 
-Two databases are told the same. In one the history is loaded, in the other a pipeline that is as
-silent counts it in one batch: that is how a load names the source of a badge.
+Two databases are told the same. In one the history is loaded, out of DuckDB or of a plain list; in
+the other a pipeline that is as silent counts it in one batch: that is how a load names the source
+of a badge.
 """
 
 import os
@@ -24,7 +25,7 @@ from tests.builders.chance import USERS, CatalogTeller, MessageTeller, compiled
 from tests.builders.clock import FakeClock
 from tests.builders.databases import empty_database
 from tests.builders.equality import found, only_in
-from tests.builders.loads import loaded, read_of
+from tests.builders.loads import loaded, read_of, table_of
 from tests.builders.messages import NOW, Log, a_pipeline, a_wallet, an_address, count, open_ledger
 from tests.builders.plain_rules import Message, Rules
 from tests.builders.sql import column
@@ -88,11 +89,12 @@ class Twins:
         speech = self._chance.choice(SPEECHES)
         told = self._messages.some(self._chance.randint(1, 30))
         messages = _encoded(_without_contradictions(told))
-        report = await loaded(
-            self._loading,
-            await read_of(self._loading, messages, self._chance.randint(1, 4)),
-            speech,
-        )
+        read = await read_of(self._loading, messages, self._chance.randint(1, 4))
+        if self._chance.random() < 0.5:
+            with table_of(read, slice_events=10) as table:
+                report = await loaded(self._loading, table, speech)
+        else:
+            report = await loaded(self._loading, read, speech)
         log = self._logs[self._streaming]
         log.append(*messages, topic="laurel.file")
         options: dict[str, Any] = {"publish": speech.publish, "mint": speech.mint}
