@@ -22,6 +22,7 @@ ORDER = (
     "catalog_version",
     "catalog_job",
     "dedupe_floor",
+    "history_job",
     "offset_ledger",
     "paused_partition",
     "processed_event",
