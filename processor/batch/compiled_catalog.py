@@ -7,7 +7,7 @@ from typing import Self
 from uuid import UUID
 
 from processor.events.reader import EventReader
-from processor.rules.counters import counter_bindings
+from processor.rules.counters import can_fall, counter_bindings
 from processor.rules.levels import Rulebook
 from store.merge_statement import MergeStatement
 from store.values.catalog import Catalog
@@ -18,13 +18,14 @@ class CompiledCatalog:
     """A catalog, ready to read messages and to decide by.
 
     `counters_of` maps a type's id to the ids of its counters: an event that added to one of them
-    may be a badge's source.
+    may be a badge's source. `undoable` are the counters whose members another event may take out.
     """
 
     reader: EventReader
     rulebook: Rulebook
     merge_statement: MergeStatement
     counters_of: Mapping[UUID, frozenset[int]]
+    undoable: frozenset[int]
 
     @classmethod
     def of(
@@ -49,6 +50,7 @@ class CompiledCatalog:
             Rulebook.compile(catalog),
             MergeStatement.of(bindings),
             {type_id: frozenset(ids) for type_id, ids in counters_of.items()},
+            frozenset(each.id for each in catalog.counters if can_fall(each)),
         )
 
     @property

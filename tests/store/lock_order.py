@@ -23,6 +23,7 @@ ORDER = (
     "catalog_job",
     "counter_fill",
     "dedupe_floor",
+    "history_job",
     "offset_ledger",
     "paused_partition",
     "processed_event",

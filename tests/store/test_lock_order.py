@@ -78,6 +78,7 @@ async def test_batches_lock_in_order(
         "chain_collection",
         "chain_message",
         "chain_wallet",
+        "history_job",
         "paused_partition",
         "silenced_badge",
     }
