@@ -69,15 +69,12 @@ class Point(StrEnum):
     FILL_ADDED = "fill.added"
     FILL_SAVED = "fill.saved"
     FILL_COMMITTED = "fill.committed"
-    # And of a slice of users when it is closed (processor/history/fill_closing.py).
+    # And of a slice of users when it is closed (processor/history/fill_closing.py). What it does to
+    # badges are the statements of a batch, and pass the points of one.
     CLOSING_HELD = "closing.held"
     CLOSING_PAIRED = "closing.paired"
     CLOSING_MERGED = "closing.merged"
     CLOSING_LOCKED = "closing.locked"
-    CLOSING_CREATED = "closing.created"
-    CLOSING_RAISED = "closing.raised"
-    CLOSING_SILENCED = "closing.silenced"
-    CLOSING_AUDITED = "closing.audited"
     CLOSING_MINTING = "closing.minting"
     CLOSING_PUBLISHED = "closing.published"
     CLOSING_FORGOTTEN = "closing.forgotten"

@@ -14,16 +14,15 @@ from uuid import UUID
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import UsageError
 from ops.faults import Point, reach
+from processor.batch import level_changes
 from processor.batch.decisions import Decisions
 from processor.batch.stats import observe_levels
+from processor.batch.writing import write_badges
 from processor.catalog.job import SliceSize
 from processor.history import fill as filling
 from processor.rules.counters import Contribution, counter_bindings
 from processor.rules.levels import Rulebook
 from store import (
-    adoption,
-    audit,
-    catalog_jobs,
     catalog_use,
     catalogs,
     counting,
@@ -32,7 +31,6 @@ from store import (
     instances,
     mint_queue,
     outbox,
-    silenced_badges,
 )
 from store.counting import Sums
 from store.engine import Connection, Database, StatementTimedOut
@@ -184,9 +182,7 @@ class FillCloser:
         await counting.prepare(conn, rules.statement)
         await fill_closing.add_members(conn, self._counter, users, sums)
         reach(Point.CLOSING_PAIRED)
-        # As a batch: who decides about them then sees whole counters.
-        if (work := await catalog_jobs.adopting(conn)) is not None:
-            await adoption.adopt(conn, work.adoptions, work.dropped, users)
+        await level_changes.adopt(conn, users)
         changed = await counting.merge(conn, sums)
         reach(Point.CLOSING_MERGED)
         rows = Decisions(self._clock.now(), publish=not fill.silent, mint=not fill.no_mint)
@@ -216,21 +212,15 @@ class FillCloser:
         ]
         holders = {(each.user_id, each.type_id) for each in progress}
         badges = instances.by_holder(await instances.lock(conn, holders))
-        for each in progress:
-            badge = badges.get((each.user_id, each.type_id))
+        reach(Point.CLOSING_LOCKED)
+        for holder, decision in level_changes.of(rulebook, progress, badges).items():
+            user_id, type_id = holder
+            badge = badges.get(holder)
             tenant_id = self._tenant_id if badge is None else badge.tenant_id
             provenance = Provenance(Actor.SYSTEM, None, tenant_id)
-            rows.take_level(rulebook.by_id[each.type_id], each, badge, provenance)
-        reach(Point.CLOSING_LOCKED)
-        await instances.create(conn, rows.created)
-        reach(Point.CLOSING_CREATED)
-        await instances.raise_levels(conn, rows.raised)
-        reach(Point.CLOSING_RAISED)
-        await silenced_badges.keep(conn, rows.silenced)
-        reach(Point.CLOSING_SILENCED)
-        await audit.append(conn, rows.audit)
-        reach(Point.CLOSING_AUDITED)
-        await mint_queue.enqueue_mints(conn, rows.mints)
+            rows.take(rulebook.by_id[type_id], user_id, decision, badge, provenance)
+        await write_badges(conn, rows)
+        await mint_queue.enqueue_mints(conn, rows.mints, mint_queue.PRIORITY_OF_HISTORY)
         reach(Point.CLOSING_MINTING)
         await outbox.append(conn, rows.outbox)
         reach(Point.CLOSING_PUBLISHED)

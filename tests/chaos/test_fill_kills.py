@@ -42,8 +42,15 @@ from tests.builders.told_history import FixedSize
 
 # Members, an undoing, and levels that somebody reaches.
 NAME = "late_standing"
-KILLS = [(each, n) for each in Point if each.startswith(("fill.", "closing.")) for n in (1, 2)]
-
+OF_BADGES = (
+    Point.BATCH_RAISED,
+    Point.BATCH_REVOKED,
+    Point.BATCH_CREATED,
+    Point.BATCH_SILENCED,
+    Point.BATCH_AUDITED,
+)
+OF_FILLS = [each for each in Point if each.startswith(("fill.", "closing."))]
+KILLS = [(each, n) for each in (*OF_FILLS, *OF_BADGES) for n in (1, 2)]
 
 SECOND = a_catalog(walker(), climber(*NAMES, by=NAME), counters=(*OLD, *LATE), events=EVENTS)
 

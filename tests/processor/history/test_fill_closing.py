@@ -1,6 +1,8 @@
 """Closing a fill gives users what they would have, once, in silence or not, whatever a catalog's job
 has not done yet."""
 
+import asyncio
+import random
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -35,7 +37,8 @@ from tests.builders.late_counters import (
     the_fill,
     walker,
 )
-from tests.builders.messages import NOW
+from tests.builders.messages import NOW, Log, a_pipeline, open_ledger
+from tests.builders.messages import an_event as a_message
 from tests.builders.metrics import Moved
 from tests.builders.sql import column, rows
 from tests.builders.told_history import FixedSize
@@ -211,6 +214,39 @@ def truth(name: str, messages: list[dict[str, Any]]) -> Mapping[UUID, int]:
             "late_standing": len({each["place"] for each in made} - undone),
         }[name]
     return found
+
+
+async def test_workers_count_for_the_same_users_meanwhile(database: Database) -> None:
+    """Into the same members, some of them undone, some before the fill brings them."""
+    chance = random.Random(3)
+    before = await late_world(database)
+    since = [
+        a_step(who, f"p{chance.randrange(6)}", chance.randrange(9))
+        for who in PEOPLE
+        for _ in "1234"
+    ]
+    since += [a_message("step.undone", who, {"place": "p1"}) for who in PEOPLE[5:7]]
+    chance.shuffle(since)
+    for name in ("late_standing", "late_highest"):
+        await taken(database, name, before)
+    closers = [await a_closer(database, each, 2) for each in ("late_standing", "late_highest")]
+    await asyncio.gather(
+        *(each.close(ClosingOptions()) for each in closers),
+        *(one_by_one(database, since[number::3], partition=number + 1) for number in range(3)),
+    )
+    for name in ("late_standing", "late_highest"):
+        assert await counters(database, "climber", name) == truth(name, [*before, *since])
+
+
+async def one_by_one(database: Database, messages: list[dict[str, Any]], partition: int) -> None:
+    """Count each in a batch of its own."""
+    log = Log()
+    log.append(*messages, topic="laurel.steps", partition=partition)
+    chunks = log.chunks(records_max=1)
+    await open_ledger(database, chunks[:1])
+    pipeline = await a_pipeline(database)
+    for chunk in chunks:
+        await pipeline.run([chunk])
 
 
 async def test_a_slice_that_times_out_is_halved(
