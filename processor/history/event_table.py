@@ -102,6 +102,9 @@ _BY_KEYS = f"""
      WHERE place NOT IN (SELECT place FROM repeat)
      ORDER BY key
 """  # noqa: S608
+_BY_PLACES = f"""
+    SELECT {_EVENT}, e.heard FROM event AS e SEMI JOIN wanted USING (place) ORDER BY place
+"""  # noqa: S608
 _ADDED = """
     SELECT place, counter_id, operation, amount, odd_amount, member
       FROM contribution WHERE place IN (SELECT place FROM wanted_place)
@@ -266,6 +269,11 @@ class EventTable:
         """Return events by their keys, in the order of these."""
         self._register("wanted", pa.table({"key": pa.array(list(keys), pa.binary())}))
         return self._events(self._db.execute(_BY_KEYS).fetchall())
+
+    def at(self, places: Collection[int]) -> Sequence[Event]:
+        """Return the events at `places`, in their order; an event's offset is its place."""
+        self._register("wanted", pa.table({"place": pa.array(list(places), pa.int64())}))
+        return self._events(self._db.execute(_BY_PLACES).fetchall())
 
     def _events(self, rows: Sequence[tuple[Any, ...]]) -> list[Event]:
         places = pa.array([row[0] for row in rows], pa.int64())

@@ -14,11 +14,11 @@ from typing import Any
 
 import click
 import pytest
+from processor.history.commands import backfill
 from sqlalchemy import text
 
 from ops.lifecycle import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
 from processor.history.backfill import BackfillOptions
-from processor.history.commands import backfill
 from store.engine import Database
 from tests.builders.cli import ROOT, laurel
 from tests.builders.messages import ALICE, a_partner, encoded, with_catalog
