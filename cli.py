@@ -56,6 +56,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "processor.history.commands:backfill",
         "Count the events of a file, as if they had come by Kafka.",
     ),
+    "history": (
+        "processor.history.fill_commands:history",
+        "Give a new counter its past, and list what was begun.",
+    ),
     "badge": (
         "processor.batch.commands:badge",
         "Award, mint, burn or revoke one badge; announce silent ones.",

@@ -63,6 +63,23 @@ class Point(StrEnum):
     SLICE_REWRITTEN = "slice.rewritten"
     SLICE_SAVED = "slice.saved"
     SLICE_COMMITTED = "slice.committed"
+    # Between two statements of a slice of a fill's source (processor/history/fill.py).
+    FILL_HELD = "fill.held"
+    FILL_KNOWN = "fill.known"
+    FILL_ADDED = "fill.added"
+    FILL_SAVED = "fill.saved"
+    FILL_COMMITTED = "fill.committed"
+    # And of a slice of users when it is closed (processor/history/fill_closing.py). What it does to
+    # badges are the statements of a batch, and pass the points of one.
+    CLOSING_HELD = "closing.held"
+    CLOSING_PAIRED = "closing.paired"
+    CLOSING_MERGED = "closing.merged"
+    CLOSING_LOCKED = "closing.locked"
+    CLOSING_MINTING = "closing.minting"
+    CLOSING_PUBLISHED = "closing.published"
+    CLOSING_FORGOTTEN = "closing.forgotten"
+    CLOSING_SAVED = "closing.saved"
+    CLOSING_COMMITTED = "closing.committed"
     # Between two statements of a slice of history (processor/history/slice_transaction.py). What it
     # does to badges are the statements of a batch, and pass the points of one.
     HISTORY_OPENED = "history.opened"

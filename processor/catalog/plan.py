@@ -114,15 +114,18 @@ async def _levels(
             if not users:
                 return dict(sorted(found.items()))
             progress = adopted(await reevaluation.counters(conn, sources, users), adoptions)
-            await _add(conn, rulebook, [each for each in progress if each.type_id in types], found)
+            await add_changes(
+                conn, rulebook, [each for each in progress if each.type_id in types], found
+            )
 
 
-async def _add(
+async def add_changes(
     conn: Connection,
     rulebook: Rulebook,
     progress: list[Progress],
     found: dict[tuple[TypeCode, int], LevelPlan],
 ) -> None:
+    """Add to `found` what these counters would give, without a lock."""
     for change in await evaluation.changes(conn, rulebook, progress):
         spec = rulebook.by_id[change.progress.type_id].spec
         level = found.setdefault((spec.code, change.decision.level.level), LevelPlan())
@@ -197,3 +200,12 @@ def _field_changes(change: TypeChange) -> list[FieldChange]:
             if getattr(before, each.name) != getattr(after, each.name)
         ]
     return found
+
+
+def level_lines(code: TypeCode, level: int, found: LevelPlan) -> list[str]:
+    """Return what would be given at a level, for a person."""
+    numbers = f"created {found.created}, raised {found.raised}, mint tasks {found.mints}"
+    return [
+        f"    {code}, level {level}: {numbers}",
+        f"      users {', '.join(map(str, found.sample))}",
+    ]

@@ -33,6 +33,7 @@ from processor.batch.staging import RejectedRecord
 from processor.events.chunks import Chunk, ChunkBounds, cut
 from processor.events.records import Record
 from processor.history import sources
+from processor.history.inputs import pipes
 from processor.history.repeats import Repeat, compared
 from processor.history.sources import LineSource
 from store import ledger, migrations, rights
@@ -158,7 +159,7 @@ async def backfill(
                 await rights.check(conn, temporary=True)
         pipeline = Pipeline(db, pipeline_options)
         await pipeline.load()
-        name = sources.name_of(path)
+        name = pipes.name_of(path)
         try:
             async with sources.opened(path, stop) as source:
                 if source is None:

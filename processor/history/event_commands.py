@@ -83,8 +83,9 @@ def validate(
     from ops.errors import UsageError
     from ops.lifecycle import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK
     from processor.history import sources, validation
+    from processor.history.inputs import pipes
 
-    name, tally = sources.name_of(file), validation.Tally()
+    name, tally = pipes.name_of(file), validation.Tally()
     try:
         # The loop is over before the first line: whoever waits for one ends at a signal.
         forecast = asyncio.run(validation.forecast_of(console.settings, directory))

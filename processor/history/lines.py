@@ -32,7 +32,8 @@ def records(file: BufferedIOBase, record_bytes_max: int) -> Iterator[Record]:
         value = line.rstrip(_END)
         record: Record | None = None
         if len(value) > record_bytes_max or not _is_over(line, record_bytes_max):
-            record = _Long(line, checksum).read(file, offset, record_bytes_max)
+            long = _read_on(file, LongLine(line, checksum))
+            record = long.record(offset, _ended(long.checksum), record_bytes_max)
         elif value.strip():
             record = PlainRecord(offset, value, timestamp=_ended(crc32(value, checksum)))
         if record is not None:
@@ -51,33 +52,42 @@ def _is_over(line: bytes, record_bytes_max: int) -> bool:
     return line.endswith(b"\n") or len(line) < record_bytes_max + len(_END)
 
 
-class _Long:
-    """A line that goes on after its beginning, part by part."""
+def _read_on(file: BufferedIOBase, long: "LongLine") -> "LongLine":
+    while not long.is_over and (part := file.readline(_PART_BYTES)):
+        long.add(part)
+        went_on()
+    return long
 
-    def __init__(self, begun: bytes, checksum: int) -> None:
+
+class LongLine:
+    """A line that goes on after its beginning, part by part.
+
+    Args:
+        begun: how it begins: at least so much as a record may hold, and two bytes for its end.
+        checksum: that of what came before it.
+    """
+
+    def __init__(self, begun: bytes, checksum: int = 0) -> None:
+        self.checksum = checksum
+        self.is_over = False
         self._begun = begun
         self._head = b""
         self._digest = sha256()
-        self._crc = checksum
         self._size = 0
         self._is_blank = True
         # Carriage returns at the end of what was read: the line's own, unless more follows.
         self._withheld = 0
+        self.add(begun)
 
-    def read(self, file: BufferedIOBase, offset: int, record_bytes_max: int) -> Record | None:
+    def record(self, offset: int, timestamp: int, record_bytes_max: int) -> Record | None:
         """Return the record; None where it is blank."""
-        part = self._begun
-        while part:
-            self._add(part)
-            went_on()
-            part = b"" if part.endswith(b"\n") else file.readline(_PART_BYTES)
         if self._is_blank:
             return None
         if self._size <= record_bytes_max:
-            return PlainRecord(offset, self._begun[: self._size], timestamp=_ended(self._crc))
+            return PlainRecord(offset, self._begun[: self._size], timestamp=timestamp)
         return LargeRecord(
             offset,
-            _ended(self._crc),
+            timestamp,
             None,
             self._head,
             [],
@@ -86,7 +96,9 @@ class _Long:
             of_value(self._size, self._digest.digest()),
         )
 
-    def _add(self, part: bytes) -> None:
+    def add(self, part: bytes) -> None:
+        """Take in more of it, up to its end at most."""
+        self.is_over = part.endswith(b"\n")
         body = part.rstrip(_END)
         if body:
             while self._withheld:
@@ -99,6 +111,6 @@ class _Long:
     def _take(self, content: bytes) -> None:
         self._head += content[: HEAD_BYTES - len(self._head)]
         self._digest.update(content)
-        self._crc = crc32(content, self._crc)
+        self.checksum = crc32(content, self.checksum)
         self._size += len(content)
         self._is_blank = self._is_blank and not content.strip()

@@ -9,8 +9,6 @@ waits for a writer that never comes can still be asked to end.
 import codecs
 import gzip
 import os
-import re
-import stat
 import tempfile
 import threading
 import zlib
@@ -29,21 +27,13 @@ from ops.errors import UsageError
 from ops.lifecycle import Stop
 from processor.events.records import Record
 from processor.history import lines
+from processor.history.inputs.pipes import STDIN, is_read_once, name_of
+from processor.history.inputs.unpacking import OTHERWISE
 
-STDIN = Path("-")
 _PART_BYTES = 1024 * 1024
 _GZIP = b"\x1f\x8b"
 # First bytes of what is packed or written otherwise -> how to read it.
-_OTHERWISE = {
-    b"\x28\xb5\x2f\xfd": "zstd: zstdcat",
-    b"\xfd7zXZ": "xz: xzcat",
-    b"BZh": "bzip2: bzcat",
-    b"PK\x03\x04": "zip: unzip -p",
-    codecs.BOM_UTF16_LE: "UTF-16: iconv -f UTF-16 -t UTF-8",
-    codecs.BOM_UTF16_BE: "UTF-16: iconv -f UTF-16 -t UTF-8",
-}
-# Names that mean another file in each process.
-_OF_THE_PROCESS = re.compile(r"/dev/stdin|/dev/fd/\d+|/proc/(self|\d+)/fd/\d+")
+_OTHERWISE = {b"\x28\xb5\x2f\xfd": "zstd: zstdcat"} | OTHERWISE
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +69,7 @@ async def opened(path: Path, stop: Stop) -> AsyncIterator[LineSource | None]:
         OSError: it cannot be read, or there is no room for a copy.
     """
     name = name_of(path)
-    if not _is_read_once(path):
+    if not is_read_once(path):
         yield LineSource(name, name, path)
         return
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - left to its thread where that does not end
@@ -104,21 +94,6 @@ def streamed(path: Path, record_bytes_max: int) -> Iterator[Iterator[Record]]:
     """
     with os.fdopen(os.dup(0), "rb") if path == STDIN else path.open("rb") as file:
         yield _records(file, name_of(path), record_bytes_max)
-
-
-def name_of(path: Path) -> str:
-    """Return what a person, a log and a database can be told: bytes beyond UTF-8 are escaped."""
-    if path == STDIN:
-        return "<stdin>"
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _is_read_once(path: Path) -> bool:
-    return (
-        path == STDIN
-        or _OF_THE_PROCESS.fullmatch(str(path)) is not None
-        or not stat.S_ISREG(path.stat().st_mode)
-    )
 
 
 def _started(path: Path, spool: BufferedRandom) -> "Future[str]":

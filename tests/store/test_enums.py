@@ -8,6 +8,7 @@ from store.engine import Database
 from store.values.achievements import AchievementStatus, Visibility
 from store.values.badges import AuditAction, InstanceStatus, OnchainStatus
 from store.values.catalog import Category, CounterKind, JobState, OnchainPolicy, Rarity
+from store.values.fills import FillState
 from store.values.history import HistoryJobKind, HistoryJobState
 from store.values.minting import (
     HoldReason,
@@ -48,6 +49,7 @@ COLUMNS = {
     "achievement.status": AchievementStatus,
     "achievement_grant.visibility": Visibility,
     "counter_definition.kind": CounterKind,
+    "counter_fill.state": FillState,
     "chain_message.kind": MessageKind,
     "chain_message.status": MessageStatus,
 }

@@ -14,12 +14,15 @@ from sqlalchemy import text
 
 from processor.catalog.apply import apply_catalog
 from processor.catalog.load import SHIPPED, load
+from processor.history import fill
+from processor.history.fill_closing import ClosingOptions, FillCloser
 from processor.stream.waiting_sweep import WaitingSweep
 from sandbox.postgres import PostgresServer
 from store import models
 from store.engine import Database
 from tests.builders.catalogs import TENANT
 from tests.builders.history import a_history, drive
+from tests.builders.late_counters import late_world, taken, the_counter
 from tests.builders.loads import SAID, SILENT, loaded, read_of
 from tests.builders.messages import (
     ALICE,
@@ -35,6 +38,7 @@ from tests.builders.messages import (
 )
 from tests.store.lock_order import (
     APPENDED,
+    OF_A_FILL,
     OF_THE_CATALOG,
     ORDER,
     Step,
@@ -72,6 +76,7 @@ async def test_batches_lock_in_order(
     assert contradictions(transactions) == []
     untouched = {
         "catalog_job",
+        "counter_fill",
         "chain_collection",
         "chain_message",
         "chain_wallet",
@@ -188,6 +193,22 @@ async def test_a_new_catalog_locks_in_order(
     }
 
 
+async def test_a_fill_locks_in_order(database: Database, transactions: list[Transaction]) -> None:
+    """While its sources are taken, closed and undone."""
+    before = await late_world(database)
+    transactions.clear()
+    for name in ("late_points", "late_standing"):
+        await taken(database, name, before)
+    counter = await the_counter(database, "late_points")
+    await FillCloser(database, counter, TENANT).close(ClosingOptions())
+    await fill.undo(database, "late_standing")
+    assert contradictions(transactions) == []
+    given = [each.locked for each in transactions if "nft_progress" in each.locked]
+    assert given
+    assert all(each >= {"catalog_version", "counter_fill", "outbox_sequence"} for each in given)
+    assert all("counter_fill" in each.locked for each in transactions if each.locked & OF_A_FILL)
+
+
 async def test_a_lock_out_of_order_is_found(
     database: Database, transactions: list[Transaction]
 ) -> None:
@@ -218,7 +239,9 @@ def test_a_table_without_a_place_is_found() -> None:
 
 
 def test_every_table_has_a_place() -> None:
-    assert set(models.Base.metadata.tables) == set(ORDER) | OF_THE_CATALOG | APPENDED | UNUSED
+    assert set(models.Base.metadata.tables) == (
+        set(ORDER) | OF_THE_CATALOG | OF_A_FILL | APPENDED | UNUSED
+    )
 
 
 def test_the_order_is_the_documented_one() -> None:

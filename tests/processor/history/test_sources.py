@@ -137,8 +137,3 @@ async def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
         await read(tmp_path / "nowhere")
     with pytest.raises(IsADirectoryError):
         await read(tmp_path)
-
-
-def test_a_name_beyond_utf8_can_be_told() -> None:
-    assert sources.name_of(Path(os.fsdecode(b"/tmp/a\xefb"))) == "/tmp/a\\xefb"
-    assert sources.name_of(sources.STDIN) == "<stdin>"
