@@ -139,8 +139,12 @@ async def opened(conn: Connection, wanted: NewHistoryJob) -> JobStanding:
         "refused": wanted.refused,
     }
     await conn.execute(SUPERSEDE, parameters)
-    await conn.execute(ADD, parameters)
-    return _job((await conn.execute(STANDING, parameters)).mappings().one())
+    while True:
+        await conn.execute(ADD, parameters)
+        row = (await conn.execute(STANDING, parameters)).mappings().one_or_none()
+        # One that was open a moment ago may have been closed since.
+        if row is not None:
+            return _job(row)
 
 
 async def lock(conn: Connection, job_id: UUID) -> JobStanding:
