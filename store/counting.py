@@ -226,7 +226,7 @@ class Sums:
             if last is None:
                 amounts[user], latest[user] = amount, occurred_at
                 continue
-            amounts[user] = _together(amounts[user], amount, is_max)
+            amounts[user] = together(amounts[user], amount, is_max)
             if last < occurred_at:
                 latest[user] = occurred_at
 
@@ -268,7 +268,7 @@ class Sums:
         is_max, amounts, _ = counter
         for start in range(0, len(users), 16):
             user = users[start : start + 16]
-            amounts[user] = _together(amounts[user], step, is_max)
+            amounts[user] = together(amounts[user], step, is_max)
 
     def member_rows(self) -> Iterable[bytes]:
         """Return the rows of COPY_MEMBERS."""
@@ -333,7 +333,8 @@ def _latest_of(counters: Iterable[_Counter]) -> Mapping[_User, datetime]:
     return found
 
 
-def _together(old: Number, amount: Number, is_max: bool) -> Number:
+def together(old: Number, amount: Number, is_max: bool) -> Number:
+    """Return a counter with an amount added, exactly; of a maximum, the greater of both."""
     if is_max:
         return max(old, amount)
     if type(old) is int and type(amount) is int:

@@ -66,10 +66,13 @@ ENQUEUE = text("""
                            position)),
          added AS (
          INSERT INTO nft_mint_queue (id, nft_instance_id, operation, hold_reason, priority,
-                                     run_after)
+                                     run_after, updated_at)
          SELECT CAST(:id_prefix || lpad(to_hex(position), 8, '0') AS uuid),
                 wanted.nft_instance_id, wanted.operation, wanted.hold_reason, wanted.priority,
-                coalesce(wanted.run_after, now())
+                coalesce(wanted.run_after, now()),
+                -- A task that is not held is free from both instants on (store/claiming.py).
+                CASE WHEN wanted.hold_reason IS NULL THEN coalesce(wanted.run_after, now())
+                     ELSE now() END
            FROM wanted JOIN nft_instance AS instance ON instance.id = wanted.nft_instance_id
           WHERE wanted.operation <> 'mint'
              OR (instance.status = 'active' AND instance.onchain_status <> 'minted')
@@ -111,7 +114,11 @@ LOCK_WAITING = text("""
 # The instances are locked first, in the order of their ids, like everywhere.
 RELEASE = text("""
     WITH held AS MATERIALIZED (
-         SELECT task.id, instance.id AS nft_instance_id
+         SELECT task.id, instance.id AS nft_instance_id,
+                -- One that never had a wallet waits for its turn, where that was to come later.
+                CASE WHEN task.hold_reason = 'no_wallet'
+                     THEN greatest(task.run_after, clock_timestamp())
+                     ELSE clock_timestamp() END AS free_from
            FROM nft_instance AS instance
                 JOIN nft_mint_queue AS task ON task.nft_instance_id = instance.id
           WHERE instance.user_id = ANY(CAST(:users AS uuid[])) AND task.status = 'pending'
@@ -125,7 +132,7 @@ RELEASE = text("""
             FOR UPDATE OF instance),
          freed AS (
          UPDATE nft_mint_queue AS task
-            SET hold_reason = NULL, run_after = clock_timestamp(), updated_at = clock_timestamp()
+            SET hold_reason = NULL, run_after = held.free_from, updated_at = held.free_from
            FROM held
           WHERE task.id = held.id AND task.hold_reason IN ('no_wallet', 'recipient')
             AND task.status = 'pending'
@@ -164,7 +171,10 @@ SWEEP = text("""
             FOR UPDATE OF instance),
          freed AS (
          UPDATE nft_mint_queue AS task
-            SET hold_reason = NULL, run_after = clock_timestamp(), updated_at = clock_timestamp()
+            -- One whose turn was to come later waits for that.
+            SET hold_reason = NULL,
+                run_after = greatest(task.run_after, clock_timestamp()),
+                updated_at = greatest(task.run_after, clock_timestamp())
            FROM held
           WHERE task.id = held.id AND task.hold_reason = 'no_wallet' AND task.status = 'pending'
          RETURNING task.nft_instance_id, task.operation),

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from ops.quantities import shown_grams
 from processor.catalog.plan import level_lines
 from processor.history.fill_run import FillReport
+from processor.history.load_report import PRICES_OF
 from store.fill_staging import Standing
 from store.fills import Fill
 
@@ -27,7 +29,9 @@ def document(report: FillReport) -> dict[str, object]:
         "users": report.users,
         "badges_awarded": sum(each.created for each in report.levels.values()),
         "badges_raised": sum(each.raised for each in report.levels.values()),
-        "mint_tasks": sum(each.mints for each in report.levels.values()),
+        "mint_tasks": report.mints,
+        "cost_nanograms": report.mints * report.mint_nano,
+        "prices_of": PRICES_OF,
         "levels": [
             {
                 "type": code,
@@ -64,6 +68,12 @@ def text(report: FillReport) -> str:
     lines[-1] += " would give:" if report.levels else " would give no badge and no level."
     for (code, level), each in report.levels.items():
         lines += level_lines(code, level, each)
+    if report.mints:
+        cost = shown_grams(report.mints * report.mint_nano)
+        lines.append(
+            f"    {report.mints} tokens to mint, {cost} Grams at most (the settings' amounts, held "
+            f"against the prices of {PRICES_OF})"
+        )
     command = f"laurel history fill --counter {counter.name}"
     if not report.finished:
         lines.append("Interrupted; the same command goes on from here.")

@@ -6,7 +6,7 @@ and so does one beside it. What is no event comes last, by the pipeline that cou
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Protocol
@@ -16,16 +16,21 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import UsageError
 from ops.faults import Point, reach
 from ops.lifecycle import Stop
+from ops.quantities import nanograms
 from ops.settings import Settings
 from processor.batch.compiled_catalog import CompiledCatalog
 from processor.batch.stats import observe_levels
+from processor.history import other_records
+from processor.history.kept_records import OtherRecord
 from processor.history.load_report import LoadReport
+from processor.history.other_records import OthersDone
 from processor.history.slice_transaction import SliceDone, SliceTransaction, Speech
 from processor.history.user_slice import History
 from store import history_jobs
 from store.engine import Connection, Database
 from store.history_jobs import JobStanding, NewHistoryJob
 from store.values.history import HistoryJobKind, HistoryJobState
+from store.values.minting import ACTION_FEE_NANO
 from store.values.stream import Reason
 
 # As processor/batch/pipeline.py: then a slice waits for others, and meets no such conflict more.
@@ -51,6 +56,7 @@ class ReadHistory:
         records: how many there were.
         repeated: how many events repeat an earlier one of the sources.
         refused: records that the stream would refuse, by reason.
+        others: wallet changes and commands, in the order of their places.
     """
 
     history: History
@@ -59,6 +65,7 @@ class ReadHistory:
     records: int
     repeated: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
+    others: Iterable[OtherRecord] = ()
 
 
 async def load(
@@ -79,20 +86,21 @@ async def load(
     """
     started = clock.monotonic()
     job = await _opened(db, read, speech)
-    report = LoadReport(read=read.records, repeated=read.repeated, resumed_at=job.done)
-    loader = _Loader(
-        db, settings, read, SliceTransaction(read.history, read.compiled, job.id, speech), clock
-    )
-    done = job.done
+    resumed_at, done = job.done, job.done
+    transaction = SliceTransaction(read.history, read.compiled, job.id, speech)
+    loader = _Loader(db, settings, read, transaction, clock)
     while done < job.slices and not stop.requested:
         await listener.loaded(done, job.slices)
         done = await loader.slice(done)
-    report.finished = done == job.slices
-    if report.finished:
-        job = await _closed(db, job.id)
-    else:
-        job = await _standing(db, job.id)
-    _fill(report, read, job)
+    others = OthersDone()
+    if done == job.slices:
+        await listener.loaded(done, job.slices)
+        others = await other_records.carry_out(
+            db, settings, read.history.digest, read.others, speech, stop, clock
+        )
+    job = await _left(db, job.id, finished=others.finished)
+    report = _report(settings, read, job, others)
+    report.resumed_at = resumed_at
     report.seconds = clock.monotonic() - started
     return report
 
@@ -157,27 +165,43 @@ async def _opened(db: Database, read: ReadHistory, speech: Speech) -> JobStandin
     return await db.retried("history_job", body)
 
 
-async def _closed(db: Database, job_id: UUID) -> JobStanding:
+async def _left(db: Database, job_id: UUID, *, finished: bool) -> JobStanding:
+    """Return a job as this run leaves it; close it where all is done."""
     async with db.transaction() as conn:
-        await history_jobs.close(conn, job_id)
+        if finished:
+            await history_jobs.close(conn, job_id)
         return await history_jobs.lock(conn, job_id)
 
 
-async def _standing(db: Database, job_id: UUID) -> JobStanding:
-    async with db.transaction() as conn:
-        return await history_jobs.lock(conn, job_id)
-
-
-def _fill(report: LoadReport, read: ReadHistory, job: JobStanding) -> None:
-    """Write into the report what the job has come to."""
-    report.slices = job.slices
-    report.counted = job.counted
-    report.known = job.duplicates - read.repeated
-    report.conflicts = list(job.conflicts)
-    report.refused = Counter(read.refused)
+def _report(
+    settings: Settings, read: ReadHistory, job: JobStanding, others: OthersDone
+) -> LoadReport:
+    """Return what the job has come to."""
+    refused = Counter(read.refused)
     if job.conflicts:
-        report.refused[Reason.EVENT_ID_CONFLICT.value] += len(job.conflicts)
-    for code, levels in job.levels.items():
-        for level, badges in levels.items():
-            report.levels[code, int(level)] = badges
-    report.mints = job.mints
+        refused[Reason.EVENT_ID_CONFLICT.value] += len(job.conflicts)
+    refused.update(reason for _, reason, _ in others.rejected)
+    levels: Counter[tuple[str, int]] = Counter()
+    for code, by_level in job.levels.items():
+        for level, badges in by_level.items():
+            levels[code, int(level)] = badges
+    return LoadReport(
+        read=read.records,
+        counted=job.counted,
+        repeated=read.repeated,
+        known=job.duplicates - read.repeated,
+        refused=refused,
+        conflicts=list(job.conflicts),
+        rejected=others.rejected,
+        others=others.taken,
+        levels=levels,
+        mints=job.mints,
+        mint_nano=mint_nano(settings),
+        slices=job.slices,
+        finished=others.finished,
+    )
+
+
+def mint_nano(settings: Settings) -> int:
+    """Return what a mint takes at most: what is attached to it, and what its action costs."""
+    return nanograms(settings.minter.item_value) + ACTION_FEE_NANO

@@ -258,10 +258,12 @@ def _figures(part: UserSlice, remembered: Remembered, rows: Decisions, mints: in
     for (code, level), badges in rows.levels.items():
         levels.setdefault(code, {})[str(level)] = badges
     conflicts = part.events.places[remembered.conflicts].tolist()
+    # What silence leaves to be minted later counts alike.
+    unminted = sum(each.mint for each in rows.silenced)
     return SliceFigures(
         counted=int((remembered.fresh & part.events.heard).sum()),
         duplicates=int(remembered.known.sum()) - len(conflicts),
         conflicts=sorted(conflicts),
         levels=levels,
-        mints=mints,
+        mints=mints + unminted,
     )

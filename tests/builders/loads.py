@@ -1,6 +1,7 @@
 """Loads of history in tests: messages become a history, and it is counted."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,8 @@ from ops.settings import Settings
 from processor.batch.compiled_catalog import CompiledCatalog
 from processor.events.chunks import PlainRecord
 from processor.events.event import Event
+from processor.history import event_table
+from processor.history.event_rows import rows_of
 from processor.history.load_report import LoadReport
 from processor.history.loading import ReadHistory, load
 from processor.history.slice_transaction import Speech
@@ -37,7 +40,9 @@ async def compiled_of(database: Database) -> CompiledCatalog:
     return CompiledCatalog.of(found, terms().tenant_id, terms().future_tolerance, floor)
 
 
-def events_of(compiled: CompiledCatalog, messages: Iterable[Mapping[str, Any]]) -> list[Event]:
+def events_of(
+    compiled: CompiledCatalog, messages: Iterable[Mapping[str, Any] | bytes]
+) -> list[Event]:
     """Return messages, all of them events, as the reader reads them."""
     read = compiled.reader.at(NOW, None)
     found = [read(PlainRecord(place, encoded(each))) for place, each in enumerate(messages)]
@@ -46,7 +51,7 @@ def events_of(compiled: CompiledCatalog, messages: Iterable[Mapping[str, Any]]) 
 
 
 async def read_of(
-    database: Database, messages: Iterable[Mapping[str, Any]], slices: int = 3
+    database: Database, messages: Iterable[Mapping[str, Any] | bytes], slices: int = 3
 ) -> ReadHistory:
     """Return messages as what was read of a file."""
     compiled = await compiled_of(database)
@@ -55,6 +60,16 @@ async def read_of(
     return ReadHistory(
         history, compiled, ("events.jsonl",), len(history.all), history.repeated, refused
     )
+
+
+@contextmanager
+def table_of(read: ReadHistory, slice_events: int) -> Iterator[ReadHistory]:
+    """Give the same as DuckDB holds it."""
+    assert isinstance(read.history, PlainHistory)
+    with event_table.opened(None, 256 * 2**20, 1) as table:
+        table.add(rows_of(0, read.history.all))
+        table.seal(b"a test", slice_events)
+        yield replace(read, history=table)
 
 
 async def loaded(database: Database, read: ReadHistory, speech: Speech = SILENT) -> LoadReport:

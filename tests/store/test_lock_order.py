@@ -23,6 +23,7 @@ from store.engine import Database
 from tests.builders.catalogs import TENANT
 from tests.builders.history import a_history, drive
 from tests.builders.late_counters import late_world, taken, the_counter
+from tests.builders.loads import SAID, SILENT, loaded, read_of
 from tests.builders.messages import (
     ALICE,
     BOB,
@@ -30,6 +31,7 @@ from tests.builders.messages import (
     a_command,
     a_partner,
     a_pipeline,
+    a_review,
     count,
     terms,
     with_catalog,
@@ -83,6 +85,31 @@ async def test_batches_lock_in_order(
         "silenced_badge",
     }
     assert locked(transactions) >= set(ORDER) - untouched
+
+
+async def test_slices_of_history_lock_in_order(
+    database: Database, transactions: list[Transaction]
+) -> None:
+    """In silence, and said aloud: then the silence about known events ends."""
+    await with_catalog(database)
+    partners = [a_partner(who) for who in (ALICE, BOB) for _ in range(50)]
+    reviews = [a_review(ALICE, f"review-{n}", removed=n > 2) for n in range(5)]
+    await loaded(database, await read_of(database, partners[:70]), SILENT)
+    transactions.clear()
+    await loaded(database, await read_of(database, [*partners, *reviews], slices=1), SAID)
+    assert contradictions(transactions) == []
+    assert locked(transactions) >= {
+        "catalog_version",
+        "dedupe_floor",
+        "history_job",
+        "processed_event",
+        "progress_member",
+        "nft_progress",
+        "nft_instance",
+        "silenced_badge",
+        "nft_mint_queue",
+        "outbox_sequence",
+    }
 
 
 async def test_waiting_commands_are_taken_up_and_ended_in_order(

@@ -72,6 +72,8 @@ def test_what_a_fill_would_give_is_said_before_anybody_has_it(
     again = json.loads(fill("--json").stdout)
     assert (again["events"], again["users"], again["badges_awarded"]) == (45, 9, 8)
     assert again["mint_tasks"] == 6
+    assert again["cost_nanograms"] > 6 * 2_000_000
+    assert "    6 tokens to mint, " in done.stdout
     assert "sources" not in again
 
 
