@@ -178,7 +178,11 @@ def _file(path: Path, status: os.stat_result) -> InputFile:
         with path.open("rb") as file:
             counted = unpacking.CountedFile(file)
             is_parquet = counted.head.startswith(unpacking.PARQUET)
-            if not is_parquet:
+            if is_parquet:
+                from processor.history.inputs import parquet_pieces  # of some weight
+
+                parquet_pieces.check(path, name)
+            else:
                 _check_ending(path, counted.head, name)
                 next(unpacking.blocks(counted, name, _LOOKED_AT_BYTES), None)
     except OSError as error:

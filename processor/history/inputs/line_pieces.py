@@ -42,8 +42,8 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 def cut(blocks: Iterable[bytes], source: int, record_bytes_max: int) -> Iterator[Piece]:
     """Yield the lines of `blocks`, which are a file's bytes in any parts.
 
-    A line beyond `record_bytes_max` is a piece of its own where it does not end in the next block:
-    no more of it is held than that.
+    Each line of a piece has its end, the file's last one too. A line beyond `record_bytes_max` is a
+    piece of its own where it does not end in the next block: no more of it is held than that.
     """
     number, rest, long = 0, b"", None
     held_max = max(record_bytes_max + _END_BYTES, PIECE_BYTES)
@@ -68,7 +68,7 @@ def cut(blocks: Iterable[bytes], source: int, record_bytes_max: int) -> Iterator
     if long is not None:
         yield from _long_piece(long, source, number, record_bytes_max)
     elif rest:
-        yield Piece(source, number, rest)
+        yield Piece(source, number, rest + b"\n")
 
 
 def records_of(piece: Piece, record_bytes_max: int) -> Iterator[Record]:

@@ -53,6 +53,12 @@ class Inputs:
             UsageError: the file is broken, as far as could not be seen at its beginning.
         """
         file = self.files[source]
+        if file.is_parquet:
+            for piece in _rows(file, source, record_bytes_max):
+                yield piece
+                if stopped():
+                    return
+            return
         try:
             with _opened(file, stopped) as opened:
                 counted = unpacking.CountedFile(opened)
@@ -83,3 +89,14 @@ def inputs_of(named: Sequence[str]) -> Inputs:
 
 def _opened(file: InputFile, stopped: Callable[[], bool]) -> AbstractContextManager[BinaryIO]:
     return pipes.opened(file.path, stopped) if file.is_read_once else file.path.open("rb")
+
+
+def _rows(file: InputFile, source: int, record_bytes_max: int) -> Iterator[Piece]:
+    from processor.history.inputs import parquet_pieces  # of some weight, for who needs it
+
+    try:
+        yield from parquet_pieces.pieces_of(
+            file.path, file.name, file.size or 0, source, record_bytes_max
+        )
+    except OSError as error:
+        raise files.unreadable(file.name, error) from error

@@ -164,6 +164,7 @@ def test_what_holds_no_lines_is_refused_with_a_word(
         ("a.jsonl.gz", gzip.compress(LINE)[:12], "its gzip data are broken or cut off"),
         ("a.jsonl.zst", b"\x28\xb5\x2f\xfd....", "its zstd data are broken"),
     ],
+    ids=["no gzip", "no zstd", "no parquet", "gzip twice", "junk", "cut off", "junk of zstd"],
 )
 def test_what_is_not_as_it_is_named_is_refused(
     tmp_path: Path, name: str, content: bytes, word: str
