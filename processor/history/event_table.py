@@ -116,7 +116,7 @@ _REPEATED = """
 
 
 @dataclass(frozen=True, slots=True)
-class Repeated:
+class RepeatedEvent:
     """A record whose identity an earlier one of the input has taken.
 
     `conflicts`: it is another event under that identity.
@@ -221,13 +221,13 @@ class EventTable:
         """Return what tells this input from another one."""
         return self._digest
 
-    def repeated(self) -> Iterator[Repeated]:
+    def repeated(self) -> Iterator[RepeatedEvent]:
         """Give the records that repeat or contradict an earlier one, in their order."""
         # A cursor of its own: others are asked meanwhile.
         cursor = self._db.cursor().execute(_REPEATED)
         while rows := cursor.fetchmany(10_000):
             for row in rows:
-                yield Repeated(*row)
+                yield RepeatedEvent(*row)
 
     def slice(self, number: int, without: Collection[bytes] = ()) -> UserSlice:
         """Return a slice as if the events with the keys `without` were not in the input."""
