@@ -22,7 +22,9 @@ class MemorySize(click.ParamType):
 
     name = "size"
 
-    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
         """Return it in bytes."""
         if isinstance(value, int):
             return value

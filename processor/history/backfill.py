@@ -260,7 +260,7 @@ class _Backfill:
                 self._refuse(found, history, first)
             db, settings = self._db, self._settings
             if options.dry_run:
-                report = await forecast(db, settings, history, stop, self._progress)
+                report = await forecast(db, settings, history, options.speech, stop, self._progress)
             else:
                 report = await load(db, settings, history, options.speech, stop, self._progress)
             return self._reported(found, report, first)
