@@ -101,7 +101,7 @@ verify-testnet: $(VENV)/.run ## Mint, read and revoke a token on TON's testnet: 
 constraints: ## Resolve constraints.txt anew from pyproject.toml.
 	rm -rf .cache/resolve && $(PYTHON) -m venv .cache/resolve
 	.cache/resolve/bin/python -m pip -q install ./third_party/crc16
-	.cache/resolve/bin/python -m pip -q install -e '.[sandbox,dev]'
+	.cache/resolve/bin/python -m pip -q install -e '.[sandbox,dev,spark]'
 	.cache/resolve/bin/python -m pip freeze --exclude-editable | grep -v '^crc16' > constraints.txt
 	rm -rf .cache/resolve
 

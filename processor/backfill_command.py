@@ -1,6 +1,7 @@
 """`laurel backfill`: history from files, or from a range of a topic."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,20 @@ class MemorySize(click.ParamType):
 )
 @click.option(
     "--memory", type=MemorySize(), default="1GiB", show_default=True, help="May take so much."
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["duckdb", "spark"]),
+    default="duckdb",
+    show_default=True,
+    help="Read by this one; Spark is an extra (docs/spark.md).",
+)
+@click.option("--master", metavar="URL", help="With --engine spark: where it runs.")
+@click.option(
+    "--shared",
+    metavar="DIR",
+    type=click.Path(path_type=Path, exists=True, file_okay=False, writable=True),
+    help="With --engine spark: a directory that all its machines share.",
 )
 @json_option
 @click.pass_obj
@@ -149,3 +164,14 @@ def _refuse_together(
         raise UsageError("--from, --to and --partition say which part of a --topic: name one.")
     if options["rate"] is not None and not options["mint"]:
         raise UsageError("--rate says how fast is minted: it goes with --mint.")
+    _refuse_spark(topic, options)
+
+
+def _refuse_spark(topic: str | None, options: dict[str, Any]) -> None:
+    if options["engine"] != "spark":
+        if options["master"] is not None or options["shared"] is not None:
+            raise UsageError("--master and --shared are Spark's: they go with --engine spark.")
+    elif topic is not None:
+        raise UsageError("Spark reads files: read a --topic without --engine spark.")
+    elif find_spec("pyspark") is None:
+        raise UsageError("There is no pyspark: pip install 'laurel[spark]', and Java 17.")

@@ -8,7 +8,9 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Protocol
@@ -26,12 +28,13 @@ from processor.batch.pipeline import CatalogChanged
 from processor.batch.staging import id_conflict
 from processor.history import scan
 from processor.history.forecast import forecast
+from processor.history.inputs.reading import Inputs
 from processor.history.kept_records import RefusedPlace
 from processor.history.load_report import LoadReport
 from processor.history.loading import ReadHistory, load
 from processor.history.pieces import Piece, source_of
 from processor.history.reading import ReadBy, Readers
-from processor.history.scan import Scan
+from processor.history.scan import Found
 from processor.history.slice_transaction import Speech
 from store import catalogs, migrations, retention, rights
 from store.engine import Database
@@ -87,6 +90,9 @@ class BackfillOptions:
         strict: count nothing where a record is refused.
         dry_run: write nothing.
         memory: bytes that all processes may take together.
+        engine: what reads: duckdb or spark.
+        master: where Spark runs.
+        shared: the directory that all machines of Spark's share.
         refused: where each refused record is named, a line of JSON each.
     """
 
@@ -96,6 +102,9 @@ class BackfillOptions:
     strict: bool = False
     dry_run: bool = False
     memory: int = 1 << 30
+    engine: str = "duckdb"
+    master: str | None = None
+    shared: Path | None = None
     refused: Path | None = None
 
     @property
@@ -245,14 +254,9 @@ class _Backfill:
         """Read all by the catalog in force, and count it by that one."""
         by, compiled = await self._basis()
         options, sources = self._options, self._sources
-        readers = Readers.for_bytes(by, sources.size)
         self._progress.size = sources.size
-        memory = options.memory - _OWN_BYTES - readers.processes * _READER_BYTES
-        cores = len(os.sched_getaffinity(0))
-        with scan.opened(None, max(memory, _ENGINE_BYTES_MIN), cores) as found:
-            pieces = sources.pieces(by.record_bytes_max, lambda: stop.requested)
-            whole = await asyncio.to_thread(found.read, pieces, readers, stop, self._progress)
-            if not whole:
+        with self._opened(by, stop) as (found, read):
+            if not await asyncio.to_thread(read):
                 return BackfillReport(LoadReport(read=found.records), sources.names)
             history = self._history(found, compiled)
             first = [self._named(each) for each in islice(found.refused(), EXAMPLES_MAX)]
@@ -265,6 +269,31 @@ class _Backfill:
                 report = await load(db, settings, history, options.speech, stop, self._progress)
             return self._reported(found, report, first)
 
+    @contextmanager
+    def _opened(self, by: ReadBy, stop: Stop) -> Iterator[tuple[Found, Callable[[], bool]]]:
+        """Give what the engine finds, and what it reads by: that returns False if it is ended."""
+        sources, memory = self._sources, self._options.memory - _OWN_BYTES
+        cores = len(os.sched_getaffinity(0))
+        if self._options.engine == "spark":
+            from processor.history import spark_history  # an extra
+
+            if not isinstance(sources, Inputs):
+                raise UsageError("Spark reads files. Read a topic without --engine spark.")
+            cluster = spark_history.Cluster(self._options.master, self._options.shared)
+            with (
+                spark_history.session(cluster) as spark,
+                spark_history.opened(
+                    spark, cluster, max(memory, _ENGINE_BYTES_MIN), cores
+                ) as on_cluster,
+            ):
+                yield on_cluster, partial(on_cluster.read_inputs, sources, by, stop, self._progress)
+            return
+        readers = Readers.for_bytes(by, sources.size)
+        memory -= readers.processes * _READER_BYTES
+        with scan.opened(None, max(memory, _ENGINE_BYTES_MIN), cores) as here:
+            pieces = sources.pieces(by.record_bytes_max, lambda: stop.requested)
+            yield here, partial(here.read, pieces, readers, stop, self._progress)
+
     async def _basis(self) -> tuple[ReadBy, CompiledCatalog]:
         async with self._db.reading() as conn:
             catalog: Catalog | None = await catalogs.current(conn)
@@ -276,7 +305,7 @@ class _Backfill:
         by = ReadBy(catalog, tenant_id, tolerance, floor, worker.record_bytes_max)
         return by, CompiledCatalog.of(catalog, tenant_id, tolerance, floor)
 
-    def _history(self, found: Scan, compiled: CompiledCatalog) -> ReadHistory:
+    def _history(self, found: Found, compiled: CompiledCatalog) -> ReadHistory:
         refused = dict(found.kept.reasons())
         if found.table.number_of_conflicts:
             refused[Reason.EVENT_ID_CONFLICT.value] = found.table.number_of_conflicts
@@ -290,7 +319,7 @@ class _Backfill:
             found.kept.others(),
         )
 
-    def _refuse(self, found: Scan, history: ReadHistory, first: Sequence[str]) -> None:
+    def _refuse(self, found: Found, history: ReadHistory, first: Sequence[str]) -> None:
         self._name_all(found, LoadReport())
         number = sum(history.refused.values())
         more = f"\n  and {number - len(first):,} more" if number > len(first) else ""
@@ -300,19 +329,19 @@ class _Backfill:
             f"{listed}{more}\nCorrect them, or count the others: without --strict."
         )
 
-    def _reported(self, found: Scan, report: LoadReport, first: Sequence[str]) -> BackfillReport:
+    def _reported(self, found: Found, report: LoadReport, first: Sequence[str]) -> BackfillReport:
         of_load = [self._text(*each) for each in self._refused_late(found, report)]
         self._name_all(found, report)
         return BackfillReport(report, self._sources.names, [*first, *of_load][:EXAMPLES_MAX])
 
-    def _refused_late(self, found: Scan, report: LoadReport) -> Iterator[tuple[int, str, str]]:
+    def _refused_late(self, found: Found, report: LoadReport) -> Iterator[tuple[int, str, str]]:
         """Give the places of what the database has refused, with reason and detail."""
         for event in found.table.at(report.conflicts):
             rejected = id_conflict(event.id, event.source, event.type)
             yield event.offset, rejected.reason.value, rejected.detail
         yield from report.rejected
 
-    def _name_all(self, found: Scan, report: LoadReport) -> None:
+    def _name_all(self, found: Found, report: LoadReport) -> None:
         """Name each refused record in the file that is asked for."""
         if self._options.refused is None:
             return

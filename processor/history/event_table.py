@@ -139,6 +139,15 @@ def opened(directory: Path | None, memory_bytes: int, threads: int) -> "Iterator
         memory_bytes: DuckDB's bound.
         threads: DuckDB's.
     """
+    with database(directory, memory_bytes, threads) as connection:
+        yield EventTable(connection)
+
+
+@contextmanager
+def database(
+    directory: Path | None, memory_bytes: int, threads: int
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Give a database without tables; arguments as those of `opened`."""
     with TemporaryDirectory(prefix="laurel-history-", dir=directory) as place:
         config: dict[str, Any] = {
             "memory_limit": f"{memory_bytes // 2**20}MiB",
@@ -151,13 +160,13 @@ def opened(directory: Path | None, memory_bytes: int, threads: int) -> "Iterator
         }
         connection = duckdb.connect(str(Path(place) / "events.duckdb"), config=config)
         try:
-            yield EventTable(connection)
+            yield connection
         finally:
             connection.close()
 
 
-class EventTable:
-    """What was read; after `seal`, a `History` (user_slice.py).
+class SealedEvents:
+    """What was read, as a `History` (user_slice.py): event, contribution and repeat in DuckDB.
 
     Args:
         connection: to a database without tables.
@@ -167,45 +176,16 @@ class EventTable:
         self.connection = self._db = connection
         self._slices = 0
         self._digest = b""
-        self._waiting: list[EventRows] = []
         self.number_of_events = 0
         self.number_of_repeats = 0
         self.number_of_conflicts = 0
-        for name, schema in (("event", EVENTS), ("contribution", CONTRIBUTIONS)):
-            self._register("rows", schema.empty_table())
-            self._db.execute(f"CREATE TABLE {name} AS FROM rows")
         self._db.execute("CREATE TEMP TABLE left_out (key BLOB, place BIGINT)")
-        # One transaction for all: nothing of it outlives this process anyway.
-        self._db.execute("BEGIN")
 
-    def add(self, rows: EventRows) -> None:
-        """Take in rows, in any order."""
-        self._waiting.append(rows)
-        self.number_of_events += len(rows.events)
-        if sum(len(each.events) for each in self._waiting) >= _INSERT_ROWS:
-            self._insert()
-
-    def _insert(self) -> None:
-        for name in ("event", "contribution"):
-            batches = [getattr(each, f"{name}s") for each in self._waiting]
-            if batches:
-                self._register("rows", pa.Table.from_batches(batches))
-                self._db.execute(f"INSERT INTO {name} FROM rows")
-        self._waiting.clear()
-
-    def seal(self, read_by: bytes, slice_events: int = SLICE_EVENTS) -> None:
-        """Find repetitions and deal out users; nothing is added afterwards.
-
-        Args:
-            read_by: names what the rows were read by; goes into the digest.
-            slice_events: about how many events there are to be in a slice.
-        """
-        self._insert()
-        self._db.execute("COMMIT")
-        self._db.execute(_REPEATS)
+    def _sealed(self, read_by: bytes, slices: int) -> None:
+        """Take in that nothing is added any more."""
         counted = "SELECT count(*), count(*) FILTER (conflicts) FROM repeat"
         self.number_of_repeats, self.number_of_conflicts = self._db.execute(counted).fetchall()[0]
-        self._slices = max(1, -(-self.number_of_events // slice_events))
+        self._slices = slices
         content = self._db.execute(_DIGEST).fetchall()
         # DuckDB's hash may become another one with its version; then a job begins anew.
         said = (read_by, duckdb.__version__, self._slices, content)
@@ -295,6 +275,55 @@ class EventTable:
 
     def _register(self, name: str, table: pa.Table) -> None:
         self._db.register(name, table)
+
+
+class EventTable(SealedEvents):
+    """Takes in what was read, in tables of its own.
+
+    Args:
+        connection: to a database without tables.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        super().__init__(connection)
+        self._waiting: list[EventRows] = []
+        for name, schema in (("event", EVENTS), ("contribution", CONTRIBUTIONS)):
+            self._register("rows", schema.empty_table())
+            self._db.execute(f"CREATE TABLE {name} AS FROM rows")
+        # One transaction for all: nothing of it outlives this process anyway.
+        self._db.execute("BEGIN")
+
+    def add(self, rows: EventRows) -> None:
+        """Take in rows, in any order."""
+        self._waiting.append(rows)
+        self.number_of_events += len(rows.events)
+        if sum(len(each.events) for each in self._waiting) >= _INSERT_ROWS:
+            self._insert()
+
+    def _insert(self) -> None:
+        for name in ("event", "contribution"):
+            batches = [getattr(each, f"{name}s") for each in self._waiting]
+            if batches:
+                self._register("rows", pa.Table.from_batches(batches))
+                self._db.execute(f"INSERT INTO {name} FROM rows")
+        self._waiting.clear()
+
+    def seal(self, read_by: bytes, slice_events: int = SLICE_EVENTS) -> None:
+        """Find repetitions and deal out users; nothing is added afterwards.
+
+        Args:
+            read_by: names what the rows were read by; goes into the digest.
+            slice_events: about how many events there are to be in a slice.
+        """
+        self._insert()
+        self._db.execute("COMMIT")
+        self._db.execute(_REPEATS)
+        self._sealed(read_by, slices_of(self.number_of_events, slice_events))
+
+
+def slices_of(events: int, slice_events: int = SLICE_EVENTS) -> int:
+    """Return in how many slices so many events are dealt out."""
+    return max(1, -(-events // slice_events))
 
 
 def _slice_events(table: pa.Table) -> SliceEvents:

@@ -68,17 +68,14 @@ class KeptRecords:
 
     def add(self, read: ReadPiece) -> None:
         """Take in what of a piece is no event."""
-        source, topic = read.piece.source, read.piece.topic
-        rows = [_refused_row(source, topic, each) for each in read.refused]
-        rows += [
-            (place_of(source, record.offset), topic, pickle.dumps(record), None, None, None)
-            for record in read.others
-        ]
-        if rows:
-            columns = zip(*rows, strict=True)
-            arrays = [pa.array(c, f.type) for c, f in zip(columns, _ROWS, strict=True)]
-            self._db.register("kept_rows", pa.Table.from_arrays(arrays, schema=_ROWS))
-            self._db.execute("INSERT INTO kept FROM kept_rows")
+        rows = kept_rows(read)
+        if len(rows):
+            self.add_rows(rows)
+
+    def add_rows(self, rows: pa.RecordBatch) -> None:
+        """Take in what `kept_rows` has made, here or elsewhere."""
+        self._db.register("kept_rows", pa.Table.from_batches([rows]))
+        self._db.execute("INSERT INTO kept FROM kept_rows")
 
     def reasons(self) -> dict[str, int]:
         """Return how many records are refused, by reason."""
@@ -97,7 +94,7 @@ class KeptRecords:
     def others(self) -> Iterator[OtherRecord]:
         """Give wallet changes and commands, in the order of the sources."""
         for place, topic, record in self._listed(_OTHERS):
-            # Written by this process a moment ago, into a file of its own.
+            # Written by this run a moment ago, into a directory of its own.
             yield OtherRecord(place, topic, pickle.loads(record))  # noqa: S301
 
     def _listed(self, statement: str) -> Iterator[tuple[Any, ...]]:
@@ -105,6 +102,19 @@ class KeptRecords:
         cursor = self._db.cursor().execute(statement)
         while rows := cursor.fetchmany(_FETCH):
             yield from rows
+
+
+def kept_rows(read: ReadPiece) -> pa.RecordBatch:
+    """Return what of a piece is no event, a row a record."""
+    source, topic = read.piece.source, read.piece.topic
+    rows = [_refused_row(source, topic, each) for each in read.refused]
+    rows += [
+        (place_of(source, record.offset), topic, pickle.dumps(record), None, None, None)
+        for record in read.others
+    ]
+    columns = zip(*rows, strict=True) if rows else [()] * len(_ROWS)
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, _ROWS, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=_ROWS)
 
 
 def _refused_row(source: int, topic: str | None, each: RefusedRecord) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ from ops.lifecycle import Stop
 from ops.progress import went_on
 from processor.batch.staging import id_conflict
 from processor.history import event_table
-from processor.history.event_table import EventTable, RepeatedEvent
+from processor.history.event_table import EventTable, RepeatedEvent, SealedEvents
 from processor.history.kept_records import KeptRecords, RefusedPlace
 from processor.history.pieces import Piece
 from processor.history.reading import Readers
@@ -30,13 +30,32 @@ class ScanListener(Protocol):
 
 
 @dataclass(slots=True)
-class Scan:
-    """What sources hold; complete once `read` has returned True."""
+class Found:
+    """What sources hold."""
 
-    table: EventTable
+    table: SealedEvents
     kept: KeptRecords
     records: int = 0
     read_bytes: int = 0
+
+    def repetitions(self) -> int:
+        """Return how many events say again what an earlier one of the sources says."""
+        return self.table.number_of_repeats - self.table.number_of_conflicts
+
+    def refused(self) -> Iterator[RefusedPlace]:
+        """Give what is refused: first what reading refuses, then what contradicts an earlier event.
+
+        Both in the order of the sources.
+        """
+        yield from self.kept.refused()
+        yield from map(_conflict, filter(attrgetter("conflicts"), self.table.repeated()))
+
+
+@dataclass(slots=True)
+class Scan(Found):
+    """What was read here; complete once `read` has returned True."""
+
+    table: EventTable
 
     def read(
         self, pieces: Iterable[Piece], readers: Readers, stop: Stop, listener: ScanListener
@@ -60,18 +79,6 @@ class Scan:
         self.table.seal(repr((readers.basis, self.kept.digest())).encode())
         went_on()
         return True
-
-    def repetitions(self) -> int:
-        """Return how many events say again what an earlier one of the sources says."""
-        return self.table.number_of_repeats - self.table.number_of_conflicts
-
-    def refused(self) -> Iterator[RefusedPlace]:
-        """Give what is refused: first what reading refuses, then what contradicts an earlier event.
-
-        Both in the order of the sources.
-        """
-        yield from self.kept.refused()
-        yield from map(_conflict, filter(attrgetter("conflicts"), self.table.repeated()))
 
 
 @contextmanager

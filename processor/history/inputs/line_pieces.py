@@ -39,13 +39,15 @@ class Line(msgspec.Struct, frozen=True, gc=False):
         return crc32(self.value)
 
 
-def cut(blocks: Iterable[bytes], source: int, record_bytes_max: int) -> Iterator[Piece]:
-    """Yield the lines of `blocks`, which are a file's bytes in any parts.
+def cut(
+    blocks: Iterable[bytes], source: int, record_bytes_max: int, first: int = 0
+) -> Iterator[Piece]:
+    """Yield the lines of `blocks`, which are a file's bytes in any parts, from line `first` on.
 
     Each line of a piece has its end, the file's last one too. A line beyond `record_bytes_max` is a
     piece of its own where it does not end in the next block: no more of it is held than that.
     """
-    number, rest, long = 0, b"", None
+    number, rest, long = first, b"", None
     held_max = max(record_bytes_max + _END_BYTES, PIECE_BYTES)
     for each in blocks:
         block = each

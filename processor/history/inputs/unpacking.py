@@ -86,6 +86,12 @@ def blocks(file: CountedFile, name: str, block_bytes: int = BLOCK_BYTES) -> Iter
     yield from _text(_begun_well(_filled(iter(unpacked), block_bytes), name))
 
 
+def is_plain(head: bytes) -> bool:
+    """Return whether what begins so is read as it lies there, at any place."""
+    packed = (PARQUET, _GZIP, _ZSTD, *OTHERWISE)
+    return not head.startswith(packed) and head[1:4] != _ZSTD_SKIPPED
+
+
 class _Unpacked:
     """Blocks that are unpacked; knows how far they came for the message of an error."""
 
