@@ -171,7 +171,7 @@ def _file(path: Path, status: os.stat_result) -> InputFile:
     if not stat.S_ISREG(status.st_mode) or pipes.is_read_once(path):
         if path != STDIN and not os.access(path, os.R_OK):
             raise UsageError(f"{name}: permission denied", path=name)
-        return InputFile(path, name, None, None)
+        return InputFile(path, name, None)
     try:
         with path.open("rb") as file:
             counted = unpacking.CountedFile(file)
