@@ -56,6 +56,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "processor.history.commands:backfill",
         "Count the events of a file, as if they had come by Kafka.",
     ),
+    "rebuild": (
+        "processor.history.rebuild_commands:rebuild",
+        "Compute counters anew from history, beside the live system.",
+    ),
     "badge": (
         "processor.batch.commands:badge",
         "Award, mint, burn or revoke one badge; announce silent ones.",

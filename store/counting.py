@@ -210,6 +210,24 @@ class Sums:
             if last < occurred_at:
                 latest[user] = occurred_at
 
+    def add_total(self, user: _User, counter_id: int, amount: Number, latest: datetime) -> None:
+        """Add what several events of a user add to one counter; `latest` is their latest time."""
+        counter = self._counters.get(counter_id)
+        if counter is None:
+            return
+        is_max, amounts, moments = counter
+        last = moments.get(user)
+        amounts[user] = amount if last is None else _together(amounts[user], amount, is_max)
+        moments[user] = latest if last is None else max(last, latest)
+
+    def add_member(
+        self, user: _User, counter_id: int, member: str, flags: tuple[bool, bool], *, undoable: bool
+    ) -> None:
+        """Add what several events do to one member: whether it is posted, and undone."""
+        if undoable:
+            self.undoable.add(counter_id)
+        self._add_flags(user, counter_id, member, flags)
+
     def add_steps(self, counter_id: int, step: int, users: bytes) -> None:
         """Add what members have changed, of events that are added already.
 
@@ -256,6 +274,9 @@ class Sums:
         flags = _FLAGS[operation]
         if operation in _UNDOABLE:
             self.undoable.add(counter_id)
+        self._add_flags(user, counter_id, member, flags)
+
+    def _add_flags(self, user: _User, counter_id: int, member: str, flags: _Flags) -> None:
         encoded = member.encode()
         key = _MEMBER_KEY(5, 16, user, 2, counter_id, len(encoded)) + encoded
         found = self._members.setdefault(key, flags)

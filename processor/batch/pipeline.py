@@ -56,6 +56,7 @@ from store import (
     processed_events,
     progress,
     retention,
+    shadows,
     wallets,
 )
 from store.engine import Connection, Database
@@ -114,16 +115,17 @@ class Pipeline:
             found = await catalogs.current(conn)
             floor = await retention.floor(conn)
             self._uncounted = await catalog_use.uncounted(conn)
+            beside = await shadows.counted(conn)
         if found is None:
             raise UsageError(catalogs.NO_CATALOG)
         self._compiled = CompiledCatalog.of(
-            found, self._options.tenant_id, self._options.future_tolerance, floor
+            found, self._options.tenant_id, self._options.future_tolerance, floor, beside
         )
 
     @property
     def catalog(self) -> Catalog:
         """Return the catalog that messages are read by; `load` comes first."""
-        return self._loaded().reader.catalog
+        return self._loaded().catalog
 
     def read(self, chunk: Chunk) -> ReadChunk:
         """Read a chunk; pure work for the time while the database is busy."""
@@ -434,6 +436,7 @@ async def _adopt(conn: Connection, batch: Batch) -> None:
     work = await catalog_jobs.adopting(conn)
     if work is not None and (users := {event.user_id for event in batch.events}):
         await adoption.adopt(conn, work.adoptions, work.dropped, users)
+        await shadows.change(conn, work.shadows, users)
 
 
 def _counted_of(uncounted: frozenset[int], batch: Batch, merged: Merged) -> frozenset[int]:

@@ -114,15 +114,17 @@ async def _levels(
             if not users:
                 return dict(sorted(found.items()))
             progress = adopted(await reevaluation.counters(conn, sources, users), adoptions)
-            await _add(conn, rulebook, [each for each in progress if each.type_id in types], found)
+            progress = [each for each in progress if each.type_id in types]
+            await add_changes(conn, rulebook, progress, found)
 
 
-async def _add(
+async def add_changes(
     conn: Connection,
     rulebook: Rulebook,
     progress: list[Progress],
     found: dict[tuple[TypeCode, int], LevelPlan],
 ) -> None:
+    """Add to `found` what users would be given if these were their counters."""
     for change in await evaluation.changes(conn, rulebook, progress):
         spec = rulebook.by_id[change.progress.type_id].spec
         level = found.setdefault((spec.code, change.decision.level.level), LevelPlan())

@@ -86,7 +86,7 @@ class KeptRecords:
 
     def digest(self) -> object:
         """Return what tells these wallet changes and commands from others."""
-        return self._db.execute(_DIGEST).fetchone()
+        return self._db.execute(_DIGEST).fetchall()
 
     def refused(self) -> Iterator[RefusedPlace]:
         """Give what is refused, in the order of the sources."""

@@ -17,6 +17,7 @@ from store.values.minting import (
     TaskStatus,
 )
 from store.values.outbox import OutboxType
+from store.values.shadows import RebuildState
 from store.values.stream import CommandType, PartitionAction, PauseReason, Reason
 
 # column -> the enumeration whose values, and no others, it may hold.
@@ -45,6 +46,7 @@ COLUMNS = {
     "achievement.status": AchievementStatus,
     "achievement_grant.visibility": Visibility,
     "counter_definition.kind": CounterKind,
+    "rebuild.state": RebuildState,
     "chain_message.kind": MessageKind,
     "chain_message.status": MessageStatus,
 }
