@@ -92,6 +92,10 @@ REMOVE_DEFINITIONS = text("DELETE FROM counter_definition WHERE name LIKE '!_%'"
 _REMOVED_AT_ONCE = 20_000
 
 
+# Whole tables are looked at, once; nobody waits for it.
+UNHURRIED = text("SET LOCAL statement_timeout = '24h'")
+
+
 class JobOpen(Exception):
     """A job of the catalog is open: work it off first."""
 
@@ -171,15 +175,16 @@ async def begin(conn: Connection, names: Sequence[CounterName]) -> OpenRebuild:
     await _alone(conn)
     if await current(conn) is not None:
         raise UsageError("Another rebuild is open; `laurel rebuild --status` shows it.")
-    if await retention.floor(conn) > date.min:
-        raise UsageError(
-            "Ids of old events were forgotten (`laurel db prune-events`): nobody can tell which of "
-            "the events of a source were counted. There is no rebuild of such a database."
-        )
     await conn.execute(ADD_SHADOWS, {"names": list(names)})
     counters = [RebuiltCounter(**row) for row in (await conn.execute(SHADOWED)).mappings()]
     version = await catalogs.renew(conn, CatalogWork())
     await conn.execute(ADD, {"version": version, "counters": dumped(counters)})
+    # Shared until this is committed: who would forget ids sees the rebuild then.
+    if await retention.floor_for_share(conn) > date.min:
+        raise UsageError(
+            "Ids of old events were forgotten (`laurel db prune-events`): nobody can tell which of "
+            "the events of a source were counted. There is no rebuild of such a database."
+        )
     return _there(await current(conn))
 
 
@@ -225,6 +230,11 @@ async def lock(conn: Connection, *, only_counters: bool = False) -> OpenRebuild:
     """
     await _alone(conn, only_counters=only_counters)
     return await take(conn)
+
+
+async def unhurried(conn: Connection) -> None:
+    """Let the statements of this transaction take their time."""
+    await conn.execute(UNHURRIED)
 
 
 async def _alone(conn: Connection, *, only_counters: bool = False) -> None:

@@ -73,7 +73,6 @@ TESTED_ELSEWHERE = {
     "store/reevaluation.py": "tests/processor/catalog/test_apply.py",
     "store/settling.py": "tests/store/test_chain.py",
     "store/shadow_drift.py": "tests/processor/history/test_rebuild.py",
-    "store/shadows.py": "tests/processor/history/test_rebuild.py",
     "store/values/achievements.py": "tests/store/test_enums.py",
     "store/values/badges.py": "tests/store/test_enums.py",
     "store/values/catalog.py": "tests/store/test_enums.py",

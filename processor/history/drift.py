@@ -76,6 +76,7 @@ async def drift(database: Database, went_on: Callable[[int], None] = lambda _: N
     """
     found = Drift()
     async with database.transaction() as conn:
+        await rebuilds.unhurried(conn)
         rebuild = await rebuilds.needed(conn)
         catalog = await catalogs.current(conn)
         if catalog is None:
@@ -90,6 +91,7 @@ async def drift(database: Database, went_on: Callable[[int], None] = lambda _: N
     after: DifferingRow | None = None
     while True:
         async with database.transaction() as conn:
+            await rebuilds.unhurried(conn)
             rows = await shadow_drift.differing(conn, changes, after, _SLICE)
             if not rows:
                 return found

@@ -101,6 +101,7 @@ class Rebuilding:
     async def missing(self) -> int:
         """Return how many events no source has brought."""
         async with self._db.transaction() as conn:
+            await rebuilds.unhurried(conn)
             return await rebuild_events.missing(conn, await rebuilds.needed(conn))
 
     async def swap(self, options: ExchangeOptions) -> int:
@@ -214,6 +215,7 @@ class Rebuilding:
             at = after
 
             async def body(conn: Connection, at: UUID = at) -> UUID | None:
+                await rebuilds.unhurried(conn)
                 return await remove(conn, at)
 
             after = await self._db.retried("rebuild_remove", body)

@@ -115,6 +115,7 @@ async def fill_and_compare(
         filled = None
         if inputs is not None:
             filled = await _fill(settings, database, made, inputs, stop, lines)
+        await made.settle()
         if filled is not None and not filled.filled.finished:
             return RebuildReport(rebuild, filled)
         missing = await made.missing() if rebuild.state is RebuildState.OPEN else None

@@ -1,5 +1,6 @@
 """A rebuild: what counters would be, beside the live system; swapped, undone, ended."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -340,6 +341,63 @@ async def test_the_outbox_and_the_queue_are_spared_where_a_person_says_so(live: 
     await made.swap(ExchangeOptions(silent=True, no_mint=True))
     assert (await held_levels(live.database))[BOB, "walker"] == 1
     assert await value(live.database, "SELECT count(*) FROM outbox_message") == 0
+
+
+async def test_nobody_forgets_ids_beside_a_rebuild(live: Live) -> None:
+    await live.count(*steps(ALICE, 3))
+    made = rebuilding(live.database)
+    await made.open()
+    with pytest.raises(UsageError, match="laurel rebuild --finish"):
+        async with live.database.transaction() as conn:
+            await retention.raise_floor(conn, NOW.date())
+    await made.finish()
+    async with live.database.transaction() as conn:
+        await retention.raise_floor(conn, NOW.date())
+
+
+@pytest.mark.parametrize("undone", [False, True])
+async def test_batches_beside_every_step_come_to_what_was_sent(
+    live: Live, database_server: PostgresServer, undone: bool
+) -> None:
+    """Not between two steps: at the same moment, over several connections."""
+    people = [user(number) for number in range(12)]
+    await live.count(*(a_step(who, f"p{n}", n) for who in people for n in range(4)))
+    logs = [Log() for _ in range(3)]
+    sent: list[dict[str, Any]] = []
+    done = asyncio.Event()
+
+    async def stream(number: int) -> None:
+        chance, pipeline = random.Random(number), await a_pipeline(live.database)
+        while not done.is_set():
+            messages = [
+                a_step(chance.choice(people), f"p{chance.randrange(9)}", chance.randrange(30))
+                for _ in range(6)
+            ]
+            # Nobody may be missing in the file: what comes before the barrier is told first.
+            sent.extend(messages)
+            logs[number].append(*messages, topic="laurel.steps", partition=number + 1)
+            chunks = logs[number].chunks()
+            await open_ledger(live.database, chunks)
+            await pipeline.run(chunks)
+
+    async def steps_of_a_rebuild() -> None:
+        made = rebuilding(live.database)
+        try:
+            await made.open()
+            await live.fill([*live.sent, *sent])
+            await made.swap(LOUD)
+            if undone:
+                await made.undo(LOUD)
+                await made.swap(LOUD)
+            await made.finish()
+        finally:
+            done.set()
+
+    await asyncio.gather(stream(0), steps_of_a_rebuild(), stream(1), stream(2))
+    async with copied_database(database_server, TEMPLATE) as url, Database(url) as other:
+        right = await Live.of(other)
+        await right.count(*live.sent, *sent)
+        assert await content(live.database) == await content(right.database)
 
 
 # ------------------------------------------------------------------ histories of chance
