@@ -60,6 +60,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "processor.history.rebuild_commands:rebuild",
         "Compute counters anew from history, beside the live system.",
     ),
+    "history": (
+        "processor.history.fill_commands:history",
+        "Give a new counter its past, and list what was begun.",
+    ),
     "badge": (
         "processor.batch.commands:badge",
         "Award, mint, burn or revoke one badge; announce silent ones.",

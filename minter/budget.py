@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from minter.ton.values import SELF_TRANSFER_NANO
-from store.values.minting import Commitments, MessageKind
+from store.values.minting import ACTION_FEE_NANO, Commitments, MessageKind
 
 # Forward fees that the wallet pays beside the values (mode 1), rounded up: of the message to
-# itself, and of each action.
+# itself; that of each action is ACTION_FEE_NANO.
 MESSAGE_FEE_NANO = 30_000_000
-ACTION_FEE_NANO = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
+from typing import Self
 
 import psycopg
 from psycopg.adapt import Dumper
@@ -47,6 +48,13 @@ class UuidArray:
         # long.
         elements = bytes.fromhex("00000010".join(["", *uuids]))
         self.encoded = _ARRAY.pack(1, 0, _UUID, len(uuids), 1) + elements
+
+    @classmethod
+    def of_elements(cls, elements: bytes, number: int) -> Self:
+        """Return an array of so many UUIDs, each after its length (int32)."""
+        made = cls(())
+        made.encoded = _ARRAY.pack(1, 0, _UUID, number, 1) + elements
+        return made
 
 
 class _UuidArrayDumper(Dumper):

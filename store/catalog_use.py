@@ -70,6 +70,13 @@ USED_COUNTERS = text("""
      WHERE name = ANY(CAST(:names AS text[])) AND has_counted
      ORDER BY name
 """)
+# What a fill has taken would be lost, and its row keeps the counter.
+FILLED_COUNTERS = text("""
+    SELECT counter.name
+      FROM counter_definition AS counter JOIN counter_fill AS fill ON fill.counter_id = counter.id
+     WHERE counter.name = ANY(CAST(:names AS text[])) AND NOT counter.has_counted
+     ORDER BY counter.name
+""")
 UNCOUNTED = text("SELECT id FROM counter_definition WHERE NOT has_counted")
 # By id, so that two batches that count for the first time do not wait in a circle.
 MARK_COUNTED = text("""
@@ -101,8 +108,11 @@ async def takes_away(conn: Connection, changes: Changes) -> bool:
     for badge_type in changes.removed:
         if (await conn.execute(TYPE_IN_USE, {"type_id": badge_type.id})).scalar_one():
             return True
-    names = [counter.name for counter in changes.removed_counters]
-    return bool((await conn.execute(USED_COUNTERS, {"names": names})).all())
+    gone = {"names": [counter.name for counter in changes.removed_counters]}
+    for question in (USED_COUNTERS, FILLED_COUNTERS):
+        if (await conn.execute(question, gone)).all():
+            return True
+    return False
 
 
 async def refuse(conn: Connection, changes: Changes) -> None:
@@ -137,6 +147,13 @@ async def refuse(conn: Connection, changes: Changes) -> None:
         "type's counters."
         for row in await conn.execute(
             USED_COUNTERS, {"names": [counter.name for counter in changes.removed_counters]}
+        )
+    ]
+    reasons += [
+        f"counter {row.name}: it is being given its past. Keep it in a type's counters, or run "
+        f"`laurel history fill --counter {row.name} --undo` first."
+        for row in await conn.execute(
+            FILLED_COUNTERS, {"names": [counter.name for counter in changes.removed_counters]}
         )
     ]
     if reasons:

@@ -41,10 +41,12 @@ LOCK_OUT_BATCHES = text("LOCK TABLE catalog_version IN EXCLUSIVE MODE")
 
 ADD_COUNTERS = text("""
     INSERT INTO counter_definition
-           (id, name, kind, event_type, field, filter, undo_event_type, undo_field)
+           (id, name, kind, event_type, field, filter, undo_event_type, undo_field, first_version)
     SELECT (SELECT coalesce(max(id), 0) FROM counter_definition)
            + row_number() OVER (ORDER BY name),
-           name, kind, event_type, field, filter, undo_event_type, undo_field
+           name, kind, event_type, field, filter, undo_event_type, undo_field,
+           -- That of ADD_VERSION, in the same transaction under the same lock.
+           (SELECT coalesce(max(id), 0) + 1 FROM catalog_version)
       FROM jsonb_to_recordset(CAST(:counters AS jsonb))
            AS counter (name text, kind text, event_type text, field text, filter jsonb,
                        undo_event_type text, undo_field text)

@@ -11,7 +11,7 @@ The staging tables are temporary and empty again at each commit.
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Context, Decimal, Inexact
@@ -123,6 +123,25 @@ class Addition(Protocol):
     def member(self) -> str | None: ...  # noqa: D102
 
 
+class UserTotal(Protocol):
+    """What events add to one counter of one user; of a counter of members the amount is 0.
+
+    `user`: the 16 bytes of the id.
+    """
+
+    @property
+    def user(self) -> bytes: ...  # noqa: D102
+    @property
+    def counter_id(self) -> int: ...  # noqa: D102
+    @property
+    def amount(self) -> Number: ...  # noqa: D102
+    @property
+    def latest(self) -> datetime: ...  # noqa: D102
+
+
+# User, counter, member, and whether it is posted and undone.
+UserMember = tuple[bytes, int, str, bool, bool]
+
 # A user, as the 16 bytes of the id: a UUID takes ten times as long to hash.
 _User = bytes
 # What is done to a member: it is posted, it is undone, or both.
@@ -168,8 +187,9 @@ class Sums:
     def __init__(self, statement: MergeStatement) -> None:
         self.statement = statement
         self.undoable = set[int]()
-        # Of each member the row for COPY_MEMBERS but for its end.
+        # Of each member the row for COPY_MEMBERS but for its end; and rows that are whole.
         self._members: dict[bytes, _Flags] = {}
+        self._listed_members: list[bytes] = []
         self._counters = {
             counter_id: _Counter(counter_id in statement.maxima, {}, {})
             for counter_ids in statement.columns.values()
@@ -187,7 +207,7 @@ class Sums:
     @property
     def has_members(self) -> bool:
         """Return whether some event brings a member."""
-        return bool(self._members)
+        return bool(self._members or self._listed_members)
 
     def add(self, user_id: UUID, occurred_at: datetime, additions: Iterable[Addition]) -> None:
         """Add an event's part in each counter."""
@@ -206,27 +226,33 @@ class Sums:
             if last is None:
                 amounts[user], latest[user] = amount, occurred_at
                 continue
-            amounts[user] = _together(amounts[user], amount, is_max)
+            amounts[user] = together(amounts[user], amount, is_max)
             if last < occurred_at:
                 latest[user] = occurred_at
 
-    def add_total(self, user: _User, counter_id: int, amount: Number, latest: datetime) -> None:
-        """Add what several events of a user add to one counter; `latest` is their latest time."""
-        counter = self._counters.get(counter_id)
-        if counter is None:
-            return
-        is_max, amounts, moments = counter
-        last = moments.get(user)
-        amounts[user] = amount if last is None else _together(amounts[user], amount, is_max)
-        moments[user] = latest if last is None else max(last, latest)
-
-    def add_member(
-        self, user: _User, counter_id: int, member: str, flags: tuple[bool, bool], *, undoable: bool
+    def add_listed(
+        self, totals: Iterable[UserTotal], members: Iterable[UserMember], undoable: Set[int]
     ) -> None:
-        """Add what several events do to one member: whether it is posted, and undone."""
-        if undoable:
-            self.undoable.add(counter_id)
-        self._add_flags(user, counter_id, member, flags)
+        """Add what is added up already, where nothing is added otherwise.
+
+        Args:
+            totals: a user and counter at most once.
+            members: a user, counter and member at most once.
+            undoable: the counters, of those of members, whose members may be undone.
+        """
+        counters = self._counters
+        for total in totals:
+            counter = counters.get(total.counter_id)
+            if counter is not None:  # some type shows it
+                counter.amounts[total.user] = total.amount
+                counter.latest[total.user] = total.latest
+        rows, seen = self._listed_members, set[int]()
+        for user, counter_id, member, posted, undone in members:
+            encoded = member.encode()
+            key = _MEMBER_KEY(5, 16, user, 2, counter_id, len(encoded))
+            rows.append(key + encoded + _MEMBER_FLAGS[posted, undone])
+            seen.add(counter_id)
+        self.undoable |= seen & undoable
 
     def add_steps(self, counter_id: int, step: int, users: bytes) -> None:
         """Add what members have changed, of events that are added already.
@@ -242,11 +268,12 @@ class Sums:
         is_max, amounts, _ = counter
         for start in range(0, len(users), 16):
             user = users[start : start + 16]
-            amounts[user] = _together(amounts[user], step, is_max)
+            amounts[user] = together(amounts[user], step, is_max)
 
     def member_rows(self) -> Iterable[bytes]:
         """Return the rows of COPY_MEMBERS."""
-        return [key + _MEMBER_FLAGS[flags] for key, flags in self._members.items()]
+        rows = [key + _MEMBER_FLAGS[flags] for key, flags in self._members.items()]
+        return rows + self._listed_members
 
     def progress_rows(self) -> Iterable[bytes]:
         """Return the rows of the merge's COPY, with ids in the order of users and types."""
@@ -274,9 +301,6 @@ class Sums:
         flags = _FLAGS[operation]
         if operation in _UNDOABLE:
             self.undoable.add(counter_id)
-        self._add_flags(user, counter_id, member, flags)
-
-    def _add_flags(self, user: _User, counter_id: int, member: str, flags: _Flags) -> None:
         encoded = member.encode()
         key = _MEMBER_KEY(5, 16, user, 2, counter_id, len(encoded)) + encoded
         found = self._members.setdefault(key, flags)
@@ -309,7 +333,8 @@ def _latest_of(counters: Iterable[_Counter]) -> Mapping[_User, datetime]:
     return found
 
 
-def _together(old: Number, amount: Number, is_max: bool) -> Number:
+def together(old: Number, amount: Number, is_max: bool) -> Number:
+    """Return a counter with an amount added, exactly; of a maximum, the greater of both."""
     if is_max:
         return max(old, amount)
     if type(old) is int and type(amount) is int:

@@ -12,11 +12,12 @@ the first counter of the type, `amount_2` to the second, null where the batch sa
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Self
 from uuid import UUID
 
 from store.values.catalog import CounterBinding
-from store.values.names import CounterName
+from store.values.names import CounterName, Number
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class MergeStatement:
     `table` makes the temporary table unless it is there, `copy` fills it, `merge` adds it to
     nft_progress. `columns` has the counters of each type, by their ids: amount_1 belongs to the
     first. `amounts` is the number of those columns. `maxima` are the counters that keep the largest
-    number instead of the sum.
+    number instead of the sum. `bindings` are what all of it is made of.
     """
 
     table: str
@@ -35,6 +36,7 @@ class MergeStatement:
     columns: Mapping[UUID, Sequence[int]]
     amounts: int
     maxima: frozenset[int]
+    bindings: Mapping[UUID, Sequence[CounterBinding]]
 
     @classmethod
     def of(cls, bindings: Sequence[CounterBinding]) -> Self:
@@ -55,7 +57,39 @@ class MergeStatement:
             {type_id: [each.counter_id for each in of] for type_id, of in types.items()},
             amounts,
             frozenset(binding.counter_id for binding in bindings if binding.is_max),
+            types,
         )
+
+
+def may_change_level(
+    bindings: Sequence[CounterBinding],
+    before: Mapping[CounterName, Number] | None,
+    added: Mapping[CounterName, Number],
+) -> bool:
+    """Return whether the statement would give back a row: the same conditions, for a forecast.
+
+    Args:
+        bindings: of the row's type.
+        before: the row's counters; None where there is no row.
+        added: what is added to some of them.
+    """
+    for binding in bindings:
+        amount = added.get(binding.name)
+        if not binding.thresholds or amount is None:
+            continue
+        lowest, old = min(binding.thresholds), 0 if before is None else before.get(binding.name, 0)
+        if binding.is_max:
+            now = amount if before is None else max(before.get(binding.name, amount), amount)
+            rises = now >= lowest if before is None else amount != 0 and now >= lowest
+            found = rises or (now <= 0 if before is None else amount <= 0 and now <= 0)
+        elif before is None:
+            found = amount >= lowest or amount < 0 if lowest > 0 else amount != 0
+        else:
+            ends = sorted((Decimal(old), Decimal(old) + Decimal(amount)))
+            found = amount != 0 and any(ends[0] <= each <= ends[1] for each in binding.thresholds)
+        if found:
+            return True
+    return False
 
 
 _MARGIN = " " * 25

@@ -7,9 +7,10 @@ minter does with a task once it is there is in store/claiming.py; docs/mint-life
 states.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import repeat
 from uuid import UUID
 
 from sqlalchemy import text
@@ -19,14 +20,22 @@ from store.ids import id_prefix
 from store.values.minting import HoldReason, TaskOperation, TokenState
 from store.values.names import RawAddress
 
+# Of mints that history asks for: whatever anybody waits for now goes first.
+PRIORITY_OF_HISTORY = 100
+
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A task for the minter. `hold_reason` None: the minter may take it at once."""
+    """A task for the minter.
+
+    `hold_reason` None: it waits for nothing but its turn. `run_after` None: that is now.
+    """
 
     nft_instance_id: UUID
     operation: TaskOperation
     hold_reason: HoldReason | None = None
+    priority: int = 0
+    run_after: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +60,19 @@ class Swept:
 ENQUEUE = text("""
     WITH wanted AS (
          SELECT * FROM unnest(CAST(:instances AS uuid[]), CAST(:operations AS text[]),
-                              CAST(:holds AS text[])) WITH ORDINALITY
-                AS listed (nft_instance_id, operation, hold_reason, position)),
+                              CAST(:holds AS text[]), CAST(:priorities AS smallint[]),
+                              CAST(:moments AS timestamptz[])) WITH ORDINALITY
+                AS listed (nft_instance_id, operation, hold_reason, priority, run_after,
+                           position)),
          added AS (
-         INSERT INTO nft_mint_queue (id, nft_instance_id, operation, hold_reason)
+         INSERT INTO nft_mint_queue (id, nft_instance_id, operation, hold_reason, priority,
+                                     run_after, updated_at)
          SELECT CAST(:id_prefix || lpad(to_hex(position), 8, '0') AS uuid),
-                wanted.nft_instance_id, wanted.operation, wanted.hold_reason
+                wanted.nft_instance_id, wanted.operation, wanted.hold_reason, wanted.priority,
+                coalesce(wanted.run_after, now()),
+                -- A task that is not held is free from both instants on (store/claiming.py).
+                CASE WHEN wanted.hold_reason IS NULL THEN coalesce(wanted.run_after, now())
+                     ELSE now() END
            FROM wanted JOIN nft_instance AS instance ON instance.id = wanted.nft_instance_id
           WHERE wanted.operation <> 'mint'
              OR (instance.status = 'active' AND instance.onchain_status <> 'minted')
@@ -98,7 +114,11 @@ LOCK_WAITING = text("""
 # The instances are locked first, in the order of their ids, like everywhere.
 RELEASE = text("""
     WITH held AS MATERIALIZED (
-         SELECT task.id, instance.id AS nft_instance_id
+         SELECT task.id, instance.id AS nft_instance_id,
+                -- One that never had a wallet waits for its turn, where that was to come later.
+                CASE WHEN task.hold_reason = 'no_wallet'
+                     THEN greatest(task.run_after, clock_timestamp())
+                     ELSE clock_timestamp() END AS free_from
            FROM nft_instance AS instance
                 JOIN nft_mint_queue AS task ON task.nft_instance_id = instance.id
           WHERE instance.user_id = ANY(CAST(:users AS uuid[])) AND task.status = 'pending'
@@ -112,7 +132,7 @@ RELEASE = text("""
             FOR UPDATE OF instance),
          freed AS (
          UPDATE nft_mint_queue AS task
-            SET hold_reason = NULL, run_after = clock_timestamp(), updated_at = clock_timestamp()
+            SET hold_reason = NULL, run_after = held.free_from, updated_at = held.free_from
            FROM held
           WHERE task.id = held.id AND task.hold_reason IN ('no_wallet', 'recipient')
             AND task.status = 'pending'
@@ -151,7 +171,10 @@ SWEEP = text("""
             FOR UPDATE OF instance),
          freed AS (
          UPDATE nft_mint_queue AS task
-            SET hold_reason = NULL, run_after = clock_timestamp(), updated_at = clock_timestamp()
+            -- One whose turn was to come later waits for that.
+            SET hold_reason = NULL,
+                run_after = greatest(task.run_after, clock_timestamp()),
+                updated_at = greatest(task.run_after, clock_timestamp())
            FROM held
           WHERE task.id = held.id AND task.hold_reason = 'no_wallet' AND task.status = 'pending'
          RETURNING task.nft_instance_id, task.operation),
@@ -233,15 +256,28 @@ async def enqueue(conn: Connection, tasks: Sequence[NewTask]) -> int:
         "instances": [task.nft_instance_id for task in tasks],
         "operations": [task.operation.value for task in tasks],
         "holds": [task.hold_reason.value if task.hold_reason else None for task in tasks],
+        "priorities": [task.priority for task in tasks],
+        "moments": [task.run_after for task in tasks],
         "id_prefix": id_prefix(),
     }
     return int((await conn.execute(ENQUEUE, parameters)).scalar_one())
 
 
-async def enqueue_mints(conn: Connection, mints: Mapping[UUID, UUID]) -> int:
+async def enqueue_mints(
+    conn: Connection,
+    mints: Mapping[UUID, UUID],
+    priority: int = 0,
+    moments: Iterable[datetime | None] = repeat(None),
+) -> int:
     """Enqueue the mints of `mints` (badge -> user) and return how many are new.
 
     A mint whose user has no wallet now is held until there is one.
+
+    Args:
+        conn: in the transaction that makes the badges.
+        mints: in their order.
+        priority: lower goes first.
+        moments: before which each of them is not begun; None: now.
     """
     if not mints:
         return 0
@@ -249,8 +285,14 @@ async def enqueue_mints(conn: Connection, mints: Mapping[UUID, UUID]) -> int:
     return await enqueue(
         conn,
         [
-            NewTask(badge, TaskOperation.MINT, None if user in known else HoldReason.NO_WALLET)
-            for badge, user in mints.items()
+            NewTask(
+                badge,
+                TaskOperation.MINT,
+                None if user in known else HoldReason.NO_WALLET,
+                priority,
+                moment,
+            )
+            for (badge, user), moment in zip(mints.items(), moments, strict=False)
         ],
     )
 

@@ -22,7 +22,7 @@ from store.binary_format import UuidArray, copy_rows, day_number
 from store.engine import Connection
 
 # Of no catalog: no counter has listened to the event yet.
-_UNHEARD_VERSION = 0
+UNHEARD_VERSION = 0
 
 KNOWN = text("""
     SELECT event_key, first_version, fingerprint, silent FROM processed_event
@@ -133,7 +133,7 @@ async def remember(
     known, unheard = dict[str, CountedEvent](), dict[str, int]()
     for row in rows:
         known[row.event_key.hex] = CountedEvent(row.fingerprint, row.silent)
-        if row.first_version == _UNHEARD_VERSION:
+        if row.first_version == UNHEARD_VERSION:
             unheard[row.event_key.hex] = row.fingerprint
     # An event that no counter listened to when it came first, and that comes again now that one
     # does, is new.
@@ -156,7 +156,7 @@ def _rows(events: Iterable[IdentifiedEvent], by: CountedBy) -> Iterable[bytes]:
     silent = by.silent
     for event in events:
         key, day = bytes.fromhex(event.key), day_number(event.time)
-        version = by.version if event.heard else _UNHEARD_VERSION
+        version = by.version if event.heard else UNHEARD_VERSION
         yield _ROW(5, 16, key, 4, version, 4, event.fingerprint, 4, day, 1, silent)
 
 
@@ -165,7 +165,7 @@ async def _remember_what_is_left(
 ) -> frozenset[str]:
     parameters = {
         "keys": UuidArray([event.key for event in events]),
-        "versions": [by.version if event.heard else _UNHEARD_VERSION for event in events],
+        "versions": [by.version if event.heard else UNHEARD_VERSION for event in events],
         "fingerprints": [event.fingerprint for event in events],
         "days": [event.time.date() for event in events],
         "silent": by.silent,

@@ -49,23 +49,37 @@ MOVE = text("""
 
 ADD_SHADOWS = text("""
     INSERT INTO counter_definition
-           (id, name, kind, event_type, field, filter, undo_event_type, undo_field, has_counted)
+           (id, name, kind, event_type, field, filter, undo_event_type, undo_field, has_counted,
+            first_version)
     SELECT (SELECT max(id) FROM counter_definition) + row_number() OVER (ORDER BY name),
-           '~' || name, kind, event_type, field, filter, undo_event_type, undo_field, has_counted
+           '~' || name, kind, event_type, field, filter, undo_event_type, undo_field, has_counted,
+           first_version
       FROM counter_definition
      WHERE name = ANY(CAST(:names AS text[]))
      ORDER BY name
 """)
-# A counter counts from the version after the last one that had none of its name.
+# A counter counts from the version that brought it, unless a fill has given it what was before.
 SHADOWED = text("""
     SELECT own.name, own.id, shadow.id AS shadow_id,
-           coalesce((SELECT max(version.id) FROM catalog_version AS version
-                      WHERE NOT version.document->'counters'
-                                @> jsonb_build_array(jsonb_build_object('name', own.name))), 0) + 1
-               AS since
+           CASE WHEN EXISTS (SELECT FROM counter_fill WHERE counter_id = own.id)
+                THEN 1 ELSE own.first_version END AS since
       FROM counter_definition AS own
            JOIN counter_definition AS shadow ON shadow.name = '~' || own.name
      ORDER BY own.name
+""")
+# What such a fill has taken is in neither value; what it gives is in one of them alone.
+OPEN_FILLS = text("""
+    SELECT counter.name
+      FROM counter_fill AS fill JOIN counter_definition AS counter ON counter.id = fill.counter_id
+     WHERE fill.state <> 'closed'
+     ORDER BY counter.name
+""")
+# The counter is another row now, and was given its past all the same.
+KEEP_FILLS = text("""
+    UPDATE counter_fill AS fill SET counter_id = own.id
+      FROM counter_definition AS gone
+           JOIN counter_definition AS own ON gone.name = '!' || own.name
+     WHERE fill.counter_id = gone.id
 """)
 # One after the other: two names that change places would meet in the unique index.
 RENAME = text("""
@@ -170,11 +184,17 @@ async def begin(conn: Connection, names: Sequence[CounterName]) -> OpenRebuild:
 
     Raises:
         JobOpen: a job of the catalog is.
-        UsageError: another rebuild is open, or ids of events were forgotten.
+        UsageError: another rebuild is open, or a fill; or ids of events were forgotten.
     """
     await _alone(conn)
     if await current(conn) is not None:
         raise UsageError("Another rebuild is open; `laurel rebuild --status` shows it.")
+    open_fills = list((await conn.execute(OPEN_FILLS)).scalars())
+    if open_fills:
+        raise UsageError(
+            f"A fill is open of {', '.join(open_fills)}: `laurel history fill --counter "
+            f"{open_fills[0]}` with --close or --undo ends it, and then a rebuild may begin."
+        )
     await conn.execute(ADD_SHADOWS, {"names": list(names)})
     counters = [RebuiltCounter(**row) for row in (await conn.execute(SHADOWED)).mappings()]
     version = await catalogs.renew(conn, CatalogWork())
@@ -266,6 +286,7 @@ async def remove_members(conn: Connection, after: UUID) -> UUID | None:
 
 async def end(conn: Connection, rebuild: OpenRebuild) -> None:
     """Note that a rebuild is done; of what it counted nothing is left."""
+    await conn.execute(KEEP_FILLS)
     await conn.execute(REMOVE_DEFINITIONS)
     await move(conn, rebuild, RebuildState.DONE, rebuild.accepted)
 

@@ -7,7 +7,7 @@ from typing import Self
 from uuid import UUID
 
 from processor.events.reader import EventReader
-from processor.rules.counters import counter_bindings
+from processor.rules.counters import can_fall, counter_bindings
 from processor.rules.levels import Rulebook
 from store.merge_statement import MergeStatement
 from store.values.catalog import Catalog
@@ -22,7 +22,7 @@ class CompiledCatalog:
     `reader` knows the counters of `catalog`, and those that a rebuild keeps beside them.
 
     `counters_of` maps a type's id to the ids of its counters: an event that added to one of them
-    may be a badge's source.
+    may be a badge's source. `undoable` are the counters whose members another event may take out.
     """
 
     catalog: Catalog
@@ -30,6 +30,7 @@ class CompiledCatalog:
     rulebook: Rulebook
     merge_statement: MergeStatement
     counters_of: Mapping[UUID, frozenset[int]]
+    undoable: frozenset[int]
 
     @classmethod
     def of(
@@ -64,6 +65,7 @@ class CompiledCatalog:
             Rulebook.compile(catalog),
             MergeStatement.of(bindings),
             {type_id: frozenset(ids) for type_id, ids in counters_of.items()},
+            frozenset(each.id for each in counted.counters if can_fall(each)),
         )
 
     @property

@@ -8,7 +8,7 @@ whole is retried on a deadlock. Between every two statements there is a fault po
 kills the process there and counts again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
@@ -17,7 +17,7 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import InvariantBroken, UsageError
 from ops.faults import Point, reach
 from ops.logs import logger
-from processor.batch import silence, waiting
+from processor.batch import level_changes, silence, waiting
 from processor.batch.attempt import Attempt, BatchOutcome, Merged, reported
 from processor.batch.command_rules import BadgeState, Command, Waits
 from processor.batch.command_sequence import CommandState
@@ -42,10 +42,7 @@ from processor.events import message_schema
 from processor.events.chunks import Chunk
 from processor.events.reader import WalletChange
 from processor.events.rejection import Rejected
-from processor.rules.levels import Award, LevelUp, Rulebook, Unchanged, evaluate
 from store import (
-    adoption,
-    catalog_jobs,
     catalog_use,
     catalogs,
     counting,
@@ -61,10 +58,9 @@ from store import (
 )
 from store.engine import Connection, Database
 from store.processed_events import CountedBy, CountedEvent
-from store.values.badges import Instance
 from store.values.catalog import Catalog
 from store.values.minting import TokenState
-from store.values.names import Holder, Partition
+from store.values.names import Partition
 from store.values.stream import LedgerEntry
 
 # So often a batch runs again because another one has just counted one of its events, or for another
@@ -308,7 +304,7 @@ class Pipeline:
         reach(Point.BATCH_STAGED)
         await counting.add_members(conn, sums)
         reach(Point.BATCH_PAIRED)
-        await _adopt(conn, batch)
+        await level_changes.adopt(conn, (event.user_id for event in batch.events))
         changed = await counting.merge(conn, sums) if sums else []
         types = compiled.rulebook.by_id
         progress = [each for each in changed if types[each.type_id].any_holds(each.counters)]
@@ -359,7 +355,7 @@ class Pipeline:
         await silence.say(conn, rows, rulebook, told)
         silence.say_revoked(rows, rulebook, locked, merged.heard_commands)
         reach(Point.BATCH_SAID)
-        changes = _changes(rulebook, merged.progress, badges)
+        changes = level_changes.of(rulebook, merged.progress, badges)
         fresh = (event for event in batch.events if event.key not in merged.known)
         events = events_of(fresh, {user_id for user_id, _ in changes})
         for holder, decision in changes.items():
@@ -413,30 +409,6 @@ def _summed(
         if event.contributions and event.key not in known:
             sums.add(event.user_id, event.time, event.contributions)
     return sums
-
-
-def _changes(
-    rulebook: Rulebook, changed: Iterable[counting.Progress], badges: Mapping[Holder, Instance]
-) -> dict[Holder, Award | LevelUp]:
-    """Return what the changed counters make of each badge, where that is anything."""
-    found: dict[Holder, Award | LevelUp] = {}
-    for each in changed:
-        holder = (each.user_id, each.type_id)
-        decision = evaluate(rulebook.by_id[each.type_id], each.counters, badges.get(holder))
-        if not isinstance(decision, Unchanged):
-            found[holder] = decision
-    return found
-
-
-async def _adopt(conn: Connection, batch: Batch) -> None:
-    """Take over counters for the batch's users, where a new catalog has not done so for all yet.
-
-    Before anything is added: who decides about them then sees whole counters.
-    """
-    work = await catalog_jobs.adopting(conn)
-    if work is not None and (users := {event.user_id for event in batch.events}):
-        await adoption.adopt(conn, work.adoptions, work.dropped, users)
-        await shadows.change(conn, work.shadows, users)
 
 
 def _counted_of(uncounted: frozenset[int], batch: Batch, merged: Merged) -> frozenset[int]:

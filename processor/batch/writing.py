@@ -4,6 +4,7 @@ from ops.faults import Point, reach
 from processor.batch import waiting
 from processor.batch.attempt import Attempt
 from processor.batch.command_set import settle
+from processor.batch.decisions import Decisions
 from processor.batch.options import PipelineOptions
 from store import audit, dead_letters, instances, mint_queue, silenced_badges
 from store.engine import Connection
@@ -16,17 +17,7 @@ async def write(conn: Connection, attempt: Attempt, options: PipelineOptions) ->
     Return how many dead letters were there already.
     """
     rows = attempt.rows
-    await instances.raise_levels(conn, rows.raised)
-    reach(Point.BATCH_RAISED)
-    await instances.revoke(conn, list(rows.revoked))
-    reach(Point.BATCH_REVOKED)
-    # Last: a badge is active only once the one before it is not.
-    await instances.create(conn, rows.created)
-    reach(Point.BATCH_CREATED)
-    await silenced_badges.keep(conn, rows.silenced)
-    reach(Point.BATCH_SILENCED)
-    await audit.append(conn, rows.audit)
-    reach(Point.BATCH_AUDITED)
+    await write_badges(conn, rows)
     users = {change.user_id for change in attempt.batch.wallets}
     await mint_queue.release_held(conn, sorted(users))
     reach(Point.BATCH_RELEASED)
@@ -50,3 +41,18 @@ async def write(conn: Connection, attempt: Attempt, options: PipelineOptions) ->
     repeated += await dead_letters.append(conn, options.cluster_id, letters)
     reach(Point.BATCH_DEAD_LETTERED)
     return repeated
+
+
+async def write_badges(conn: Connection, rows: Decisions) -> None:
+    """Write badges, what is left unsaid about them, and their history; no tasks yet."""
+    await instances.raise_levels(conn, rows.raised)
+    reach(Point.BATCH_RAISED)
+    await instances.revoke(conn, list(rows.revoked))
+    reach(Point.BATCH_REVOKED)
+    # Last: a badge is active only once the one before it is not.
+    await instances.create(conn, rows.created)
+    reach(Point.BATCH_CREATED)
+    await silenced_badges.keep(conn, rows.silenced)
+    reach(Point.BATCH_SILENCED)
+    await audit.append(conn, rows.audit)
+    reach(Point.BATCH_AUDITED)

@@ -12,7 +12,7 @@ from uuid import UUID
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import UsageError
 from processor.catalog.job import JobRunner
-from processor.catalog.plan import FieldChange, LevelPlan, Plan, plan
+from processor.catalog.plan import FieldChange, Plan, level_lines, plan
 from store import catalogs
 from store.catalog_jobs import Job
 from store.catalogs import Applied, CountersPending
@@ -131,12 +131,12 @@ class ApplyResult:
         lines.append(given)
         if self.plan is not None:
             for (code, level), each in self.plan.levels.items():
-                lines += _level_lines(code, level, each)
+                lines += level_lines(code, level, each)
         if self.at_zero:
             lines.append(
                 f"  counters that begin at zero: {', '.join(self.at_zero)}: "
-                "events before this version are not in them, and a backfill does not add what was "
-                "counted before"
+                "events before this version are not in them; `laurel history fill` adds those "
+                "that were counted before"
             )
         return "\n".join(lines)
 
@@ -267,11 +267,3 @@ def _field_text(change: FieldChange) -> str:
         change.type_code if change.level is None else f"{change.type_code}, level {change.level}"
     )
     return f"{place}: {change.field} {dumped(change.old)} -> {dumped(change.new)}"
-
-
-def _level_lines(code: TypeCode, level: int, found: LevelPlan) -> list[str]:
-    numbers = f"created {found.created}, raised {found.raised}, mint tasks {found.mints}"
-    return [
-        f"    {code}, level {level}: {numbers}",
-        f"      users {', '.join(map(str, found.sample))}",
-    ]

@@ -114,8 +114,9 @@ async def _levels(
             if not users:
                 return dict(sorted(found.items()))
             progress = adopted(await reevaluation.counters(conn, sources, users), adoptions)
-            progress = [each for each in progress if each.type_id in types]
-            await add_changes(conn, rulebook, progress, found)
+            await add_changes(
+                conn, rulebook, [each for each in progress if each.type_id in types], found
+            )
 
 
 async def add_changes(
@@ -124,7 +125,7 @@ async def add_changes(
     progress: list[Progress],
     found: dict[tuple[TypeCode, int], LevelPlan],
 ) -> None:
-    """Add to `found` what users would be given if these were their counters."""
+    """Add to `found` what these counters would give, without a lock."""
     for change in await evaluation.changes(conn, rulebook, progress):
         spec = rulebook.by_id[change.progress.type_id].spec
         level = found.setdefault((spec.code, change.decision.level.level), LevelPlan())
@@ -199,3 +200,12 @@ def _field_changes(change: TypeChange) -> list[FieldChange]:
             if getattr(before, each.name) != getattr(after, each.name)
         ]
     return found
+
+
+def level_lines(code: TypeCode, level: int, found: LevelPlan) -> list[str]:
+    """Return what would be given at a level, for a person."""
+    numbers = f"created {found.created}, raised {found.raised}, mint tasks {found.mints}"
+    return [
+        f"    {code}, level {level}: {numbers}",
+        f"      users {', '.join(map(str, found.sample))}",
+    ]

@@ -86,6 +86,7 @@ class KeptRecords:
 
     def digest(self) -> object:
         """Return what tells these wallet changes and commands from others."""
+        # To its end: DuckDB does nothing else beside an answer that is not read whole.
         return self._db.execute(_DIGEST).fetchall()
 
     def refused(self) -> Iterator[RefusedPlace]:

@@ -13,7 +13,7 @@ from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import UsageError
 from ops.faults import Point, reach
 from processor.catalog.job import JobRunner
-from processor.history.shadow_fill import FillReport, ShadowFill, alone, in_force, must_be
+from processor.history.shadow_fill import ShadowFill, ShadowFillReport, alone, in_force, must_be
 from processor.history.user_slice import History
 from store import rebuild_events, rebuilds
 from store.catalog_jobs import CatalogWork
@@ -89,9 +89,9 @@ class Rebuilding:
     async def fill(
         self,
         history: History,
-        went_on: Callable[[FillReport], None] = lambda _: None,
+        went_on: Callable[[ShadowFillReport], None] = lambda _: None,
         stopped: Callable[[], bool] = lambda: False,
-    ) -> FillReport:
+    ) -> ShadowFillReport:
         """Fill what `history` has of events that were counted before the rebuild was opened.
 
         Arguments and errors as those of ShadowFill.fill.

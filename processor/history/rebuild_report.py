@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 from processor.catalog.plan import LevelPlan
 from processor.history.drift import CounterDrift, Drift, LostLevel
-from processor.history.shadow_fill import FillReport
+from processor.history.shadow_fill import ShadowFillReport
 from store.rebuilds import OpenRebuild
 from store.shadow_drift import MemberDrift
 from store.values.names import TypeCode
@@ -26,7 +26,7 @@ class SourceReport:
     repetitions: int = 0
     refused: int = 0
     examples: tuple[str, ...] = ()
-    filled: FillReport = field(default_factory=FillReport)
+    filled: ShadowFillReport = field(default_factory=ShadowFillReport)
 
 
 @dataclass(frozen=True, slots=True)

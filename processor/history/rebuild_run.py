@@ -18,7 +18,7 @@ from processor.history.pieces import source_of
 from processor.history.reading import ReadBy, Readers
 from processor.history.rebuild import ExchangeOptions, Rebuilding
 from processor.history.rebuild_report import RebuildReport, SourceReport
-from processor.history.shadow_fill import EXAMPLES_MAX, FillReport, in_force
+from processor.history.shadow_fill import EXAMPLES_MAX, ShadowFillReport, in_force
 from store import migrations, retention, rights
 from store.engine import Database
 from store.values.names import TypeCode
@@ -62,7 +62,7 @@ class RebuildLines:
         of = f", {read_bytes / self._size:.0%}" if self._size else ""
         self.tell(f"{records} records read{of}")
 
-    def filled(self, report: FillReport) -> None:
+    def filled(self, report: ShadowFillReport) -> None:
         """Say how much is filled in, if it is time."""
         self.tell(f"{report.events} events looked up, {report.filled} filled in")
 

@@ -31,7 +31,7 @@ EXAMPLES_MAX = 10
 
 
 @dataclass(slots=True)
-class FillReport:
+class ShadowFillReport:
     """What became of the events of the sources, each once.
 
     `filled`: into the shadows; `repeated`: filled in before; `live`: batches have counted them in
@@ -67,9 +67,9 @@ class ShadowFill:
     async def fill(
         self,
         history: History,
-        went_on: Callable[[FillReport], None] = lambda _: None,
+        went_on: Callable[[ShadowFillReport], None] = lambda _: None,
         stopped: Callable[[], bool] = lambda: False,
-    ) -> FillReport:
+    ) -> ShadowFillReport:
         """Fill what `history` has of events that were counted before the rebuild was opened.
 
         Args:
@@ -80,7 +80,7 @@ class ShadowFill:
         Raises:
             UsageError: no rebuild is open that takes sources.
         """
-        report = FillReport(history.slices)
+        report = ShadowFillReport(history.slices)
         rebuild = await alone(self._db, self._runner, "rebuild_look", _open_for_sources)
         number = rebuild.next_slice if rebuild.digest == history.digest else 0
         report.resumed_at = number
@@ -92,7 +92,9 @@ class ShadowFill:
         report.finished = number >= history.slices
         return report
 
-    async def _fill_slice(self, history: History, part: UserSlice, report: FillReport) -> None:
+    async def _fill_slice(
+        self, history: History, part: UserSlice, report: ShadowFillReport
+    ) -> None:
         async def body(conn: Connection) -> "_Sorted":
             rebuild = await _open_for_sources(conn)
             reach(Point.REBUILD_TAKEN)
@@ -143,18 +145,17 @@ class ShadowFill:
             taken = (
                 await asyncio.to_thread(history.slice, part.number, without) if without else part
             )
-            for total in taken.totals:
-                if total.counter_id in of:
-                    sums.add_total(total.user, of[total.counter_id], total.amount, total.latest)
-            for each in taken.members:
-                if each.counter_id in of:
-                    sums.add_member(
-                        each.user,
-                        of[each.counter_id],
-                        each.member,
-                        (each.posted, each.undone),
-                        undoable=each.counter_id in undoable,
-                    )
+            totals = (
+                each._replace(counter_id=of[each.counter_id])
+                for each in taken.totals
+                if each.counter_id in of
+            )
+            members = (
+                each._replace(counter_id=of[each.counter_id])
+                for each in taken.members
+                if each.counter_id in of
+            )
+            sums.add_listed(totals, members, {of[each] for each in undoable & of.keys()})
         return sums
 
 
@@ -201,7 +202,7 @@ class _Sorted:
             len(part.events),
         )
 
-    def add_to(self, report: FillReport, history: History) -> None:
+    def add_to(self, report: ShadowFillReport, history: History) -> None:
         """Add the slice to what is reported."""
         report.events += self.events
         report.filled += len(self.fresh)

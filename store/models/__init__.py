@@ -7,7 +7,17 @@ one place that says which columns, constraints and indexes exist. The migration 
 is generated from it, and a test holds both equal.
 """
 
-from store.models import achievements, badges, catalog, minting, outbox, stream
+from store.models import achievements, badges, catalog, fills, history, minting, outbox, stream
 from store.models.base import Base
 
-__all__ = ["Base", "achievements", "badges", "catalog", "minting", "outbox", "stream"]
+__all__ = [
+    "Base",
+    "achievements",
+    "badges",
+    "catalog",
+    "fills",
+    "history",
+    "minting",
+    "outbox",
+    "stream",
+]

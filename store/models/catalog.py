@@ -94,6 +94,9 @@ class CounterDefinition(Base):
     # Some event has added to it. Written by the first batch that counts one: to look for it among
     # all users' progress would keep batches waiting.
     has_counted: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    # catalog_version.id, since which the counter is there without a pause: events whose
+    # processed_event.first_version is smaller are not in it.
+    first_version: Mapped[int]
 
 
 class CatalogVersion(Base):

@@ -11,6 +11,10 @@ from uuid import UUID
 from store.values.badges import InstanceStatus, OnchainStatus
 from store.values.names import LeaseToken, RawAddress, TypeCode
 
+# The forward fee of one mint or burn, which the wallet pays beside the value attached to it
+# (mode 1), rounded up.
+ACTION_FEE_NANO = 2_000_000
+
 
 class TaskStatus(StrEnum):
     """A mint task's state; docs/mint-lifecycle.md has the diagram."""

@@ -56,13 +56,13 @@ async def differences(
     await follow(database, told, model)
     held, wanted = await found(database), expected(model)
     return {
-        name: (_only_in(held[name], wanted[name]), _only_in(wanted[name], held[name]))
+        name: (only_in(held[name], wanted[name]), only_in(wanted[name], held[name]))
         for name in wanted
         if held[name] != wanted[name]
     }
 
 
-def _only_in(one: Any, other: Any) -> Any:
+def only_in(one: Any, other: Any) -> Any:
     """Return what of `one` is not in `other`: what a failure prints is to be short."""
     if isinstance(one, Counter):
         return one - other

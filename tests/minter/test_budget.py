@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minter import budget
-from minter.budget import ACTION_FEE_NANO, MESSAGE_FEE_NANO, Prices, cost_nano, spendable_nano
+from minter.budget import MESSAGE_FEE_NANO, Prices, cost_nano, spendable_nano
 from minter.ton.values import SELF_TRANSFER_NANO
-from store.values.minting import Commitments, MessageKind
+from store.values.minting import ACTION_FEE_NANO, Commitments, MessageKind
 
 PRICES = Prices(
     mint_nano=50_000_000, burn_nano=30_000_000, deploy_nano=100_000_000, reserve_nano=1_000_000_000

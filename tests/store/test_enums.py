@@ -8,6 +8,8 @@ from store.engine import Database
 from store.values.achievements import AchievementStatus, Visibility
 from store.values.badges import AuditAction, InstanceStatus, OnchainStatus
 from store.values.catalog import Category, CounterKind, JobState, OnchainPolicy, Rarity
+from store.values.fills import FillState
+from store.values.history import HistoryJobKind, HistoryJobState
 from store.values.minting import (
     HoldReason,
     MessageKind,
@@ -39,6 +41,8 @@ COLUMNS = {
     "outbox_message.event_type": OutboxType,
     "dead_letter.reason": Reason,
     "catalog_job.state": JobState,
+    "history_job.kind": HistoryJobKind,
+    "history_job.state": HistoryJobState,
     "command_log.type": CommandType,
     "paused_partition.reason": PauseReason,
     "partition_decision.pause_reason": PauseReason,
@@ -47,6 +51,7 @@ COLUMNS = {
     "achievement_grant.visibility": Visibility,
     "counter_definition.kind": CounterKind,
     "rebuild.state": RebuildState,
+    "counter_fill.state": FillState,
     "chain_message.kind": MessageKind,
     "chain_message.status": MessageStatus,
 }

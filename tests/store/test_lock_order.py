@@ -14,12 +14,16 @@ from sqlalchemy import text
 
 from processor.catalog.apply import apply_catalog
 from processor.catalog.load import SHIPPED, load
+from processor.history import fill
+from processor.history.fill_closing import ClosingOptions, FillCloser
 from processor.stream.waiting_sweep import WaitingSweep
 from sandbox.postgres import PostgresServer
 from store import models
 from store.engine import Database
 from tests.builders.catalogs import TENANT
 from tests.builders.history import a_history, drive
+from tests.builders.late_counters import late_world, taken, the_counter
+from tests.builders.loads import SAID, SILENT, loaded, read_of
 from tests.builders.messages import (
     ALICE,
     BOB,
@@ -27,6 +31,7 @@ from tests.builders.messages import (
     a_command,
     a_partner,
     a_pipeline,
+    a_review,
     count,
     terms,
     with_catalog,
@@ -34,6 +39,7 @@ from tests.builders.messages import (
 from tests.processor.history.test_rebuild import LOUD, Live, break_points, rebuilding, steps
 from tests.store.lock_order import (
     APPENDED,
+    OF_A_FILL,
     OF_A_REBUILD,
     OF_THE_CATALOG,
     ORDER,
@@ -72,14 +78,41 @@ async def test_batches_lock_in_order(
     assert contradictions(transactions) == []
     untouched = {
         "catalog_job",
+        "counter_fill",
         "chain_collection",
         "chain_message",
         "chain_wallet",
+        "history_job",
         "paused_partition",
         "rebuild",
         "silenced_badge",
     }
     assert locked(transactions) >= set(ORDER) - untouched
+
+
+async def test_slices_of_history_lock_in_order(
+    database: Database, transactions: list[Transaction]
+) -> None:
+    """In silence, and said aloud: then the silence about known events ends."""
+    await with_catalog(database)
+    partners = [a_partner(who) for who in (ALICE, BOB) for _ in range(50)]
+    reviews = [a_review(ALICE, f"review-{n}", removed=n > 2) for n in range(5)]
+    await loaded(database, await read_of(database, partners[:70]), SILENT)
+    transactions.clear()
+    await loaded(database, await read_of(database, [*partners, *reviews], slices=1), SAID)
+    assert contradictions(transactions) == []
+    assert locked(transactions) >= {
+        "catalog_version",
+        "dedupe_floor",
+        "history_job",
+        "processed_event",
+        "progress_member",
+        "nft_progress",
+        "nft_instance",
+        "silenced_badge",
+        "nft_mint_queue",
+        "outbox_sequence",
+    }
 
 
 async def test_waiting_commands_are_taken_up_and_ended_in_order(
@@ -180,6 +213,22 @@ async def test_a_rebuild_locks_in_order(
     assert locked(transactions) >= {"rebuild", "rebuild_event", "progress_member", "nft_progress"}
 
 
+async def test_a_fill_locks_in_order(database: Database, transactions: list[Transaction]) -> None:
+    """While its sources are taken, closed and undone."""
+    before = await late_world(database)
+    transactions.clear()
+    for name in ("late_points", "late_standing"):
+        await taken(database, name, before)
+    counter = await the_counter(database, "late_points")
+    await FillCloser(database, counter, TENANT).close(ClosingOptions())
+    await fill.undo(database, "late_standing")
+    assert contradictions(transactions) == []
+    given = [each.locked for each in transactions if "nft_progress" in each.locked]
+    assert given
+    assert all(each >= {"catalog_version", "counter_fill", "outbox_sequence"} for each in given)
+    assert all("counter_fill" in each.locked for each in transactions if each.locked & OF_A_FILL)
+
+
 async def test_a_lock_out_of_order_is_found(
     database: Database, transactions: list[Transaction]
 ) -> None:
@@ -211,7 +260,7 @@ def test_a_table_without_a_place_is_found() -> None:
 
 def test_every_table_has_a_place() -> None:
     assert set(models.Base.metadata.tables) == (
-        set(ORDER) | OF_THE_CATALOG | OF_A_REBUILD | APPENDED | UNUSED
+        set(ORDER) | OF_THE_CATALOG | OF_A_FILL | OF_A_REBUILD | APPENDED | UNUSED
     )
 
 

@@ -1,4 +1,5 @@
 import asyncio
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from store import migrations
 from store.engine import Database, StatementRefused
 from store.models import Base
 from tests.builders.databases import empty_database
-from tests.builders.sql import column
+from tests.builders.late_counters import FIRST, NAMES, SECOND, put_in_force
+from tests.builders.sql import column, rows
 from tests.store.shape import shape
 
 
@@ -88,3 +90,22 @@ async def test_a_migration_that_fails_leaves_nothing_behind(
              WHERE relkind = 'r' AND relnamespace = CAST('public' AS regnamespace)
         """
         assert await column(database, statement) == ["user_wallet"]
+
+
+async def test_since_when_counters_count_is_read_from_the_versions_before(
+    database: Database,
+) -> None:
+    """One that went before it counted, and came back, counts since it came back."""
+    for catalog in (FIRST, SECOND, FIRST, SECOND):
+        await put_in_force(database, catalog)
+    since = "SELECT name, first_version FROM counter_definition ORDER BY id"
+    written = await rows(database, since)
+    before = import_module("store.migrations.versions.r0004_counter_fills").down_revision
+    async with database.transaction() as conn:
+        await conn.execute(text("ALTER TABLE counter_definition DROP COLUMN first_version"))
+        tables = "counter_fill, fill_event, fill_progress, fill_member"
+        await conn.execute(text(f"DROP TABLE {tables}"))
+        await conn.execute(text("UPDATE alembic_version SET version_num = :it"), {"it": before})
+    await migrations.upgrade(database.engine.url.render_as_string(hide_password=False))
+    assert await rows(database, since) == written
+    assert dict(written) == {"points": 1, "undone": 1, **dict.fromkeys(NAMES, 4)}

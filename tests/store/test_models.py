@@ -37,6 +37,9 @@ WORLD = f"""
     VALUES ('{UUID(int=2)}', 'sent', 'mint', '{UUID(int=7)}', 0, '{UUID(int=8)}', '0:02');
     INSERT INTO outbox_message (tenant_id, event_type, occurred_at, user_id, seq)
     VALUES ('{UUID(int=9)}', 'badge.created', now(), '{UUID(int=3)}', 1);
+    INSERT INTO counter_definition (id, name, kind, event_type, first_version)
+    VALUES (1, 'steps', 'count', 'step.made', 1);
+    INSERT INTO counter_fill (counter_id) VALUES (1);
     INSERT INTO achievement_category (id, tenant_id, slug)
     VALUES ('{UUID(int=10)}', '{UUID(int=9)}', 'travel');
     INSERT INTO achievement (id, tenant_id, description, category_id, status, created_by)
@@ -117,6 +120,10 @@ async def run(database: Database, statement: str) -> None:
         ),
         ("chain_wallet_single_key", copied("chain_wallet", address="0:99")),
         ("chain_message_one_unresolved_key", copied("chain_message", query_seq=1)),
+        ("counter_fill_pkey", "INSERT INTO counter_fill (counter_id) VALUES (1)"),
+        ("counter_fill_counter_id_fkey", "INSERT INTO counter_fill (counter_id) VALUES (2)"),
+        ("counter_fill_counter_id_fkey", "DELETE FROM counter_definition"),
+        ("counter_fill_slices_check", "UPDATE counter_fill SET slices = 2, slices_done = 3"),
         ("dedupe_floor_is_only_check", "INSERT INTO dedupe_floor VALUES (false, '2026-01-01')"),
         ("dedupe_floor_pkey", "INSERT INTO dedupe_floor VALUES (true, '2026-01-01')"),
         (

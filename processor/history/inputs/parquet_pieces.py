@@ -4,11 +4,12 @@ A row is a line wherever that says the same. Where a value is missing, blank or 
 own, its rows come as records.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import parquet
 
 from ops.errors import UsageError
@@ -65,29 +66,27 @@ def pieces_of(
 
 
 def _cut(
-    values: Sequence[bytes | None], first: int, source: int, record_bytes_max: int
+    values: pa.LargeBinaryArray, first: int, source: int, record_bytes_max: int
 ) -> Iterator[Piece]:
-    part: list[bytes | None] = []
-    held = 0
-    for number, value in enumerate(values, first):
-        part.append(value)
-        held += len(value or b"")
-        if held >= PIECE_BYTES:
-            yield _piece(part, number + 1 - len(part), source, record_bytes_max)
-            part, held = [], 0
-    if part:
-        yield _piece(part, first + len(values) - len(part), source, record_bytes_max)
+    start = held = 0
+    lengths = pc.fill_null(pc.binary_length(values), 0).to_pylist()
+    for end, length in enumerate(lengths, 1):
+        held += length
+        if held >= PIECE_BYTES or end == len(lengths):
+            yield _piece(values[start:end], first + start, source, record_bytes_max)
+            start, held = end, 0
 
 
-def _piece(values: Sequence[bytes | None], first: int, source: int, record_bytes_max: int) -> Piece:
-    there = [each for each in values if each is not None and each.strip()]
-    if len(there) == len(values):
-        lines = b"\n".join(there) + b"\n"
-        if lines.count(b"\n") == len(values) and b"\r" not in lines:
+def _piece(values: pa.LargeBinaryArray, first: int, source: int, record_bytes_max: int) -> Piece:
+    found: list[bytes | None] = values.to_pylist()
+    whole = [each for each in found if each is not None and each.strip()]
+    if len(whole) == len(found):
+        lines = b"\n".join([*whole, b""])
+        if lines.count(b"\n") == len(found) and b"\r" not in lines:
             return Piece(source, first, lines)
     records = [
         bounded(PlainRecord(number, value), record_bytes_max)
-        for number, value in enumerate(values, first)
+        for number, value in enumerate(found, first)
     ]
     return Piece(source, first, records=tuple(records))
 

@@ -8,11 +8,12 @@ them, which is the shortest text of the same float. A member of a struct that is
 Parquet does not tell a missing field from a null one. Other nulls (in a list, of a map) are null.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
@@ -26,47 +27,88 @@ from processor.history.inputs.parquet_schema import (
     is_uuid,
 )
 
-_SECONDS = "%Y-%m-%dT%H:%M:%S"
+_WHOLE_MICROSECONDS = r"(\.\d{6})000$"
+# Below it a text of JSON has to escape everything.
+_SPACE = ord(" ")
+_BINARY = pa.large_binary()
 _encoded = msgspec.json.Encoder().encode
 _one_value = msgspec.json.Decoder(msgspec.Raw).decode
 
 
-def values_of(batch: pa.RecordBatch) -> Sequence[bytes | None]:
-    """Return the JSON of the event in each row; None where there is no value at all."""
+def values_of(batch: pa.RecordBatch) -> pa.LargeBinaryArray:
+    """Return the JSON of the event in each row; null where there is no value at all."""
     if batch.schema.names == [VALUE]:
-        return [_bytes(each) for each in _plain(batch.column(0)).to_pylist()]
-    names = [each for each in batch.schema.names if each != "data"]
-    columns = [_attribute(name, batch.column(name)) for name in names]
-    if "specversion" not in names:
-        names.insert(0, "specversion")
-        columns.insert(0, [b'"1.0"'] * batch.num_rows)
-    keys = [f'"{name}":'.encode() for name in [*names, "data"]]
-    columns.append(_data(batch.column("data")))
-    return [
-        b"{%b}"
-        % b",".join([key + part for key, part in zip(keys, row, strict=True) if part is not None])
-        for row in zip(*columns, strict=True)
-    ]
+        return _plain(batch.column(0)).cast(_BINARY)
+    members = {name: _attribute(name, batch.column(name)) for name in batch.schema.names}
+    if "specversion" not in members:
+        members = {"specversion": pa.scalar(b'"1.0"', _BINARY)} | members
+    return _object(members)
 
 
-def _attribute(name: str, column: pa.Array) -> Sequence[bytes | None]:
-    """Return the JSON of an attribute in each row; None where it has none."""
+def _attribute(name: str, column: pa.Array) -> pa.LargeBinaryArray:
+    """Return the JSON of an attribute in each row; null where it has none."""
+    if name == "data" and (is_text(column.type) or is_binary(column.type)):
+        texts = _plain(column).cast(_BINARY).to_pylist()
+        return pa.array([None if each is None else _json(each) for each in texts], _BINARY)
     if name == "subject" and is_binary(column.type):
-        texts: Sequence[str | None] = _uuids(column)
-    elif types.is_timestamp(column.type):
-        texts = list(_times(column))
-    else:
-        texts = _plain(column).to_pylist()
-    return [None if text is None else _encoded(text) for text in texts]
+        return _quoted(pa.array(_uuids(column), pa.string()))
+    return _texts(column)
 
 
-def _data(column: pa.Array) -> Sequence[bytes | None]:
-    if is_text(column.type) or is_binary(column.type):
-        return [
-            None if each is None else _json(each)
-            for each in map(_bytes, _plain(column).to_pylist())
-        ]
-    return [None if each is None else _encoded(each) for each in _values(column)]
+def _object(members: Mapping[str, pa.Array | pa.Scalar]) -> pa.LargeBinaryArray:
+    """Return objects of JSON; a member that is null is left out."""
+    parts = [
+        _joined(pa.scalar(_encoded(name) + b":", _BINARY), value) for name, value in members.items()
+    ]
+    listed = pc.binary_join_element_wise(*parts, pa.scalar(b",", _BINARY), null_handling="skip")
+    return _joined(pa.scalar(b"{", _BINARY), listed, pa.scalar(b"}", _BINARY))
+
+
+def _joined(*parts: pa.Array | pa.Scalar) -> pa.LargeBinaryArray:
+    """Return the parts of each row together; null where one of them is."""
+    return pc.binary_join_element_wise(*parts, pa.scalar(b"", _BINARY))
+
+
+def _quoted(texts: pa.Array) -> pa.LargeBinaryArray:
+    """Return texts as JSON."""
+    texts = texts.cast(_BINARY)
+    if _has_to_be_escaped(texts):
+        found = [None if each is None else _encoded(each.decode()) for each in texts.to_pylist()]
+        return pa.array(found, _BINARY)
+    quote = pa.scalar(b'"', _BINARY)
+    return _joined(quote, texts, quote)
+
+
+def _has_to_be_escaped(texts: pa.LargeBinaryArray) -> bool:
+    _, offsets, content = texts.buffers()
+    if content is None or not len(texts):
+        return False
+    ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    held = memoryview(content)[ends[0] : ends[-1]].tobytes()
+    if not held:
+        return False
+    return b'"' in held or b"\\" in held or int(np.frombuffer(held, np.uint8).min()) < _SPACE
+
+
+def _texts(column: pa.Array) -> pa.LargeBinaryArray:
+    """Return the JSON in each row: column by column where that can be, else value by value."""
+    if not is_uuid(column.type):
+        column = _plain(column)
+    kind = column.type
+    if types.is_struct(kind) and kind.num_fields:
+        members = dict(zip([field.name for field in kind], column.flatten(), strict=True))
+        found = _object({name: _texts(member) for name, member in members.items()})
+        return pc.if_else(column.is_valid(), found, pa.scalar(None, _BINARY))
+    if is_text(kind) and not is_uuid(kind):
+        return _quoted(column)
+    if types.is_integer(kind) or types.is_boolean(kind) or types.is_decimal(kind):
+        return column.cast(pa.string()).cast(_BINARY)
+    if types.is_timestamp(kind):
+        return _quoted(_times(column))
+    if types.is_null(kind):
+        return pa.nulls(len(column), _BINARY)
+    values = _values(column)
+    return pa.array([None if each is None else _encoded(each) for each in values], _BINARY)
 
 
 def _json(text: bytes) -> bytes:
@@ -95,7 +137,7 @@ def _values(column: pa.Array) -> list[Any]:
     if is_list(kind):
         return list(_lists(column, _values(column.flatten())))
     if types.is_timestamp(kind):
-        return list(_times(column))
+        return list(_times(column).to_pylist())
     if types.is_date(kind):
         return list(column.cast(pa.date32()).cast(pa.string()).to_pylist())
     if types.is_time(kind):
@@ -147,17 +189,18 @@ def _lists(column: pa.Array, flat: list[Any]) -> Iterator[list[Any] | None]:
         at += length
 
 
-def _times(column: pa.TimestampArray) -> Iterator[str | None]:
-    """Yield times as RFC 3339, in UTC where they have a time zone: to the microsecond, or finer."""
-    zone = column.type.tz
+def _times(column: pa.TimestampArray) -> pa.StringArray:
+    """Return times as RFC 3339, in UTC where they have a zone; to the microsecond, or finer."""
     unit = "ns" if column.type.unit == "ns" else "us"
-    instants = column.cast(pa.timestamp(unit, None if zone is None else "UTC"))
-    end = "" if zone is None else "Z"
-    for text in pc.strftime(instants, _SECONDS).to_pylist():
-        if text is None:
-            yield None
-        else:
-            yield (text.removesuffix("000") if unit == "ns" else text) + end
+    # numpy's, which takes a tenth of the time of Arrow's.
+    instants = pc.fill_null(column.cast(pa.timestamp(unit)).cast(pa.int64()), 0)
+    written = np.datetime_as_string(instants.to_numpy().view(f"M8[{unit}]")).astype(np.bytes_)
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    texts = pa.array(written, pa.binary(), mask=missing).cast(pa.string())
+    if unit == "ns":
+        texts = pc.replace_substring_regex(texts, _WHOLE_MICROSECONDS, r"\1")
+    end = pa.scalar("" if column.type.tz is None else "Z")
+    return pc.binary_join_element_wise(texts, end, "")
 
 
 def _uuids(column: pa.Array) -> list[str | None]:
@@ -181,7 +224,3 @@ def _plain(column: pa.Array) -> pa.Array:
             column = column.storage
         else:
             return column
-
-
-def _bytes(each: str | bytes | None) -> bytes | None:
-    return each.encode() if isinstance(each, str) else each

@@ -321,8 +321,8 @@ async def test_a_counter_that_comes_later_is_said_to_begin_at_zero(database: Dat
     later = await applied(database, with_walks)
     assert later.document["counters_at_zero"] == ["walks"]
     assert later.text.splitlines()[-1] == (
-        "  counters that begin at zero: walks: events before this version are not in them, "
-        "and a backfill does not add what was counted before"
+        "  counters that begin at zero: walks: events before this version are not in them; "
+        "`laurel history fill` adds those that were counted before"
     )
 
 

@@ -10,14 +10,17 @@ from uuid import UUID
 import pytest
 
 from ops.errors import UsageError
+from ops.lifecycle import Stop
 from processor.batch.pipeline import Pipeline
 from processor.catalog.apply import apply_catalog
 from processor.catalog.job import JobRunner, SliceSize
+from processor.history import fill as filling
 from processor.history.drift import CounterDrift, drift
+from processor.history.fill_closing import ClosingOptions, FillCloser
 from processor.history.rebuild import ExchangeOptions, Rebuilding
-from processor.history.shadow_fill import FillReport
+from processor.history.shadow_fill import ShadowFillReport
 from sandbox.postgres import PostgresServer
-from store import catalogs, retention
+from store import catalogs, fills, retention
 from store.engine import Database
 from store.exact_json import dumped
 from store.shadow_drift import MemberDrift
@@ -103,7 +106,7 @@ class Live:
 
     async def fill(
         self, messages: Sequence[Mapping[str, Any]] | None = None, **options: Any
-    ) -> FillReport:
+    ) -> ShadowFillReport:
         source = self.sent if messages is None else messages
         with a_history_of(await self.catalog(), source) as history:
             return await rebuilding(self.database).fill(history, **options)
@@ -270,6 +273,41 @@ async def test_a_counter_that_came_later_has_not_counted_what_was_before(
     assert (await counters(database))[ALICE, "seer"]["places"] == 2
 
 
+async def test_a_counter_that_was_given_its_past_is_rebuilt_with_it(database: Database) -> None:
+    walker = a_type(a_level(1, {"points": {"gte": 1}}), code="walker", counters=("points",))
+    live = await Live.of(database, a_catalog(walker, counters=COUNTERS[:1], events=EVENTS))
+    await live.count(*steps(ALICE, 3))
+    async with database.transaction() as conn:
+        await catalogs.apply(conn, CATALOG, "admin")
+    made = rebuilding(database)
+    await made.settle()
+    async with database.transaction() as conn:
+        counter = await filling.fillable(conn, "places")
+        other = await filling.fillable(conn, "kept")
+    with a_history_of(await live.catalog(), live.sent) as history:
+        await filling.take(database, counter, history, Stop())
+    with pytest.raises(UsageError, match="A fill is open of places"):
+        await made.open()
+    await FillCloser(database, counter, TENANT, FakeClock(NOW)).close(ClosingOptions())
+    await made.open()
+    catalog = await live.catalog()
+    with (
+        a_history_of(catalog, live.sent) as history,
+        pytest.raises(UsageError, match="A rebuild is open"),
+    ):
+        await filling.take(database, other, history, Stop())
+    await rows(database, "UPDATE nft_progress SET counters = counters - 'places'")
+    await live.fill()
+    await made.swap(LOUD)
+    await made.finish()
+    assert (await counters(database))[ALICE, "seer"]["places"] == 3
+    # It is another row of counter_definition now, and closed for good all the same.
+    async with database.transaction() as conn:
+        again = await filling.known(conn, "places")
+        assert again.id != counter.id
+        assert [each.counter_id for each in await fills.every(conn)] == [again.id]
+
+
 async def test_a_rebuild_of_one_type_leaves_other_counters_alone(live: Live) -> None:
     await live.count(*steps(ALICE, 3))
     made = rebuilding(live.database)
@@ -407,7 +445,7 @@ class Interrupted(Exception):
     """The process ends after a slice."""
 
 
-def interrupt(_report: FillReport) -> None:
+def interrupt(_report: ShadowFillReport) -> None:
     raise Interrupted
 
 

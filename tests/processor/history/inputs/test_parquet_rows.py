@@ -30,7 +30,7 @@ def batch(**columns: pa.Array) -> pa.RecordBatch:
 
 
 def first(**columns: pa.Array) -> dict[str, Any]:
-    found = values_of(batch(**columns))[0]
+    found = values_of(batch(**columns))[0].as_py()
     assert found is not None
     document: dict[str, Any] = json.loads(found, parse_float=Decimal)
     return document
@@ -39,7 +39,7 @@ def first(**columns: pa.Array) -> dict[str, Any]:
 def data_of(values: list[Any], kind: pa.DataType) -> list[bytes]:
     """The JSON of a member `x` of the data with these values."""
     structs = pa.StructArray.from_arrays([pa.array(values, kind)], names=["x"])
-    found = values_of(batch(data=structs))
+    found = values_of(batch(data=structs)).to_pylist()
     texts = [each.partition(b'"data":')[2].removesuffix(b"}") for each in found if each]
     return [each.removeprefix(b'{"x":').removesuffix(b"}") for each in texts]
 
@@ -47,7 +47,7 @@ def data_of(values: list[Any], kind: pa.DataType) -> list[bytes]:
 def test_whole_events_come_as_they_are() -> None:
     for kind in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.string_view()):
         column = pa.array(["{}", None, " é"], pa.string()).cast(kind)
-        assert values_of(pa.RecordBatch.from_pydict({"value": column})) == [
+        assert values_of(pa.RecordBatch.from_pydict({"value": column})).to_pylist() == [
             *(b"{}", None, " é".encode())
         ]
 
@@ -147,7 +147,7 @@ def test_data_keep_what_they_are(
     structs = pa.StructArray.from_arrays(
         [pa.array([values[0], None, *values], kind)], names=["x"]
     ).slice(2)
-    sliced = values_of(batch(data=structs))
+    sliced = values_of(batch(data=structs)).to_pylist()
     assert [each and each.partition(b'"data":')[2] for each in sliced] == [
         b'{"x":' + each + b"}}" for each in found[1:]
     ]
@@ -161,7 +161,7 @@ def test_a_map_may_be_the_data() -> None:
 
 def test_a_number_that_json_has_not_breaks_its_event_alone() -> None:
     structs = pa.array([{"x": float("nan")}, {"x": 1.0}])
-    broken, whole = values_of(batch(data=structs))
+    broken, whole = values_of(batch(data=structs)).to_pylist()
     assert broken is not None
     assert whole is not None
     with pytest.raises(msgspec.DecodeError):
@@ -174,3 +174,11 @@ def test_what_is_no_json_takes_nothing_over(text: str) -> None:
     found = first(data=pa.array([text]))
     assert found["id"] == "e1"
     assert found["data"] == text
+
+
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+def test_a_time_that_is_null_is_left_out_of_its_row_alone(unit: str) -> None:
+    times = pa.array([None, 0, None, 1], pa.int64()).cast(pa.timestamp(unit, "UTC")).slice(1)
+    found = [json.loads(each) for each in values_of(batch(time=times)).to_pylist()]
+    assert ["time" in each for each in found] == [True, False, True]
+    assert found[0]["time"] == "1970-01-01T00:00:00.000000Z"
