@@ -53,8 +53,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "worker": ("processor.stream.commands:worker", "Count events from Kafka and give out badges."),
     "minter": ("minter.commands:minter", "Work off the mint queue on TON."),
     "backfill": (
-        "processor.history.commands:backfill",
-        "Count the events of a file, as if they had come by Kafka.",
+        "processor.backfill_command:backfill",
+        "Count history: files of events, or a range of a topic.",
     ),
     "rebuild": (
         "processor.history.rebuild_commands:rebuild",

@@ -139,8 +139,12 @@ async def opened(conn: Connection, wanted: NewHistoryJob) -> JobStanding:
         "refused": wanted.refused,
     }
     await conn.execute(SUPERSEDE, parameters)
-    await conn.execute(ADD, parameters)
-    return _job((await conn.execute(STANDING, parameters)).mappings().one())
+    while True:
+        await conn.execute(ADD, parameters)
+        row = (await conn.execute(STANDING, parameters)).mappings().one_or_none()
+        # One that was open a moment ago may have been closed since.
+        if row is not None:
+            return _job(row)
 
 
 async def lock(conn: Connection, job_id: UUID) -> JobStanding:
@@ -177,3 +181,37 @@ def _together(one: Levels, other: Levels) -> dict[str, dict[str, int]]:
 
 def _job(row: RowMapping) -> JobStanding:
     return JobStanding(**{**row, "state": HistoryJobState(row["state"])})
+
+
+@dataclass(frozen=True, slots=True)
+class ListedJob:
+    """A job as a list shows it: fields as those of NewHistoryJob and JobStanding."""
+
+    kind: HistoryJobKind
+    state: HistoryJobState
+    sources: Sequence[str]
+    slices: int
+    done: int
+    counted: int
+    created_at: datetime
+    updated_at: datetime
+
+
+LISTED = text("""
+    SELECT kind, state, sources, slices, done, counted, created_at, updated_at
+      FROM history_job ORDER BY created_at, id
+""")
+
+
+async def every(conn: Connection) -> list[ListedJob]:
+    """Return all jobs, the oldest first, without a lock."""
+    return [
+        ListedJob(
+            **{
+                **row,
+                "kind": HistoryJobKind(row["kind"]),
+                "state": HistoryJobState(row["state"]),
+            }
+        )
+        for row in (await conn.execute(LISTED)).mappings()
+    ]

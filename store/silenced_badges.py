@@ -50,6 +50,13 @@ END = text("""
     RETURNING nft_instance_id, message, mint
 """)
 
+UNMINTED = text("""
+    SELECT kept.nft_instance_id
+      FROM silenced_badge AS kept JOIN nft_instance AS badge ON badge.id = kept.nft_instance_id
+     WHERE kept.nft_instance_id = ANY(CAST(:ids AS uuid[])) AND kept.mint
+       AND badge.status = 'active' AND badge.onchain_status = 'not_minted'
+""")
+
 _CHOSEN = """
       FROM silenced_badge AS kept
            JOIN nft_instance AS badge ON badge.id = kept.nft_instance_id
@@ -112,6 +119,13 @@ async def keep(conn: Connection, left_out: Sequence[Silenced]) -> None:
             for each in left_out
         ]
         await conn.execute(KEEP, {"rows": exact_json.dumped(rows)})
+
+
+async def unminted(conn: Connection, instance_ids: Collection[UUID]) -> frozenset[UUID]:
+    """Return which of the badges are to be minted once their silence ends; nothing is locked."""
+    if not instance_ids:
+        return frozenset()
+    return frozenset((await conn.execute(UNMINTED, {"ids": sorted(instance_ids)})).scalars())
 
 
 async def end(conn: Connection, instance_ids: Collection[UUID]) -> list[Silenced]:

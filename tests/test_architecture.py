@@ -26,6 +26,14 @@ DEFINED_TWICE = {
 
 # Modules without a test file of their own, and where they are tested.
 TESTED_ELSEWHERE = {
+    "processor/history/bulk_identity.py": "tests/processor/history/test_bulk_reader.py",
+    "processor/history/written_times.py": "tests/processor/history/test_bulk_reader.py",
+    "processor/history/event_rows.py": "tests/processor/history/test_event_table.py",
+    "processor/history/user_slice.py": "tests/processor/history/test_event_table.py",
+    "processor/history/kept_records.py": "tests/processor/history/test_reading.py",
+    "processor/history/pieces.py": "tests/processor/history/test_reading.py",
+    "processor/history/scan.py": "tests/processor/history/test_backfill.py",
+    "processor/topic_source.py": "tests/processor/test_backfill_command.py",
     "processor/events/event.py": "tests/processor/events/test_reader.py",
     "processor/stream/partition_commands.py": "tests/processor/stream/test_partition_decisions.py",
     "minter/context.py": "tests/minter/test_daemon.py",

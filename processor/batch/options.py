@@ -15,6 +15,7 @@ class PipelineOptions:
     `cluster_id` names the source of offsets (a Kafka cluster, or `file`); `topic_prefix` None means
     that topics name files and say nothing about the types in them. `publish`: messages about badges
     go to the outbox; `mint`: badges are minted by themselves where their policy says so.
+    `mint_priority`: lower goes first.
     """
 
     cluster_id: str
@@ -25,6 +26,7 @@ class PipelineOptions:
     command_wait: timedelta = timedelta(hours=24)
     publish: bool = True
     mint: bool = True
+    mint_priority: int = 0
 
     @property
     def is_silent(self) -> bool:

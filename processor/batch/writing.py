@@ -21,7 +21,7 @@ async def write(conn: Connection, attempt: Attempt, options: PipelineOptions) ->
     users = {change.user_id for change in attempt.batch.wallets}
     await mint_queue.release_held(conn, sorted(users))
     reach(Point.BATCH_RELEASED)
-    await mint_queue.enqueue_mints(conn, rows.mints)
+    await mint_queue.enqueue_mints(conn, rows.mints, options.mint_priority)
     reach(Point.BATCH_MINTING)
     cancelled = await mint_queue.cancel_unsigned_mints(
         conn, list(rows.revoked), "the badge was revoked"

@@ -1,21 +1,17 @@
-"""Counting a file of events, as if they had come by Kafka.
+"""The body of `laurel backfill`: sources are read whole, then counted, slice by slice.
 
-The same reading, the same pipeline, the same ledger.
-
-One line is one CloudEvent in JSON. The ledger keeps how many lines of a file are counted (cluster
-`file`, the topic is its path, or the hash of what a pipe brought), and the checksum of all of them:
-a run that was interrupted goes on where it stopped, and a file that changed meanwhile is refused.
-What is skipped is what was counted.
+The stream's reader says what each record is, so that what it would refuse is refused here, for the
+same reason and by its place. History is silent unless the caller asks otherwise.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from itertools import takewhile
+from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, Protocol
 
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import Permanent, UsageError
@@ -24,70 +20,121 @@ from ops.progress import went_on
 from ops.quantities import shown_age
 from ops.settings import Settings
 from ops.watchdog import Watchdog
-from processor.batch import bisection
 from processor.batch.bisection import PartitionRefused
-from processor.batch.options import PipelineOptions
-from processor.batch.pacing import Pace
-from processor.batch.pipeline import Pipeline
-from processor.batch.staging import RejectedRecord
-from processor.events.chunks import Chunk, ChunkBounds, cut
-from processor.events.records import Record
-from processor.history import sources
-from processor.history.inputs import pipes
-from processor.history.repeats import Repeat, compared
-from processor.history.sources import LineSource
-from store import ledger, migrations, rights
+from processor.batch.compiled_catalog import CompiledCatalog
+from processor.batch.pipeline import CatalogChanged
+from processor.batch.staging import id_conflict
+from processor.history import scan
+from processor.history.forecast import forecast
+from processor.history.kept_records import RefusedPlace
+from processor.history.load_report import LoadReport
+from processor.history.loading import ReadHistory, load
+from processor.history.pieces import Piece, source_of
+from processor.history.reading import ReadBy, Readers
+from processor.history.scan import Scan
+from processor.history.slice_transaction import Speech
+from store import catalogs, migrations, retention, rights, shadows
 from store.engine import Database
-from store.values.stream import FILES, LedgerEntry, Reason
+from store.values.catalog import Catalog
+from store.values.shadows import with_shadows
+from store.values.stream import Reason
 
-Item = TypeVar("Item")
+# Of refused records in the report.
+EXAMPLES_MAX = 20
+_SAY_EVERY_S = 2.0
+# What Python, its libraries and a slice take in this process, and what a reader takes in its own
+# (measured 2026-11-27); DuckDB has the rest, and needs so much at least.
+_OWN_BYTES, _READER_BYTES, _ENGINE_BYTES_MIN = 224 << 20, 96 << 20, 128 << 20
 
-# Of broken lines in the report.
-_EXAMPLES_MAX = 10
-_PROGRESS_EVERY = timedelta(seconds=2)
+
+class RecordsRefused(Permanent):
+    """PostgreSQL refuses so many records that they are not the reason: it has to be mended."""
+
+    code = "records_refused"
 
 
-class LinesRefused(Permanent):
-    """PostgreSQL refuses so many lines that they are not the reason: it has to be mended first."""
+class Sources(Protocol):
+    """What is read: files, or a range of a topic."""
 
-    code = "lines_refused"
+    @property
+    def names(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def size(self) -> int | None:
+        """Return what the `read_bytes` of all pieces add up to; None where nobody knows."""
+        ...
+
+    @property
+    def is_read_once(self) -> bool:
+        """Return whether it cannot be read a second time."""
+        ...
+
+    def pieces(self, record_bytes_max: int, stopped: Callable[[], bool]) -> Iterator[Piece]:
+        """Yield what there is; end early once `stopped` returns True."""
+        ...
+
+    def place_name(self, source: int, number: int) -> str:
+        """Return what a person finds a record by."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class BackfillOptions:
     """What the caller asks for beyond counting.
 
-    `publish`: messages about new badges go to the outbox; `mint`: badges are minted by themselves
-    where their policy says so; `dead_letter`: broken lines become dead letters, and the others
-    count; `dry_run`: nothing is written.
+    Args:
+        announce: messages about badges go to the outbox.
+        mint: badges are minted by themselves where their policy says so, behind all others.
+        rate: at most so many mints a second; None: as they come.
+        strict: count nothing where a record is refused.
+        dry_run: write nothing.
+        memory: bytes that all processes may take together.
+        refused: where each refused record is named, a line of JSON each.
     """
 
-    publish: bool = False
+    announce: bool = False
     mint: bool = False
-    dead_letter: bool = False
+    rate: float | None = None
+    strict: bool = False
     dry_run: bool = False
+    memory: int = 1 << 30
+    refused: Path | None = None
+
+    @property
+    def speech(self) -> Speech:
+        """Return what is said of badges."""
+        return Speech(publish=self.announce, mint=self.mint, mints_per_second=self.rate)
 
 
 @dataclass(slots=True)
 class BackfillReport:
-    """What became of the lines.
+    """What became of the sources, and the first of the records that were refused."""
 
-    `resumed_at` is the number of lines that an earlier run had counted.
-    """
+    load: LoadReport
+    sources: Sequence[str]
+    examples: Sequence[str] = ()
 
-    path: str
-    resumed_at: int = 0
-    lines: int = 0
-    counted: int = 0
-    duplicates: int = 0
-    levels: int = 0
-    broken: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    examples: list[str] = field(default_factory=list)
-    finished: bool = False
-    seconds: float = 0.0
+    @property
+    def document(self) -> dict[str, object]:
+        """Return it for a script."""
+        return {
+            "sources": list(self.sources),
+            **self.load.document,
+            "refused_examples": list(self.examples),
+        }
+
+    @property
+    def text(self) -> str:
+        """Return it for a person."""
+        lines = [self.load.text]
+        if self.examples:
+            more = self.load.refused.total() - len(self.examples)
+            lines.append("Refused:")
+            lines += [f"  {each}" for each in self.examples]
+            lines += [f"  and {more:,} more: --refused FILE names each"] if more > 0 else []
+        return "\n".join(lines)
 
 
+@dataclass(slots=True)
 class ProgressLines:
     """Says now and then how far a run is.
 
@@ -96,79 +143,88 @@ class ProgressLines:
         clock: the host's; tests bring their own.
     """
 
-    def __init__(self, say: Callable[[str], None], clock: Clock = SYSTEM_CLOCK) -> None:
-        self._say = say
-        self._clock = clock
-        self._said_at = self._started_at = clock.monotonic()
-        # What is done at present, and from which line and moment on.
-        self._since = ("", 0, self._started_at)
+    say: Callable[[str], None]
+    clock: Clock = SYSTEM_CLOCK
+    size: int | None = None
+    _said_at: float = field(init=False)
+    _since: tuple[str, int, float] = field(init=False)
 
-    @property
-    def seconds(self) -> float:
-        """Return how long the run takes by now."""
-        return self._clock.monotonic() - self._started_at
+    def __post_init__(self) -> None:
+        self._said_at = self.clock.monotonic()
+        self._since = ("", 0, self._said_at)
 
-    async def reached(self, lines: int, done: str, total: int | None = None) -> None:
-        """Say that so many lines are read or counted, if it is time; let the event loop run.
+    def reached(self, records: int, read_bytes: int) -> None:
+        """Say how far the reading is, if it is time."""
+        rate = self._begun("read", 0)
+        each = f", {records / rate:,.0f} a second" if rate > 0 else ""
+        left = self._left(read_bytes, self.size)
+        self._line(f"{records:,} records read{each}; {read_bytes / 1e6:,.0f} MB{left}")
 
-        Of `total`, where that is known: then it says how long the rest may take, too.
-        """
+    async def loaded(self, slices: int, total: int) -> None:
+        """Say how far the counting is, if it is time."""
         went_on()
-        now = self._clock.monotonic()
-        if self._since[0] != done:
-            self._since = (done, lines, now)
-        if now - self._said_at >= _PROGRESS_EVERY.total_seconds():
-            self._said_at = now
-            self._say(f"{lines} lines {done}, {self.seconds:.0f} s{self._left(lines, total, now)}")
-        await self._clock.sleep(timedelta(0))
+        self._begun("counted", slices)
+        self._line(f"{slices} of {total} slices counted{self._left(slices, total)}")
 
-    def _left(self, lines: int, total: int | None, now: float) -> str:
+    def _begun(self, done: str, first: int) -> float:
+        """Return how many seconds this part takes by now."""
+        now = self.clock.monotonic()
+        if self._since[0] != done:
+            self._since = (done, first, now)
+        return now - self._since[2]
+
+    def _left(self, done: int, total: int | None) -> str:
         _, first, since = self._since
-        if not total or lines <= first:
+        if not total or done <= first:
             return ""
-        left_s = (total - lines) * (now - since) / (lines - first)
-        return f"; {lines / total:.0%} of {total}, about {shown_age(left_s)} left"
+        left_s = (total - done) * (self.clock.monotonic() - since) / (done - first)
+        return f", {done / total:.0%}, about {shown_age(left_s)} left"
+
+    def _line(self, text: str) -> None:
+        now = self.clock.monotonic()
+        if now - self._said_at >= _SAY_EVERY_S:
+            self._said_at = now
+            self.say(text)
 
 
 async def backfill(
-    settings: Settings, path: Path, options: BackfillOptions, stop: Stop, progress: ProgressLines
+    settings: Settings,
+    sources: Sources,
+    options: BackfillOptions,
+    stop: Stop,
+    progress: ProgressLines,
 ) -> BackfillReport:
-    """Count the lines of `path`; return early, resumable, once `stop` is requested.
-
-    Args:
-        settings: the database, the tenant, bounds on batches and times.
-        path: JSON lines, perhaps packed by gzip; absolute, since the ledger knows the file by it;
-            `-` for standard input.
-        options: what is done beside counting; by default nothing: history is silent.
-        stop: ends the run after the batch in flight.
-        progress: says how far the run is.
+    """Count what `sources` hold; return early, resumable, once `stop` is requested.
 
     Raises:
-        UsageError: the file cannot be read, changed since an earlier run, or has broken lines that
-            are not to become dead letters; or the database has another revision.
-        LinesRefused: what came before is counted.
+        UsageError: a source cannot be read, or has refused records and `strict` is asked for;
+            nothing of it is counted. Or the database has another revision.
+        RecordsRefused: what came before is counted.
         RightsMissing: the role may not count. A dry run needs to read only.
     """
     async with Database(settings.need("database_url"), settings.database) as db:
-        pipeline_options = PipelineOptions.of(
-            settings, FILES, has_contract_topics=False, publish=options.publish, mint=options.mint
-        )
-        async with db.transaction() as conn:
+        async with db.reading() if options.dry_run else db.transaction() as conn:
             await migrations.check(conn)
             if not options.dry_run:
                 await rights.check(conn, temporary=True)
-        pipeline = Pipeline(db, pipeline_options)
-        await pipeline.load()
-        name = pipes.name_of(path)
-        try:
-            async with sources.opened(path, stop) as source:
-                if source is None:
-                    return BackfillReport(name)
-                run = _Backfill(settings, db, pipeline, source, progress)
-                with Watchdog(settings.lifecycle.stall_after) as dog, dog.work("the backfill"):
-                    return await run.checked(options, stop)
-        except OSError as error:
-            raise UsageError(f"{name}: {error.strerror or error}", path=name) from error
+        run = _Backfill(settings, db, sources, options, progress)
+        with Watchdog(settings.lifecycle.stall_after) as dog, dog.work("the backfill"):
+            while True:
+                try:
+                    return await run.once(stop)
+                except CatalogChanged as changed:
+                    if sources.is_read_once:
+                        raise UsageError(
+                            "The catalog has changed meanwhile, and what a pipe brought cannot be "
+                            "read again. Give it once more; nothing is counted twice."
+                        ) from changed
+                    progress.say("The catalog has changed meanwhile: read again by the new one.")
+                except PartitionRefused as refused:
+                    raise RecordsRefused(
+                        f"PostgreSQL refuses record after record, and not for what they say: "
+                        f"{refused.message}. Mend that in the database (a constraint, a trigger, "
+                        "a limit), and run the same command again: it goes on from there."
+                    ) from refused
 
 
 class _Backfill:
@@ -176,192 +232,108 @@ class _Backfill:
         self,
         settings: Settings,
         db: Database,
-        pipeline: Pipeline,
-        source: LineSource,
+        sources: Sources,
+        options: BackfillOptions,
         progress: ProgressLines,
     ) -> None:
-        self._batch_max = settings.worker.batch_records_max
-        self._batch_bytes_max = settings.worker.batch_bytes_max
-        self._bounds = ChunkBounds(
-            min(settings.worker.chunk_records_max, self._batch_max),
-            min(settings.worker.chunk_bytes_max, self._batch_bytes_max),
-            settings.worker.record_bytes_max,
-        )
+        self._settings = settings
         self._db = db
-        self._pipeline = pipeline
-        self._source = source
-        self._name = source.name
+        self._sources = sources
+        self._options = options
         self._progress = progress
 
-    async def checked(self, options: BackfillOptions, stop: Stop) -> BackfillReport:
-        """Read the whole file first, so that nothing is half applied; then count it."""
-        report = BackfillReport(self._name)
-        # Who writes the file at this moment does so behind what was looked at.
-        looked: int | None = None
-        if options.dry_run or not options.dead_letter:
-            looked = await self._look(report, stop)
-            if report.broken and not options.dry_run:
-                listed = "\n".join(f"  {example}" for example in report.examples)
-                more = (
-                    f"\n  and {report.broken - len(report.examples)} more"
-                    if report.broken > len(report.examples)
-                    else ""
-                )
-                raise UsageError(
-                    f"{self._name} has {report.broken} broken lines; nothing was counted:\n"
-                    f"{listed}{more}\n"
-                    "Correct them, or count the others and keep these as dead letters: "
-                    "--dead-letter."
-                )
-        if not options.dry_run and not stop.requested:
-            report = BackfillReport(self._name)
-            await self._count(report, stop, looked)
-        report.seconds = self._progress.seconds
-        return report
+    async def once(self, stop: Stop) -> BackfillReport:
+        """Read all by the catalog in force, and count it by that one."""
+        by, compiled = await self._basis()
+        options, sources = self._options, self._sources
+        readers = Readers.for_bytes(by, sources.size)
+        self._progress.size = sources.size
+        memory = options.memory - _OWN_BYTES - readers.processes * _READER_BYTES
+        cores = len(os.sched_getaffinity(0))
+        with scan.opened(None, max(memory, _ENGINE_BYTES_MIN), cores) as found:
+            pieces = sources.pieces(by.record_bytes_max, lambda: stop.requested)
+            whole = await asyncio.to_thread(found.read, pieces, readers, stop, self._progress)
+            if not whole:
+                return BackfillReport(LoadReport(read=found.records), sources.names)
+            history = self._history(found, compiled)
+            first = [self._named(each) for each in islice(found.refused(), EXAMPLES_MAX)]
+            if options.strict and first and not options.dry_run:
+                self._refuse(found, history, first)
+            db, settings = self._db, self._settings
+            if options.dry_run:
+                report = await forecast(db, settings, history, options.speech, stop, self._progress)
+            else:
+                report = await load(db, settings, history, options.speech, stop, self._progress)
+            return self._reported(found, report, first)
 
-    async def _look(self, report: BackfillReport, stop: Stop) -> int:
-        """Read without counting; return how many lines it looked at."""
-        looked = 0
-        with self._source.records(self._bounds.record_bytes_max) as records, compared() as repeats:
-            chunks = self._chunks(records, 0)
-            while (found := await _beside_the_loop(chunks)) is not None:
-                if stop.requested:
-                    return looked
-                chunk, _ = found
-                read = self._pipeline.read(chunk)
-                events = [*read.events, *read.repeated]
-                repeats.take(events)
-                report.lines += len(chunk.records)
-                report.counted += sum(event.heard for event in events)
-                self._note_broken(report, _placed(read.rejected))
-                looked = chunk.reached.next_offset
-                await self._progress.reached(report.lines, "read")
-            parts = repeats.found()
-            while (part := await _beside_the_loop(parts)) is not None:
-                report.counted -= sum(each.heard for each in part)
-                report.duplicates += sum(not each.conflicts for each in part)
-                self._note_broken(report, _conflicts(part))
-                await self._progress.reached(report.lines, "compared")
-        report.finished = True
-        return looked
+    async def _basis(self) -> tuple[ReadBy, CompiledCatalog]:
+        async with self._db.reading() as conn:
+            catalog: Catalog | None = await catalogs.current(conn)
+            floor = await retention.floor(conn)
+            beside = await shadows.counted(conn)
+        if catalog is None:
+            raise UsageError(catalogs.NO_CATALOG)
+        tenant_id, worker = self._settings.tenant_id, self._settings.worker
+        tolerance = worker.future_tolerance
+        counted = with_shadows(catalog, beside)
+        by = ReadBy(counted, tenant_id, tolerance, floor, worker.record_bytes_max)
+        return by, CompiledCatalog.of(catalog, tenant_id, tolerance, floor, beside)
 
-    async def _count(self, report: BackfillReport, stop: Stop, looked: int | None) -> None:
-        """Count the first `looked` lines, None for all, but for those that are counted."""
-        entry = await self._opened()
-        report.resumed_at = entry.next_offset
-        with self._source.records(self._bounds.record_bytes_max) as records:
-            await asyncio.to_thread(self._skip, records, entry)
-            pace = Pace()
-            known = (
-                records
-                if looked is None
-                else takewhile(lambda record: record.offset < looked, records)
-            )
-            batches = self._batches(self._chunks(known, entry.next_offset))
-            while (batch := await _beside_the_loop(batches)) is not None:
-                if stop.requested:
-                    return
-                read = [self._pipeline.read(chunk) for chunk in batch]
-                try:
-                    outcome = await bisection.commit(self._pipeline, read, pace)
-                except PartitionRefused as refused:
-                    raise await self._refused(refused) from refused
-                if outcome.fenced:
-                    raise UsageError(
-                        f"{self._name} is being counted by another backfill at this moment. "
-                        "Let it finish."
-                    )
-                report.lines += outcome.records
-                report.counted += outcome.counted
-                report.duplicates += outcome.duplicates
-                report.levels += outcome.levels
-                self._note_broken(report, _placed(outcome.rejected))
-                await self._progress.reached(report.resumed_at + report.lines, "counted", looked)
-        report.finished = True
-
-    async def _opened(self) -> LedgerEntry:
-        key = (self._source.key, 0)
-        async with self._db.transaction() as conn:
-            await ledger.open_partitions(conn, FILES, {key: 0})
-            return (await ledger.read(conn, FILES, [key]))[key]
-
-    async def _refused(self, refused: PartitionRefused) -> LinesRefused:
-        entry = await self._opened()
-        return LinesRefused(
-            f"{self._name}:{entry.next_offset + 1}: PostgreSQL refuses this line, and not for what "
-            f"it says: {refused.message}. Mend that in the database (a constraint, a trigger, a "
-            "limit), and run the same command again: it goes on with this line. Lines that were "
-            f"refused before it are dead letters ({Reason.REFUSED_BY_DATABASE}); give those again "
-            "in a file of their own."
+    def _history(self, found: Scan, compiled: CompiledCatalog) -> ReadHistory:
+        refused = dict(found.kept.reasons())
+        if found.table.number_of_conflicts:
+            refused[Reason.EVENT_ID_CONFLICT.value] = found.table.number_of_conflicts
+        return ReadHistory(
+            found.table,
+            compiled,
+            self._sources.names,
+            found.records,
+            found.repetitions(),
+            refused,
+            found.kept.others(),
         )
 
-    def _skip(self, records: Iterator[Record], entry: LedgerEntry) -> None:
-        """Pass over the lines that are counted, which must be those that were."""
-        if entry.last_offset is None:
+    def _refuse(self, found: Scan, history: ReadHistory, first: Sequence[str]) -> None:
+        self._name_all(found, LoadReport())
+        number = sum(history.refused.values())
+        more = f"\n  and {number - len(first):,} more" if number > len(first) else ""
+        listed = "\n".join(f"  {each}" for each in first)
+        raise UsageError(
+            f"{number:,} of {found.records:,} records would be refused; nothing was counted:\n"
+            f"{listed}{more}\nCorrect them, or count the others: without --strict."
+        )
+
+    def _reported(self, found: Scan, report: LoadReport, first: Sequence[str]) -> BackfillReport:
+        of_load = [self._text(*each) for each in self._refused_late(found, report)]
+        self._name_all(found, report)
+        return BackfillReport(report, self._sources.names, [*first, *of_load][:EXAMPLES_MAX])
+
+    def _refused_late(self, found: Scan, report: LoadReport) -> Iterator[tuple[int, str, str]]:
+        """Give the places of what the database has refused, with reason and detail."""
+        for event in found.table.at(report.conflicts):
+            rejected = id_conflict(event.id, event.source, event.type)
+            yield event.offset, rejected.reason.value, rejected.detail
+        yield from report.rejected
+
+    def _name_all(self, found: Scan, report: LoadReport) -> None:
+        """Name each refused record in the file that is asked for."""
+        if self._options.refused is None:
             return
-        last = next((each for each in records if each.offset >= entry.last_offset), None)
-        if last is None or (last.offset, last.timestamp) != (
-            entry.last_offset,
-            entry.last_timestamp_ms,
-        ):
-            raise UsageError(
-                f"{self._name}:{entry.next_offset}: an earlier run counted {entry.next_offset} "
-                "lines, and the file has changed since. Give new lines in a file of their own; an "
-                "event that was counted before is not counted again."
-            )
+        with self._options.refused.open("w", encoding="utf-8") as file:
+            for each in found.refused():
+                _write(file, self._place(each.place), each.rejected.reason, each.rejected.detail)
+            for place, reason, detail in self._refused_late(found, report):
+                _write(file, self._place(place), reason, detail)
 
-    def _chunks(self, records: Iterator[Record], first: int) -> Iterator[tuple[Chunk, int]]:
-        position = first
-        for part, memory in cut(records, self._bounds):
-            chunk = Chunk(self._source.key, 0, position, part)
-            position = chunk.reached.next_offset
-            yield chunk, memory
+    def _named(self, each: RefusedPlace) -> str:
+        return self._text(each.place, each.rejected.reason.value, each.rejected.detail)
 
-    def _batches(self, chunks: Iterable[tuple[Chunk, int]]) -> Iterator[list[Chunk]]:
-        batch: list[Chunk] = []
-        records = memory = 0
-        for chunk, size in chunks:
-            if batch and (
-                records + len(chunk.records) > self._batch_max
-                or memory + size > self._batch_bytes_max
-            ):
-                yield batch
-                batch, records, memory = [], 0, 0
-            batch.append(chunk)
-            records += len(chunk.records)
-            memory += size
-        if batch:
-            yield batch
+    def _text(self, place: int, reason: str, detail: str) -> str:
+        return f"{self._place(place)}: {reason}: {detail}"
 
-    def _note_broken(
-        self, report: BackfillReport, rejected: Iterable[tuple[int, Reason, str]]
-    ) -> None:
-        """Take in lines by their offset, with the reason and a detail for a person."""
-        for offset, reason, detail in rejected:
-            report.broken += 1
-            report.reasons[reason.value] += 1
-            if len(report.examples) < _EXAMPLES_MAX:
-                report.examples.append(f"{self._name}:{offset + 1}: {reason.value}: {detail}")
+    def _place(self, place: int) -> str:
+        return self._sources.place_name(*source_of(place))
 
 
-def _placed(rejected: Iterable[RejectedRecord]) -> Iterator[tuple[int, Reason, str]]:
-    for each in rejected:
-        yield each.position.offset, each.rejected.reason, each.rejected.detail
-
-
-def _conflicts(repeats: Iterable[Repeat]) -> Iterator[tuple[int, Reason, str]]:
-    for each in repeats:
-        if each.conflicts:
-            yield (
-                each.offset,
-                Reason.EVENT_ID_CONFLICT,
-                f"its id is that of the event of another type or subject in line {each.first + 1}",
-            )
-
-
-async def _beside_the_loop(items: Iterator[Item]) -> Item | None:
-    """Return the next of `items`; None after the last.
-
-    A line may be of any length: reading it must keep neither a signal nor the database waiting.
-    """
-    return await asyncio.to_thread(next, items, None)
+def _write(file: IO[str], place: str, reason: str, detail: str) -> None:
+    file.write(json.dumps({"place": place, "reason": str(reason), "detail": detail}) + "\n")

@@ -102,6 +102,9 @@ _BY_KEYS = f"""
      WHERE place NOT IN (SELECT place FROM repeat)
      ORDER BY key
 """  # noqa: S608
+_BY_PLACES = f"""
+    SELECT {_EVENT}, e.heard FROM event AS e SEMI JOIN wanted USING (place) ORDER BY place
+"""  # noqa: S608
 _ADDED = """
     SELECT place, counter_id, operation, amount, odd_amount, member
       FROM contribution WHERE place IN (SELECT place FROM wanted_place)
@@ -113,7 +116,7 @@ _REPEATED = """
 
 
 @dataclass(frozen=True, slots=True)
-class Repeated:
+class RepeatedEvent:
     """A record whose identity an earlier one of the input has taken.
 
     `conflicts`: it is another event under that identity.
@@ -218,13 +221,13 @@ class EventTable:
         """Return what tells this input from another one."""
         return self._digest
 
-    def repeated(self) -> Iterator[Repeated]:
+    def repeated(self) -> Iterator[RepeatedEvent]:
         """Give the records that repeat or contradict an earlier one, in their order."""
         # A cursor of its own: others are asked meanwhile.
         cursor = self._db.cursor().execute(_REPEATED)
         while rows := cursor.fetchmany(10_000):
             for row in rows:
-                yield Repeated(*row)
+                yield RepeatedEvent(*row)
 
     def slice(self, number: int, without: Collection[bytes] = ()) -> UserSlice:
         """Return a slice as if the events with the keys `without` were not in the input."""
@@ -266,6 +269,11 @@ class EventTable:
         """Return events by their keys, in the order of these."""
         self._register("wanted", pa.table({"key": pa.array(list(keys), pa.binary())}))
         return self._events(self._db.execute(_BY_KEYS).fetchall())
+
+    def at(self, places: Collection[int]) -> Sequence[Event]:
+        """Return the events at `places`, in their order; an event's offset is its place."""
+        self._register("wanted", pa.table({"place": pa.array(list(places), pa.int64())}))
+        return self._events(self._db.execute(_BY_PLACES).fetchall())
 
     def _events(self, rows: Sequence[tuple[Any, ...]]) -> list[Event]:
         places = pa.array([row[0] for row in rows], pa.int64())

@@ -82,14 +82,16 @@ def history_fill(
 @json_option
 @click.pass_obj
 def history_list(console: Console, *, as_json: bool) -> None:
-    """List the fills: how far each is, and what those that are closed have given.
+    """List what was begun with history: fills of counters, and loads of sources.
+
+    How far each is, and what fills that are closed have given.
 
     Example: laurel history list
     """
 
     async def main() -> int:
         from processor.history import fill_report
-        from store import fills, migrations
+        from store import fills, history_jobs, migrations
         from store.engine import Database
 
         settings = console.settings
@@ -99,8 +101,9 @@ def history_list(console: Console, *, as_json: bool) -> None:
         ):
             await migrations.check(conn)
             found = await fills.every(conn)
-        document = {"fills": [fill_report.fill_document(each) for each in found]}
-        console.result(document, fill_report.list_text(found), as_json=as_json)
+            jobs = await history_jobs.every(conn)
+        text = fill_report.list_text(found, jobs)
+        console.result(fill_report.list_document(found, jobs), text, as_json=as_json)
         return 0
 
     console.run_once(main)

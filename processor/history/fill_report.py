@@ -1,11 +1,15 @@
 """What a fill says of itself, to a person and to a script."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
+from ops.quantities import shown_grams
 from processor.catalog.plan import level_lines
 from processor.history.fill_run import FillReport
+from processor.history.load_report import PRICES_OF
 from store.fill_staging import Standing
 from store.fills import Fill
+from store.history_jobs import ListedJob
 
 _WORDS = {
     Standing.TAKEN: ("taken", "counted before, and not in it"),
@@ -27,7 +31,9 @@ def document(report: FillReport) -> dict[str, object]:
         "users": report.users,
         "badges_awarded": sum(each.created for each in report.levels.values()),
         "badges_raised": sum(each.raised for each in report.levels.values()),
-        "mint_tasks": sum(each.mints for each in report.levels.values()),
+        "mint_tasks": report.mints,
+        "cost_nanograms": report.mints * report.mint_nano,
+        "prices_of": PRICES_OF,
         "levels": [
             {
                 "type": code,
@@ -64,6 +70,12 @@ def text(report: FillReport) -> str:
     lines[-1] += " would give:" if report.levels else " would give no badge and no level."
     for (code, level), each in report.levels.items():
         lines += level_lines(code, level, each)
+    if report.mints:
+        cost = shown_grams(report.mints * report.mint_nano)
+        lines.append(
+            f"    {report.mints} tokens to mint, {cost} Grams at most (the settings' amounts, held "
+            f"against the prices of {PRICES_OF})"
+        )
     command = f"laurel history fill --counter {counter.name}"
     if not report.finished:
         lines.append("Interrupted; the same command goes on from here.")
@@ -120,13 +132,42 @@ def closed_text(fill: Fill) -> str:
     )
 
 
-def list_text(found: Sequence[Fill]) -> str:
-    """Return all fills, a line each."""
-    if not found:
-        return "No counter was given its past."
-    width = max(len(each.name) for each in found)
-    return "\n".join(
-        f"{each.name:<{width}}  {each.state.value:<8} {each.events} events, {each.users} users, "
-        f"awarded {each.awarded}, raised {each.raised}, {each.updated_at:%Y-%m-%d %H:%M} UTC"
+def list_document(found: Sequence[Fill], jobs: Sequence[ListedJob]) -> dict[str, object]:
+    """Return all fills and jobs for a script."""
+    return {
+        "fills": [fill_document(each) for each in found],
+        "jobs": [
+            {
+                "kind": each.kind.value,
+                "state": each.state.value,
+                "sources": list(each.sources),
+                "slices": each.slices,
+                "slices_done": each.done,
+                "counted": each.counted,
+                "created_at": each.created_at.isoformat(),
+                "updated_at": each.updated_at.isoformat(),
+            }
+            for each in jobs
+        ],
+    }
+
+
+def list_text(found: Sequence[Fill], jobs: Sequence[ListedJob]) -> str:
+    """Return all fills and jobs for a person, a line each."""
+    if not found and not jobs:
+        return "Nothing was begun with history."
+    lines = [
+        f"fill      {each.state.value:<10}  {each.name}: {each.events} events, {each.users} users, "
+        f"awarded {each.awarded}, raised {each.raised}, {_moment(each.updated_at)}"
         for each in found
-    )
+    ]
+    lines += [
+        f"{each.kind.value:<8}  {each.state.value:<10}  {', '.join(each.sources)}: {each.done} of "
+        f"{each.slices} slices, counted {each.counted}, {_moment(each.updated_at)}"
+        for each in jobs
+    ]
+    return "\n".join(lines)
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -23,6 +23,7 @@ from processor.history.fill import TakenSource
 from processor.history.fill_forecast import forecast
 from processor.history.inputs.reading import Inputs, inputs_of
 from processor.history.kept_records import RefusedPlace
+from processor.history.loading import mint_nano
 from processor.history.pieces import source_of
 from processor.history.reading import ReadBy, Readers
 from processor.history.scan import Scan
@@ -47,6 +48,7 @@ class FillReport:
         events: that the fill has taken, of all its sources.
         users: for whom it has something.
         levels: what closing would give.
+        mint_nano: what one mint takes, in nanograms, at most.
         records: read of these sources; 0 where none was given.
         repeated: of those, events that say again what an earlier one says.
         refused: of those, by reason.
@@ -58,11 +60,17 @@ class FillReport:
     events: int
     users: int
     levels: Mapping[tuple[TypeCode, int], LevelPlan]
+    mint_nano: int
     records: int = 0
     repeated: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
     examples: Sequence[str] = ()
     taken: TakenSource | None = None
+
+    @property
+    def mints(self) -> int:
+        """Return how many tokens closing would ask for."""
+        return sum(each.mints for each in self.levels.values())
 
     @property
     def finished(self) -> bool:
@@ -187,7 +195,9 @@ class FillRun:
         async with self.database.transaction() as conn:
             fill = await fills.read(conn, counter.id)
         users, levels = await forecast(self.database, counter)
-        return FillReport(counter, 0 if fill is None else fill.events, users, levels, **of_sources)
+        events = 0 if fill is None else fill.events
+        mint = mint_nano(self.settings)
+        return FillReport(counter, events, users, levels, mint, **of_sources)
 
     async def _read_by(self, conn: Connection, counter: FillableCounter) -> ReadBy:
         catalog = await catalogs.current(conn)

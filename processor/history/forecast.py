@@ -14,13 +14,21 @@ from uuid import UUID
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.lifecycle import Stop
 from ops.settings import Settings
-from processor.batch import level_changes
+from processor.batch import level_changes, silence
 from processor.batch.compiled_catalog import CompiledCatalog
 from processor.history.load_report import LoadReport
 from processor.history.loading import LoadListener, ReadHistory, mint_nano
+from processor.history.slice_transaction import Speech
 from processor.history.user_slice import UserSlice
 from processor.rules.onchain_policy import mints_by_itself
-from store import event_columns, instances, member_steps, reevaluation
+from store import (
+    event_columns,
+    instances,
+    member_steps,
+    mint_queue,
+    reevaluation,
+    silenced_badges,
+)
 from store.counting import Progress, together
 from store.engine import Connection, Database
 from store.merge_statement import may_change_level
@@ -50,6 +58,7 @@ async def forecast(
     db: Database,
     settings: Settings,
     read: ReadHistory,
+    speech: Speech,
     stop: Stop,
     listener: LoadListener,
     clock: Clock = SYSTEM_CLOCK,
@@ -71,7 +80,7 @@ async def forecast(
         await listener.loaded(number, read.history.slices)
         part = await asyncio.to_thread(read.history.slice, number)
         async with db.reading() as conn:
-            await _add_slice(conn, read, part, report, found)
+            await _add_slice(conn, read, speech, part, report, found)
     else:
         report.finished = True
     report.mints = found.mints
@@ -82,7 +91,12 @@ async def forecast(
 
 
 async def _add_slice(
-    conn: Connection, read: ReadHistory, part: UserSlice, report: LoadReport, found: Gains
+    conn: Connection,
+    read: ReadHistory,
+    speech: Speech,
+    part: UserSlice,
+    report: LoadReport,
+    found: Gains,
 ) -> None:
     judged = await event_columns.judge(conn, part.events)
     report.counted += int((judged.fresh & part.events.heard).sum())
@@ -90,9 +104,29 @@ async def _add_slice(
     report.conflicts += sorted(conflicts)
     report.known += int(judged.known.sum()) - len(conflicts)
     known = event_columns.listed_keys(part.events, judged.known)
+    wanted = set[UUID]()
+    if not speech.is_silent:
+        heard = event_columns.listed_keys(part.events, judged.silent)
+        wanted |= await _unminted(conn, read, heard)
     if known:
         part = await asyncio.to_thread(read.history.slice, part.number, known)
-    await add_gains(conn, read.compiled, await additions(conn, read.compiled, part), found)
+    added = await additions(conn, read.compiled, part)
+    wanted |= await add_gains(conn, read.compiled, added, found)
+    if speech.mint and wanted:
+        # What is on its way is not asked for again.
+        states = await mint_queue.token_states(conn, sorted(wanted))
+        wanted = {badge for badge in wanted if not states[badge].mint_open}
+    found.mints += len(wanted)
+
+
+async def _unminted(conn: Connection, read: ReadHistory, heard: list[bytes]) -> frozenset[UUID]:
+    """Return the badges whose silence would end, and that are then minted."""
+    if not heard:
+        return frozenset()
+    events = await asyncio.to_thread(read.history.events, heard)
+    holders = silence.holders_of(events, read.compiled.counters_of)
+    latest = instances.by_holder(await instances.read(conn, holders))
+    return await silenced_badges.unminted(conn, [badge.id for badge in latest.values()])
 
 
 async def additions(conn: Connection, compiled: CompiledCatalog, part: UserSlice) -> Additions:
@@ -112,9 +146,14 @@ async def additions(conn: Connection, compiled: CompiledCatalog, part: UserSlice
 
 async def add_gains(
     conn: Connection, compiled: CompiledCatalog, added: Additions, found: Gains
-) -> None:
-    """Find who would gain a level if so much was `added` to the counters."""
+) -> set[UUID]:
+    """Find who would gain a level if so much was `added` to the counters.
+
+    Return the badges among them that are there and would be minted; those that are new and would be
+    are counted.
+    """
     statement = compiled.merge_statement
+    wanted = set[UUID]()
     for part in _parts(added):
         types, users = {type_id for _, type_id in part}, {user_id for user_id, _ in part}
         standing = await reevaluation.counters(conn, types, users)
@@ -131,12 +170,15 @@ async def add_gains(
                             amount if has is None else together(has, amount, binding.is_max)
                         )
                 changed.append(Progress(user_id, type_id, after))
-        await _decide(conn, compiled, changed, found)
+        wanted |= await _decide(conn, compiled, changed, found)
+    return wanted
 
 
 async def _decide(
     conn: Connection, compiled: CompiledCatalog, changed: list[Progress], found: Gains
-) -> None:
+) -> set[UUID]:
+    """Decide as a load would; return the badges that are there and would be minted."""
+    wanted = set[UUID]()
     types = compiled.rulebook.by_id
     reaching = [each for each in changed if types[each.type_id].any_holds(each.counters)]
     holders = {(each.user_id, each.type_id) for each in reaching}
@@ -149,8 +191,13 @@ async def _decide(
         samples = found.samples.setdefault(reached, [])
         if len(samples) < SAMPLES:
             samples.append(user_id)
-        is_minted = badge is not None and badge.onchain_status is not OnchainStatus.NOT_MINTED
-        found.mints += not is_minted and mints_by_itself(spec, decision.passed)
+        if not mints_by_itself(spec, decision.passed):
+            continue
+        if badge is None:
+            found.mints += 1
+        elif badge.onchain_status is OnchainStatus.NOT_MINTED:
+            wanted.add(badge.id)
+    return wanted
 
 
 def _parts(added: Additions) -> Iterator[Additions]:

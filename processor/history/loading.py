@@ -24,7 +24,7 @@ from processor.history import other_records
 from processor.history.kept_records import OtherRecord
 from processor.history.load_report import LoadReport
 from processor.history.other_records import OthersDone
-from processor.history.slice_transaction import SliceDone, SliceTransaction, Speech
+from processor.history.slice_transaction import SliceDone, SliceTransaction, Speech, hold
 from processor.history.user_slice import History
 from store import history_jobs
 from store.engine import Connection, Database
@@ -160,6 +160,8 @@ async def _opened(db: Database, read: ReadHistory, speech: Speech) -> JobStandin
     )
 
     async def body(conn: Connection) -> JobStanding:
+        # What was read by a former catalog takes nobody's job over.
+        await hold(conn, read.compiled)
         return await history_jobs.opened(conn, wanted)
 
     return await db.retried("history_job", body)
@@ -167,10 +169,13 @@ async def _opened(db: Database, read: ReadHistory, speech: Speech) -> JobStandin
 
 async def _left(db: Database, job_id: UUID, *, finished: bool) -> JobStanding:
     """Return a job as this run leaves it; close it where all is done."""
-    async with db.transaction() as conn:
+
+    async def body(conn: Connection) -> JobStanding:
         if finished:
             await history_jobs.close(conn, job_id)
         return await history_jobs.lock(conn, job_id)
+
+    return await db.retried("history_job", body)
 
 
 def _report(

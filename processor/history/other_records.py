@@ -6,7 +6,7 @@ letters, and it is named here by its place.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, dropwhile
 
 from ops.clock import SYSTEM_CLOCK, Clock
@@ -23,6 +23,7 @@ from processor.history.kept_records import OtherRecord
 from processor.history.slice_transaction import Speech
 from store import ledger
 from store.engine import Database
+from store.mint_queue import PRIORITY_OF_HISTORY
 from store.values.names import Partition
 from store.values.stream import FILES
 
@@ -68,7 +69,7 @@ async def carry_out(
     options = PipelineOptions.of(
         settings, FILES, has_contract_topics=False, publish=speech.publish, mint=speech.mint
     )
-    pipeline = Pipeline(db, options, clock)
+    pipeline = Pipeline(db, replace(options, mint_priority=PRIORITY_OF_HISTORY), clock)
     await pipeline.load()
     partition, pace = _partition(digest, speech), Pace()
     position = await _opened(db, partition)

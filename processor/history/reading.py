@@ -22,13 +22,13 @@ from uuid import UUID
 
 from ops.clock import SYSTEM_CLOCK, Clock
 from ops.errors import Permanent
-from processor.events.chunks import PlainRecord
 from processor.events.event import Event
 from processor.events.reader import EventReader, Parsed
 from processor.events.records import Record
 from processor.events.rejection import Rejected
 from processor.history.bulk_reader import BulkReader
 from processor.history.event_rows import EventRows, rows_of
+from processor.history.inputs.line_pieces import records_of
 from processor.history.pieces import Piece
 from store.values.catalog import Catalog
 
@@ -201,7 +201,7 @@ class Readers:
 
     def __init__(self, by: ReadBy, processes: int) -> None:
         self._by = by
-        self._processes = processes
+        self.processes = processes
 
     @property
     def basis(self) -> object:
@@ -222,7 +222,7 @@ class Readers:
         Raises:
             ReaderDied: a reader was killed.
         """
-        if not self._processes:
+        if not self.processes:
             reader = PieceReader(self._by)
             yield from map(reader.read, pieces)
             return
@@ -231,7 +231,7 @@ class Readers:
             try:
                 for piece in pieces:
                     waiting.append(submit(piece))
-                    if len(waiting) > self._processes * _AHEAD:
+                    if len(waiting) > self.processes * _AHEAD:
                         yield waiting.popleft().result()
                 while waiting:
                     yield waiting.popleft().result()
@@ -245,7 +245,7 @@ class Readers:
     def _pool(self) -> Iterator[Callable[[Piece], Future[ReadPiece]]]:
         # Spawned: a fork would take over locks of this process's threads.
         pool = ProcessPoolExecutor(
-            self._processes, get_context("spawn"), initializer=_begin, initargs=(self._by,)
+            self.processes, get_context("spawn"), initializer=_begin, initargs=(self._by,)
         )
         try:
             yield lambda piece: pool.submit(_read, piece)
@@ -279,13 +279,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         connection.wait([parent.sentinel])
         os._exit(1)
-
-
-def records_of(piece: Piece, _record_bytes_max: int) -> Iterator[Record]:
-    """Give the records of a piece."""
-    if piece.lines is None:
-        yield from piece.records
-        return
-    for number, line in enumerate(piece.lines.removesuffix(b"\n").split(b"\n"), piece.first):
-        if line.strip():
-            yield PlainRecord(number, line.rstrip(b"\r"))

@@ -15,13 +15,13 @@ from ops.lifecycle import Stop
 from ops.progress import went_on
 from processor.batch.staging import id_conflict
 from processor.history import event_table
-from processor.history.event_table import EventTable, Repeated
+from processor.history.event_table import EventTable, RepeatedEvent
 from processor.history.kept_records import KeptRecords, RefusedPlace
 from processor.history.pieces import Piece
 from processor.history.reading import Readers
 
 
-class Listener(Protocol):
+class ScanListener(Protocol):
     """Is told how far the reading is."""
 
     def reached(self, records: int, read_bytes: int) -> None:
@@ -39,7 +39,7 @@ class Scan:
     read_bytes: int = 0
 
     def read(
-        self, pieces: Iterable[Piece], readers: Readers, stop: Stop, listener: Listener
+        self, pieces: Iterable[Piece], readers: Readers, stop: Stop, listener: ScanListener
     ) -> bool:
         """Read every piece; return False where the end was asked for meanwhile.
 
@@ -81,5 +81,5 @@ def opened(directory: Path | None, memory_bytes: int, threads: int) -> Iterator[
         yield Scan(table, KeptRecords(table.connection))
 
 
-def _conflict(each: Repeated) -> RefusedPlace:
+def _conflict(each: RepeatedEvent) -> RefusedPlace:
     return RefusedPlace(each.place, id_conflict(each.id, each.source, each.type))

@@ -26,9 +26,15 @@ class Inputs:
         sizes = [each.size for each in self.files]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
-    def source_name(self, source: int) -> str:
-        """Return what a source is called."""
-        return self.files[source].name
+    @property
+    def names(self) -> Sequence[str]:
+        """Return what the sources are called."""
+        return [each.name for each in self.files]
+
+    @property
+    def is_read_once(self) -> bool:
+        """Return whether a pipe is among them."""
+        return any(each.is_read_once for each in self.files)
 
     def place_name(self, source: int, number: int) -> str:
         """Return what a person finds a record by: its line, or its row; the first one is 1."""

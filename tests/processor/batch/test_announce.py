@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 
 from ops.errors import UsageError
-from ops.lifecycle import EXIT_OK, EXIT_USAGE, Stop
+from ops.lifecycle import EXIT_OK, EXIT_USAGE
 from ops.settings import Settings
 from processor.batch import announce
 from processor.batch.announce import Announcement
-from processor.history import backfill as filling
-from processor.history.backfill import BackfillOptions, ProgressLines
 from store.engine import Database
 from store.silenced_badges import Choice
+from tests.builders import backfills
 from tests.builders.cli import laurel_beside
 from tests.builders.messages import (
     ALICE,
@@ -44,9 +43,7 @@ async def history(counting: Database, database_url: str, tmp_path: Path) -> list
     path = tmp_path / "history.jsonl"
     path.write_bytes(b"".join((encoded(event) or b"") + b"\n" for event in events))
     settings = Settings(database_url=database_url)
-    await filling.backfill(
-        settings, path, BackfillOptions(), Stop(), ProgressLines(lambda _line: None)
-    )
+    await backfills.backfill(settings, path)
     assert await rows(counting, SAID) == []
     return events
 

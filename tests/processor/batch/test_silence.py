@@ -8,14 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from ops.lifecycle import Stop
 from ops.settings import Settings
 from processor.batch.announce import announce
 from processor.batch.attempt import BatchOutcome
-from processor.history import backfill as filling
-from processor.history.backfill import BackfillOptions, ProgressLines
 from store.engine import Database
 from store.silenced_badges import Choice
+from tests.builders import backfills
 from tests.builders.messages import (
     ALICE,
     BOB,
@@ -46,10 +44,9 @@ async def backfill(
     url = database.engine.url.render_as_string(hide_password=False)
     write_lines(path, messages)
     settings = Settings(database_url=url.replace("postgresql+psycopg", "postgresql"))
-    report = await filling.backfill(
-        settings, path, BackfillOptions(**asked), Stop(), ProgressLines(lambda _line: None)
-    )
-    assert report.finished
+    if "publish" in asked:
+        asked["announce"] = asked.pop("publish")
+    assert (await backfills.backfill(settings, path, **asked)).load.finished
 
 
 async def stream(database: Database, log: Log, *messages: Message) -> BatchOutcome:

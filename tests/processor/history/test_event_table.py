@@ -19,7 +19,7 @@ from processor.events.event import Event
 from processor.events.reader import EventReader
 from processor.history import event_table
 from processor.history.event_rows import rows_of
-from processor.history.event_table import EventTable, Repeated
+from processor.history.event_table import EventTable, RepeatedEvent
 from processor.history.pieces import Piece, place_of
 from processor.history.reading import PieceReader, ReadBy, ReadPiece
 from store.exact_json import dumped
@@ -85,7 +85,7 @@ class ByHand:
 
     first: dict[str, Event] = field(default_factory=dict)
     places: dict[str, int] = field(default_factory=dict)
-    repeated: list[Repeated] = field(default_factory=list)
+    repeated: list[RepeatedEvent] = field(default_factory=list)
 
     def take(self, place: int, event: Event) -> None:
         known = self.first.setdefault(event.key, event)
@@ -94,7 +94,7 @@ class ByHand:
         else:
             conflicts = known.fingerprint != event.fingerprint
             self.repeated.append(
-                Repeated(
+                RepeatedEvent(
                     place, self.places[event.key], conflicts, event.id, event.source, event.type
                 )
             )

@@ -19,6 +19,7 @@ from store.engine import Connection, Database, StatementTimedOut
 from store.fills import Fill
 from store.values.catalog import Catalog
 from store.values.fills import FillState
+from store.values.names import CounterName
 from tests.builders.catalogs import TENANT, a_catalog, a_level, a_type
 from tests.builders.clock import FakeClock
 from tests.builders.late_counters import (
@@ -188,15 +189,36 @@ async def test_a_type_that_takes_the_counter_over_meanwhile_has_all_of_it(
     assert await counters(database, "climber", name) == ({} if moves else expected)
 
 
+async def test_what_closing_gives_shows_whole_counters(database: Database) -> None:
+    """Where a type takes the counter over, and the job has not come to it yet."""
+    before = await late_world(database)
+    await counted(database, [a_step(PEOPLE[0]) for _ in range(3)], partition=1)
+    await taken(database, "late_points", before)
+    await put_in_force(database, handed_on("late_points", moves=False, least=4))
+    closer = await a_closer(database, "late_points", 1)
+    with pytest.raises(Interrupted):
+        await closer.close(ClosingOptions(), interrupt)
+    statement = """
+        SELECT metadata FROM nft_instance JOIN nft_type ON nft_type.id = type_id
+         WHERE code = 'heir' AND user_id = :user
+    """
+    assert await rows(database, statement, user=PEOPLE[0]) == [({"level": 1, "so_many": 4},)]
+
+
 async def a_closer_again(database: Database, before: FillCloser) -> FillCloser:
     """Another process."""
     return FillCloser(database, before._counter, TENANT, FakeClock(NOW), FixedSize(2))
 
 
-def handed_on(name: str, *, moves: bool) -> Catalog:
+def handed_on(name: str, *, moves: bool, least: int = 1) -> Catalog:
     """The heir uses the counter from now on; the climber goes on with it or not."""
     left = tuple(each for each in NAMES if not moves or each != name)
-    heir = a_type(a_level(1, {name: {"gte": 1}}), code="heir", counters=(name,))
+    heir = a_type(
+        a_level(1, {name: {"gte": least}}),
+        code="heir",
+        counters=(name,),
+        metadata_fields={"so_many": CounterName(name)},
+    )
     return a_catalog(walker(), climber(*left), heir, counters=(*OLD, *LATE), events=EVENTS)
 
 

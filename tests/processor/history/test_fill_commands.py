@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from ops.lifecycle import EXIT_OK, EXIT_USAGE
+from store import history_jobs
 from store.engine import Database
+from store.history_jobs import NewHistoryJob
+from store.values.history import HistoryJobKind
 from tests.builders.cli import laurel
 from tests.builders.late_counters import PEOPLE, a_step, late_world
 from tests.builders.messages import encoded
@@ -72,6 +75,8 @@ def test_what_a_fill_would_give_is_said_before_anybody_has_it(
     again = json.loads(fill("--json").stdout)
     assert (again["events"], again["users"], again["badges_awarded"]) == (45, 9, 8)
     assert again["mint_tasks"] == 6
+    assert again["cost_nanograms"] > 6 * 2_000_000
+    assert "    6 tokens to mint, " in done.stdout
     assert "sources" not in again
 
 
@@ -89,7 +94,7 @@ def test_it_is_closed_once_and_listed(before: Messages, database_url: str, tmp_p
     assert number_of(database_url, "nft_instance") == 8
     assert number_of(database_url, "outbox_message") == 0
     assert laurel("history", "list").stdout.startswith(
-        "late_points  closed   45 events, 9 users, awarded 8, raised 0, "
+        "fill      closed      late_points: 45 events, 9 users, awarded 8, raised 0, "
     )
     (listed,) = json.loads(laurel("history", "list", "--json").stdout)["fills"]
     assert (listed["state"], listed["silent"], listed["no_mint"]) == ("closed", True, False)
@@ -112,8 +117,25 @@ def test_an_undone_fill_is_gone(before: Messages, tmp_path: Path) -> None:
     assert undone.stdout == (
         "The fill of late_points is undone: 45 events that it had taken are dropped.\n"
     )
-    assert laurel("history", "list").stdout == "No counter was given its past.\n"
+    assert laurel("history", "list").stdout == "Nothing was begun with history.\n"
     assert fill().returncode == EXIT_USAGE
+
+
+def test_loads_are_listed_too(before: Messages, database_url: str) -> None:
+    assert before
+
+    async def begin() -> None:
+        async with Database(database_url) as database, database.transaction() as conn:
+            job = NewHistoryJob(
+                HistoryJobKind.BACKFILL, b"digest", ["/archive/2025"], {}, 2, 7, 100, 0, 0
+            )
+            await history_jobs.opened(conn, job)
+
+    asyncio.run(begin())
+    listed = laurel("history", "list").stdout
+    assert listed.startswith("backfill  open        /archive/2025: 0 of 7 slices, counted 0, ")
+    (job,) = json.loads(laurel("history", "list", "--json").stdout)["jobs"]
+    assert (job["kind"], job["state"], job["slices"]) == ("backfill", "open", 7)
 
 
 def test_another_event_under_a_known_id_is_named_with_its_line(

@@ -12,6 +12,7 @@ from processor.catalog.job import JobRunner
 from processor.history.forecast import SAMPLES, Gains, add_gains, forecast
 from processor.history.load_report import LoadReport
 from processor.history.loading import ReadHistory
+from processor.history.slice_transaction import Speech
 from sandbox.postgres import PostgresServer
 from store import catalogs
 from store.catalogs import CountersPending
@@ -19,7 +20,7 @@ from store.engine import Database
 from store.exact_json import dumped
 from tests.builders.chance import CatalogTeller, MessageTeller, compiled
 from tests.builders.clock import FakeClock
-from tests.builders.loads import Untold, compiled_of, loaded, read_of
+from tests.builders.loads import SAID, SILENT, Untold, compiled_of, loaded, read_of
 from tests.builders.messages import NOW, a_partner, a_quest, a_visit, user
 from tests.builders.sql import rows
 
@@ -31,8 +32,8 @@ def database_server(any_postgres: PostgresServer) -> PostgresServer:
     return any_postgres
 
 
-async def told(database: Database, read: ReadHistory) -> LoadReport:
-    report = await forecast(database, Settings(), read, Stop(), Untold(), FakeClock(NOW))
+async def told(database: Database, read: ReadHistory, speech: Speech = SILENT) -> LoadReport:
+    report = await forecast(database, Settings(), read, speech, Stop(), Untold(), FakeClock(NOW))
     return replace(report, seconds=0.0)
 
 
@@ -56,9 +57,10 @@ async def test_what_is_forecast_comes(database: Database, seed: int) -> None:
         for _ in range(2):
             some = [dumped(each).encode() for each in messages.some(20)]
             read = await read_of(database, some)
-            report = await told(database, read)
+            speech = chance.choice((SILENT, SAID, Speech(mint=True), Speech(publish=True)))
+            report = await told(database, read, speech)
             assert report.dry_run
-            assert without_samples(report) == await loaded(database, read)
+            assert without_samples(report) == await loaded(database, read, speech)
         rules = teller.following(rules)
 
 
@@ -97,5 +99,5 @@ async def test_a_forecast_that_is_asked_to_end_is_no_whole_one(counting: Databas
     stop = Stop()
     stop.request()
     read = await read_of(counting, [a_quest()])
-    report = await forecast(counting, Settings(), read, stop, Untold())
+    report = await forecast(counting, Settings(), read, SILENT, stop, Untold())
     assert not report.finished

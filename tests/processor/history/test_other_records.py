@@ -10,6 +10,7 @@ from processor.history.kept_records import OtherRecord
 from processor.history.other_records import OthersDone, carry_out
 from processor.history.slice_transaction import Speech
 from store.engine import Database
+from store.mint_queue import PRIORITY_OF_HISTORY
 from tests.builders.clock import FakeClock
 from tests.builders.messages import ALICE, BOB, NOW, a_command, a_wallet, an_address, encoded
 from tests.builders.sql import rows
@@ -68,6 +69,13 @@ async def test_what_was_done_in_silence_is_said_once_it_is_given_aloud(counting:
     for _ in range(2):
         await done(counting, listed, Speech(publish=True, mint=True))
         assert await rows(counting, said) == [("badge.created",)]
+
+
+async def test_what_history_asks_for_is_minted_last(counting: Database) -> None:
+    award = a_command("award", ALICE, "one", type_code="ambassador", level=3)
+    await done(counting, others([award]), Speech(mint=True))
+    tasks = await rows(counting, "SELECT priority, hold_reason FROM nft_mint_queue")
+    assert tasks == [(PRIORITY_OF_HISTORY, "no_wallet")]
 
 
 async def test_nothing_leaves_no_trace(counting: Database) -> None:

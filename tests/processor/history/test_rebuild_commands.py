@@ -98,6 +98,22 @@ def test_what_is_right_exits_with_0_and_says_so(
     assert run(database_url, "SELECT state FROM rebuild") == [("open",)]
 
 
+def test_a_backfill_counts_beside_a_rebuild_like_a_batch(
+    database_url: str, sent: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    assert rebuild("--open")[0] == EXIT_OK
+    more = [a_partner(who) for who in (ALICE, BOB, BOB)]
+    counted = laurel("backfill", a_file(tmp_path / "more.jsonl", *more))
+    assert counted.returncode == EXIT_OK, counted.stderr
+    code, document = rebuild(a_file(tmp_path / "all.jsonl", *sent, *more))
+    assert (code, document["missing"], document["drift"]["rows"]) == (EXIT_OK, 0, 2)
+    assert (document["sources"]["filled"], document["sources"]["live"]) == (3, 3)
+    assert run(database_url, "SELECT counters FROM nft_progress ORDER BY user_id") == [
+        ({"partners_invited": 3, "~partners_invited": 3},),
+        ({"partners_invited": 3, "~partners_invited": 3},),
+    ]
+
+
 def test_what_a_person_gets_wrong_is_told_and_changes_nothing(
     database_url: str, sent: list[dict[str, Any]], tmp_path: Path
 ) -> None:

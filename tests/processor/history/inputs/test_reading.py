@@ -57,7 +57,7 @@ def test_the_bytes_of_the_pieces_add_up(
 def test_places_have_names(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(LINES)
     inputs = inputs_of([str(tmp_path / "a.jsonl")])
-    assert inputs.source_name(0) == f"{tmp_path}/a.jsonl"
+    assert inputs.names[0] == f"{tmp_path}/a.jsonl"
     assert inputs.place_name(0, 41) == f"{tmp_path}/a.jsonl:42"
 
 

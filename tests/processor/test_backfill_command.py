@@ -1,7 +1,6 @@
 """`laurel backfill` as a process: what it says, and how it ends."""
 
 import asyncio
-import gzip
 import json
 import os
 import signal
@@ -10,29 +9,20 @@ import sys
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 from sqlalchemy import text
 
 from ops.lifecycle import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
+from processor.backfill_command import backfill
 from processor.history.backfill import BackfillOptions
-from processor.history.commands import backfill
 from store.engine import Database
+from tests.builders.backfills import a_file, lines
 from tests.builders.cli import ROOT, laurel
-from tests.builders.messages import ALICE, a_partner, encoded, with_catalog
+from tests.builders.messages import ALICE, a_partner, with_catalog
 from tests.builders.patience import PATIENCE_S
-from tests.e2e.workers import until, until_counted
-
-
-def lines(*messages: dict[str, Any] | bytes) -> bytes:
-    return b"".join((encoded(message) or b"") + b"\n" for message in messages)
-
-
-def a_file(path: Path, *messages: dict[str, Any] | bytes) -> Path:
-    path.write_bytes(lines(*messages))
-    return path
+from tests.e2e.workers import until
 
 
 @pytest.fixture
@@ -53,7 +43,8 @@ def counting_url(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_each_option_is_a_field_and_each_field_an_option() -> None:
     flags = {each.name for each in backfill.params if isinstance(each, click.Option)}
-    assert flags - {"as_json"} == {each.name for each in fields(BackfillOptions)}
+    of_the_source = {"topic", "begin", "end", "partitions"}
+    assert flags - {"as_json"} - of_the_source == {each.name for each in fields(BackfillOptions)}
 
 
 def test_the_command_reports_in_json(counting_url: str, tmp_path: Path) -> None:
@@ -65,14 +56,35 @@ def test_the_command_reports_in_json(counting_url: str, tmp_path: Path) -> None:
     )
 
 
-def test_a_file_with_broken_lines_is_refused_as_a_whole(counting_url: str, tmp_path: Path) -> None:
+def test_broken_lines_are_named_or_strictly_refused(counting_url: str, tmp_path: Path) -> None:
     path = a_file(tmp_path / "mixed.jsonl", a_partner(ALICE), b"{broken", a_partner(ALICE))
-    refused = laurel("backfill", str(path))
-    assert refused.returncode == EXIT_USAGE
+    refused = laurel("backfill", "--strict", str(path))
+    assert refused.returncode == EXIT_USAGE, counting_url
     assert f"{path}:2: not_json: " in refused.stderr
-    assert "--dead-letter" in refused.stderr
-    again = laurel("backfill", "--dead-letter", "--json", str(path))
-    assert json.loads(again.stdout)["resumed_at"] == 0, counting_url
+    named = tmp_path / "refused.jsonl"
+    done = laurel("backfill", "--refused", str(named), "--json", str(path))
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["counted"], document["refused"]) == (
+        EXIT_OK,
+        2,
+        {"not_json": 1},
+    )
+    assert json.loads(named.read_text())["place"] == f"{path}:2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Name a SOURCE"),
+        (["x.jsonl", "--topic", "laurel.quests"], "one after the other"),
+        (["x.jsonl", "--from", "5"], "name one"),
+        (["x.jsonl", "--rate", "5"], "--mint"),
+        (["x.jsonl", "--memory", "much"], "512MiB"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(arguments: list[str], said: str) -> None:
+    refused = laurel("backfill", *arguments)
+    assert (refused.returncode, said in refused.stderr) == (EXIT_USAGE, True), refused.stderr
 
 
 def test_a_file_that_is_not_there_is_named(counting_url: str, tmp_path: Path) -> None:
@@ -84,43 +96,46 @@ def test_a_file_that_is_not_there_is_named(counting_url: str, tmp_path: Path) ->
 def test_a_dry_run_says_what_it_would_count(counting_url: str, tmp_path: Path) -> None:
     path = a_file(tmp_path / "history.jsonl", a_partner(ALICE), b"{broken")
     done = laurel("backfill", "--dry-run", str(path))
+    assert done.returncode == EXIT_OK, (done.stderr, counting_url)
     # As the run would: it would refuse the file.
-    assert done.returncode == EXIT_USAGE, (done.stderr, counting_url)
-    assert laurel("backfill", "--dry-run", "--dead-letter", str(path)).returncode == EXIT_OK
+    assert laurel("backfill", "--dry-run", "--strict", str(path)).returncode == EXIT_USAGE
     first, *rest = done.stdout.splitlines()
-    assert first.startswith(f"{path}: 2 lines in ")
+    assert first.startswith("2 records in ")
     assert rest[:4] == [
-        "  would count  1",
-        "  duplicates   0",
-        "  levels       0",
-        "  broken       1",
+        "  would count    1",
+        "  duplicates     0 (0 within the input, 0 counted before)",
+        "  refused        1",
+        "    not_json                 1",
     ]
-    assert rest[4].startswith(f"    {path}:2: not_json: ")
+    assert rest[-1].startswith(f"  {path}:2: not_json: ")
 
 
-async def test_ctrl_c_ends_after_the_batch_in_flight_with_a_code_of_its_own(
+async def test_ctrl_c_ends_after_the_slice_in_flight_with_a_code_of_its_own(
     counting: Database, database_url: str, tmp_path: Path
 ) -> None:
-    """The second batch waits for a lock of ours: the signal comes while there is more to count."""
-    good = [a_partner(ALICE) for _ in range(20)]
-    path = a_file(tmp_path / "history.jsonl", *good[:2], b"{broken", *good[2:])
-    process = await started(
-        database_url,
-        "--dead-letter",
-        str(path),
-        LAUREL_WORKER__BATCH_RECORDS_MAX="2",
-        LAUREL_WORKER__CHUNK_RECORDS_MAX="2",
-    )
+    """The slice waits for a lock of ours when the signal comes."""
+    path = a_file(tmp_path / "history.jsonl", *(a_partner(ALICE) for _ in range(20)))
     async with counting.transaction() as conn:
-        await conn.execute(text("LOCK TABLE dead_letter IN EXCLUSIVE MODE"))
-        await until_counted(counting, 2)
+        await conn.execute(text("LOCK TABLE nft_progress IN EXCLUSIVE MODE"))
+        process = await started(database_url, str(path))
+
+        async def waits() -> bool:
+            async with counting.transaction() as looking:
+                return bool((await looking.execute(text(WAITING))).scalar_one())
+
+        await until(waits, "the slice waits")
         process.send_signal(signal.SIGINT)
-    answer, _ = await process.communicate()
+    answer, said = await process.communicate()
     document = json.loads(answer)
-    assert process.returncode == EXIT_INTERRUPTED
-    assert document["finished"] is False
-    # The first batch is committed, the second perhaps in flight; the third is not begun.
-    assert document["counted"] == await number_of_events(counting) < 4
+    # It was the only one, and wallet changes there are none.
+    assert (process.returncode, document["finished"]) in {
+        (EXIT_OK, True),
+        (EXIT_INTERRUPTED, False),
+    }, said
+    assert document["counted"] == await number_of_events(counting) == 20
+
+
+WAITING = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -146,41 +161,31 @@ async def test_the_wait_for_a_writer_that_never_writes_can_be_ended(
     assert await number_of_events(counting) == 0
 
 
-def test_a_pipe_is_counted_like_a_file_and_known_again(counting_url: str) -> None:
+def test_a_pipe_is_counted_like_a_file(counting_url: str) -> None:
     content = lines(*(a_partner(ALICE) for _ in range(3)))
     first, again = (piped(content, "-", "--json") for _ in range(2))
     assert first.returncode == again.returncode == EXIT_OK, (first.stderr, counting_url)
     found = [json.loads(each.stdout) for each in (first, again)]
-    assert [(each["path"], each["lines"], each["counted"]) for each in found] == [
-        ("<stdin>", 3, 3),
-        ("<stdin>", 0, 0),
+    assert [(each["sources"], each["read"], each["counted"]) for each in found] == [
+        (["<stdin>"], 3, 3),
+        (["<stdin>"], 3, 0),
     ]
-    assert found[1]["resumed_at"] == 3
     other = piped(content + lines(a_partner(ALICE)), "/dev/stdin", "--json")
     assert json.loads(other.stdout)["counted"] == 1
 
 
 def test_a_broken_line_in_a_pipe_is_named(counting_url: str) -> None:
-    refused = piped(lines(a_partner(ALICE), b"{broken"), "-")
+    refused = piped(lines(a_partner(ALICE), b"{broken"), "-", "--strict")
     assert refused.returncode == EXIT_USAGE, counting_url
     assert "<stdin>:2: not_json: " in refused.stderr.decode()
-
-
-def test_a_packed_file_is_counted(counting_url: str, tmp_path: Path) -> None:
-    path = tmp_path / "history.jsonl.gz"
-    path.write_bytes(gzip.compress(lines(*(a_partner(ALICE) for _ in range(2)))))
-    done = laurel("backfill", str(path), "--json")
-    assert json.loads(done.stdout)["counted"] == 2, counting_url
 
 
 def test_a_file_name_beyond_utf8_is_escaped(counting_url: str, tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"history-\xef.jsonl")
     a_file(path, a_partner(ALICE), b"{broken")
-    refused = laurel("backfill", str(path))
-    assert refused.returncode == EXIT_USAGE, counting_url
-    assert "history-\\xef.jsonl:2: not_json: " in refused.stderr
-    done = laurel("backfill", "--dead-letter", "--json", str(path))
-    assert (done.returncode, json.loads(done.stdout)["counted"]) == (EXIT_OK, 1)
+    done = laurel("backfill", str(path))
+    assert done.returncode == EXIT_OK, counting_url
+    assert "history-\\xef.jsonl:2: not_json: " in done.stdout
 
 
 def piped(content: bytes, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
