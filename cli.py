@@ -56,6 +56,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "processor.backfill_command:backfill",
         "Count history: files of events, or a range of a topic.",
     ),
+    "rebuild": (
+        "processor.history.rebuild_commands:rebuild",
+        "Compute counters anew from history, beside the live system.",
+    ),
     "history": (
         "processor.history.fill_commands:history",
         "Give a new counter its past, and list what was begun.",

@@ -63,6 +63,18 @@ class Point(StrEnum):
     SLICE_REWRITTEN = "slice.rewritten"
     SLICE_SAVED = "slice.saved"
     SLICE_COMMITTED = "slice.committed"
+    # Between two statements of a rebuild's slice, and its steps (processor/history/rebuild.py).
+    REBUILD_TAKEN = "rebuild.taken"
+    REBUILD_LOOKED_UP = "rebuild.looked_up"
+    REBUILD_PAIRED = "rebuild.paired"
+    REBUILD_FILLED = "rebuild.filled"
+    REBUILD_KEPT = "rebuild.kept"
+    REBUILD_SAVED = "rebuild.saved"
+    REBUILD_COMMITTED = "rebuild.committed"
+    REBUILD_EXCHANGED = "rebuild.exchanged"
+    REBUILD_EXCHANGED_COMMITTED = "rebuild.exchanged_committed"
+    REBUILD_CLOSED = "rebuild.closed"
+    REBUILD_REMOVED = "rebuild.removed"
     # Between two statements of a slice of a fill's source (processor/history/fill.py).
     FILL_HELD = "fill.held"
     FILL_KNOWN = "fill.known"

@@ -16,19 +16,25 @@ from store.catalog_changes import Adoption, Changes, Dropped
 from store.engine import Connection
 from store.exact_json import dumped
 from store.values.catalog import JobState
+from store.values.shadows import ShadowChange
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogWork:
-    """What there is to do: counters to take over and to drop, types to evaluate, to rewrite."""
+    """What there is to do: counters to take over and to drop, types to evaluate, to rewrite.
+
+    `shadows`: counters that change places with what a rebuild has kept beside them; then only those
+    badges are rewritten whose counters differ from it.
+    """
 
     adoptions: tuple[Adoption, ...] = ()
     dropped: tuple[Dropped, ...] = ()
     rules: tuple[UUID, ...] = ()
     metadata: tuple[UUID, ...] = ()
+    shadows: tuple[ShadowChange, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.adoptions or self.dropped or self.rules or self.metadata)
+        return bool(self.adoptions or self.dropped or self.shadows or self.rules or self.metadata)
 
     @classmethod
     def of(cls, changes: Changes, left: "CatalogWork") -> "CatalogWork":
@@ -43,10 +49,11 @@ class CatalogWork:
 
     @property
     def sources(self) -> frozenset[UUID]:
-        """Return the types whose users have counters to be taken over or dropped."""
+        """Return the types whose users have counters to be taken over, dropped or exchanged."""
         return frozenset(
             [each.source_type_id for each in self.adoptions]
             + [each.type_id for each in self.dropped]
+            + [each.type_id for each in self.shadows]
         )
 
 

@@ -110,10 +110,18 @@ REMOVE_TYPE_LEVELS = text("DELETE FROM nft_level_rule WHERE type_id = ANY(CAST(:
 REMOVE_TYPES = text("DELETE FROM nft_type WHERE id = ANY(CAST(:types AS uuid[]))")
 REMOVE_COUNTERS = text("DELETE FROM counter_definition WHERE name = ANY(CAST(:names AS text[]))")
 
+REBUILDING = text("SELECT EXISTS (SELECT FROM rebuild WHERE state <> 'done')")
+
 RETIRE = text("UPDATE catalog_version SET is_current = false WHERE is_current")
 ADD_VERSION = text("""
     INSERT INTO catalog_version (id, content_hash, document, is_current)
     SELECT coalesce(max(id), 0) + 1, :hash, CAST(:document AS jsonb), true FROM catalog_version
+    RETURNING id
+""")
+ADD_SAME_VERSION = text("""
+    INSERT INTO catalog_version (id, content_hash, document, is_current)
+    SELECT (SELECT max(id) + 1 FROM catalog_version), content_hash, document, true
+      FROM catalog_version WHERE id = :version
     RETURNING id
 """)
 
@@ -181,6 +189,7 @@ async def preview(conn: Connection, catalog: Catalog) -> Changes | None:
     row = (await conn.execute(CURRENT_HASH)).one_or_none()
     if row is not None and row.content_hash == content_hash(encoded(catalog)):
         return None
+    await _refuse_beside_rebuild(conn)
     changes = between(await current(conn) or NOTHING, catalog)
     await catalog_use.refuse(conn, changes)
     return changes
@@ -213,6 +222,7 @@ async def apply(
     document = encoded(catalog)
     if row is not None and row.content_hash == content_hash(document):
         return Applied(version=row.id, is_new=False)
+    await _refuse_beside_rebuild(conn)
     before = await catalog_jobs.current(conn)
     if before is not None and before.state is JobState.COUNTERS:
         raise CountersPending
@@ -249,6 +259,36 @@ async def apply(
         rules_changed=changes.rules_changed,
         metadata_changed=changes.metadata_changed,
     )
+
+
+async def lock_out_batches(conn: Connection) -> None:
+    """Wait for the batches under way, and keep later ones waiting until the transaction ends."""
+    await conn.execute(LOCK_OUT_BATCHES)
+    await conn.execute(catalog_use.BY_INDEX)
+
+
+async def renew(
+    conn: Connection, work: catalog_jobs.CatalogWork, *, silent: bool = False, no_mint: bool = False
+) -> int:
+    """Put the same catalog in force as a version of its own, with `work` as its job; return it.
+
+    Every batch reads anew what it counts by. The caller has locked them out (`lock_out_batches`),
+    and no job is open that takes over counters.
+    """
+    version = await current_for_share(conn)
+    await conn.execute(RETIRE)
+    added = int((await conn.execute(ADD_SAME_VERSION, {"version": version})).scalar_one())
+    await catalog_jobs.open_job(conn, added, work, silent=silent, no_mint=no_mint)
+    return added
+
+
+async def _refuse_beside_rebuild(conn: Connection) -> None:
+    if (await conn.execute(REBUILDING)).scalar_one():
+        raise UsageError(
+            "A rebuild is open, which keeps a second value of counters of the catalog in force: "
+            "another catalog waits for its end. `laurel rebuild --status` shows it; "
+            "`laurel rebuild --finish` keeps what is in force and ends it."
+        )
 
 
 async def _write(conn: Connection, changes: Changes) -> None:

@@ -13,6 +13,7 @@ from datetime import date, datetime
 
 from sqlalchemy import text
 
+from ops.errors import UsageError
 from store.engine import Connection
 from store.values.fills import FillState
 from store.values.names import CounterName
@@ -34,7 +35,9 @@ COUNTER = text("""
            JOIN catalog_version AS brought ON brought.id = counter.first_version
      WHERE counter.name = :name
 """)
-NAMES = text("SELECT name FROM counter_definition ORDER BY name")
+# Of the catalog; those of a rebuild begin with a sign.
+NAMES = text("SELECT name FROM counter_definition WHERE name ~ '^[a-z]' ORDER BY name")
+REBUILDING = text("SELECT EXISTS (SELECT FROM rebuild WHERE state <> 'done')")
 
 _FILLS = """
     SELECT fill.counter_id, counter.name, fill.state, fill.silent, fill.no_mint,
@@ -142,7 +145,16 @@ async def every(conn: Connection) -> list[Fill]:
 
 
 async def begin(conn: Connection, counter_id: int) -> None:
-    """Open a fill, unless there is one."""
+    """Open a fill, unless there is one; the caller holds the catalog's version.
+
+    Raises:
+        UsageError: a rebuild is open, which would not have what the fill gives.
+    """
+    if (await conn.execute(REBUILDING)).scalar_one():
+        raise UsageError(
+            "A rebuild is open, which counts beside the counters in force: a fill waits for its "
+            "end. `laurel rebuild --finish` keeps what is in force and ends it."
+        )
     await conn.execute(OPEN, {"counter_id": counter_id})
 
 

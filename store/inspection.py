@@ -15,6 +15,7 @@ from sqlalchemy import Row, text
 
 from store.engine import Connection
 from store.values.badges import InstanceStatus, OnchainStatus
+from store.values.shadows import without_shadows
 from store.values.stream import Reason
 
 
@@ -183,7 +184,10 @@ async def snapshot(conn: Connection) -> Snapshot:
     return Snapshot(
         events=(await conn.execute(EVENTS)).scalar_one(),
         commands=(await conn.execute(COMMANDS)).scalar_one(),
-        progress=tuple(ProgressRow(*row) for row in await conn.execute(PROGRESS)),
+        progress=tuple(
+            ProgressRow(user, code, without_shadows(counters), latest)
+            for user, code, counters, latest in await conn.execute(PROGRESS)
+        ),
         badges=tuple(_badge(row) for row in await conn.execute(BADGES)),
         letters=tuple(
             DeadLetterRow(topic, Reason(reason), value)

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 
 from sqlalchemy import text
 
+from ops.errors import UsageError
 from store.engine import Connection, Database
 
 # Of the table processed_event, in one transaction: some 130 000 rows.
@@ -27,6 +28,7 @@ FLOOR_AFTER = text("""
 """)
 # The table, not the row: row locks have no queue, and batches share this one without a pause.
 LOCK_OUT_BATCHES = text("LOCK TABLE dedupe_floor IN EXCLUSIVE MODE")
+UNDER_REBUILD = text("SELECT EXISTS (SELECT FROM rebuild WHERE state <> 'done')")
 RAISE = text("UPDATE dedupe_floor SET floor = :floor WHERE floor < :floor")
 
 PAGES = text("""
@@ -63,8 +65,17 @@ async def floor_after(conn: Connection, age: timedelta) -> date:
 
 
 async def raise_floor(conn: Connection, to: date) -> None:
-    """Raise the floor, in a transaction that does nothing else; it waits for batches under way."""
+    """Raise the floor, in a transaction that does nothing else; it waits for batches under way.
+
+    Raises:
+        UsageError: a rebuild is open.
+    """
     await conn.execute(LOCK_OUT_BATCHES)
+    if (await conn.execute(UNDER_REBUILD)).scalar_one():
+        raise UsageError(
+            "A rebuild is open, which tells by their ids which events were counted: none are "
+            "forgotten before its end. `laurel rebuild --finish` ends it."
+        )
     await conn.execute(RAISE, {"floor": to})
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from processor.rules.levels import Award, LevelUp, Rulebook, Unchanged, evaluate
-from store import adoption, catalog_jobs
+from store import adoption, catalog_jobs, shadows
 from store.counting import Progress
 from store.engine import Connection
 from store.values.badges import Instance
@@ -32,3 +32,4 @@ async def adopt(conn: Connection, users: Iterable[UUID]) -> None:
     work = await catalog_jobs.adopting(conn)
     if work is not None and (listed := set(users)):
         await adoption.adopt(conn, work.adoptions, work.dropped, listed)
+        await shadows.change(conn, work.shadows, listed)

@@ -53,6 +53,7 @@ from store import (
     processed_events,
     progress,
     retention,
+    shadows,
     wallets,
 )
 from store.engine import Connection, Database
@@ -110,16 +111,17 @@ class Pipeline:
             found = await catalogs.current(conn)
             floor = await retention.floor(conn)
             self._uncounted = await catalog_use.uncounted(conn)
+            beside = await shadows.counted(conn)
         if found is None:
             raise UsageError(catalogs.NO_CATALOG)
         self._compiled = CompiledCatalog.of(
-            found, self._options.tenant_id, self._options.future_tolerance, floor
+            found, self._options.tenant_id, self._options.future_tolerance, floor, beside
         )
 
     @property
     def catalog(self) -> Catalog:
         """Return the catalog that messages are read by; `load` comes first."""
-        return self._loaded().reader.catalog
+        return self._loaded().catalog
 
     def read(self, chunk: Chunk) -> ReadChunk:
         """Read a chunk; pure work for the time while the database is busy."""

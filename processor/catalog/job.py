@@ -33,13 +33,16 @@ from store import (
     mint_queue,
     outbox,
     reevaluation,
+    shadows,
     silenced_badges,
 )
 from store.catalog_jobs import Job
 from store.engine import Connection, Database, DatabaseUnreachable, StatementTimedOut
 from store.instances import Provenance
+from store.reevaluation import ActiveBadge
 from store.values.badges import Actor, AuditAction, AuditEntry
 from store.values.catalog import Catalog, JobState
+from store.values.shadows import ShadowStep, filled, replaced
 
 # Of users or badges. A batch that meets a slice's users waits for its commit: so a slice that takes
 # long is followed by a smaller one.
@@ -176,6 +179,7 @@ class JobRunner:
                 users = await reevaluation.users(conn, job.work.sources, job.done_to, size)
                 if users:
                     await adoption.adopt(conn, job.work.adoptions, job.work.dropped, users)
+                    await shadows.change(conn, job.work.shadows, users)
                     reach(Point.SLICE_ADOPTED)
                 return _Slice(_moved(job, users))
             case JobState.LEVELS:
@@ -244,7 +248,8 @@ class JobRunner:
         stale = [
             (badge.id, fresh)
             for badge in found
-            if (fresh := evaluation.rewritten(rulebook, badge)) is not None
+            if _is_concerned(job, badge)
+            and (fresh := evaluation.rewritten(rulebook, badge)) is not None
         ]
         await reevaluation.rewrite(conn, stale)
         reach(Point.SLICE_REWRITTEN)
@@ -291,6 +296,19 @@ async def take_up_idle_jobs(runner: JobRunner, clock: Clock = SYSTEM_CLOCK) -> N
                 raised=job.raised,
                 rewritten=job.rewritten,
             )
+
+
+def _is_concerned(job: Job, badge: ActiveBadge) -> bool:
+    """Return whether a badge shows what the job has changed; a rebuild changes few counters."""
+    if not job.work.shadows:
+        return True
+    held = badge.counters
+    return any(
+        each.type_id == badge.type_id
+        and any(held.get(name, 0) != held.get(other(name), 0) for name in each.counters)
+        for each in job.work.shadows
+        for other in [filled if each.step is ShadowStep.UNDO else replaced]
+    )
 
 
 def _moved(job: Job, done: Sequence[UUID]) -> Job:

@@ -36,9 +36,10 @@ from processor.history.pieces import Piece, source_of
 from processor.history.reading import ReadBy, Readers
 from processor.history.scan import Found
 from processor.history.slice_transaction import Speech
-from store import catalogs, migrations, retention, rights
+from store import catalogs, migrations, retention, rights, shadows
 from store.engine import Database
 from store.values.catalog import Catalog
+from store.values.shadows import with_shadows
 from store.values.stream import Reason
 
 # Of refused records in the report.
@@ -298,12 +299,14 @@ class _Backfill:
         async with self._db.reading() as conn:
             catalog: Catalog | None = await catalogs.current(conn)
             floor = await retention.floor(conn)
+            beside = await shadows.counted(conn)
         if catalog is None:
             raise UsageError(catalogs.NO_CATALOG)
         tenant_id, worker = self._settings.tenant_id, self._settings.worker
         tolerance = worker.future_tolerance
-        by = ReadBy(catalog, tenant_id, tolerance, floor, worker.record_bytes_max)
-        return by, CompiledCatalog.of(catalog, tenant_id, tolerance, floor)
+        counted = with_shadows(catalog, beside)
+        by = ReadBy(counted, tenant_id, tolerance, floor, worker.record_bytes_max)
+        return by, CompiledCatalog.of(catalog, tenant_id, tolerance, floor, beside)
 
     def _history(self, found: Found, compiled: CompiledCatalog) -> ReadHistory:
         refused = dict(found.kept.reasons())

@@ -1,4 +1,4 @@
-"""Keys and fingerprints of many events at a time, as processor/events/identity.py says. Pure."""
+"""Keys and fingerprints of many events at a time, as processor/events/identity.py says."""
 
 from binascii import crc32
 from collections.abc import Iterable

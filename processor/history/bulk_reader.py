@@ -7,7 +7,7 @@ everything: a block with a line that is no event of a declared type, that is not
 NUL, and single events whose subject or time is written in an unusual way, that lie outside the
 bounds of time, or that a counter does not take.
 
-tests/processor/history/test_bulk_reader.py holds the two together. Pure.
+tests/processor/history/test_bulk_reader.py holds the two together.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -2,7 +2,7 @@
 
 This is the whole definition that an engine has to know. What an event adds to which counter is said
 by the code of the stream (processor/rules/counters.py); an engine drops repetitions and adds up,
-and nothing in that depends on the catalog. Pure.
+and nothing in that depends on the catalog.
 """
 
 from collections.abc import Sequence

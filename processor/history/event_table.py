@@ -30,7 +30,7 @@ from store.values.catalog import CounterOperation
 from store.values.names import Number
 
 # As many events go into a transaction of PostgreSQL's as take some seconds there.
-SLICE_EVENTS = 100_000
+SLICE_EVENTS = 50_000
 # A statement costs as much as some thousand rows; DuckDB writes them in groups of 122 880.
 _INSERT_ROWS = 122_880
 # PostgreSQL counts days from this one.

@@ -8,6 +8,7 @@ what a history comes to there is one definition.
 Nothing else imports pyspark: `pip install 'laurel[spark]'`, and Java 17.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -96,6 +97,8 @@ def session(cluster: Cluster) -> Iterator[SparkSession]:
     Raises:
         SparkFailed: there is no Java, or no such cluster.
     """
+    # It says of each connection that it ends.
+    logging.getLogger("py4j").setLevel(logging.WARNING)
     builder = SparkSession.builder.appName("laurel backfill")
     settings: dict[str, Any] = {
         "spark.sql.session.timeZone": "UTC",

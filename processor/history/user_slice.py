@@ -1,7 +1,7 @@
 """What the events of some users add up to: what history puts into PostgreSQL in one transaction.
 
 Users are dealt out by a hash, so a user's whole history lies in one slice, and every row of
-nft_progress is written once. An event is in it once: repetitions within the input are gone. Pure.
+nft_progress is written once. An event is in it once: repetitions within the input are gone.
 """
 
 from collections.abc import Collection, Mapping, Sequence

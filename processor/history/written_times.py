@@ -1,7 +1,7 @@
 """Times of RFC 3339 in UTC, many at a time.
 
 Taken is what nearly every producer writes: `2026-01-02T03:04:05`, at most six decimals, then `Z` or
-`+00:00`. Everything else is left to the decoder of single events. Pure.
+`+00:00`. Everything else is left to the decoder of single events.
 """
 
 from collections.abc import Sequence

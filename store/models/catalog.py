@@ -20,6 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from store.models.base import Base, Dated, Identified, Json, one_of
 from store.values.catalog import Category, CounterKind, JobState, OnchainPolicy, Rarity
+from store.values.shadows import RebuildState
 
 
 class NFTType(Identified, Dated, Base):
@@ -82,7 +83,8 @@ class CounterDefinition(Base):
 
     # As catalog_version.id: a smallint would run out by what is rolled back.
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    name: Mapped[str] = mapped_column(String(64), unique=True)
+    # A shadow's begins with a sign (store/values/shadows.py).
+    name: Mapped[str] = mapped_column(String(65), unique=True)
     kind: Mapped[str] = mapped_column(String(16))
     event_type: Mapped[str] = mapped_column(String(128))
     field: Mapped[str | None] = mapped_column(String(64))
@@ -120,6 +122,43 @@ class CatalogVersion(Base):
     document: Mapped[Json]  # event types, counters, types, levels: what the worker evaluates
     is_current: Mapped[bool] = mapped_column(Boolean)
     applied_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Rebuild(Base):
+    """+ Counters that are computed anew beside those in force; at most one rebuild is open."""
+
+    __tablename__ = "rebuild"
+    __table_args__ = (
+        one_of("state", RebuildState),
+        Index(
+            "rebuild_one_open_key",
+            text("(true)"),
+            unique=True,
+            postgresql_where=text("state <> 'done'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    # From this one on batches count both: sources fill what was counted before it.
+    version: Mapped[int] = mapped_column(ForeignKey("catalog_version.id"))
+    state: Mapped[str] = mapped_column(String(16))
+    counters: Mapped[Json]  # store.rebuilds.RebuiltCounter: ids, and since when they count
+    # Of the sources that were given last, and how far they are filled in.
+    digest: Mapped[bytes | None]
+    next_slice: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    filled: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))  # events
+    # Events that no source brought, when the two changed places.
+    accepted: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class RebuildEvent(Base):
+    """+ An event that the open rebuild has filled in."""
+
+    __tablename__ = "rebuild_event"
+
+    event_key: Mapped[UUID] = mapped_column(primary_key=True)
 
 
 class CatalogJob(Base):

@@ -12,15 +12,19 @@ from pathlib import Path
 
 import click
 import pytest
-from processor.backfill_command import backfill
+from aiokafka import AIOKafkaProducer
 from sqlalchemy import text
 
 from ops.lifecycle import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE
+from ops.settings import Settings
+from processor.backfill_command import backfill
 from processor.history.backfill import BackfillOptions
+from processor.stream import topics
+from sandbox.broker import Broker
 from store.engine import Database
 from tests.builders.backfills import a_file, lines
 from tests.builders.cli import ROOT, laurel
-from tests.builders.messages import ALICE, a_partner, with_catalog
+from tests.builders.messages import ALICE, a_partner, a_visit, encoded, with_catalog
 from tests.builders.patience import PATIENCE_S
 from tests.e2e.workers import until
 
@@ -215,3 +219,36 @@ async def number_of_events(database: Database) -> int:
     async with database.transaction() as conn:
         rows = await conn.execute(text("SELECT count(*) FROM processed_event"))
         return int(rows.scalar_one())
+
+
+async def test_a_range_of_a_topic_is_counted_beside_the_group(
+    any_broker: Broker, topic_prefix: str, counting: Database, database_url: str
+) -> None:
+    """What came before, behind or elsewhere does not count; a broken record has its place."""
+    topic = f"{topic_prefix}.partners"
+    of_kafka = {
+        "LAUREL_KAFKA_BROKERS": any_broker.address,
+        "LAUREL_KAFKA__TOPIC_PREFIX": topic_prefix,
+    }
+    await topics.create(Settings(kafka_brokers=any_broker.address), [topic])
+    async with AIOKafkaProducer(bootstrap_servers=any_broker.address) as producer:
+        for number in range(8):
+            value = b"{" if number == 4 else encoded(a_partner(ALICE))
+            await producer.send_and_wait(topic, value, partition=0)
+        await producer.send_and_wait(topic, encoded(a_partner(ALICE)), partition=1)
+        other = encoded(a_visit(ALICE))
+        await producer.send_and_wait(topic, other, partition=0)
+    asked = ["--topic", topic, "--partition", "0", "--from", "2"]
+    process = await started(database_url, *asked, **of_kafka)
+    answer, said = await process.communicate()
+    document = json.loads(answer)
+    assert process.returncode == EXIT_OK, said
+    assert (document["counted"], document["refused"]) == (5, {"not_json": 1, "wrong_topic": 1})
+    assert document["sources"] == [f"{topic}/0@2-8"]
+    assert document["refused_examples"][0].startswith(f"{topic}/0@4: not_json: ")
+    async with counting.transaction() as conn:
+        found = await conn.execute(text("SELECT count(*) FROM offset_ledger"))
+        assert found.scalar_one() == 0
+    beyond = await started(database_url, "--topic", topic, "--from", "900", **of_kafka)
+    _, said = await beyond.communicate()
+    assert (beyond.returncode, len(said.decode().strip().splitlines())) == (EXIT_USAGE, 1), said

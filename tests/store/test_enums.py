@@ -19,6 +19,7 @@ from store.values.minting import (
     TaskStatus,
 )
 from store.values.outbox import OutboxType
+from store.values.shadows import RebuildState
 from store.values.stream import CommandType, PartitionAction, PauseReason, Reason
 
 # column -> the enumeration whose values, and no others, it may hold.
@@ -49,6 +50,7 @@ COLUMNS = {
     "achievement.status": AchievementStatus,
     "achievement_grant.visibility": Visibility,
     "counter_definition.kind": CounterKind,
+    "rebuild.state": RebuildState,
     "counter_fill.state": FillState,
     "chain_message.kind": MessageKind,
     "chain_message.status": MessageStatus,

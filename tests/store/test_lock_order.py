@@ -36,9 +36,11 @@ from tests.builders.messages import (
     terms,
     with_catalog,
 )
+from tests.processor.history.test_rebuild import LOUD, Live, break_points, rebuilding, steps
 from tests.store.lock_order import (
     APPENDED,
     OF_A_FILL,
+    OF_A_REBUILD,
     OF_THE_CATALOG,
     ORDER,
     Step,
@@ -82,6 +84,7 @@ async def test_batches_lock_in_order(
         "chain_wallet",
         "history_job",
         "paused_partition",
+        "rebuild",
         "silenced_badge",
     }
     assert locked(transactions) >= set(ORDER) - untouched
@@ -193,6 +196,23 @@ async def test_a_new_catalog_locks_in_order(
     }
 
 
+async def test_a_rebuild_locks_in_order(
+    database: Database, transactions: list[Transaction]
+) -> None:
+    live = await Live.of(database)
+    await live.count(*steps(ALICE, 4))
+    await break_points(database, ALICE, 1)
+    transactions.clear()
+    made = rebuilding(database)
+    await made.open()
+    await live.fill()
+    await made.swap(LOUD)
+    await made.undo(LOUD)
+    await made.finish()
+    assert contradictions(transactions) == []
+    assert locked(transactions) >= {"rebuild", "rebuild_event", "progress_member", "nft_progress"}
+
+
 async def test_a_fill_locks_in_order(database: Database, transactions: list[Transaction]) -> None:
     """While its sources are taken, closed and undone."""
     before = await late_world(database)
@@ -240,7 +260,7 @@ def test_a_table_without_a_place_is_found() -> None:
 
 def test_every_table_has_a_place() -> None:
     assert set(models.Base.metadata.tables) == (
-        set(ORDER) | OF_THE_CATALOG | OF_A_FILL | APPENDED | UNUSED
+        set(ORDER) | OF_THE_CATALOG | OF_A_FILL | OF_A_REBUILD | APPENDED | UNUSED
     )
 
 

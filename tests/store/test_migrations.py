@@ -103,7 +103,7 @@ async def test_since_when_counters_count_is_read_from_the_versions_before(
     before = import_module("store.migrations.versions.r0004_counter_fills").down_revision
     async with database.transaction() as conn:
         await conn.execute(text("ALTER TABLE counter_definition DROP COLUMN first_version"))
-        tables = "counter_fill, fill_event, fill_progress, fill_member"
+        tables = "counter_fill, fill_event, fill_progress, fill_member, rebuild, rebuild_event"
         await conn.execute(text(f"DROP TABLE {tables}"))
         await conn.execute(text("UPDATE alembic_version SET version_num = :it"), {"it": before})
     await migrations.upgrade(database.engine.url.render_as_string(hide_password=False))

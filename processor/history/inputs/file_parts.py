@@ -5,6 +5,7 @@ is a part as a whole.
 """
 
 import codecs
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -23,9 +24,13 @@ _HEAD_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """What one reader reads: whole lines from `begin` up to `end`; a file where `end` is None."""
+    """What one reader reads: whole lines from `begin` up to `end`; a file where `end` is None.
+
+    `modified_ns` is when the file was changed last, by its file system.
+    """
 
     source: int
+    modified_ns: int
     begin: int = 0
     end: int | None = None
 
@@ -46,13 +51,14 @@ def parts_of(inputs: Inputs, part_bytes: int = PART_BYTES) -> list[FilePart]:
             )
         try:
             with file.path.open("rb") as opened:
+                modified_ns = os.fstat(opened.fileno()).st_mtime_ns
                 if file.is_parquet or not unpacking.is_plain(opened.read(_HEAD_BYTES)):
-                    found.append(FilePart(source))
+                    found.append(FilePart(source, modified_ns))
                     continue
                 begin = 0
                 while begin < file.size:
                     end = min(_line_begin(opened, begin + part_bytes), file.size)
-                    found.append(FilePart(source, begin, end))
+                    found.append(FilePart(source, modified_ns, begin, end))
                     begin = end
         except OSError as error:
             raise files.unreadable(file.name, error) from error
@@ -82,7 +88,7 @@ def pieces_of(inputs: Inputs, part: FilePart, first: int, record_bytes_max: int)
         UsageError: the file is broken, cannot be read, or is another one by now.
     """
     file = inputs.files[part.source]
-    _check_unchanged(file)
+    _check_unchanged(file, part)
     if part.end is None:
         yield from inputs.pieces_of(part.source, record_bytes_max)
     else:
@@ -92,7 +98,7 @@ def pieces_of(inputs: Inputs, part: FilePart, first: int, record_bytes_max: int)
                 yield from line_pieces.cut(blocks, part.source, record_bytes_max, first)
         except OSError as error:
             raise files.unreadable(file.name, error) from error
-    _check_unchanged(file)
+    _check_unchanged(file, part)
 
 
 def _blocks(file: BinaryIO, begin: int, end: int) -> Iterator[bytes]:
@@ -115,13 +121,13 @@ def _line_begin(file: BinaryIO, position: int) -> int:
     return position
 
 
-def _check_unchanged(file: InputFile) -> None:
+def _check_unchanged(file: InputFile, part: FilePart) -> None:
     # Lines are numbered before they are read: a file that grows meanwhile would be cut in a line.
     try:
         status = file.path.stat()
     except OSError as error:
         raise files.unreadable(file.name, error) from error
-    if (status.st_size, status.st_mtime_ns) != (file.size, file.modified_ns):
+    if (status.st_size, status.st_mtime_ns) != (file.size, part.modified_ns):
         raise UsageError(
             f"{file.name}: it was written to while it is read, or is another one where it was "
             "read. Give a file that stays as it is, the same for every machine.",

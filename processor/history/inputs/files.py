@@ -35,14 +35,12 @@ class InputFile:
         path: where it is; `-` for standard input.
         name: the same for a person.
         size: bytes, as it lies on disk; None where that cannot be known before.
-        modified_ns: when it was changed last, by its file system; None likewise.
         is_parquet: whether it has rows, not lines.
     """
 
     path: Path
     name: str
     size: int | None
-    modified_ns: int | None
     is_parquet: bool = False
 
     @property
@@ -173,7 +171,7 @@ def _file(path: Path, status: os.stat_result) -> InputFile:
     if not stat.S_ISREG(status.st_mode) or pipes.is_read_once(path):
         if path != STDIN and not os.access(path, os.R_OK):
             raise UsageError(f"{name}: permission denied", path=name)
-        return InputFile(path, name, None, None)
+        return InputFile(path, name, None)
     try:
         with path.open("rb") as file:
             counted = unpacking.CountedFile(file)
@@ -187,7 +185,7 @@ def _file(path: Path, status: os.stat_result) -> InputFile:
                 next(unpacking.blocks(counted, name, _LOOKED_AT_BYTES), None)
     except OSError as error:
         raise unreadable(name, error) from error
-    return InputFile(path, name, status.st_size, status.st_mtime_ns, is_parquet)
+    return InputFile(path, name, status.st_size, is_parquet)
 
 
 def _check_ending(path: Path, head: bytes, name: str) -> None:

@@ -44,9 +44,9 @@ async def backfill(
     url = database.engine.url.render_as_string(hide_password=False)
     write_lines(path, messages)
     settings = Settings(database_url=url.replace("postgresql+psycopg", "postgresql"))
-    if "publish" in asked:
-        asked["announce"] = asked.pop("publish")
-    assert (await backfills.backfill(settings, path, **asked)).load.finished
+    said, minted = asked.get("publish", False), asked.get("mint", False)
+    report = await backfills.backfill(settings, path, announce=said, mint=minted)
+    assert report.load.finished
 
 
 async def stream(database: Database, log: Log, *messages: Message) -> BatchOutcome:

@@ -6,7 +6,6 @@ every other part is required.
 
 import gzip
 import random
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -31,11 +30,10 @@ from store.exact_json import dumped
 from tests.builders.backfills import a_file, backfill
 from tests.builders.chance import CatalogTeller, MessageTeller, compiled
 from tests.builders.messages import ALICE, a_partner
+from tests.builders.spark import needs_spark
 from tests.processor.history.test_event_table import numbered, read_by
 
-pyspark = pytest.importorskip("pyspark", reason="pyspark is not installed (pip: laurel[spark])")
-if shutil.which("java") is None:
-    pytest.skip("Spark needs Java 17, and there is none", allow_module_level=True)
+needs_spark()
 
 from processor.history import spark_history  # noqa: E402
 from processor.history.spark_history import Cluster, SparkScan  # noqa: E402
