@@ -26,6 +26,8 @@ DEFINED_TWICE = {
 
 # Modules without a test file of their own, and where they are tested.
 TESTED_ELSEWHERE = {
+    "processor/history/inputs/file_parts.py": "tests/processor/history/test_spark_history.py",
+    "processor/history/part_reading.py": "tests/processor/history/test_spark_history.py",
     "processor/history/bulk_identity.py": "tests/processor/history/test_bulk_reader.py",
     "processor/history/written_times.py": "tests/processor/history/test_bulk_reader.py",
     "processor/history/event_rows.py": "tests/processor/history/test_event_table.py",

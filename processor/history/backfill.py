@@ -280,7 +280,7 @@ class _Backfill:
 
             if not isinstance(sources, Inputs):
                 raise UsageError("Spark reads files. Read a topic without --engine spark.")
-            cluster = spark_history.Cluster(self._options.master, self._options.shared)
+            cluster = spark_history.SparkCluster(self._options.master, self._options.shared)
             with (
                 spark_history.session(cluster) as spark,
                 spark_history.opened(

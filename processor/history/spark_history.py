@@ -78,7 +78,7 @@ class _Stopped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
+class SparkCluster:
     """Where Spark runs.
 
     Args:
@@ -91,7 +91,7 @@ class Cluster:
 
 
 @contextmanager
-def session(cluster: Cluster) -> Iterator[SparkSession]:
+def session(cluster: SparkCluster) -> Iterator[SparkSession]:
     """Give a session, which ends afterwards.
 
     Raises:
@@ -126,7 +126,7 @@ def session(cluster: Cluster) -> Iterator[SparkSession]:
 
 @contextmanager
 def opened(
-    spark: SparkSession, cluster: Cluster, memory_bytes: int, threads: int
+    spark: SparkSession, cluster: SparkCluster, memory_bytes: int, threads: int
 ) -> Iterator["SparkScan"]:
     """Give an empty scan; its files go afterwards. Arguments as those of event_table.opened."""
     with (

@@ -50,14 +50,14 @@ class InputFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundFiles:
     """The files in the order they were named, and the names of what was left out of directories."""
 
     files: Sequence[InputFile]
     left_out: Sequence[str]
 
 
-def find(named: Sequence[str]) -> Found:
+def find(named: Sequence[str]) -> FoundFiles:
     """Return the files that `named` are.
 
     Raises:
@@ -69,7 +69,7 @@ def find(named: Sequence[str]) -> Found:
         for path, status in _paths(each, left_out):
             if (status.st_dev, status.st_ino) not in files:
                 files[status.st_dev, status.st_ino] = _file(path, status)
-    return Found(tuple(files.values()), tuple(left_out))
+    return FoundFiles(tuple(files.values()), tuple(left_out))
 
 
 def _paths(named: str, left_out: dict[str, None]) -> Iterator[tuple[Path, os.stat_result]]:

@@ -36,7 +36,7 @@ from tests.processor.history.test_event_table import numbered, read_by
 needs_spark()
 
 from processor.history import spark_history  # noqa: E402
-from processor.history.spark_history import Cluster, SparkScan  # noqa: E402
+from processor.history.spark_history import SparkCluster, SparkScan  # noqa: E402
 
 pytestmark = [
     pytest.mark.integration,
@@ -49,7 +49,7 @@ PART_BYTES = 25_000
 
 @pytest.fixture
 def spark() -> Iterator[Any]:
-    with spark_history.session(Cluster("local[2]")) as session:
+    with spark_history.session(SparkCluster("local[2]")) as session:
         yield session
 
 
@@ -131,7 +131,7 @@ def told(event: Event) -> tuple[object, ...]:
     return replaced(event, contributions=()), sorted(event.contributions, key=repr)
 
 
-def by_both(spark: Any, inputs: Inputs, by: ReadBy, cluster: Cluster, seed: int) -> None:
+def by_both(spark: Any, inputs: Inputs, by: ReadBy, cluster: SparkCluster, seed: int) -> None:
     slice_events = random.Random(seed).randint(20, 300)
     with (
         scan.opened(None, 200 << 20, 1) as expected,
@@ -164,7 +164,7 @@ def test_spark_makes_of_files_what_duckdb_makes_of_them(
     spark: Any, tmp_path: Path, seed: int
 ) -> None:
     inputs, by = some_files(random.Random(seed), tmp_path)
-    by_both(spark, inputs, by, Cluster(), seed)
+    by_both(spark, inputs, by, SparkCluster(), seed)
 
 
 def test_a_source_that_is_broken_is_named(spark: Any, tmp_path: Path) -> None:
@@ -173,12 +173,12 @@ def test_a_source_that_is_broken_is_named(spark: Any, tmp_path: Path) -> None:
     packed.write_bytes(packed.read_bytes()[:-20])
     again = inputs_of([str(tmp_path)])
     with (
-        spark_history.opened(spark, Cluster(), 200 << 20, 1) as found,
+        spark_history.opened(spark, SparkCluster(), 200 << 20, 1) as found,
         pytest.raises(UsageError, match="gz: its gzip data are broken or cut off"),
     ):
         read(found, again, by)
     with (
-        spark_history.opened(spark, Cluster(), 200 << 20, 1) as found,
+        spark_history.opened(spark, SparkCluster(), 200 << 20, 1) as found,
         pytest.raises(UsageError, match="written to while it is read"),
     ):
         read(found, inputs, by)
@@ -188,14 +188,14 @@ def test_a_run_whose_end_is_asked_for_ends(spark: Any, tmp_path: Path) -> None:
     inputs, by = some_files(random.Random(1), tmp_path)
     stop = Stop()
     stop.request()
-    with spark_history.opened(spark, Cluster(), 200 << 20, 1) as found:
+    with spark_history.opened(spark, SparkCluster(), 200 << 20, 1) as found:
         assert not found.read_inputs(inputs, by, stop, Silent())
 
 
 def test_nothing_is_read_of_files_without_events(spark: Any, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b"{\n\n")
     by = read_by(numbered(compiled(CatalogTeller(random.Random(1)).first())))
-    with spark_history.opened(spark, Cluster(), 200 << 20, 1) as found:
+    with spark_history.opened(spark, SparkCluster(), 200 << 20, 1) as found:
         assert read(found, inputs_of([str(tmp_path)]), by)
         assert (found.records, found.table.slices, len(list(found.refused()))) == (1, 1, 1)
         assert not len(found.table.slice(0).events)
