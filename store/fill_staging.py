@@ -13,12 +13,12 @@ from datetime import datetime
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import text
 
 from store.binary_format import copy_rows, moment_number, numeric_field
 from store.counting import LOOK_UP, PLAN_AS_EVER
 from store.engine import Connection
+from store.event_columns import EventColumns
 from store.fills import FillableCounter
 from store.values.names import Number
 
@@ -140,17 +140,17 @@ async def prepare(conn: Connection) -> None:
 async def take_events(
     conn: Connection,
     counter: FillableCounter,
-    keys: NDArray[np.uint8],
-    fingerprints: NDArray[np.int32],
+    events: EventColumns,
 ) -> Standings:
     """Take those of a slice's events that are the fill's.
 
     Args:
         conn: prepared, in a transaction that holds the fill.
         counter: that is given its past.
-        keys: 16 bytes a row, each once.
-        fingerprints: of type and subject, in the same order.
+        events: of a slice; those that no counter listens to are none of the fill's.
     """
+    # What the counter does not listen to, it has not missed.
+    keys, fingerprints = events.keys[events.heard], events.fingerprints[events.heard]
     rows = np.zeros(len(fingerprints), _EVENT)
     rows["fields"], rows["key_length"], rows["fingerprint_length"] = 2, 16, 4
     rows["key"] = np.ascontiguousarray(keys).view("V16").ravel()

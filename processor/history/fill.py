@@ -187,12 +187,7 @@ class _Slice:
         refuse_unless_open(fill)
         reach(Point.FILL_HELD)
         await fill_staging.prepare(conn)
-        events = self.whole.events
-        # What the counter does not listen to, it has not missed.
-        heard = events.heard
-        standings = await fill_staging.take_events(
-            conn, counter, events.keys[heard], events.fingerprints[heard]
-        )
+        standings = await fill_staging.take_events(conn, counter, self.whole.events)
         reach(Point.FILL_KNOWN)
         if standings.numbers[Standing.TAKEN]:
             await self._add(conn, standings.others)

@@ -81,7 +81,7 @@ def environment(database_url: str, ton: TonNetwork, tmp_path: Path) -> dict[str,
 @pytest.mark.parametrize(
     ("command", "table"),
     [
-        (["backfill", "events.jsonl"], "offset_ledger"),
+        (["backfill", "events.jsonl"], "history_job"),
         (["catalog", "apply", str(SHIPPED)], "nft_type"),
         (["db", "prune-events", "--older-than", "400d"], "dedupe_floor"),
         (["partitions", "list"], "paused_partition"),
